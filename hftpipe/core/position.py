@@ -1,0 +1,99 @@
+"""Position, average entry price, realised PnL and fees, in integers (linear contracts and spot).
+
+Average-cost method: a fill in the direction of the position adds its value to ``cost``; a fill against it takes
+out the same share of ``cost`` and realises the difference; what is left of a fill that passes zero opens the other
+way at its own price. Rounding remainders stay in ``cost``, so that at every moment, exactly::
+
+    realised + (mark value of qty - cost)  ==  sum of sells - sum of buys + mark value of qty
+"""
+
+import numpy as np
+
+from hftpipe.core.fixed import OVERFLOW, muldiv, notional
+from hftpipe.core.jit import jit
+from hftpipe.core.mem import view
+from hftpipe.core.records import BUY
+
+#: All quantities and amounts are int64 in 1e-8; ``qty`` and ``cost`` are signed (short: negative).
+POSITION = np.dtype(
+    [
+        ("qty", "i8"), ("cost", "i8"), ("realised", "i8"), ("fees", "i8"),
+        ("bought_qty", "i8"), ("sold_qty", "i8"), ("turnover", "i8"), ("fills", "i8"),
+        # Risk's view of what may still fill: remaining quantity of working orders, a side.
+        ("working_buy", "i8"), ("working_sell", "i8"),
+        ("mark", "i8"), ("overflows", "i8"), ("_pad", "i8", 4),
+    ],
+    align=True,
+)  # fmt: skip
+
+
+@jit
+def _open(p, signed_qty, value):
+    """Grow the position; ``value`` is the positive value of the fill."""
+    p.qty += signed_qty
+    p.cost += value if signed_qty > 0 else -value
+
+
+@jit
+def _close(p, signed_qty, value):
+    """Shrink the position by ``signed_qty`` (against it, at most all of it) and realise the difference."""
+    share = p.cost if -signed_qty == p.qty else muldiv(p.cost, -signed_qty, abs(p.qty))
+    if p.qty < 0 and -signed_qty != p.qty:
+        share = -share
+    proceeds = value if signed_qty < 0 else -value
+    p.realised += proceeds - share
+    p.cost -= share
+    p.qty += signed_qty
+
+
+@jit
+def position_fill(position, side, price, qty, fee):
+    """Book one fill on the POSITION record at address ``position``.
+
+    Args:
+        side: BUY or SELL; price, qty: positive 1e-8; fee: 1e-8 quote units, negative for a rebate.
+
+    Returns:
+        False (and ``overflows`` + 1) when the value does not fit an int64: nothing but the counter changes.
+    """
+    p = view(position, POSITION)
+    value = notional(price, qty)
+    if value == np.int64(OVERFLOW):
+        p.overflows += 1
+        return False
+    signed = qty if side == BUY else -qty
+    if p.qty == 0 or (p.qty > 0) == (signed > 0):
+        _open(p, signed, value)
+    elif qty <= abs(p.qty):
+        _close(p, signed, value)
+    else:
+        closing = abs(p.qty)
+        part = notional(price, closing)
+        _close(p, -p.qty, part)
+        _open(p, signed - closing if signed > 0 else signed + closing, value - part)
+    p.fees += fee
+    p.fills += 1
+    p.turnover += value
+    if side == BUY:
+        p.bought_qty += qty
+    else:
+        p.sold_qty += qty
+    return True
+
+
+@jit
+def average_price(position):
+    """Average entry price (1e-8), 0 when flat."""
+    p = view(position, POSITION)
+    if p.qty == 0:
+        return np.int64(0)
+    return abs(muldiv(p.cost, np.int64(100_000_000), abs(p.qty)))
+
+
+@jit
+def unrealised(position, mark):
+    """Profit (1e-8 quote units) of closing everything at ``mark``, before fees; 0 without a mark."""
+    p = view(position, POSITION)
+    if p.qty == 0 or mark <= 0:
+        return np.int64(0)
+    return notional(mark, p.qty) - p.cost

@@ -1,0 +1,104 @@
+"""Why an order or cancel was refused or ended: one table for all stages.
+
+Numbers are part of the record schema: never reused, never renumbered.
+"""
+
+from typing import NamedTuple
+
+
+class Reason(NamedTuple):
+    """One reason code.
+
+    Attributes:
+        code: the uint8 in a report's ``flags``.
+        name: the key in summaries and metrics.
+        text: one line for people.
+    """
+
+    code: int
+    name: str
+    text: str
+
+
+NONE = 0
+# Risk, in the order checked.
+HALTED = 1
+UNKNOWN_INSTRUMENT = 2
+INVALID_VALUE = 3
+NO_LIMIT = 4
+TICK_FILTER = 5
+LOT_FILTER = 6
+MIN_NOTIONAL = 7
+MAX_ORDER_QTY = 8
+MAX_MARKET_QTY = 9
+MAX_ORDER_NOTIONAL = 10
+MAX_POSITION = 11
+BOOK_INVALID = 12
+BOOK_STALE = 13
+PRICE_COLLAR = 14
+RATE_PER_S = 15
+RATE_PER_MIN = 16
+DUPLICATE_ID = 17
+UNKNOWN_ORDER = 18
+ORDERS_RING_FULL = 19
+# Strategy stage.
+INTENTS_RING_FULL = 20
+TOO_MANY_ACTIONS = 21
+TOO_MANY_OPEN_ORDERS = 22
+# Gateway.
+GATEWAY_TABLE_FULL = 30
+ILLEGAL_TRANSITION = 31
+# Venue (real or simulated).
+POST_ONLY_WOULD_TAKE = 40
+IOC_REMAINDER = 41
+FOK_UNFILLABLE = 42
+NO_LIQUIDITY = 43
+VENUE_UNKNOWN_ORDER = 44
+VENUE_FILTER = 45
+REDUCE_ONLY_REJECT = 46
+SELF_TRADE = 47
+AMEND_BELOW_FILLED = 48
+USER_REQUEST = 49
+VENUE_BUSY = 50
+
+REASONS = (
+    Reason(NONE, "none", "no reason"),
+    Reason(HALTED, "halted", "trading is halted; only a person re-arms it"),
+    Reason(UNKNOWN_INSTRUMENT, "unknown_instrument", "instrument id is not registered"),
+    Reason(INVALID_VALUE, "invalid_value", "price, quantity, side or type is not a legal value"),
+    Reason(NO_LIMIT, "no_limit", "no limit is configured for this instrument, so no order is allowed"),
+    Reason(TICK_FILTER, "tick_filter", "price is not a multiple of the tick size"),
+    Reason(LOT_FILTER, "lot_filter", "quantity is not a multiple of the lot size"),
+    Reason(MIN_NOTIONAL, "min_notional", "price x quantity is below the venue's minimum"),
+    Reason(MAX_ORDER_QTY, "max_order_qty", "quantity above the largest order allowed"),
+    Reason(MAX_MARKET_QTY, "max_market_qty", "quantity above the largest market order allowed"),
+    Reason(MAX_ORDER_NOTIONAL, "max_order_notional", "order value above the largest allowed"),
+    Reason(MAX_POSITION, "max_position", "position with all working orders would pass the limit"),
+    Reason(BOOK_INVALID, "book_invalid", "the book is not VALID, or has no mid"),
+    Reason(BOOK_STALE, "book_stale", "the top of book is older than allowed"),
+    Reason(PRICE_COLLAR, "price_collar", "price too far from the mid"),
+    Reason(RATE_PER_S, "rate_per_s", "more orders this second than allowed"),
+    Reason(RATE_PER_MIN, "rate_per_min", "more orders this minute than allowed"),
+    Reason(DUPLICATE_ID, "duplicate_id", "client order id was used before"),
+    Reason(UNKNOWN_ORDER, "unknown_order", "no such working order"),
+    Reason(ORDERS_RING_FULL, "orders_ring_full", "the gateway is behind; the order was refused, not queued"),
+    Reason(INTENTS_RING_FULL, "intents_ring_full", "risk is behind; the action was refused, not queued"),
+    Reason(TOO_MANY_ACTIONS, "too_many_actions", "one callback asked for more actions than the buffer holds"),
+    Reason(TOO_MANY_OPEN_ORDERS, "too_many_open_orders", "the open-order table is full"),
+    Reason(GATEWAY_TABLE_FULL, "gateway_table_full", "the gateway's order table is full"),
+    Reason(ILLEGAL_TRANSITION, "illegal_transition", "the order's state does not allow it"),
+    Reason(POST_ONLY_WOULD_TAKE, "post_only_would_take", "post-only order would have taken liquidity"),
+    Reason(IOC_REMAINDER, "ioc_remainder", "unfilled remainder of an immediate-or-cancel or market order"),
+    Reason(FOK_UNFILLABLE, "fok_unfillable", "fill-or-kill order could not be filled whole"),
+    Reason(NO_LIQUIDITY, "no_liquidity", "nothing on the opposite side"),
+    Reason(VENUE_UNKNOWN_ORDER, "venue_unknown_order", "the venue has no such open order; it may have filled"),
+    Reason(VENUE_FILTER, "venue_filter", "the venue's price, quantity or notional filter"),
+    Reason(REDUCE_ONLY_REJECT, "reduce_only_reject", "reduce-only order would not reduce the position"),
+    Reason(SELF_TRADE, "self_trade", "order would have traded with our own order"),
+    Reason(AMEND_BELOW_FILLED, "amend_below_filled", "new quantity is not above what is filled; order ended"),
+    Reason(USER_REQUEST, "user_request", "ended by our own cancel"),
+    Reason(VENUE_BUSY, "venue_busy", "the venue cannot take the order now"),
+)
+
+NAMES = {reason.code: reason.name for reason in REASONS}
+REASON_SLOTS = 64
