@@ -24,6 +24,7 @@ from hftpipe.core.mem import (
 CELL_BYTES = 64
 CELL_WORDS = 8
 READ_TRIES = 1000
+_EVEN = ~ONE
 
 #: Top of book of one instrument. ``local_ts`` is the event time (ns) of the last change.
 TOP_CELL = np.dtype(
@@ -43,8 +44,11 @@ HALT_CAUSES = {0: "none", 1: "stage_died", 2: "heartbeat_lost", 3: "operator", 4
 
 @jit
 def cell_write(cell, source):
-    """Writer: publish the seven payload words at ``source`` (same layout; its version word is ignored)."""
-    version = load_relaxed(cell)
+    """Writer: publish the seven payload words at ``source`` (same layout; its version word is ignored).
+
+    An odd version is what a writer that died half-way left behind: this write completes it.
+    """
+    version = load_relaxed(cell) & _EVEN
     store_relaxed(cell, version + ONE)
     fence_release()
     for word in range(1, CELL_WORDS):
@@ -87,7 +91,8 @@ def halted(cell):
 
 def set_halt(cell: np.ndarray, is_halted: bool, cause: int, local_ts: int) -> None:
     """Cold writer of the halt cell (the supervisor or an operator): ``cell`` is a HALT_CELL array of length 1."""
-    cell["version"] += 1
+    version = int(cell["version"][0]) & ~1
+    cell["version"] = version + 1
     cell["cause"], cell["local_ts"] = cause, local_ts
     cell["halted"] = int(is_halted)
-    cell["version"] += 1
+    cell["version"] = version + 2

@@ -52,6 +52,11 @@ def _read_tsc():
     return rdtscp()
 
 
+def tsc_now() -> int:
+    """The time-stamp counter, for cold code."""
+    return int(_read_tsc())
+
+
 def wall_ns() -> int:
     """Wall clock, ns since the epoch. For display and file names only; never for ages or timeouts."""
     return time.time_ns()
@@ -131,8 +136,10 @@ def _exchange(cpu_a: int, cpu_b: int) -> tuple[int, int]:
 
     peer = threading.Thread(target=answer, daemon=True)
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {cpu_a})
     try:
+        # Here first, so that a CPU we may not use is an OSError of the caller and not a peer that never answers.
+        os.sched_setaffinity(0, {cpu_b})
+        os.sched_setaffinity(0, {cpu_a})
         peer.start()
         trip, offset = _probe(base, SKEW_EXCHANGES)
         peer.join()
@@ -146,6 +153,9 @@ def measure_skew(clock: np.ndarray, cpus: list[int]) -> tuple[float, float]:
 
     Returns:
         (skew_ns, bound_ns): the largest offset seen and the uncertainty of one reading (half a round trip).
+
+    Raises:
+        OSError: one of ``cpus`` is not usable by this process.
     """
     ns_per_tick = float(clock["ns_per_tick"][0])
     worst, bound = 0.0, 0.0

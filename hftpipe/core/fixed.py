@@ -138,7 +138,7 @@ def parse_decimal(start, end):
                 if c != 48:
                     return False, np.int64(0)
                 continue
-        if value > U64(922337203685477579):
+        if value > U64(922337203685477580):
             return False, np.int64(0)
         value = value * U64(10) + U64(c - 48)
         if value >= _SIGN:
@@ -146,7 +146,7 @@ def parse_decimal(start, end):
     if digits == 0 or (seen_point and decimals == 0):
         return False, np.int64(0)
     for _ in range(decimals, DECIMALS):
-        if value > U64(922337203685477579):
+        if value > U64(922337203685477580):
             return False, np.int64(0)
         value = value * U64(10)
     if value >= _SIGN:

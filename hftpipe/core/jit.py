@@ -24,11 +24,18 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 import numba
-from numba import cfunc, njit
+from numba import cfunc, types
+from numba.core import compiler, typing
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler_lock import global_compiler_lock
+from numba.core.dispatcher import _FunctionCompiler
+from numba.core.registry import CPUDispatcher
+from numba.core.sigutils import normalize_signature
 
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
 METRICS_ENV = "HFTPIPE_PIPELINE__METRICS"
 KEPT_CACHES = 6
+KEPT_CACHE_S = 86_400
 
 #: Frozen into the machine code: with metrics off every stamp compiles to nothing.
 METRICS: bool = os.environ.get(METRICS_ENV, "true").strip().lower() not in ("0", "false", "no", "off")
@@ -51,10 +58,12 @@ def _cache_root() -> Path:
 
 
 def _drop_old_caches(root: Path, current: str) -> None:
-    """Keep the newest few builds; a cache of another build is never read, so dropping one is always safe."""
-    others = sorted((p for p in root.glob("*") if p.is_dir() and p.name != current), key=lambda p: p.stat().st_mtime)
-    for path in others[: max(0, len(others) - KEPT_CACHES + 1)]:
-        shutil.rmtree(path, ignore_errors=True)
+    """Drop caches of other builds, except the newest few and those of the last day (a run may be using one)."""
+    others = [(path.stat().st_mtime, path) for path in root.glob("*") if path.is_dir() and path.name != current]
+    newest = max((changed for changed, _ in others), default=0.0)
+    for changed, path in sorted(others)[: max(0, len(others) - KEPT_CACHES + 1)]:
+        if newest - changed > KEPT_CACHE_S:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 #: Hex digest of all package sources, numba, llvmlite, Python, the CPU model and the metrics switch.
@@ -73,12 +82,83 @@ def _use_cache() -> None:
 
 _use_cache()
 
-_OPTIONS: dict[str, Any] = {"nogil": True, "cache": True, "error_model": "numpy", "_nrt": False}
+_OPTIONS: dict[str, Any] = {"nopython": True, "nogil": True, "error_model": "numpy", "_nrt": False}
 
 
-def jit(function: Callable[..., Any]) -> Any:
+class _InnerLibrary(JITCodeLibrary):
+    """The LLVM module of an inner function: optimised and turned into machine code only where it ends up.
+
+    numba would optimise it again at every level of the call tree, and emit code that nobody calls.
+    """
+
+    def _optimize_final_module(self) -> None:
+        """The caller's module is optimised whole."""
+
+    def _finalize_final_module(self) -> None:
+        self._finalize_dynamic_globals()
+        self._finalized = True
+
+
+class _InnerCompiler(_FunctionCompiler):
+    """Compiles a function for its compiled callers only: no Python wrapper, no C wrapper, no machine code of its own.
+
+    A caller links the callee's LLVM module and inlines it, so all of these would be thrown away; they are more than
+    half of a cold start (measured: 66 s of CPU without this class).
+    """
+
+    def _customize_flags(self, flags: Any) -> Any:
+        flags.no_cpython_wrapper = flags.no_cfunc_wrapper = flags.no_compile = True
+        return flags
+
+    def _compile_core(self, args: Any, return_type: Any) -> Any:
+        flags = compiler.Flags()
+        self.targetdescr.options.parse_as_flags(flags, self.targetoptions)
+        target = self.targetdescr.target_context
+        library = _InnerLibrary(target.codegen(), self.py_func.__qualname__)
+        return compiler.compile_extra(
+            self.targetdescr.typing_context, target, self.py_func, args=args, return_type=return_type,
+            flags=self._customize_flags(flags), locals=self.locals, library=library, pipeline_class=self.pipeline_class,
+        )  # fmt: skip
+
+
+class HotFunction(CPUDispatcher):
+    """A dispatcher with two kinds of overloads: those that compiled callers link, and those that Python calls."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        options = (self.py_func, self.targetdescr, self.targetoptions, self.locals, compiler.Compiler)
+        self._inner_compiler = _InnerCompiler(*options)
+        self._inner: dict[tuple[Any, ...], Any] = {}
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """Called while a caller is typed: what this function returns for these argument types."""
+        pysig, folded = self._compiler.fold_argument_types(args, kws)
+        # A constant argument would be a type of its own, and a version of its own.
+        folded = tuple(types.unliteral(kind) for kind in folded)
+        signature = self._compile_inner(folded).signature
+        name = self.py_func.__name__
+        template = typing.make_concrete_template(f"CallTemplate({name})", key=name, signatures=[signature])
+        return template, pysig, folded, {}
+
+    def get_overload(self, sig: Any) -> Any:
+        """Called while a caller is lowered: the key under which the inner overload was registered."""
+        return self._inner[tuple(normalize_signature(sig)[0])].library
+
+    def _compile_inner(self, args: tuple[Any, ...]) -> Any:
+        with global_compiler_lock:
+            known = self._inner.get(args)
+            if known is None:
+                with self._compiling_counter:
+                    known = self._inner[args] = self._inner_compiler.compile(args, None)
+                self.targetctx.insert_user_function(known.library, known.fndesc, [known.library])
+            return known
+
+
+def jit(function: Callable[..., Any]) -> HotFunction:
     """Compile ``function`` for the hot path: no GIL, no allocation, no reference counting, cached by build."""
-    return njit(**_OPTIONS)(function)
+    dispatcher = HotFunction(py_func=function, locals={}, targetoptions=dict(_OPTIONS), pipeline_class=compiler.Compiler)
+    dispatcher.enable_caching()
+    return dispatcher
 
 
 def entry(signature: str) -> Callable[[Callable[..., Any]], Any]:

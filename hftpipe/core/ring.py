@@ -19,13 +19,15 @@ slot, as in FastForward (Giacomoni et al., PPoPP 2008).
 import numpy as np
 
 from hftpipe.core.jit import jit
-from hftpipe.core.mem import ONE, U64, ZERO, copy_bytes, load_acquire, load_relaxed, store_release, view
+from hftpipe.core.mem import ONE, U64, ZERO, advance, copy_bytes, load_acquire, load_relaxed, store_release, view
 from hftpipe.core.records import RECORD, RECORD_BYTES
 
 RING = np.dtype(
     [
         ("mask", "u8"), ("capacity", "u8"), ("_config", "u8", 6),
-        ("next_in", "u8"), ("known_out", "u8"), ("refused", "u8"), ("_producer", "u8", 5),
+        ("next_in", "u8"), ("known_out", "u8"), ("refused", "u8"),
+        # Used by tapes only (core/tape.py): records lost since the last success, and in all.
+        ("lost_pending", "u8"), ("lost", "u8"), ("_producer", "u8", 3),
         ("next_out", "u8"), ("_consumer", "u8", 7),
     ],
     align=True,
@@ -59,7 +61,7 @@ def ring_init(memory: np.ndarray, capacity: int) -> None:
 
 @jit
 def _slot(ring, header, index):
-    return ring + _SLOTS + ((index & header.mask) << _SHIFT)
+    return advance(advance(ring, _SLOTS), (index & header.mask) << _SHIFT)
 
 
 @jit
@@ -105,6 +107,21 @@ def ring_publish(ring):
 
 
 @jit
+def ring_resume(ring):
+    """A new producer takes over a ring whose producer died: True if it died inside :func:`ring_publish`.
+
+    A record that was already visible but not yet counted must not be overwritten; one that was only claimed was
+    never visible and is overwritten. Call once, before the first claim.
+    """
+    header = view(ring, RING)
+    index = header.next_in
+    if load_acquire(_slot(ring, header, index)) != index + ONE:
+        return False
+    store_release(ring + _NEXT_IN, index + ONE)
+    return True
+
+
+@jit
 def ring_peek(ring):
     """Consumer: the address of the next unread record, or 0 when empty."""
     header = view(ring, RING)
@@ -147,9 +164,12 @@ def ring_produced(ring):
 
 @jit
 def ring_depth(ring):
-    """Anyone: unread records at this moment (a lower bound taken without stopping anyone)."""
+    """Anyone: unread records at about this moment, taken without stopping anyone.
+
+    A record is visible an instant before it is counted, so a reader may already be past it: never below 0.
+    """
     out = load_relaxed(ring + _NEXT_OUT)
-    return np.int64(load_relaxed(ring + _NEXT_IN) - out)
+    return max(np.int64(load_relaxed(ring + _NEXT_IN) - out), np.int64(0))
 
 
 @jit

@@ -56,7 +56,7 @@ LOOP = np.dtype(
     [
         ("count", "i8"), ("idle", "i8"), ("stop", "u8"), ("clock", "u8"),
         ("function", "u8", MAX_STAGES), ("state", "u8", MAX_STAGES), ("status", "u8", MAX_STAGES),
-        ("idle_spins", "i8"), ("_pad", "i8"),
+        ("idle_spins", "i8"), ("next", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -112,6 +112,9 @@ def _run_one(loop, index, now_ns, tsc):
 def duty_loop(loop, max_loops):
     """Run the stages of the LOOP record at address ``loop`` until the stop word is set.
 
+    A stage that needs Python ends the call; the next call goes on with the stage after it, so that one stage which
+    always needs something does not starve the others.
+
     Returns:
         ``STOPPED``; or ``index * 16 - SERVICE``-coded need of stage ``index`` (see :func:`decode_exit`);
         or 0 after ``max_loops`` rounds.
@@ -122,12 +125,14 @@ def duty_loop(loop, max_loops):
             return np.int64(STOPPED)
         tsc = rdtsc()
         now_ns = monotonic_ns(r.clock, tsc)
-        total = np.int64(0)
-        for index in range(r.count):
+        total = r.next
+        for index in range(r.next, r.count):
             done = _run_one(loop, index, now_ns, tsc)
             if done < 0:
+                r.next = index + 1
                 return np.int64(index * 16) - done
             total += done
+        r.next = 0
         if total > 0:
             r.idle_spins = 0
         else:
@@ -154,7 +159,7 @@ def build_loop(stages: list[Stage], idle: int, stop: int, clock: int, status: li
 def run_stages(stages: list[Stage], loop: np.ndarray, statuses: list[Any]) -> None:
     """Run until the stop word is set, serving Python requests in between.
 
-    A stage whose service returns False is marked finished and stays in the loop (its step returns 0 from then on).
+    A stage that says FINISHED, or whose service returns False, is marked finished and stays in the loop (its step returns 0 from then on).
     """
     address = np.uint64(loop.ctypes.data)
     for stage, status in zip(stages, statuses, strict=True):
@@ -166,9 +171,10 @@ def run_stages(stages: list[Stage], loop: np.ndarray, statuses: list[Any]) -> No
         if code == STOPPED:
             break
         if code > 0:
-            index, _need = decode_exit(code)
+            index, need = decode_exit(code)
             service = stages[index].service
-            if service is not None and not service():
+            is_served = service is None or service()
+            if need == FINISHED or not is_served:
                 statuses[index]["finished"] = 1
     for stage, status in zip(stages, statuses, strict=True):
         if stage.closed:

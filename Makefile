@@ -1,0 +1,63 @@
+# hftpipe: every target works from a fresh clone; `make run` needs Python 3.11+ and nothing else.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+# Variables of `make run`, each the flag of `hftpipe run` with the same name.
+CPUS      ?= 0-3
+DURATION  ?=
+REPLAY    ?=
+SPEED     ?=
+VENUE     ?=
+STRATEGY  ?=
+JSON      ?=
+RECORD    ?=
+PROCESSES ?=
+CONFIG    ?= configs/paper.toml configs/risk_limits.toml
+ARGS      ?=
+# Benches: where the figures go.
+BENCH_JSON ?= bench-results/figures.json
+
+FLAGS = $(foreach file,$(CONFIG),--config $(file)) --cpus $(CPUS) \
+	$(if $(DURATION),--duration $(DURATION)) $(if $(REPLAY),--replay $(REPLAY)) $(if $(SPEED),--speed $(SPEED)) \
+	$(if $(VENUE),--venue $(VENUE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(JSON),--json $(JSON)) \
+	$(if $(RECORD),--record $(RECORD)) $(if $(PROCESSES),--processes $(PROCESSES)) $(ARGS)
+
+.PHONY: run test bench lint format doctor clean
+.DEFAULT_GOAL := run
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "hftpipe needs Python 3.11 or newer (PYTHON=python3.12 make ...)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[test]'
+	@touch $@
+
+## Run the whole pipeline in paper mode until Ctrl-C (or DURATION=seconds).
+run: $(STAMP)
+	@$(BIN)/hftpipe run $(FLAGS)
+
+## All tests.
+test: $(STAMP)
+	$(BIN)/python -m pytest tests $(ARGS)
+
+## All benches: percentile tables, and one JSON row per figure.
+bench: $(STAMP)
+	@mkdir -p $(dir $(BENCH_JSON))
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
+	$(BIN)/python -m pytest benches --bench-json $(BENCH_JSON) $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+doctor: $(STAMP)
+	@$(BIN)/hftpipe doctor --cpus $(CPUS)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis bench-results
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

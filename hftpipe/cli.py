@@ -1,0 +1,167 @@
+"""The command line. Each command reads its flags and calls one function; compiled code is imported only when needed."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hftpipe import config as config_module
+from hftpipe import log
+
+app = typer.Typer(
+    name="hftpipe",
+    help="High-frequency trading pipeline: market data, strategy, risk and gateway on pinned CPUs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+EXIT_USAGE = 2
+Files = Annotated[list[str] | None, typer.Option("--config", "-c", help="TOML file; repeat it, later files win.")]
+
+
+def _fail(message: str) -> "typer.Exit":
+    typer.echo(f"error: {message}", err=True)
+    return typer.Exit(EXIT_USAGE)
+
+
+def _overrides(pairs: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    given = {key: value for key, value in pairs.items() if value is not None}
+    for text in assignments:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise _fail(f"--set {text!r}: write it as KEY=VALUE, for example --set risk.limits.BTCUSDT.orders_per_s=20")
+        given[key.strip()] = value.strip()
+    return given
+
+
+def _load(files: list[str], overrides: dict[str, Any]) -> config_module.Config:
+    try:
+        return config_module.load(files, os.environ, overrides)
+    except config_module.ConfigError as error:
+        raise _fail(str(error)) from error
+
+
+def _processes(count: int | None) -> int | None:
+    if count not in (None, 1, 2, 4):
+        raise _fail(f"--processes {count}: allowed are 4 (one stage each), 2 (two stages each) and 1 (all in one)")
+    return count
+
+
+@app.command()
+def run(
+    config: Files = None,
+    cpus: Annotated[str | None, typer.Option(help="CPUs to pin to, in stage order, e.g. 0-3 or 0,2.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Stop after this many seconds (default: Ctrl-C).")] = None,
+    replay: Annotated[str | None, typer.Option(help="Play a recorded capture (.gz or plain).")] = None,
+    speed: Annotated[str | None, typer.Option(help="Multiple of recorded time, or max.")] = None,
+    venue: Annotated[str | None, typer.Option(help="Where market data and orders go: sim.")] = None,
+    strategy: Annotated[str | None, typer.Option(help="Registered name, or path.py:ClassName.")] = None,
+    json: Annotated[str | None, typer.Option(help="Write the summary to this file as JSON.")] = None,
+    processes: Annotated[int | None, typer.Option(help="4, 2 (two stages per process) or 1.")] = None,
+    name: Annotated[str | None, typer.Option(help="Pipeline name: names the shared-memory segment.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the synthetic market.")] = None,
+    assign: Annotated[list[str] | None, typer.Option("--set", help="Any configuration key: KEY=VALUE; repeatable.")] = None,
+) -> None:
+    """Run the whole pipeline in paper mode until Ctrl-C, --duration, or the end of a recording."""
+    if venue not in (None, "sim"):
+        raise _fail(f"--venue {venue}: allowed is sim (the embedded exchange; a recorded feed with --replay)")
+    pairs = {
+        "pipeline.cpus": cpus, "pipeline.duration_s": duration, "pipeline.name": name,
+        "pipeline.processes": _processes(processes), "market.replay": replay, "market.speed": speed,
+        "market.source": "replay" if replay else None, "market.seed": seed, "strategy.name": strategy,
+    }  # fmt: skip
+    files, notice = config or [], ""
+    overrides = _overrides(pairs, assign or [])
+    if not files:
+        overrides = {**config_module.demo_overrides(), **overrides}
+        notice = "no --config given: using the demonstration limits of configs/paper.toml and configs/risk_limits.toml"
+    settings = _load(files, overrides)
+    _check_target(json)
+    log.setup(settings.log.format, settings.log.level, sys.stderr)
+    if notice:
+        typer.echo(notice, err=True)
+    os.environ["HFTPIPE_PIPELINE__METRICS"] = "true" if settings.pipeline.metrics else "false"
+    raise typer.Exit(_guarded(lambda: _run(settings, files, overrides, json)))
+
+
+def _check_target(json: str | None) -> None:
+    if json and not Path(json).resolve().parent.is_dir():
+        raise _fail(f"--json {json}: folder {Path(json).resolve().parent} does not exist")
+
+
+def _run(settings: config_module.Config, files: list[str], overrides: dict[str, Any], json: str | None) -> int:
+    from hftpipe.precompile import is_warm, precompile
+
+    if not is_warm():
+        typer.echo("first start of this build: compiling (once)", err=True)
+        precompile()
+    from hftpipe.run import run as run_pipeline
+
+    return run_pipeline(settings, files, dict(os.environ), overrides, json)
+
+
+def _guarded(action: Any) -> int:
+    """Turn every refusal that has a message of its own into that message and exit code 2."""
+    from hftpipe.core.shm import SegmentError
+    from hftpipe.market.capture import CaptureError
+    from hftpipe.strategy.loader import StrategyError
+
+    try:
+        return int(action() or 0)
+    except (config_module.ConfigError, CaptureError, SegmentError, StrategyError) as error:
+        raise _fail(str(error)) from error
+
+
+@app.command()
+def top(
+    name: Annotated[str, typer.Option(help="Name of the running pipeline.")] = "default",
+    once: Annotated[bool, typer.Option("--once", help="Print one screen and leave.")] = False,
+) -> None:
+    """Watch a running pipeline (attaches read-only)."""
+
+    def action() -> None:
+        from hftpipe.monitor.top import watch
+
+        watch(name, once)
+
+    raise typer.Exit(_guarded(action))
+
+
+@app.command()
+def doctor(
+    cpus: Annotated[str, typer.Option(help="CPUs the pipeline shall have.")] = "0-3",
+) -> None:
+    """Check this host (CPUs, isolation, clock, memory, network buffers) and say what to do about each finding."""
+    from rich.console import Console
+
+    from hftpipe.doctor import diagnose, render
+
+    try:
+        wanted = config_module.parse_cpus(cpus)
+    except ValueError as error:
+        raise _fail(f"--cpus {cpus}: {error}") from error
+    findings = diagnose(wanted)
+    render(findings, Console())
+    raise typer.Exit(1 if any(finding.status == "fail" for finding in findings) else 0)
+
+
+@app.command("check-book")
+def check_book(file: Annotated[str, typer.Argument(help="Capture: lines of <local_ns> <json>, .gz or plain.")]) -> None:
+    """Rebuild the book of a capture from its depth stream and compare it with its bookTicker stream."""
+
+    def action() -> int:
+        from hftpipe.market import check_book as module
+
+        result = module.check_book(file)
+        typer.echo(module.render(result))
+        return 0 if result.ok else 1
+
+    raise typer.Exit(_guarded(action))
+
+
+def main() -> None:
+    """Entry point of the ``hftpipe`` command."""
+    app()

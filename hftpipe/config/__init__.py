@@ -1,0 +1,50 @@
+"""The configuration: one frozen tree, checked in full before anything starts.
+
+Layers, each over the one before: built-in defaults < TOML files in the order given < `HFTPIPE_*`
+environment < command line. `schema.py` says what each key means and accepts; `layers.py` reads the layers,
+`checks.py` checks each setting and `loader.py` builds the tree or reports every problem at once. Prices and quantities are decimals in files and int64 (1e-8) in the tree.
+"""
+
+from hftpipe.config.defaults import defaults_toml
+from hftpipe.config.kinds import parse_cpus, to_e8
+from hftpipe.config.loader import load
+from hftpipe.config.presets import demo_overrides
+from hftpipe.config.schema import (
+    Config,
+    ConfigError,
+    Instrument,
+    Limits,
+    Log,
+    Market,
+    Pipeline,
+    Rings,
+    Risk,
+    Sim,
+    Strategy,
+    Table,
+)
+from hftpipe.config.secrets import Secret, looks_secret, redact, secrets_from_env
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Instrument",
+    "Limits",
+    "Log",
+    "Market",
+    "Pipeline",
+    "Rings",
+    "Risk",
+    "Secret",
+    "Sim",
+    "Strategy",
+    "Table",
+    "defaults_toml",
+    "demo_overrides",
+    "load",
+    "looks_secret",
+    "parse_cpus",
+    "redact",
+    "secrets_from_env",
+    "to_e8",
+]

@@ -1,0 +1,230 @@
+"""Checks each setting by itself: is its key known, is its value of that key's kind, is it no secret."""
+
+import dataclasses
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any
+
+from hftpipe.config.kinds import SCALAR, SYMBOL, Kind
+from hftpipe.config.layers import KeyPath, Setting, toml_float
+from hftpipe.config.schema import SECTIONS, SYMBOL_KEYS, Config, Instrument, Limits, keys_of
+from hftpipe.config.secrets import SECRET_PREFIX, looks_secret
+
+MAX_INSTRUMENTS = 64
+_TABLES = {"strategy": ("params", "profiles"), "risk": ("limits",)}
+
+
+def _kind_of(path: KeyPath) -> Kind | None:
+    match path:
+        case ("strategy", "params", _) | ("strategy", "profiles", _, _):
+            return SCALAR
+        case ("risk", "limits", table, name) if _is_limits_table(table):
+            section: type = Limits
+        case (head, name) if head in SECTIONS:
+            section = SECTIONS[head]
+        case _:
+            return None
+    one = keys_of(section).get(name)
+    return one.metadata["kind"] if one else None
+
+
+def _is_limits_table(name: str) -> bool:
+    return name == "default" or _accepts(SYMBOL, name)
+
+
+def _accepts(kind: Kind, value: Any) -> bool:
+    try:
+        kind.parse(value)
+    except ValueError:
+        return False
+    return True
+
+
+def _read(setting: Setting, kind: Kind) -> Any:
+    """The value of `setting` by `kind`, text being read as TOML where the kind asks for it."""
+    value = setting.value
+    if setting.is_text and kind.literal:
+        value = _literal(value)
+        if kind is SCALAR and not isinstance(value, bool | int | Decimal):
+            value = setting.value  # free parameters may be plain words
+    return kind.parse(value)
+
+
+def _literal(written: str) -> Any:
+    try:
+        tree = tomllib.loads(f"value = {written.strip()}", parse_float=toml_float)
+    except (ValueError, RecursionError):
+        return written
+    return tree["value"] if len(tree) == 1 else written
+
+
+def _is_table(path: KeyPath) -> bool:
+    match path:
+        case (head,):
+            return head in SECTIONS or head == "risk"
+        case (head, name):
+            return name in _TABLES.get(head, ())
+        case ("strategy", "profiles", _):
+            return True
+        case ("risk", "limits", table):
+            return _is_limits_table(table)
+    return False
+
+
+def _children(path: KeyPath) -> list[str]:
+    """Names allowed directly under the table `path`."""
+    match path:
+        case ():
+            return [one.name for one in dataclasses.fields(Config)]
+        case ("risk", "limits", _):
+            return list(keys_of(Limits))
+        case ("risk", "limits"):
+            return ["default", "a symbol"]
+        case ("strategy", "params" | "profiles", *_):
+            return ["names with one value each"]
+        case (head,) if head in SECTIONS or head in _TABLES:
+            return [*(keys_of(SECTIONS[head]) if head in SECTIONS else ()), *_TABLES.get(head, ())]
+    return _children(path[:-1])
+
+
+def known_keys() -> list[str]:
+    """The dotted names of all keys, limits as those of the table "default"."""
+    plain = [f"{head}.{name}" for head, section in SECTIONS.items() for name in keys_of(section)]
+    return [*plain, *(f"risk.limits.default.{name}" for name in keys_of(Limits)), "instruments"]
+
+
+def _suggestion(path: KeyPath) -> str:
+    """The known key most like `path`: by its whole spelling, or by its last name if the place is wrong."""
+    asked = ".".join((*path[:2], "default", *path[3:]) if path[:2] == ("risk", "limits") else path)
+    known = {name.rpartition(".")[2]: name for name in known_keys()}
+    whole = difflib.get_close_matches(asked, known_keys(), 1, 0.8)
+    last = difflib.get_close_matches(path[-1], known, 1, 0.7)
+    best = (*whole, *(known[name] for name in last))
+    if not best:
+        return ""
+    table = path[2] if path[:2] == ("risk", "limits") and len(path) > 3 else "default"
+    return f", did you mean {best[0].replace('limits.default.', f'limits.{table}.')}?"
+
+
+def _unknown(setting: Setting) -> str:
+    path = setting.path
+    if _is_table(path):
+        return setting.refused("this is a table, not a value", ", ".join(_children(path)))
+    return setting.refused(f"unknown key{_suggestion(path)}", ", ".join(_children(path[:-1])))
+
+
+def _secret_problems(setting: Setting) -> list[str]:
+    """Problem lines for keys of `setting` that would hold a secret; the value is not repeated."""
+    names = [part for part in setting.path if looks_secret(part)] or list(_secret_names(setting.value))
+    key_name = ".".join(setting.path)
+    return [
+        f"{setting.origin}: {key_name} ({name}): a secret is never part of the configuration; "
+        f"allowed: the environment variable {SECRET_PREFIX}{re.sub(r'[^A-Z0-9]', '_', name.upper())}"
+        for name in names
+    ]
+
+
+def _secret_names(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        yield from (name for name in value if looks_secret(name))
+    for one in value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ():
+        yield from _secret_names(one)
+
+
+class Checked:
+    """The accepted settings, later layers over earlier ones, and the problems met on the way."""
+
+    def __init__(self) -> None:
+        self.values: dict[KeyPath, Any] = {}
+        self.settings: dict[KeyPath, Setting] = {}
+        self.problems: list[str] = []
+
+    def add(self, setting: Setting) -> None:
+        """Check one setting and keep it, or note why not."""
+        kind = _kind_of(setting.path)
+        is_empty_table = setting.value == {} and _is_table(setting.path)
+        if secret := _secret_problems(setting):
+            self.problems += secret
+        elif setting.path == ("instruments",):
+            self._keep(setting, self._instruments(setting))
+        elif is_empty_table:
+            self._keep(setting, {})
+        elif kind is None:
+            self.problems.append(_unknown(setting))
+        else:
+            self._add_value(setting, kind)
+
+    def _add_value(self, setting: Setting, kind: Kind) -> None:
+        try:
+            self._keep(setting, _read(setting, kind))
+        except ValueError as bad:
+            self.problems.append(setting.refused(str(bad), kind.allowed))
+
+    def _keep(self, setting: Setting, value: Any) -> None:
+        self.values[setting.path] = value
+        self.settings[setting.path] = setting
+
+    def _instruments(self, setting: Setting) -> tuple[Instrument, ...]:
+        tables = _literal(setting.value) if setting.is_text else setting.value
+        if secret := _secret_problems(dataclasses.replace(setting, value=tables)):
+            self.problems += secret
+            return ()
+        is_list = isinstance(tables, list | tuple) and all(isinstance(one, Mapping) for one in tables)
+        if not is_list or not 1 <= len(tables) <= MAX_INSTRUMENTS:
+            self.problems.append(
+                setting.refused("not that", f"1 to {MAX_INSTRUMENTS} tables with {_names(Instrument)}")
+            )
+            return ()
+        return tuple(self._instrument(setting, at, table) for at, table in enumerate(tables))
+
+    def _instrument(self, setting: Setting, at: int, table: Mapping[str, Any]) -> Instrument:
+        kinds = {name: one.metadata["kind"] for name, one in keys_of(Instrument).items()}
+        values: dict[str, Any] = {}
+        for name, value in table.items():
+            given = Setting((f"instruments[{at}]", name), value, setting.origin)
+            if name not in kinds:
+                close = difflib.get_close_matches(name, kinds, 1)
+                hint = f", did you mean {close[0]}?" if close else ""
+                self.problems.append(given.refused(f"unknown key{hint}", _names(Instrument)))
+                continue
+            try:
+                values[name] = kinds[name].parse(value)
+            except ValueError as bad:
+                self.problems.append(given.refused(str(bad), kinds[name].allowed))
+        for name, reason in _missing(table):
+            place = f"{setting.origin}: instruments[{at}].{name}"
+            self.problems.append(f"{place}: {reason}; allowed: {kinds[name].allowed}")
+        return Instrument(**values)
+
+    def under(self, *path: str) -> dict[str, Any]:
+        """Values directly under `path`."""
+        return {at[-1]: v for at, v in self.values.items() if at[:-1] == path and v != {}}
+
+    def tables_under(self, *path: str) -> set[str]:
+        """Names of the tables under `path`."""
+        depth = len(path)
+        found = (at for at, v in self.values.items() if at[:depth] == path)
+        return {at[depth] for at in found if len(at) > depth}
+
+    def given(self, *path: str) -> Setting:
+        """The setting in force for `path`, or the built-in default as one."""
+        kind = _kind_of(path)
+        default = keys_of(SECTIONS[path[0]])[path[-1]].metadata["raw"] if kind and path[0] in SECTIONS else None
+        return self.settings.get(path, Setting(path, default, "built-in default"))
+
+
+def _missing(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Keys an entry of [[instruments]] must have and has not, with the reason."""
+    if "symbol" not in table:
+        yield "symbol", "missing"
+    elif table["symbol"] != Instrument.symbol and _accepts(SYMBOL, table["symbol"]):
+        for name in SYMBOL_KEYS:
+            if name not in table:
+                yield name, f"missing (only {Instrument.symbol} has a built-in one)"
+
+
+def _names(section: type) -> str:
+    return ", ".join(keys_of(section))

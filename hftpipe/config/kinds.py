@@ -1,0 +1,233 @@
+"""Values of configuration keys: exact reading of numbers and lists, and what each kind of key accepts."""
+
+import math
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import Context, Decimal, InvalidOperation
+from typing import Any
+
+STAGES = ("market_data", "strategy", "risk", "gateway")
+INT64_MAX = 2**63 - 1
+_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
+_SYMBOL = re.compile(r"[A-Z0-9_-]{1,16}")
+_CPU_RANGE = re.compile(r"(\d{1,4})(?:-(\d{1,4})(?::(\d{1,4}))?)?", re.ASCII)
+_EXACT = Context(prec=60)
+
+
+# --- values --------------------------------------------------------------------------------------
+
+
+def to_decimal(value: Any) -> Decimal:
+    """The exact decimal of a text, int, Decimal or float (by its repr). ValueError if it is none of these."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float | Decimal):
+        raise ValueError("not a decimal number")
+    text = repr(value) if isinstance(value, float) else str(value)
+    if not _DECIMAL.fullmatch(text):
+        raise ValueError("not a decimal number")
+    try:
+        return Decimal(text)
+    except InvalidOperation as bad:
+        raise ValueError("not a decimal number") from bad
+
+
+def to_e8(value: Any, decimals: int = 8) -> int:
+    """`value` in units of 1e-8, exactly. ValueError on more than `decimals` decimals or beyond int64."""
+    number = to_decimal(value)
+    if int(number.as_tuple().exponent) < -decimals:
+        raise ValueError(f"more than {decimals} decimals")
+    if not number:
+        return 0
+    # The exponent is looked at first: 1e999999 must not become an integer of a million digits.
+    units = int(number.scaleb(8, _EXACT)) if number.adjusted() <= 10 else INT64_MAX + 1
+    if not -INT64_MAX <= units <= INT64_MAX:
+        raise ValueError("too large for int64 in units of 1e-8")
+    return units
+
+
+def parse_cpus(text: str) -> tuple[int, ...]:
+    """CPUs of a taskset-like list ("0-3", "0,2", "0-6:2"), in the order written. ValueError if malformed."""
+    cpus: list[int] = []
+    for part in text.split(","):
+        match = _CPU_RANGE.fullmatch(part.strip())
+        if not match:
+            raise ValueError("not a CPU list")
+        first, last, step = int(match[1]), int(match[2] or match[1]), int(match[3] or 1)
+        if last < first or step == 0:
+            raise ValueError("a range runs backwards or has step 0")
+        cpus.extend(range(first, last + 1, step))
+    if len(set(cpus)) != len(cpus):
+        raise ValueError("a CPU is named twice")
+    return tuple(cpus)
+
+
+def plain_text(number: Decimal) -> str:
+    """One spelling per number: "10.0" and "1e1" are both "10"."""
+    return format(number.normalize(_EXACT), "f")
+
+
+# --- kinds of value ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a key accepts: `allowed` in words; `parse` checks and converts, its ValueError says what is wrong.
+
+    `literal`: text from the environment or the command line is read as a TOML value (12, true, [..]).
+    """
+
+    allowed: str
+    parse: Callable[[Any], Any]
+    literal: bool = True
+
+
+def integer(low: int, high: int, unit: str = "") -> Kind:
+    """A whole number in low..high."""
+
+    def parse(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise ValueError("not an integer")
+        if not low <= value <= high:
+            raise ValueError("out of range")
+        return value
+
+    return Kind(f"an integer{unit and ' of ' + unit} in {low}..{high}", parse)
+
+
+def power_of_two(low: int, high: int) -> Kind:
+    """A power of two in low..high."""
+    whole = integer(low, high)
+
+    def parse(value: Any) -> int:
+        if whole.parse(value) & (value - 1):
+            raise ValueError("not a power of two")
+        return value
+
+    return Kind(f"a power of two in {low}..{high}", parse)
+
+
+def real(low: float, high: float, *, above: bool, allowed: str) -> Kind:
+    """A finite float in low..high; `above` leaves `low` itself out."""
+
+    def parse(value: Any) -> float:
+        number = float(to_decimal(value)) if not isinstance(value, str) else math.nan
+        if math.isnan(number):
+            raise ValueError("not a number")
+        if not low <= number <= high or (above and number == low) or math.isinf(number):
+            raise ValueError("out of range")
+        return number
+
+    return Kind(allowed, parse)
+
+
+def amount(low: int, allowed: str) -> Kind:
+    """A price or quantity of at least `low` (units of 1e-8), kept as int64 in units of 1e-8."""
+
+    def parse(value: Any) -> int:
+        units = to_e8(value)
+        if units < low:
+            raise ValueError("out of range")
+        return units
+
+    return Kind(f"{allowed} with at most 8 decimals, below 92233720368", parse, literal=False)
+
+
+def basis_points(low: int, high: int, *, above: bool = False) -> Kind:
+    """A decimal number of basis points in low..high; 4 decimals, so that it is a whole number of 1e-8."""
+
+    def parse(value: Any) -> Decimal:
+        to_e8(value, decimals=4)
+        number = to_decimal(value)
+        if not low <= number <= high or (above and number == low):
+            raise ValueError("out of range")
+        return number.normalize(_EXACT)
+
+    span = f"above {low} and up to {high}" if above else f"in {low}..{high}"
+    return Kind(f"a decimal number of basis points {span}, at most 4 decimals", parse, literal=False)
+
+
+def text(pattern: str, allowed: str) -> Kind:
+    """A string that matches `pattern` in full."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError("not a string")
+        if "\0" in value or not compiled.fullmatch(value):
+            raise ValueError("not in the allowed form")
+        return value
+
+    return Kind(allowed, parse, literal=False)
+
+
+def choice(*names: str) -> Kind:
+    """One of `names`."""
+    return text("|".join(map(re.escape, names)), " or ".join(f'"{name}"' for name in names))
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("not a boolean")
+    return value
+
+
+def _cpu_list(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a string")
+    parse_cpus(value)
+    return value
+
+
+def _mode(value: Any) -> str:
+    if value == "live":
+        raise ValueError("live venues are not configured, so live trading is refused")
+    if value != "paper":
+        raise ValueError("not a mode")
+    return value
+
+
+def _speed(value: Any) -> str:
+    if value == "max":
+        return value
+    if to_e8(value) <= 0:
+        raise ValueError("out of range")
+    return plain_text(to_decimal(value))
+
+
+def _processes(value: Any) -> tuple[tuple[str, ...], ...]:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value not in (1, 2, 4):
+            raise ValueError("not 1, 2 or 4 processes")
+        share = len(STAGES) // value
+        return tuple(STAGES[at : at + share] for at in range(0, len(STAGES), share))
+    if not isinstance(value, list | tuple) or not all(isinstance(one, list | tuple) and one for one in value):
+        raise ValueError("not a list of lists of stages")
+    stages = [stage for process in value for stage in process]
+    if not all(isinstance(stage, str) for stage in stages) or sorted(stages) != sorted(STAGES):
+        raise ValueError("each of the four stages must stand exactly once")
+    return tuple(tuple(process) for process in value)
+
+
+def _scalar(value: Any) -> bool | int | float | str:
+    if isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        return integer(-INT64_MAX - 1, INT64_MAX).parse(value)
+    number = float(to_decimal(value))
+    if math.isinf(number):
+        raise ValueError("too large")
+    return number
+
+
+BOOLEAN = Kind("true or false", _boolean)
+CPUS = Kind('a CPU list such as "0-3" or "0,2", no CPU twice', _cpu_list, literal=False)
+MODE = Kind('"paper" (live trading is not available)', _mode, literal=False)
+SPEED = Kind('a positive decimal number or "max"', _speed, literal=False)
+PROCESSES = Kind(f"lists of stages with each of {', '.join(STAGES)} exactly once, or 1, 2 or 4", _processes)
+SCALAR = Kind("a string, boolean, 64-bit integer or finite number", _scalar)
+SYMBOL = text(_SYMBOL.pattern, "1 to 16 of A-Z, 0-9, _ and -")
+PROFILE = text(r"[A-Za-z0-9_-]{0,32}", 'the name of a table under strategy.profiles, or "" for none')
+STRATEGY = text(r"[a-z][a-z0-9_]*|.+\.py:[A-Za-z_]\w*", 'a registered name or "path.py:ClassName"')
+RING = power_of_two(8, 2**22)
+POSITIVE = amount(1, "a decimal number above 0")
+LATENCY = integer(0, 10_000_000, "microseconds")

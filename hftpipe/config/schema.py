@@ -1,0 +1,312 @@
+"""What every configuration key means, accepts and defaults to: the single page to read.
+
+Each key is one `key(default, kind, doc)`. The default, the check, the comment in configs/default.toml and the
+"allowed" part of an error all come from it, so they cannot disagree.
+"""
+
+# ruff: noqa: RUF009 - key() only wraps dataclasses.field(), so its result is not shared
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from hftpipe.config.kinds import (
+    BOOLEAN,
+    CPUS,
+    INT64_MAX,
+    LATENCY,
+    MODE,
+    POSITIVE,
+    PROCESSES,
+    PROFILE,
+    RING,
+    SPEED,
+    STAGES,
+    STRATEGY,
+    SYMBOL,
+    Kind,
+    amount,
+    basis_points,
+    choice,
+    integer,
+    parse_cpus,
+    plain_text,
+    real,
+    text,
+    to_e8,
+)
+
+
+class ConfigError(ValueError):
+    """Refused settings; `problems` has one line for each, naming source, key, value and what is allowed."""
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True)
+class Table(Mapping[str, Any]):
+    """A read-only mapping that can be hashed and pickled (a mappingproxy can do neither)."""
+
+    pairs: tuple[tuple[str, Any], ...] = ()
+
+    @classmethod
+    def of(cls, source: Mapping[str, Any]) -> "Table":
+        """A table of `source`, in key order, so that equal contents are equal tables."""
+        return cls(tuple(sorted(source.items())))
+
+    def __getitem__(self, name: str) -> Any:
+        for key_name, value in self.pairs:
+            if key_name == name:
+                return value
+        raise KeyError(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name, _ in self.pairs)
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+
+def key(default: Any, kind: Kind, doc: str) -> Any:
+    """A dataclass field for one configuration key; `default` is written as in TOML, None for "not set"."""
+    parsed = None if default is None else kind.parse(default)
+    return field(default=parsed, metadata={"kind": kind, "doc": doc, "raw": default})
+
+
+# --- the tree ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """How the processes run."""
+
+    name: str = key(
+        "default",
+        text(r"[a-z0-9_-]{1,32}", "1 to 32 of a-z, 0-9, _ and -"),
+        "Names this pipeline's shared memory.",
+    )
+    cpus: str = key("0-3", CPUS, "CPUs to pin processes to, in order, as for taskset.")
+    processes: tuple[tuple[str, ...], ...] = key([[s] for s in STAGES], PROCESSES, "Which stages share a process.")
+    idle: str = key(
+        "auto",
+        choice("auto", "spin", "yield", "sleep"),
+        "What a stage without work does; auto spins only on a CPU of its own.",
+    )
+    duration_s: float = key(
+        0.0,
+        real(0, math.inf, above=False, allowed="a number of seconds, 0 or more"),
+        "Run time in seconds; 0 = until stopped.",
+    )
+    heartbeat_timeout_s: float = key(
+        5.0,
+        real(0.1, 600, above=False, allowed="a number of seconds in 0.1..600"),
+        "A stage that has not moved for this long halts trading and ends the run.",
+    )
+    metrics: bool = key(True, BOOLEAN, "Serve counters and histograms.")
+    mode: str = key("paper", MODE, "Where orders go: paper = the simulated exchange.")
+
+    @property
+    def cpu_ids(self) -> tuple[int, ...]:
+        """CPU numbers in the order written."""
+        return parse_cpus(self.cpus)
+
+
+@dataclass(frozen=True)
+class Rings:
+    """Slots in each ring; one slot is a 64-byte record."""
+
+    market: int = key(65536, RING, "Market data to strategy, in records.")
+    intents: int = key(4096, RING, "Strategy to risk, in records.")
+    orders: int = key(4096, RING, "Risk to gateway, in records.")
+    reports: int = key(8192, RING, "Gateway to risk, in records.")
+    updates: int = key(8192, RING, "Risk to strategy, in records.")
+    sim: int = key(65536, RING, "Market data to the simulated exchange, in records.")
+
+
+@dataclass(frozen=True)
+class Market:
+    """Where market data comes from and how fast."""
+
+    source: str = key("synthetic", choice("synthetic", "replay"), "Generated flow or a recording.")
+    replay: str = key(
+        "",
+        text(r"[\s\S]*", "a readable path"),
+        "Path of the recording, needed when source is replay; in the environment or on the command line it implies that.",
+    )
+    speed: str = key("1", SPEED, "Playing speed as a multiple of recorded time.")
+    window_records: int = key(
+        1024,
+        integer(16, 1_000_000, "records"),
+        "How far a full-speed source may run ahead of its slowest reader.",
+    )
+    timer_ms: int = key(10, integer(1, 10_000, "milliseconds"), "Period of the strategy's timer.")
+    book_levels: int = key(16384, integer(64, 1_000_000, "levels"), "Price levels kept per side of a book.")
+    seed: int = key(1, integer(0, INT64_MAX), "Seed of the synthetic flow.")
+    event_rate_per_s: float = key(
+        2000.0,
+        real(0, 1e7, above=True, allowed="a number of events per second above 0 and up to 1e7"),
+        "Rate of the synthetic flow at speed 1.",
+    )
+
+    @property
+    def speed_e8(self) -> int:
+        """Speed in units of 1e-8; 0 means as fast as possible."""
+        return 0 if self.speed == "max" else to_e8(self.speed)
+
+
+# What holds for one symbol only: an entry for another symbol than the built-in one must give these itself.
+SYMBOL_KEYS = ("tick_size", "lot_size", "min_notional", "reference_price")
+
+
+@dataclass(frozen=True)
+class Instrument:
+    """One traded instrument; prices and quantities in units of 1e-8, fees in basis points."""
+
+    symbol: str = key("BTCUSDT", SYMBOL, "Name at the venue; unique.")
+    venue: str = key("binance_usdm", choice("binance_spot", "binance_usdm"), "Venue whose rules apply.")
+    tick_size: int = key("0.10", POSITIVE, "Price step, in quote currency.")
+    lot_size: int = key("0.001", POSITIVE, "Quantity step, in base currency.")
+    min_notional: int = key("5", amount(0, "a decimal number, 0 or more,"), "Smallest order value, in quote currency.")
+    maker_fee_bps: Decimal = key("2.0", basis_points(-100, 1000), "Fee on resting fills; negative = rebate.")
+    taker_fee_bps: Decimal = key("5.0", basis_points(-100, 1000), "Fee on taking fills; negative = rebate.")
+    reference_price: int = key("60000", POSITIVE, "Start price of the synthetic flow, in quote currency.")
+
+    @property
+    def maker_fee_e8(self) -> int:
+        """Maker fee as a share of notional, in units of 1e-8 (1 basis point = 10_000)."""
+        return int(self.maker_fee_bps * 10_000)
+
+    @property
+    def taker_fee_e8(self) -> int:
+        """Taker fee as a share of notional, in units of 1e-8 (1 basis point = 10_000)."""
+        return int(self.taker_fee_bps * 10_000)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """Which strategy runs, and its parameters (checked by the strategy itself)."""
+
+    name: str = key("market_making", STRATEGY, "Strategy to run.")
+    profile: str = key("", PROFILE, "Profile laid over params.")
+    reload_s: float = key(
+        1.0,
+        real(0, 3600, above=False, allowed="a number of seconds in 0..3600"),
+        "How often the configuration files are checked for changed strategy parameters; 0 = never.",
+    )
+    params: Table = field(default_factory=Table)
+    profiles: Table = field(default_factory=Table)
+
+    def effective_params(self) -> dict[str, bool | int | float | str]:
+        """`params` with the chosen profile laid over."""
+        return {**self.params, **(self.profiles[self.profile] if self.profile else {})}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Risk limits of one instrument; amounts in units of 1e-8. None = not configured = no order passes."""
+
+    max_order_qty: int | None = key(None, POSITIVE, "Largest order, in base currency.")
+    max_market_order_qty: int | None = key(
+        None, POSITIVE, "Largest market order, in base currency; not above max_order_qty."
+    )
+    max_order_notional: int | None = key(None, POSITIVE, "Largest order value, in quote currency.")
+    max_position: int | None = key(None, POSITIVE, "Largest position, long or short, in base currency.")
+    collar_bps: Decimal = key(100, basis_points(0, 10_000, above=True), "Farthest a price may be from the mid.")
+    post_only_collar_bps: Decimal = key(50, basis_points(0, 10_000, above=True), "The same for post-only orders.")
+    max_book_age_ms: int = key(2000, integer(1, 86_400_000, "milliseconds"), "Oldest book that may be traded on.")
+    orders_per_s: int = key(10, integer(1, 1_000_000), "Orders in any second; cancels are never counted.")
+    orders_per_min: int = key(200, integer(1, 60_000_000), "Orders in any minute; cancels are never counted.")
+
+    @property
+    def collar_e8(self) -> int:
+        """Collar as a share of price, in units of 1e-8 (1 basis point = 10_000)."""
+        return int(self.collar_bps * 10_000)
+
+    @property
+    def post_only_collar_e8(self) -> int:
+        """Post-only collar as a share of price, in units of 1e-8 (1 basis point = 10_000)."""
+        return int(self.post_only_collar_bps * 10_000)
+
+
+def _built_in_limits() -> Table:
+    return Table.of({name: one.default for name, one in keys_of(Limits).items() if one.default is not None})
+
+
+@dataclass(frozen=True)
+class Risk:
+    """Limits as configured: table "default", and one table per symbol laid over it key by key."""
+
+    limits: Table = field(default_factory=lambda: Table.of({"default": _built_in_limits()}))
+
+    def for_symbol(self, symbol: str) -> Limits:
+        """The limits in force for `symbol`: built-in < default < symbol."""
+        return Limits(**{**self.limits.get("default", {}), **self.limits.get(symbol, {})})
+
+
+@dataclass(frozen=True)
+class Sim:
+    """The simulated exchange."""
+
+    queue_model: str = key("risk_averse", choice("risk_averse", "power"), "How cancels ahead move a resting order up.")
+    power_n: float = key(
+        2.0,
+        real(0, 10, above=True, allowed="a number above 0 and up to 10"),
+        "Exponent of the power queue model.",
+    )
+    latency_new_us: int = key(500, LATENCY, "New order to the exchange, in microseconds.")
+    latency_cancel_us: int = key(500, LATENCY, "Cancel to the exchange, in microseconds.")
+    latency_report_us: int = key(500, LATENCY, "Report from the exchange, in microseconds.")
+
+
+@dataclass(frozen=True)
+class Log:
+    """Logging of the cold paths."""
+
+    format: str = key("auto", choice("auto", "json", "pretty"), "With auto: pretty on a terminal, else JSON lines.")
+    level: str = key("info", choice("debug", "info", "warning", "error"), "Least severe level written.")
+
+
+@dataclass(frozen=True)
+class Config:
+    """The whole configuration. Built by `load`; `Config()` is the built-in default."""
+
+    pipeline: Pipeline = field(default_factory=Pipeline)
+    rings: Rings = field(default_factory=Rings)
+    market: Market = field(default_factory=Market)
+    instruments: tuple[Instrument, ...] = (Instrument(),)
+    strategy: Strategy = field(default_factory=Strategy)
+    risk: Risk = field(default_factory=Risk)
+    sim: Sim = field(default_factory=Sim)
+    log: Log = field(default_factory=Log)
+
+    def fingerprint(self) -> str:
+        """sha256 (hex) of the canonical tree, the same for equal settings. Secrets are never in the tree."""
+        canonical = json.dumps(_plain(self), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+SECTIONS: dict[str, type] = {
+    "pipeline": Pipeline, "rings": Rings, "market": Market, "strategy": Strategy, "sim": Sim, "log": Log,
+}  # fmt: skip
+
+
+def keys_of(section: type) -> dict[str, dataclasses.Field[Any]]:
+    """The keys of a section that hold a checked value (its free tables are left out)."""
+    return {one.name: one for one in dataclasses.fields(section) if "kind" in one.metadata}
+
+
+def _plain(node: Any) -> Any:
+    """`node` as JSON types, one spelling per value."""
+    if dataclasses.is_dataclass(node) and not isinstance(node, Table):
+        return {one.name: _plain(getattr(node, one.name)) for one in dataclasses.fields(node)}
+    if isinstance(node, Mapping):
+        return {name: _plain(value) for name, value in node.items()}
+    if isinstance(node, tuple):
+        return [_plain(value) for value in node]
+    return plain_text(node) if isinstance(node, Decimal) else node

@@ -1,0 +1,100 @@
+"""Tapes: what a stage consumed, in the order it consumed it, for the recorder.
+
+A tape is a ring of RECORDs from a stage to the recorder process. Everything that determines the stage's output goes on
+it: the records it read, the top of book and halt state it looked at, changed parameters. A tape never holds its stage
+up: when it is full the record is dropped and counted, and the next record that fits is preceded by a TAPE_GAP that says
+how many are missing.
+"""
+
+import numpy as np
+
+from hftpipe.core.cell import TOP_CELL
+from hftpipe.core.jit import jit
+from hftpipe.core.mem import U64, ZERO, copy_bytes, view
+from hftpipe.core.records import ASK, BID, RECORD
+from hftpipe.core.ring import RING, ring_claim, ring_has_space, ring_publish, ring_push
+
+# Kinds that exist on tapes only (see the table in records.py for the others):
+#: ``id`` records are missing here.
+TAPE_GAP = 80
+#: The top of book a check looked at: side BID then ASK; price, qty; local_ts and flags = book state; id = update id.
+TOP_SEEN = 81
+#: The halt state a stage looked at, when it changed: flags = 1 or 0.
+HALT_SEEN = 82
+#: New parameters: ``id`` = version, ``qty`` = bytes; followed by PARAMS_DATA records of 48 bytes each.
+PARAMS = 83
+#: 48 bytes of parameters in origin_tsc .. id (offset 8 to 56).
+PARAMS_DATA = 84
+PARAMS_BYTES_PER_RECORD = 48
+
+
+@jit
+def _mark_gap(tape, lost):
+    slot = ring_claim(tape)
+    r = view(slot, RECORD)
+    r.kind, r.id, r.instrument, r.side, r.strategy, r.flags = TAPE_GAP, lost, 0, 0, 0, 0
+    r.price, r.qty, r.origin_tsc, r.exchange_ts, r.local_ts = 0, 0, ZERO, 0, 0
+    ring_publish(tape)
+
+
+@jit
+def tape_room(tape, count):
+    """Whether ``count`` records fit (with a gap mark if one is due); otherwise they are counted as lost."""
+    r = view(tape, RING)
+    if not ring_has_space(tape, count + (1 if r.lost_pending != ZERO else 0)):
+        r.lost_pending += U64(count)
+        r.lost += U64(count)
+        return False
+    if r.lost_pending != ZERO:
+        _mark_gap(tape, r.lost_pending)
+        r.lost_pending = ZERO
+    return True
+
+
+@jit
+def tape_record(tape, record):
+    """Put a copy of the RECORD at address ``record`` on the tape; nothing when ``tape`` is 0 (not recording)."""
+    if tape != ZERO and tape_room(tape, np.int64(1)):
+        ring_push(tape, record)
+
+
+@jit
+def _fields(tape, kind, side, flags, instrument, price, qty, local_ts, id_):
+    slot = ring_claim(tape)
+    r = view(slot, RECORD)
+    r.kind, r.side, r.flags, r.instrument, r.strategy = kind, side, flags, instrument, 0
+    r.price, r.qty, r.local_ts, r.id = price, qty, local_ts, id_
+    r.origin_tsc, r.exchange_ts = ZERO, 0
+    ring_publish(tape)
+
+
+@jit
+def tape_top(tape, instrument, top):
+    """Put the TOP_CELL copy at address ``top`` on the tape as a TOP_SEEN pair."""
+    if tape != ZERO and tape_room(tape, np.int64(2)):
+        t = view(top, TOP_CELL)
+        state = np.uint8(t.state)
+        _fields(tape, TOP_SEEN, BID, state, instrument, t.bid, t.bid_qty, t.local_ts, t.update_id)
+        _fields(tape, TOP_SEEN, ASK, state, instrument, t.ask, t.ask_qty, t.local_ts, t.update_id)
+
+
+@jit
+def tape_halt(tape, halted):
+    """Put a change of the halt state that the stage has seen on the tape."""
+    if tape != ZERO and tape_room(tape, np.int64(1)):
+        _fields(tape, HALT_SEEN, 0, np.uint8(halted), 0, np.int64(0), np.int64(0), np.int64(0), ZERO)
+
+
+@jit
+def tape_params(tape, version, source, count):
+    """Put ``count`` bytes of parameters at address ``source`` on the tape: PARAMS, then PARAMS_DATA records."""
+    pieces = (count + PARAMS_BYTES_PER_RECORD - 1) // PARAMS_BYTES_PER_RECORD
+    if tape == ZERO or not tape_room(tape, pieces + 1):
+        return
+    _fields(tape, PARAMS, 0, 0, 0, np.int64(0), count, np.int64(0), version)
+    for piece in range(pieces):
+        at = piece * PARAMS_BYTES_PER_RECORD
+        slot = ring_claim(tape)
+        view(slot, RECORD).kind = PARAMS_DATA
+        copy_bytes(slot + U64(8), source + U64(at), min(count - at, np.int64(PARAMS_BYTES_PER_RECORD)))
+        ring_publish(tape)

@@ -1,0 +1,382 @@
+"""PROCESS 4: the gateway. Sends what risk approved, and nothing else; passes back what the venue says.
+
+::
+
+    orders ──▶ halt cell, order table ──▶ venue          sim ──▶ venue   (paper: the market the venue lives in)
+                        └──▶ reports ◀── order table ◀── venue
+
+The venue is three functions behind C pointers, ``int64 f(uint64 venue, int64 record_address)``:
+
+============= =======================================================================================
+function      result
+============= =======================================================================================
+venue_submit  1: the request is on its way; 0: the venue cannot take it now
+venue_market  1: the market record is played; 0: poll reports first, then offer it again
+venue_poll    1: the oldest report that has arrived is copied to the record; 0: none
+venue_room    reports the venue can still hold; 0: poll first (address 0: no such limit)
+============= =======================================================================================
+
+**Stopping.** The gateway is stopped while the halt cell is set, and for good once it has *tripped* itself: a fill
+beyond an order's quantity, a fill without price or quantity, or more requests sent than the orders ring delivered.
+Stopped, it refuses every NEW and REPLACE (the cell is read again immediately before each send), lets every CANCEL
+pass, and cancels each open order of its own table once, whether or not risk and strategy still live. The halt cell
+itself belongs to the supervisor and the operator; the supervisor sees ``tripped`` and sets it.
+
+**Refusing.** A refused NEW is answered with REJECT; a refused REPLACE or CANCEL with CANCEL_REJECT, because the order
+it names goes on working. Reports are never dropped: what needs room in the reports ring waits for it.
+"""
+
+import numpy as np
+
+from hftpipe.core import reasons
+from hftpipe.core.cell import halted
+from hftpipe.core.hist import hist_since, stamp
+from hftpipe.core.jit import entry, jit
+from hftpipe.core.mem import U64, ZERO, call_step, load_acquire, view
+from hftpipe.core.order_table import (
+    ILLEGAL,
+    ON_CANCEL_SENT,
+    ON_REJECT,
+    ON_REPLACE_SENT,
+    ORDER,
+    PENDING_CANCEL,
+    TRANSITIONS,
+    is_open,
+    open_count,
+    open_order,
+    order_find,
+    order_insert,
+    order_move,
+)
+from hftpipe.core.records import (
+    ACK,
+    CANCEL,
+    CANCEL_REJECT,
+    CANCELED,
+    EXPIRED,
+    FILL,
+    NEW,
+    RECORD,
+    REJECT,
+    REPLACE,
+    REPLACED,
+)
+from hftpipe.core.ring import RING, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
+from hftpipe.gateway.orders import BREACH, DUPLICATE_FILL, ILLEGAL_MOVE, LATE_FILL, UNKNOWN_ID, apply_report
+
+MAX_ORDERS_PER_STEP = 256
+MAX_MARKET_PER_STEP = 512
+#: Room in the reports ring before the venue's market moves on (a smaller ring: all of it).
+MIN_REPORT_ROOM = 64
+
+STATE = np.dtype(
+    [
+        # Rings: in, out; ``sim`` holds the market records for the paper venue (0: a real venue).
+        ("orders", "u8"), ("reports", "u8"), ("sim", "u8"),
+        # Cells: risk's u64 "all orders of market records below this are sent on"; HALT_CELL.
+        ("progress", "u8"), ("halt", "u8"),
+        ("table", "u8"),
+        ("venue", "u8"), ("venue_submit", "u8"), ("venue_market", "u8"), ("venue_poll", "u8"), ("venue_room", "u8"),
+        # Histograms: order sent by risk -> read; market event received -> request handed to the venue.
+        ("h_risk_to_gateway", "u8"), ("h_tick_to_order", "u8"),
+        # Counters of requests: records read; NEW, CANCEL and REPLACE sent; CANCEL sent on a halt or trip.
+        ("orders_seen", "i8"), ("sent", "i8"), ("cancels_sent", "i8"), ("replaces_sent", "i8"), ("halt_cancels", "i8"),
+        # Counters of reports, our own refusals included.
+        ("acks", "i8"), ("replaced", "i8"), ("fills", "i8"), ("canceled", "i8"), ("expired", "i8"),
+        ("rejected", "i8"), ("cancel_rejects", "i8"),
+        # Counters of what should not happen, and of waiting for room.
+        ("late_fills", "i8"), ("duplicate_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"),
+        ("invariant_breaches", "i8"), ("reports_held", "i8"), ("sim_records", "i8"),
+        ("rejects", "i8", reasons.REASON_SLOTS),
+        # Flags: stopped for good by ourselves; stopped when last looked; cancels of a stop still to be sent.
+        ("tripped", "i8"), ("stopped", "i8"), ("cancel_all", "i8"),
+        # Newest event time seen (ns): the time of requests that no event caused.
+        ("event_ts", "i8"),
+        # Private records: a report on its way out, a request of our own.
+        ("report", RECORD), ("request", RECORD),
+    ],
+    align=True,
+)  # fmt: skip
+_REPORT = np.uint64(STATE.fields["report"][1])
+_REQUEST = np.uint64(STATE.fields["request"][1])
+_ROOM = np.int64(1)
+_LAST_REASON = np.int64(reasons.REASON_SLOTS - 1)
+
+
+@jit
+def _is_stopped(s):
+    return halted(s.halt) or s.tripped != 0
+
+
+@jit
+def _trip(s):
+    s.invariant_breaches += 1
+    s.tripped = 1
+
+
+@jit
+def _submit(s, request):
+    """Hand a request to the venue: whether it took it."""
+    tsc = stamp()
+    if call_step(s.venue_submit, s.venue, np.int64(request)) == 0:
+        return False
+    hist_since(s.h_tick_to_order, view(request, RECORD).origin_tsc, tsc)
+    return True
+
+
+# Reports.
+
+
+@jit
+def _count_report(s, r):
+    if r.kind == ACK:
+        s.acks += 1
+    elif r.kind == FILL:
+        s.fills += 1
+    elif r.kind == CANCELED:
+        s.canceled += 1
+    elif r.kind == EXPIRED:
+        s.expired += 1
+    elif r.kind == REPLACED:
+        s.replaced += 1
+    elif r.kind == REJECT or r.kind == CANCEL_REJECT:
+        s.rejects[min(np.int64(r.flags), _LAST_REASON)] += 1
+        if r.kind == REJECT:
+            s.rejected += 1
+        else:
+            s.cancel_rejects += 1
+
+
+@jit
+def _count_outcome(s, outcome):
+    if outcome & UNKNOWN_ID:
+        s.unknown_reports += 1
+    if outcome & DUPLICATE_FILL:
+        s.duplicate_fills += 1
+    if outcome & LATE_FILL:
+        s.late_fills += 1
+    if outcome & ILLEGAL_MOVE:
+        s.illegal += 1
+    if outcome & BREACH:
+        _trip(s)
+
+
+@jit
+def _poll(s, state):
+    """Pass on every report that has arrived: (number polled, whether none is left)."""
+    report = state + _REPORT
+    r = view(report, RECORD)
+    polled = np.int64(0)
+    while ring_has_space(s.reports, _ROOM):
+        if call_step(s.venue_poll, s.venue, np.int64(report)) == 0:
+            return polled, True
+        polled += 1
+        outcome = apply_report(s.table, report)
+        if outcome != 0:
+            _count_outcome(s, outcome)
+            if outcome & DUPLICATE_FILL or (outcome & UNKNOWN_ID and r.kind != FILL):
+                continue
+        _count_report(s, r)
+        ring_push(s.reports, report)
+    s.reports_held += 1
+    return polled, False
+
+
+@jit
+def _refuse(s, state, order, reason):
+    """Answer a request ourselves; the caller has made sure of room in the reports ring."""
+    r, answer = view(order, RECORD), view(state + _REPORT, RECORD)
+    answer.origin_tsc, answer.exchange_ts, answer.local_ts = r.origin_tsc, 0, r.local_ts
+    answer.id, answer.instrument, answer.side, answer.strategy = r.id, r.instrument, r.side, r.strategy
+    answer.flags = np.uint8(reason)
+    if r.kind == NEW:
+        answer.kind, answer.price, answer.qty = REJECT, r.price, r.qty
+    else:
+        answer.kind, answer.price, answer.qty = CANCEL_REJECT, 0, 0
+    _count_report(s, answer)
+    ring_push(s.reports, state + _REPORT)
+
+
+# Requests.
+
+
+@jit
+def _send_new(s, order):
+    """Enter and send a NEW: a reason code, NONE if it is on its way."""
+    r = view(order, RECORD)
+    if order_find(s.table, r.id) != ZERO:
+        return reasons.DUPLICATE_ID
+    slot = order_insert(s.table, r.id)
+    if slot == ZERO:
+        return reasons.GATEWAY_TABLE_FULL
+    o = view(slot, ORDER)
+    o.price, o.qty, o.created_ts = r.price, r.qty, r.local_ts
+    o.instrument, o.side, o.strategy, o.flags = r.instrument, r.side, r.strategy, r.flags
+    # The last look at the halt cell, with nothing between it and the send.
+    reason = reasons.HALTED
+    if not _is_stopped(s):
+        if _submit(s, order):
+            s.sent += 1
+            return reasons.NONE
+        reason = reasons.VENUE_BUSY
+    order_move(s.table, slot, np.int64(ON_REJECT))
+    return reason
+
+
+@jit
+def _send_change(s, order):
+    """Send a REPLACE or CANCEL: a reason code, NONE if it is on its way."""
+    r, slot = view(order, RECORD), order_find(s.table, view(order, RECORD).id)
+    if slot == ZERO or not is_open(view(slot, ORDER).state):
+        return reasons.UNKNOWN_ORDER
+    o = view(slot, ORDER)
+    event = np.int64(ON_CANCEL_SENT)
+    if r.kind == REPLACE:
+        event = np.int64(ON_REPLACE_SENT)
+        if TRANSITIONS[o.state, event] == ILLEGAL:
+            return reasons.ILLEGAL_TRANSITION
+        if _is_stopped(s):
+            return reasons.HALTED
+    if not _submit(s, order):
+        return reasons.VENUE_BUSY
+    if r.kind == REPLACE:
+        o.new_price, o.new_qty = r.price, r.qty
+        s.replaces_sent += 1
+    else:
+        s.cancels_sent += 1
+    order_move(s.table, slot, event)
+    return reasons.NONE
+
+
+@jit
+def _take_order(s, state, order):
+    """One record of the orders ring. False leaves it unread, unchanged: a refusal could not be told.
+
+    A CANCEL needs no room beforehand (only its refusal does), so a full reports ring never holds one up.
+    """
+    r, tsc = view(order, RECORD), stamp()
+    has_room = ring_has_space(s.reports, _ROOM)
+    if not has_room and r.kind != CANCEL:
+        return False
+    s.event_ts = max(s.event_ts, r.local_ts)
+    # Requests sent <= records delivered, by the ring's own count: one approval is never sent twice.
+    if s.sent + s.replaces_sent + s.cancels_sent > np.int64(ring_consumed(s.orders)):
+        _trip(s)
+    if r.kind == NEW:
+        reason = _send_new(s, order)
+    elif r.kind == REPLACE or r.kind == CANCEL:
+        reason = _send_change(s, order)
+    else:
+        reason = reasons.INVALID_VALUE
+    if reason == reasons.NONE:
+        hist_since(s.h_risk_to_gateway, U64(r.exchange_ts), tsc)
+        return True
+    if has_room:
+        _refuse(s, state, order, reason)
+    return has_room
+
+
+@jit
+def _drain_orders(s, state):
+    """Send what risk approved: (number done, whether nothing is left)."""
+    for done in range(MAX_ORDERS_PER_STEP):
+        order = ring_peek(s.orders)
+        if order == ZERO:
+            return done, True
+        if not _take_order(s, state, order):
+            s.reports_held += 1
+            return done, False
+        s.orders_seen += 1
+        ring_pop(s.orders)
+    return MAX_ORDERS_PER_STEP, False
+
+
+# The market of the paper venue.
+
+
+@jit
+def _play(s, state, until):
+    """Play market records with an index below ``until`` to the paper venue: number of records and reports handled."""
+    work, room = np.int64(0), np.int64(min(view(s.reports, RING).capacity, U64(MIN_REPORT_ROOM)))
+    for _ in range(MAX_MARKET_PER_STEP):
+        record = ring_peek(s.sim)
+        if record == ZERO or ring_consumed(s.sim) >= until:
+            break
+        if not ring_has_space(s.reports, room):
+            s.reports_held += 1
+            break
+        played = s.venue_room == ZERO or call_step(s.venue_room, s.venue, np.int64(0)) > 0
+        if played:
+            played = call_step(s.venue_market, s.venue, np.int64(record)) != 0
+        if played:
+            s.event_ts = max(s.event_ts, view(record, RECORD).local_ts)
+            s.sim_records += 1
+            work += 1
+            ring_pop(s.sim)
+        polled, emptied = _poll(s, state)
+        work += polled
+        if not emptied or not (played or polled > 0):
+            break
+    return work
+
+
+# Stopping.
+
+
+@jit
+def _cancel_all(s, state):
+    """Cancel every open order that has no cancel under way: number sent. Goes on next time if the venue is busy."""
+    request = state + _REQUEST
+    r, sent = view(request, RECORD), np.int64(0)
+    for index in range(open_count(s.table)):
+        slot = open_order(s.table, index)
+        o = view(slot, ORDER)
+        if o.state == PENDING_CANCEL:
+            continue
+        r.origin_tsc, r.exchange_ts, r.local_ts, r.price, r.qty = ZERO, 0, s.event_ts, 0, 0
+        r.id, r.instrument, r.kind, r.side = o.id, o.instrument, CANCEL, o.side
+        r.strategy, r.flags = o.strategy, o.flags
+        if not _submit(s, request):
+            return sent
+        order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
+        s.halt_cancels += 1
+        sent += 1
+    s.cancel_all = 0
+    return sent
+
+
+@jit
+def _watch_halt(s, state):
+    """On the edge of a halt or trip, cancel everything once: (whether stopped, cancels sent)."""
+    stopped = _is_stopped(s)
+    if stopped and s.stopped == 0:
+        s.cancel_all = 1
+    s.stopped = 1 if stopped else 0
+    sent = _cancel_all(s, state) if s.cancel_all != 0 else np.int64(0)
+    return stopped, sent
+
+
+@jit
+def step(state, now_ns):
+    """One round of the gateway (STATE at address ``state``): number of things done.
+
+    ``progress`` is read first: every order that market records below it caused is in the orders ring by then, so once
+    that ring has been read empty the paper venue may play those records, and no order comes too late for its market.
+    Stopped, nothing new can be sent and there is nothing to wait for: the venue's market then runs free, so that
+    cancels are confirmed even when risk is dead.
+    """
+    s = view(state, STATE)
+    until = load_acquire(s.progress) if s.progress != ZERO else ZERO
+    stopped, work = _watch_halt(s, state)
+    done, drained = _drain_orders(s, state)
+    work += done
+    if s.sim != ZERO and (drained or stopped):
+        work += _play(s, state, ~ZERO if stopped else until)
+    polled, _emptied = _poll(s, state)
+    return np.int64(work + polled)
+
+
+@entry("int64(uint64, int64)")
+def step_entry(state, now_ns):
+    """:func:`step` with a C address, for the duty loop."""
+    return step(state, now_ns)

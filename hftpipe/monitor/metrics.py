@@ -1,0 +1,192 @@
+"""Reads everything a running pipeline shows of itself; never writes, never waits, takes no lock.
+
+Works on the supervisor's own segment and on one attached read-only (``hftpipe top``). Counters are read one by one
+while the stages go on, so two of them may be a few events apart.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hftpipe.core.cell import CELL_BYTES, HALT_CAUSES, HALT_CELL, TOP_CELL
+from hftpipe.core.clock import CLOCK, tsc_now
+from hftpipe.core.hist import Summary, summarize
+from hftpipe.core.position import POSITION, average_price, unrealised
+from hftpipe.core.reasons import NAMES
+from hftpipe.core.records import BOOK_STATE_NAMES
+from hftpipe.core.ring import RING
+from hftpipe.core.shm import Segment
+from hftpipe.core.stage import STATUS
+from hftpipe.pipeline import HOPS, RINGS, STAGES, STATE_OF
+
+_TRIES = 100
+
+
+@dataclass(frozen=True)
+class InstrumentView:
+    """One instrument at this moment; prices, quantities and money in 1e-8 units."""
+
+    symbol: str
+    state: str
+    bid: int
+    bid_qty: int
+    ask: int
+    ask_qty: int
+    qty: int
+    average: int
+    realised: int
+    unrealised: int
+    fees: int
+    fills: int
+    turnover: int
+    working_buy: int
+    working_sell: int
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """One look at a pipeline.
+
+    Attributes:
+        tsc: when, on the time-stamp counter; ``ns_per_tick`` converts.
+        counters: scalar counters by stage.
+        rejects: orders refused or ended by the venue for cause, by reason name.
+        latency: histogram summaries (ns) by hop.
+        rings: depth, capacity and refused pushes by ring.
+        status: loops, work and heartbeat age (ns) by stage.
+        instruments: one view each.
+        halted: None, or the cause.
+    """
+
+    tsc: int
+    ns_per_tick: float
+    skew_ns: float
+    skew_bound_ns: float
+    counters: dict[str, dict[str, int]]
+    rejects: dict[str, int]
+    latency: dict[str, Summary]
+    rings: dict[str, dict[str, int]]
+    status: dict[str, dict[str, float]]
+    instruments: list[InstrumentView]
+    halted: str | None
+
+
+def _scalars(state: np.ndarray) -> dict[str, int]:
+    return {
+        name: int(state[name][0])
+        for name in state.dtype.names or ()
+        if state.dtype.fields[name][0] == np.dtype("i8")
+    }
+
+
+def _by_reason(counts: list[np.ndarray]) -> dict[str, int]:
+    total = np.sum(counts, axis=0)
+    return {NAMES.get(int(code), f"code_{code}"): int(total[code]) for code in np.flatnonzero(total)}
+
+
+def _read_cell(cell: np.ndarray) -> np.ndarray:
+    """A consistent copy of a seqlock cell (the last try wins if its writer never pauses)."""
+    copy = cell.copy()
+    for _ in range(_TRIES):
+        before = int(cell["version"][0])
+        copy = cell.copy()
+        if before % 2 == 0 and int(cell["version"][0]) == before:
+            break
+    return copy
+
+
+def _instrument(segment: Segment, symbol: str, index: int) -> InstrumentView:
+    top = _read_cell(segment.region("tops")[CELL_BYTES * index :][:CELL_BYTES].view(TOP_CELL))
+    row = segment.region("risk.positions")[POSITION.itemsize * index :][: POSITION.itemsize].view(POSITION).copy()
+    bid, ask = int(top["bid"][0]), int(top["ask"][0])
+    mark = (bid + ask) // 2 if bid and ask else 0
+    address = np.uint64(row.ctypes.data)
+    return InstrumentView(
+        symbol=symbol,
+        state=BOOK_STATE_NAMES.get(int(top["state"][0]), "?"),
+        bid=bid,
+        bid_qty=int(top["bid_qty"][0]),
+        ask=ask,
+        ask_qty=int(top["ask_qty"][0]),
+        qty=int(row["qty"][0]),
+        average=int(average_price(address)),
+        realised=int(row["realised"][0]),
+        unrealised=int(unrealised(address, np.int64(mark))),
+        fees=int(row["fees"][0]),
+        fills=int(row["fills"][0]),
+        turnover=int(row["turnover"][0]),
+        working_buy=int(row["working_buy"][0]),
+        working_sell=int(row["working_sell"][0]),
+    )
+
+
+def _ring(segment: Segment, name: str) -> dict[str, int]:
+    ring = segment.record(f"ring.{name}", RING)
+    out = int(ring["next_out"][0])
+    return {
+        "depth": max(0, int(ring["next_in"][0]) - out),
+        "capacity": int(ring["capacity"][0]),
+        "passed": out,
+        "refused": int(ring["refused"][0]),
+    }
+
+
+def _status(segment: Segment, stage: str, now_tsc: int, ns_per_tick: float) -> dict[str, float]:
+    row = segment.record(f"status.{stage}", STATUS)
+    beat = int(row["heartbeat_tsc"][0])
+    return {
+        "pid": int(row["pid"][0]),
+        "cpu": int(row["cpu"][0]),
+        "loops": int(row["loops"][0]),
+        "work": int(row["work"][0]),
+        "age_ns": max(0.0, (now_tsc - beat) * ns_per_tick) if beat else 0.0,
+        "first_work_tsc": int(row["first_work_tsc"][0]),
+    }
+
+
+def snapshot(segment: Segment) -> Snapshot:
+    """Look at a pipeline through its segment."""
+    clock = segment.record("clock", CLOCK)
+    ns_per_tick, now_tsc = float(clock["ns_per_tick"][0]), tsc_now()
+    states = {stage: segment.record(f"state.{stage}", STATE_OF[stage]) for stage in STAGES}
+    hists = {hop: segment.region(f"hist.{hop}").view(np.int64) for hop, _, _ in HOPS}
+    halt = segment.record("halt", HALT_CELL)
+    return Snapshot(
+        tsc=now_tsc,
+        ns_per_tick=ns_per_tick,
+        skew_ns=float(clock["skew_ns"][0]),
+        skew_bound_ns=float(clock["skew_bound_ns"][0]),
+        counters={stage: _scalars(state) for stage, state in states.items()},
+        rejects=_by_reason(
+            [states["strategy"]["ctx"]["refused"][0], states["risk"]["rejects"][0], states["gateway"]["rejects"][0]]
+        ),
+        latency={hop: summarize(words, ns_per_tick) for hop, words in hists.items()},
+        rings={spec.name: _ring(segment, spec.name) for spec in RINGS},
+        status={stage: _status(segment, stage, now_tsc, ns_per_tick) for stage in STAGES},
+        instruments=[_instrument(segment, symbol, i) for i, symbol in enumerate(segment.meta["symbols"])],
+        halted=HALT_CAUSES.get(int(halt["cause"][0]), "?") if halt["halted"][0] else None,
+    )
+
+
+def drops(look: Snapshot) -> dict[str, int]:
+    """Records lost per ring: 0 everywhere unless a live source had to conflate (trades cannot be conflated)."""
+    lost = {spec.name: 0 for spec in RINGS}
+    lost["market"] = look.counters["market_data"]["dropped_trades"]
+    return lost
+
+
+def totals(look: Snapshot) -> dict[str, Any]:
+    """The headline counters of a run."""
+    market, gateway = look.counters["market_data"], look.counters["gateway"]
+    return {
+        "events": market["events"],
+        "book_updates": market["book_updates"],
+        "intents": look.counters["strategy"]["intents_sent"],
+        "orders": gateway["sent"],
+        "fills": gateway["fills"],
+        "cancels": gateway["cancels_sent"],
+        "rejects": look.rejects,
+        "drops": drops(look),
+        "conflations": market["conflations"],
+    }

@@ -1,0 +1,97 @@
+"""The summary at the end of a run: one dictionary, written as JSON and as text for people."""
+
+from decimal import Decimal
+from typing import Any
+
+from hftpipe.core.hist import Summary
+from hftpipe.monitor.metrics import Snapshot, totals
+
+_E8 = Decimal(10) ** 8
+
+
+def _money(value: int) -> float:
+    return float(Decimal(value) / _E8)
+
+
+def _positions(look: Snapshot) -> dict[str, float]:
+    return {view.symbol: _money(view.qty) for view in look.instruments}
+
+
+def _latency(hop: Summary) -> dict[str, float | int]:
+    rounded = {key: round(value, 1) for key, value in hop.as_dict().items()}
+    return rounded | {"count": hop.count, "negative": hop.negative}
+
+
+def summarise(look: Snapshot, facts: dict[str, Any]) -> dict[str, Any]:
+    """Build the summary.
+
+    Args:
+        look: the last snapshot.
+        facts: what the supervisor knows: ``reason exit_code startup_s pss_mb context_switches run_s ...``.
+
+    Returns:
+        The documented keys. ``position`` is a number when there is one instrument, else a table by symbol; latencies
+        are ns, money and quantities decimal numbers.
+    """
+    positions = _positions(look)
+    views = look.instruments
+    return {
+        **totals(look),
+        "position": next(iter(positions.values())) if len(positions) == 1 else positions,
+        "positions": positions,
+        "pnl": {
+            "realised": _money(sum(v.realised for v in views)),
+            "unrealised": _money(sum(v.unrealised for v in views)),
+            "fees": _money(sum(v.fees for v in views)),
+        },
+        "latency_ns": {hop: _latency(values) for hop, values in look.latency.items()},
+        "clock": {"skew_ns": round(look.skew_ns, 1), "skew_bound_ns": round(look.skew_bound_ns, 1)},
+        "halted": look.halted,
+        "counters": look.counters,
+        "rings": look.rings,
+        **facts,
+    }
+
+
+def _line(name: str, value: str) -> str:
+    return f"  {name:<18} {value}"
+
+
+def _table(summary: dict[str, Any]) -> list[str]:
+    head = f"  {'latency (us)':<20}{'p50':>10}{'p99':>10}{'p99.9':>10}{'p99.99':>10}{'max':>12}{'count':>12}"
+    rows = [head]
+    for hop, row in summary["latency_ns"].items():
+        cells = "".join(f"{row[key] / 1000:>10.3f}" for key in ("p50", "p99", "p99_9", "p99_99"))
+        rows.append(f"  {hop:<20}{cells}{row['max'] / 1000:>12.1f}{row['count']:>12,}")
+    return rows
+
+
+def _counts(table: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in table.items()) or "none"
+
+
+def render(summary: dict[str, Any]) -> str:
+    """The summary for people."""
+    pnl = summary["pnl"]
+    switches = (f"{name} {c['voluntary']}+{c['involuntary']}" for name, c in summary["context_switches"].items())
+    lines = [
+        f"run ended: {summary['reason']}",
+        _line("events", f"{summary['events']:,} ({summary['events_per_s']:,.0f}/s), book updates {summary['book_updates']:,}"),
+        _line("intents", f"{summary['intents']:,}, orders {summary['orders']:,}, cancels {summary['cancels']:,}"),
+        _line("fills", f"{summary['fills']:,}"),
+        _line("rejects", _counts(summary["rejects"])),
+        _line("drops", _counts(summary["drops"])),
+        _line("conflations", f"{summary['conflations']:,}"),
+        _line("position", ", ".join(f"{symbol} {qty:.8g}" for symbol, qty in summary["positions"].items())),
+        _line("pnl", f"realised {pnl['realised']:.4f}, unrealised {pnl['unrealised']:.4f}, fees {pnl['fees']:.4f}"),
+        *_table(summary),
+        _line("context switches", ", ".join(switches) + " (voluntary+involuntary)"),
+        _line("start-up", f"{summary['startup_s']:.2f} s to the first event; memory {summary['pss_mb']:.0f} MB PSS"),
+        _line("clock", f"skew {summary['clock']['skew_ns']} ns, bound {summary['clock']['skew_bound_ns']} ns"),
+    ]
+    if summary["halted"]:
+        lines.append(_line("HALTED", summary["halted"]))
+    lines += [_line("source", text) for text in summary["source_errors"]]
+    return "\n".join(lines)
+
+

@@ -1,0 +1,353 @@
+"""THE MAP: which stages there are, which rings and cells join them, and where everything lies. Nothing else wires.
+
+::
+
+              CPU 0                CPU 1               CPU 2              CPU 3
+   venue ─▶ MARKET DATA ─market─▶ STRATEGY ─intents─▶ RISK ─orders─▶ GATEWAY ─▶ venue
+              │ top-of-book cells ──────────────────▶ │                │
+              │                     ◀────updates───── │ ◀───reports─── │ ◀─ acks, fills
+              └──────────── sim (paper mode: the market records, for the simulated exchange) ──▶│
+
+Five rings carry 64-byte records, each with one writer and one reader. In paper mode a sixth carries the market records
+to the gateway, where the simulated exchange answers orders; it has the same records at the same index as ``market``.
+``progress`` (written by risk) says up to which index all orders have reached the gateway, so that the simulated
+exchange never sees a market event before an order that was decided on an earlier one.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hftpipe.config import Config
+from hftpipe.core import book as book_module
+from hftpipe.core import clock as clock_module
+from hftpipe.core.cell import CELL_BYTES, HALT_CELL
+from hftpipe.core.clock import CLOCK
+from hftpipe.core.hist import HIST_BYTES
+from hftpipe.core.instruments import INSTRUMENT, INSTRUMENT_BYTES, SYMBOLS, VENUES, symbols_table
+from hftpipe.core.order_table import table_bytes, table_init
+from hftpipe.core.position import POSITION
+from hftpipe.core.records import RECORD_BYTES
+from hftpipe.core.ring import RING, ring_bytes, ring_init
+from hftpipe.core.shm import Segment
+from hftpipe.core.stage import STATUS, Stage
+from hftpipe.gateway import stage as gateway_stage
+from hftpipe.market import stage as market_stage
+from hftpipe.market import state as market_state
+from hftpipe.market.message import message_bytes
+from hftpipe.risk import limits as risk_limits
+from hftpipe.risk import rate as risk_rate
+from hftpipe.risk import stage as risk_stage
+from hftpipe.sim import exchange as sim_exchange
+from hftpipe.sim import feed as sim_feed
+from hftpipe.sim import flow as sim_flow
+from hftpipe.sim.flow_state import flow_bytes
+from hftpipe.strategy import stage as strategy_stage
+from hftpipe.strategy import wiring as strategy_wiring
+from hftpipe.strategy.loader import LoadedStrategy
+from hftpipe.venues.binance import sync as binance_sync
+
+STAGES = ("market_data", "strategy", "risk", "gateway")
+
+
+@dataclass(frozen=True)
+class RingSpec:
+    """One ring: who writes, who reads, what it carries."""
+
+    name: str
+    writer: str
+    reader: str
+    carries: str
+
+
+RINGS = (
+    RingSpec("market", "market_data", "strategy", "LEVEL TOP TRADE BOOK_RESET BOOK_STATE TIMER"),
+    RingSpec("intents", "strategy", "risk", "NEW CANCEL REPLACE"),
+    RingSpec("orders", "risk", "gateway", "NEW CANCEL REPLACE, approved"),
+    RingSpec("reports", "gateway", "risk", "ACK REPLACED FILL CANCELED EXPIRED REJECT CANCEL_REJECT"),
+    RingSpec("updates", "risk", "strategy", "reports, and risk's own rejects"),
+    RingSpec("sim", "market_data", "gateway", "the market records, for the simulated exchange"),
+)
+
+#: Latency histograms: name, from, to.
+HOPS = (
+    ("decode", "bytes received", "update published"),
+    ("market_to_strategy", "bytes received", "record read by the strategy stage"),
+    ("strategy", "hook called", "hook returned"),
+    ("strategy_to_risk", "intent sent", "intent read by risk"),
+    ("risk", "checks begun", "verdict"),
+    ("tick_to_risk", "bytes received", "order approved and sent on"),
+    ("risk_to_gateway", "order sent on", "order read by the gateway"),
+    ("tick_to_order", "bytes received", "order handed to the venue"),
+)
+
+ORDER_SLOTS = {"strategy": 1024, "risk": 4096, "gateway": 4096, "exchange": 1024}
+#: After the last recorded event time runs on this much beyond the slowest round trip, to settle orders in flight.
+DRAIN_NS = 100_000_000
+STATE_OF = {
+    "market_data": market_state.STATE,
+    "strategy": strategy_stage.STATE,
+    "risk": risk_stage.STATE,
+    "gateway": gateway_stage.STATE,
+}
+
+
+def instrument_rows(config: Config) -> np.ndarray:
+    """The INSTRUMENT array of a configuration."""
+    rows = np.zeros(len(config.instruments), INSTRUMENT)
+    for row, item in zip(rows, config.instruments, strict=True):
+        row["symbol"], row["venue"] = item.symbol.encode(), VENUES[item.venue]
+        row["tick"], row["lot"], row["min_notional"] = item.tick_size, item.lot_size, item.min_notional
+        row["maker_fee"], row["taker_fee"] = item.maker_fee_e8, item.taker_fee_e8
+        row["reference_price"] = item.reference_price
+    return rows
+
+
+def region_sizes(config: Config, strategy: LoadedStrategy) -> dict[str, int]:
+    """Bytes of every region of the segment, in order."""
+    n, levels = len(config.instruments), config.market.book_levels
+    sizes = {"stop": 64, "halt": CELL_BYTES, "progress": 64, "clock": CLOCK.itemsize, "usage": 64 * len(STAGES), "source_errors": 4096}
+    sizes |= {f"status.{name}": STATUS.itemsize for name in STAGES}
+    sizes |= {f"state.{name}": STATE_OF[name].itemsize for name in STAGES}
+    sizes |= {"instruments": INSTRUMENT_BYTES * n, "symbols": SYMBOLS.itemsize, "tops": CELL_BYTES * n}
+    sizes |= {f"hist.{hop}": HIST_BYTES for hop, _, _ in HOPS}
+    sizes |= {f"ring.{spec.name}": ring_bytes(getattr(config.rings, spec.name)) for spec in RINGS}
+    of_strategy = strategy_wiring.region_sizes(strategy, n, levels, ORDER_SLOTS["strategy"])
+    sizes |= {f"strategy.{name}": size for name, size in of_strategy.items() if name != "state"}
+    sizes |= {
+        "market.books": n * _book_stride(levels),
+        "market.syncs": n * binance_sync.sync_bytes(),
+        "market.message": message_bytes(),
+        "market.scratch": RECORD_BYTES * max(2 * levels + 8, sim_feed.MAX_RECORDS + 8),
+        "market.top_scratch": CELL_BYTES,
+        "market.conflating": 64 * ((n + 63) // 64),
+        "market.flows": n * flow_bytes() if config.market.source == "synthetic" else 64,
+        "risk.limits": n * risk_limits.LIMITS_BYTES,
+        "risk.rates": n * risk_rate.RATE.itemsize,
+        "risk.positions": n * POSITION.itemsize,
+        "risk.table": table_bytes(ORDER_SLOTS["risk"]),
+        "gateway.table": table_bytes(ORDER_SLOTS["gateway"]),
+        "exchange": sim_exchange.exchange_bytes(n, ORDER_SLOTS["exchange"], levels),
+    }
+    return sizes
+
+
+def _book_stride(levels: int) -> int:
+    return (book_module.book_bytes(levels) + 127) // 128 * 128
+
+
+class Pipeline:
+    """A laid-out, wired pipeline: the segment, the stages, and readers for the supervisor.
+
+    Attributes:
+        config: the configuration it was built from.
+        segment: its shared memory.
+        stages: the four stages by name.
+        processes: names of the stages of each process.
+        strategy: the loaded strategy.
+    """
+
+    def __init__(self, config: Config, strategy: LoadedStrategy, epoch: int, start_ts: int) -> None:
+        self.config, self.strategy = config, strategy
+        self.processes = [list(group) for group in config.pipeline.processes]
+        self.instruments = instrument_rows(config)
+        meta = {
+            "symbols": [item.symbol for item in config.instruments],
+            "strategy": strategy.name,
+            "processes": self.processes,
+            "fingerprint": config.fingerprint(),
+            "source": config.market.replay or config.market.source,
+        }
+        self.segment = Segment.create(config.pipeline.name, region_sizes(config, strategy), meta, epoch)
+        self._wire(start_ts)
+
+    def _wire(self, start_ts: int) -> None:
+        self.segment.region("instruments")[:] = self.instruments.view(np.uint8)
+        self.segment.region("symbols")[:] = symbols_table(self.instruments).view(np.uint8)
+        for spec in RINGS:
+            ring_init(self.segment.region(f"ring.{spec.name}"), getattr(self.config.rings, spec.name))
+        clock_module.calibrate(self.segment.record("clock", CLOCK))
+        self.stages: dict[str, Stage] = {
+            "market_data": self._wire_market(start_ts),
+            "strategy": self._wire_strategy(),
+            "risk": self._wire_risk(),
+            "gateway": self._wire_gateway(),
+        }
+
+    def address(self, region: str) -> int:
+        """Address of a region."""
+        return self.segment.address(region)
+
+    def state(self, stage: str) -> np.ndarray:
+        """The STATE array (length 1) of a stage."""
+        return self.segment.record(f"state.{stage}", STATE_OF[stage])
+
+    def _set(self, stage: str, addresses: dict[str, str], values: dict[str, Any]) -> np.ndarray:
+        state = self.state(stage)
+        for field, region in addresses.items():
+            state[field] = self.address(region)
+        for field, value in values.items():
+            state[field] = value
+        return state
+
+    def _stage(self, name: str, step: Any, **hooks: Callable[..., Any]) -> Stage:
+        return Stage(name, step.address, self.address(f"state.{name}"), **hooks)
+
+    def _wire_market(self, start_ts: int) -> Stage:
+        config, stride = self.config, _book_stride(self.config.market.book_levels)
+        latency_us = config.sim.latency_new_us + config.sim.latency_cancel_us + config.sim.latency_report_us
+        speed = config.market.speed_e8 / 1e8
+        is_replay = config.market.source == "replay"
+        state = self._set(
+            "market_data",
+            {
+                "market": "ring.market", "sim": "ring.sim", "tops": "tops", "books": "market.books",
+                "syncs": "market.syncs", "message": "market.message", "symbols": "symbols",
+                "scratch": "market.scratch", "top_scratch": "market.top_scratch",
+                "conflating": "market.conflating", "h_decode": "hist.decode", "flows": "market.flows",
+            },
+            {
+                "book_stride": stride, "sync_stride": binance_sync.sync_bytes(),
+                "flow_stride": flow_bytes(), "n_instruments": len(self.instruments),
+                "flow_next_ts": sim_feed.next_ts_entry.address, "flow_step": sim_feed.step_entry.address, "flow_snapshot": sim_feed.snapshot_entry.address,
+                "source": market_state.REPLAY if is_replay else market_state.SYNTHETIC,
+                "inverse_speed": 1.0 / speed if speed else 0.0, "hold_back": int(speed == 0),
+                "window": min(config.market.window_records, config.rings.market // 2, config.rings.sim // 2),
+                "timer_ns": config.market.timer_ms * 1_000_000, "drain_ns": DRAIN_NS + 4_000 * latency_us,
+            },
+        )  # fmt: skip
+        for index, row in enumerate(self.instruments):
+            self._init_book("market.books", index)
+            sync = self._slice("market.syncs", index, binance_sync.sync_bytes())
+            binance_sync.sync_init(sync, binance_sync.MARKETS[config.instruments[index].venue])
+            if not is_replay:
+                flow = self._slice("market.flows", index, flow_bytes())
+                seed = config.market.seed + index
+                sim_flow.flow_init(flow, row, index, seed, config.market.event_rate_per_s, start_ts)
+        if not is_replay:
+            return self._stage("market_data", market_stage.step_entry)
+        source = market_stage.ReplaySource(
+            config.market.replay, state, market_stage.symbol_ids(self.instruments),
+            self.segment.region("market.message"), self._report_source_error,
+        )  # fmt: skip
+        return self._stage(
+            "market_data", market_stage.step_entry, service=source.service, opened=source.open, closed=source.close
+        )
+
+    def _wire_strategy(self) -> Stage:
+        n, levels = len(self.instruments), self.config.market.book_levels
+        sizes = strategy_wiring.region_sizes(self.strategy, n, levels, ORDER_SLOTS["strategy"])
+        places = {name: "state.strategy" if name == "state" else f"strategy.{name}" for name in sizes}
+        regions = {name: self.segment.region(place) for name, place in places.items()}
+        strategy_wiring.init_regions(regions, self.strategy, n, levels, ORDER_SLOTS["strategy"])
+        addresses = {name: self.address(place) for name, place in places.items()}
+        addresses |= {ring: self.address(f"ring.{ring}") for ring in ("market", "updates", "intents")}
+        addresses |= {f"h_{hop}": self.address(f"hist.{hop}") for hop in ("market_to_strategy", "strategy")}
+        addresses["instruments"] = self.address("instruments")
+        strategy_wiring.wire(
+            self.state("strategy"), self.strategy, addresses, n_instruments=n, levels=levels, epoch=self.segment.epoch
+        )
+        return self._stage("strategy", strategy_stage.step_entry)
+
+    def _wire_risk(self) -> Stage:
+        limits = self.segment.region("risk.limits").view(risk_limits.LIMITS)
+        for index, item in enumerate(self.config.instruments):
+            limits[index] = risk_limits.limits_row(self.config.risk.for_symbol(item.symbol))[0]
+        table_init(self.segment.region("risk.table"), ORDER_SLOTS["risk"])
+        self._set(
+            "risk",
+            {
+                "intents": "ring.intents", "orders": "ring.orders", "reports": "ring.reports",
+                "updates": "ring.updates", "market": "ring.market", "progress": "progress", "halt": "halt",
+                "tops": "tops", "instruments": "instruments", "limits": "risk.limits",
+                "positions": "risk.positions", "table": "risk.table", "rates": "risk.rates",
+                "h_strategy_to_risk": "hist.strategy_to_risk", "h_risk": "hist.risk",
+                "h_tick_to_risk": "hist.tick_to_risk",
+            },
+            {"n_instruments": len(self.instruments)},
+        )  # fmt: skip
+        return self._stage("risk", risk_stage.step_entry)
+
+    def _wire_gateway(self) -> Stage:
+        sim = self.config.sim
+        model = sim_exchange.SimModel(
+            queue_model=sim.queue_model,
+            power_n=sim.power_n,
+            latency_new_ns=sim.latency_new_us * 1000,
+            latency_cancel_ns=sim.latency_cancel_us * 1000,
+            latency_report_ns=sim.latency_report_us * 1000,
+        )
+        sim_exchange.exchange_init(
+            self.segment.region("exchange"), self.instruments, model, ORDER_SLOTS["exchange"], self.config.market.book_levels
+        )
+        table_init(self.segment.region("gateway.table"), ORDER_SLOTS["gateway"])
+        self._set(
+            "gateway",
+            {
+                "orders": "ring.orders", "reports": "ring.reports", "sim": "ring.sim", "progress": "progress",
+                "halt": "halt", "table": "gateway.table", "venue": "exchange",
+                "h_risk_to_gateway": "hist.risk_to_gateway", "h_tick_to_order": "hist.tick_to_order",
+            },
+            {
+                "venue_submit": sim_exchange.submit_entry.address, "venue_market": sim_exchange.market_entry.address,
+                "venue_poll": sim_exchange.poll_entry.address,
+            },
+        )  # fmt: skip
+        return self._stage("gateway", gateway_stage.step_entry)
+
+    def _slice(self, region: str, index: int, stride: int) -> np.ndarray:
+        return self.segment.region(region)[index * stride : (index + 1) * stride]
+
+    def _init_book(self, region: str, index: int) -> None:
+        levels = self.config.market.book_levels
+        book_module.book_init(self._slice(region, index, _book_stride(levels)), index, levels)
+
+    # What the supervisor reads and writes.
+
+    def stop_word(self) -> np.ndarray:
+        """The word that ends every duty cycle."""
+        return self.segment.region("stop")[:8].view(np.uint64)
+
+    def halt_cell(self) -> np.ndarray:
+        """The halt cell."""
+        return self.segment.record("halt", HALT_CELL)
+
+    def status(self, stage: str) -> np.ndarray:
+        """A stage's STATUS array (length 1)."""
+        return self.segment.record(f"status.{stage}", STATUS)
+
+    def usage(self, process: int, dtype: np.dtype) -> np.ndarray:
+        """Where process ``process`` leaves its resource usage."""
+        return self.segment.region("usage")[64 * process :][: dtype.itemsize].view(dtype)
+
+    def heartbeat_ages_ns(self) -> dict[str, float]:
+        """Time since each stage last went round its loop; stages that have not begun are left out."""
+        clock = self.segment.record("clock", CLOCK)
+        now = clock_module.tsc_now()
+        beats = {name: int(self.status(name)["heartbeat_tsc"][0]) for name in STAGES}
+        return {name: (now - beat) * float(clock["ns_per_tick"][0]) for name, beat in beats.items() if beat}
+
+    def depths(self) -> dict[str, int]:
+        """Unread records of each ring."""
+        rings = {spec.name: self.segment.record(f"ring.{spec.name}", RING) for spec in RINGS}
+        return {name: int(ring["next_in"][0]) - int(ring["next_out"][0]) for name, ring in rings.items()}
+
+    def source_errors(self) -> list[str]:
+        """What was wrong with the recording (reported by the process that read it)."""
+        text = bytes(self.segment.region("source_errors")).rstrip(b"\0").decode(errors="replace")
+        return text.splitlines()
+
+    def _report_source_error(self, message: str) -> None:
+        region = self.segment.region("source_errors")
+        text = (bytes(region).rstrip(b"\0") + message.encode() + b"\n")[: len(region)]
+        region[: len(text)] = np.frombuffer(text, np.uint8)
+
+    def tripped(self) -> str | None:
+        """Which stage has stopped itself because something happened that must not, if any."""
+        return next((name for name in ("risk", "gateway") if self.state(name)["tripped"][0]), None)
+
+    def is_quiet(self) -> bool:
+        """The source has ended and nothing is left in any ring."""
+        return bool(self.status("market_data")["finished"][0]) and not any(self.depths().values())

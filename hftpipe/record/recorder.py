@@ -1,0 +1,287 @@
+"""The recorder process: drains the tape rings of all stages into the session's files.
+
+It has a process of its own and only reads: the one thing it writes in shared memory outside its own region is the
+consumer's counter of each tape ring. When the disk is slow the tapes fill and the stages drop and count; when it
+fails, recording is over: the tapes are still drained, what could not be stored is counted, the reason is logged once
+and the session is marked incomplete. No stage ever waits.
+
+Exact at the end of every run, per tape::
+
+    records offered by the stage = records on the tape (without gap marks) + lost
+    records on the tape          = records stored + untaken
+"""
+
+import gc
+import logging
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hftpipe.core.clock import steady_ns, tsc_now
+from hftpipe.core.jit import jit
+from hftpipe.core.mem import ONE, U64, copy_bytes, load_acquire, store_release, view
+from hftpipe.core.records import RECORD_BYTES
+from hftpipe.core.ring import RING, RING_HEADER_BYTES, ring_depth
+from hftpipe.core.shm import Segment
+from hftpipe.log import event
+from hftpipe.record.format import RecordError
+from hftpipe.record.session import COMPLETE, INCOMPLETE, read_session, write_session
+from hftpipe.record.writer import BLOCK_RECORDS, SEGMENT_BYTES, TapeWriter
+
+LOG = logging.getLogger("hftpipe.recorder")
+#: A record is in its file at most this long after it was read from the tape (bounded loss when killed).
+FLUSH_NS = 50_000_000
+IDLE_S = 0.001
+FINAL_DRAIN_NS = 2_000_000_000
+
+STARTING, RUNNING, FAILED, ENDED = 0, 1, 2, 3
+#: First line of the recorder's region: what it shows of itself. ``errno`` of the write that failed, or 0.
+RECORDER = np.dtype(
+    [
+        ("state", "u8"), ("heartbeat_tsc", "u8"), ("pid", "i8"), ("errno", "i8"), ("rounds", "u8"), ("_pad", "u8", 3),
+    ]
+)  # fmt: skip
+#: One line per tape behind it, in the order of the tapes. ``lost``: dropped by the stage because the tape was full;
+#: ``untaken``: read from the tape but not stored; ``round_max``: most records taken in one round.
+RECORDED = np.dtype(
+    [
+        ("records", "u8"), ("bytes", "u8"), ("blocks", "u8"), ("segments", "u8"), ("lost", "u8"), ("untaken", "u8"),
+        ("slowest_write_ns", "i8"), ("round_max", "i8"),
+    ]
+)  # fmt: skip
+
+_NEXT_OUT = np.uint64(RING.fields["next_out"][1])
+_SLOTS = np.uint64(RING_HEADER_BYTES)
+_SHIFT = np.uint64(6)
+
+
+def recorder_bytes(tapes: int) -> int:
+    """Size of the recorder's region for a number of tapes."""
+    return RECORDER.itemsize + RECORDED.itemsize * tapes
+
+
+@jit
+def _unread(ring, header, limit):
+    """How many consecutive slots hold the record the consumer expects there, at most ``limit``."""
+    count = np.int64(0)
+    index = header.next_out
+    while count < limit and load_acquire(ring + _SLOTS + ((index & header.mask) << _SHIFT)) == index + ONE:
+        index += ONE
+        count += 1
+    return count
+
+
+@jit
+def drain(ring, target, limit):
+    """Consumer: move up to ``limit`` (int64) records from the ring to ``target``; how many there were.
+
+    The records are copied as they are, in at most two pieces, and their slots given back with one store.
+    """
+    header = view(ring, RING)
+    count = _unread(ring, header, min(limit, np.int64(header.capacity)))
+    if count == 0:
+        return count
+    start = header.next_out & header.mask
+    head = min(count, np.int64(header.capacity - start))
+    copy_bytes(target, ring + _SLOTS + (start << _SHIFT), head * RECORD_BYTES)
+    copy_bytes(target + (U64(head) << _SHIFT), ring + _SLOTS, (count - head) * RECORD_BYTES)
+    store_release(ring + _NEXT_OUT, header.next_out + U64(count))
+    return count
+
+
+def warm() -> None:
+    """Compile what the recorder runs; call before forking."""
+    drain.compile("int64(uint64, uint64, int64)")
+    ring_depth.compile("int64(uint64,)")
+
+
+class Tape:
+    """One tape ring and the files it goes to.
+
+    Args:
+        ring: the ring's memory (its region).
+        writer: where its records go; must start at the ring's next unread record.
+        stats: RECORDED array of length 1.
+    """
+
+    def __init__(self, ring: np.ndarray, writer: TapeWriter, stats: np.ndarray) -> None:
+        self._header = ring[:RING_HEADER_BYTES].view(RING)
+        self._ring = np.uint64(ring.ctypes.data)
+        self.capacity = int(self._header["capacity"][0])
+        self.writer, self._stats = writer, stats
+
+    @property
+    def lost(self) -> int:
+        """Records the stage has dropped because the tape was full."""
+        return int(self._header["lost"][0])
+
+    @property
+    def depth(self) -> int:
+        """Unread records."""
+        return int(ring_depth(self._ring))
+
+    def drain(self, now_ns: int) -> int:
+        """Take what is on the tape, at most one ring's worth; blocks go to the file as they fill."""
+        writer, total = self.writer, 0
+        while total < self.capacity:
+            count = int(drain(self._ring, writer.target, np.int64(min(writer.room, self.capacity - total))))
+            if not count:
+                break
+            writer.added(count, now_ns)
+            total += count
+            if not writer.room:
+                self.flush()
+        self._stats["round_max"] = max(int(self._stats["round_max"][0]), total)
+        return total
+
+    def flush(self) -> None:
+        """Write the block under way and show the totals."""
+        self.writer.flush(self.lost)
+        self.show()
+
+    def show(self) -> None:
+        """Bring the statistics up to date."""
+        stats, writer = self._stats, self.writer
+        stats["records"], stats["bytes"], stats["blocks"] = writer.stored, writer.bytes_written, writer.blocks
+        stats["segments"], stats["lost"], stats["untaken"] = writer.segments, self.lost, writer.untaken
+        stats["slowest_write_ns"] = writer.slowest_write_ns
+
+
+class Recorder:
+    """Drains tapes to a session until its stop word is set or its parent is gone.
+
+    Args:
+        segment: the pipeline's shared memory, writable.
+        tapes: stage name to name of the region that holds the stage's tape ring.
+        folder: session folder made by :func:`hftpipe.record.session.create_session`, with the same stages.
+        region: region of :func:`recorder_bytes` for the statistics.
+        stop: region whose first word ends the recording. Set it when the stages have ended, not before: it is
+            followed by a last, complete drain.
+        segment_bytes, block_records: sizes of a file and of a block.
+
+    Raises:
+        RecordError: session.json cannot be read, or the folder holds tapes already.
+    """
+
+    def __init__(
+        self,
+        segment: Segment,
+        tapes: Mapping[str, str],
+        folder: Path,
+        region: str = "recorder",
+        stop: str = "recorder.stop",
+        segment_bytes: int = SEGMENT_BYTES,
+        block_records: int = BLOCK_RECORDS,
+    ) -> None:
+        self.folder, self._session = Path(folder), read_session(folder)
+        if any(self.folder.glob("*.tape")):
+            raise RecordError(f"{self.folder}: has tapes already; a recording is never overwritten, make a new session")
+        memory = segment.region(region)
+        memory[:] = 0
+        self._status = memory[: RECORDER.itemsize].view(RECORDER)
+        rows = memory[RECORDER.itemsize : recorder_bytes(len(tapes))].view(RECORDED)
+        self._stop = segment.region(stop)[:8].view(np.uint64)
+        self._tapes: dict[str, Tape] = {}
+        for index, (stage, ring_region) in enumerate(tapes.items()):
+            ring = segment.region(ring_region)
+            first = int(ring[:RING_HEADER_BYTES].view(RING)["next_out"][0])
+            writer = TapeWriter(
+                self.folder, stage, self._session["session_id"], self._session["epoch"], first, segment_bytes,
+                block_records,
+            )  # fmt: skip
+            self._tapes[stage] = Tape(ring, writer, rows[index : index + 1])
+        self._parent, self._has_failed = 0, False
+
+    def request_stop(self) -> None:
+        """Set the stop word."""
+        self._stop[0] = 1
+
+    def main(self, parent: int) -> None:
+        """Body of the forked process: end cleanly on SIGTERM or when ``parent`` is gone, ignore the terminal."""
+        self._parent = parent
+        for number in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        # Linux shares CPUs out by session first (autogroup): beside spinning stages of its own session the recorder
+        # would get little of a CPU that others want too.
+        if os.getpid() != os.getpgrp():
+            os.setsid()
+        signal.signal(signal.SIGTERM, lambda *_: self.request_stop())
+        gc.collect()
+        gc.freeze()
+        gc.disable()
+        self.run()
+
+    def run(self) -> None:
+        """Record until there is a reason to end; then drain what is left (bounded) and close the session."""
+        self._open()
+        tapes = list(self._tapes.values())
+        next_flush_ns = 0
+        while not int(self._stop[0]) and (not self._parent or os.getppid() == self._parent):
+            now_ns = steady_ns()
+            fullest = max(tape.drain(now_ns) / tape.capacity for tape in tapes)
+            if now_ns >= next_flush_ns:
+                next_flush_ns = now_ns + FLUSH_NS // 5
+                self._flush_old(now_ns)
+            # A quarter of a ring in one round: the stages are faster than naps allow.
+            if fullest < 0.25:
+                time.sleep(IDLE_S)
+        self._finish()
+
+    def _open(self) -> None:
+        self._status["pid"], self._status["state"] = os.getpid(), RUNNING
+        for tape in self._tapes.values():
+            try:
+                tape.writer.open()
+            except OSError as error:
+                tape.writer.error = error
+        self._notice_failure()
+
+    def _flush_old(self, now_ns: int) -> None:
+        """Write blocks that have waited for 3/5 of FLUSH_NS or more (this is called every fifth of it)."""
+        for tape in self._tapes.values():
+            if tape.writer.age_ns(now_ns) >= FLUSH_NS * 3 // 5:
+                tape.flush()
+            else:
+                tape.show()
+        self._status["heartbeat_tsc"] = tsc_now()
+        self._status["rounds"] += np.uint64(1)
+        self._notice_failure()
+
+    def _notice_failure(self) -> None:
+        """After the first failed write no tape is written any more: a replay needs all of them."""
+        error = next((tape.writer.error for tape in self._tapes.values() if tape.writer.error), None)
+        if error is None or self._has_failed:
+            return
+        self._has_failed = True
+        self._status["errno"], self._status["state"] = error.errno or 0, FAILED
+        for tape in self._tapes.values():
+            tape.writer.error = tape.writer.error or error
+        event(LOG, "error", "recording has failed, trading goes on", folder=str(self.folder), reason=str(error))
+
+    def _finish(self) -> None:
+        tapes = list(self._tapes.values())
+        deadline_ns = steady_ns() + FINAL_DRAIN_NS
+        # Lists, not generators: every tape is drained in every round.
+        while any([tape.drain(steady_ns()) for tape in tapes]) and steady_ns() < deadline_ns:
+            pass
+        for tape in tapes:
+            tape.writer.close(tape.lost, tape.depth)
+            tape.show()
+        self._notice_failure()
+        self._close_session()
+        self._status["state"] = FAILED if self._has_failed else ENDED
+
+    def _close_session(self) -> None:
+        totals = {stage: tape.writer.totals() for stage, tape in self._tapes.items()}
+        is_whole = not any(total["untaken"] for total in totals.values()) and not self._has_failed
+        header = {**self._session, "state": COMPLETE if is_whole else INCOMPLETE, "totals": totals}
+        try:
+            write_session(self.folder, header)
+        except OSError as error:
+            if self._has_failed:
+                return
+            event(LOG, "error", "session.json not brought up to date", folder=str(self.folder), reason=str(error))

@@ -1,0 +1,334 @@
+"""The pre-trade checks: one table, run from the top for every NEW and every REPLACE; the first failure is the answer.
+
+No order type is exempt from any check. What each compares, and on which side its boundary lies:
+
+== =================== ================== ==============================================================================
+#  check               reason             an order passes when
+== =================== ================== ==============================================================================
+1  not_halted          HALTED             the halt cell is clear
+2  known_instrument    UNKNOWN_INSTRUMENT the instrument id is below the number registered
+3  known_order         UNKNOWN_ORDER      NEW: always; REPLACE: its order is in the table and has not ended
+4  legal_value         INVALID_VALUE      flags, type and side are defined; no NOT_A_NUMBER; qty > 0; limit price > 0 and
+                                          price x qty fits an int64 of 1e-8; market price = 0; event time >= 0; a
+                                          REPLACE names its order's instrument and side
+5  has_limits          NO_LIMIT           all four size limits are configured (> 0)
+6  on_tick             TICK_FILTER        price is a multiple of the tick (0, a market order's, is one)
+7  on_lot              LOT_FILTER         qty is a multiple of the lot
+8  min_notional        MIN_NOTIONAL       value >= min_notional
+9  max_order_qty       MAX_ORDER_QTY      qty <= max_order_qty
+10 max_market_qty      MAX_MARKET_QTY     not a market order, or qty <= max_market_qty
+11 max_order_notional  MAX_ORDER_NOTIONAL value <= max_order_notional
+12 max_position        MAX_POSITION       buy: position + working buys + growth <= max_position;
+                                          sell: -position + working sells + growth <= max_position
+13 valid_book          BOOK_INVALID       the top of book is VALID, two-sided and not crossed or locked
+14 fresh_book          BOOK_STALE         intent time - book time <= max_book_age_ns (signed: a newer book passes)
+15 price_collar        PRICE_COLLAR       |price - mid| <= collar x mid (post-only: post_only_collar)
+16 rate_per_s          RATE_PER_S         orders approved in the last second + 1 <= orders_per_s
+17 rate_per_min        RATE_PER_MIN       orders approved in the last minute + 1 <= orders_per_min
+18 unused_id           DUPLICATE_ID       NEW: the client id is not in the table; REPLACE: always
+19 replaceable         ILLEGAL_TRANSITION NEW: always; REPLACE: the order is acknowledged and no change is under way
+== =================== ================== ==============================================================================
+
+Exactly at a limit passes; one unit beyond fails. Comparisons of products are exact (128-bit), never rounded.
+
+* **Market orders** have no price: they are valued, and held to the collar, at the far touch (the ask for a buy, the
+  bid for a sell), so a far touch more than the collar away from the mid refuses them. Without a far touch 8 and 11
+  have nothing to compare and pass; 13 then refuses.
+* **Growth** is the quantity of a NEW, reduce-only or not. For a REPLACE it is what the new remainder exceeds the
+  old one by, at least 0. Check 12 is strict: while the worst case is beyond the limit (the limit was lowered), even
+  a REPLACE that only reduces is refused; a cancel is the way down.
+* **A REPLACE** keeps the type and time in force of its order, and counts against the rates like a NEW.
+* **A CANCEL** is not checked at all: nothing but an unknown order stops it (see ``risk/stage.py``).
+
+The table is :data:`CHECKS`; :func:`evaluate` is the same chain written out, because a loop over functions cannot be
+inlined; a test asserts that the two are the same.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hftpipe.core import reasons
+from hftpipe.core.cell import TOP_CELL
+from hftpipe.core.fixed import SCALE
+from hftpipe.core.instruments import INSTRUMENT
+from hftpipe.core.jit import jit
+from hftpipe.core.mem import U64, ZERO, mul_wide, view
+from hftpipe.core.order_table import ILLEGAL, ON_REPLACE_SENT, ORDER, TRANSITIONS, is_open
+from hftpipe.core.position import POSITION
+from hftpipe.core.records import BUY, MARKET, NEW, POST_ONLY, RECORD, REDUCE_ONLY, SELL, TIF_MASK, VALID
+from hftpipe.risk.exposure import exposure_of
+from hftpipe.risk.limits import LIMITS
+from hftpipe.risk.rate import MINUTE_BEFORE, MINUTE_OFFSET, MINUTE_SHIFT, SECOND_BEFORE, SECOND_SHIFT, window_count
+
+#: Everything one verdict depends on: addresses of the intent and of the rows it is judged by.
+CONTEXT = np.dtype(
+    [
+        ("intent", "u8"),
+        # Rows of the intent's instrument; all 0 when its id is not registered (``known`` 0).
+        ("instrument", "u8"), ("limits", "u8"), ("position", "u8"), ("rates", "u8"),
+        # A private copy of the top of book (TOP_CELL).
+        ("top", "u8"),
+        # The order already stored under the intent's client id, open or ended; 0 if none.
+        ("order", "u8"),
+        ("known", "i8"), ("halted", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+
+_SCALE = np.uint64(SCALE)
+_INT64_LIMIT = np.uint64(1 << 63)
+_LEGAL_FLAGS = TIF_MASK | REDUCE_ONLY
+
+
+@jit
+def _at_most(a, b, c, d):
+    """``a * b <= c * d`` for uint64, exactly."""
+    left_high, left_low = mul_wide(a, b)
+    right_high, right_low = mul_wide(c, d)
+    if left_high != right_high:
+        return left_high < right_high
+    return left_low <= right_low
+
+
+@jit
+def _type(c, r):
+    """Time in force that counts: a REPLACE cannot change its order's."""
+    if r.kind == NEW:
+        return r.flags & TIF_MASK
+    return view(c.order, ORDER).flags & TIF_MASK
+
+
+@jit
+def _reference_price(c, r):
+    """The limit price, or the far touch for a market order (<= 0: there is none)."""
+    if _type(c, r) != MARKET:
+        return r.price
+    top = view(c.top, TOP_CELL)
+    return top.ask if r.side == BUY else top.bid
+
+
+@jit
+def not_halted(c):
+    return c.halted == 0
+
+
+@jit
+def known_instrument(c):
+    return c.known != 0
+
+
+@jit
+def known_order(c):
+    if view(c.intent, RECORD).kind == NEW:
+        return True
+    return c.order != ZERO and is_open(view(c.order, ORDER).state)
+
+
+@jit
+def legal_value(c):
+    r = view(c.intent, RECORD)
+    if r.flags & ~_LEGAL_FLAGS or r.flags & TIF_MASK > MARKET or r.side > SELL:
+        return False
+    if r.qty <= 0 or r.local_ts < 0:
+        return False
+    if r.kind != NEW:
+        order = view(c.order, ORDER)
+        if order.instrument != r.instrument or order.side != r.side:
+            return False
+    if _type(c, r) == MARKET:
+        return r.price == 0
+    # floor(price x qty / 1e8) < 2**63
+    return r.price > 0 and not _at_most(_INT64_LIMIT, _SCALE, U64(r.price), U64(r.qty))
+
+
+@jit
+def has_limits(c):
+    limits = view(c.limits, LIMITS)
+    smallest = min(
+        min(limits.max_order_qty, limits.max_market_qty), min(limits.max_order_notional, limits.max_position)
+    )
+    return smallest > 0
+
+
+@jit
+def on_tick(c):
+    tick = view(c.instrument, INSTRUMENT).tick
+    return tick > 0 and U64(view(c.intent, RECORD).price) % U64(tick) == ZERO
+
+
+@jit
+def on_lot(c):
+    lot = view(c.instrument, INSTRUMENT).lot
+    return lot > 0 and U64(view(c.intent, RECORD).qty) % U64(lot) == ZERO
+
+
+@jit
+def min_notional(c):
+    r = view(c.intent, RECORD)
+    price, least = _reference_price(c, r), view(c.instrument, INSTRUMENT).min_notional
+    return price <= 0 or least <= 0 or _at_most(U64(least), _SCALE, U64(price), U64(r.qty))
+
+
+@jit
+def max_order_qty(c):
+    return view(c.intent, RECORD).qty <= view(c.limits, LIMITS).max_order_qty
+
+
+@jit
+def max_market_qty(c):
+    r = view(c.intent, RECORD)
+    return _type(c, r) != MARKET or r.qty <= view(c.limits, LIMITS).max_market_qty
+
+
+@jit
+def max_order_notional(c):
+    r = view(c.intent, RECORD)
+    price = _reference_price(c, r)
+    return price <= 0 or _at_most(U64(price), U64(r.qty), U64(view(c.limits, LIMITS).max_order_notional), _SCALE)
+
+
+@jit
+def max_position(c):
+    r, p, limit = view(c.intent, RECORD), view(c.position, POSITION), view(c.limits, LIMITS).max_position
+    held, working = (p.qty, p.working_buy) if r.side == BUY else (-p.qty, p.working_sell)
+    if held > limit or working < 0:
+        return False
+    growth = r.qty
+    if r.kind != NEW:
+        order = view(c.order, ORDER)
+        growth = max(r.qty - order.filled - exposure_of(order), np.int64(0))
+    # The room is below 2**64 and each term of the sum below 2**63: exact in uint64 where int64 could wrap.
+    return U64(working) + U64(growth) <= U64(limit) - U64(held)
+
+
+@jit
+def valid_book(c):
+    top = view(c.top, TOP_CELL)
+    return top.state == VALID and top.bid > 0 and top.ask > top.bid
+
+
+@jit
+def fresh_book(c):
+    now, book, oldest = (
+        view(c.intent, RECORD).local_ts, view(c.top, TOP_CELL).local_ts, view(c.limits, LIMITS).max_book_age_ns
+    )  # fmt: skip
+    return now <= book or U64(now) - U64(book) <= U64(oldest)
+
+
+@jit
+def price_collar(c):
+    r, limits, top = view(c.intent, RECORD), view(c.limits, LIMITS), view(c.top, TOP_CELL)
+    collar = limits.post_only_collar_e8 if _type(c, r) == POST_ONLY else limits.collar_e8
+    # |price - mid| <= collar x mid, times 2: the mid may fall between two units.
+    both = U64(top.bid) + U64(top.ask)
+    twice = U64(_reference_price(c, r)) * U64(2)
+    distance = twice - both if twice > both else both - twice
+    return collar >= 0 and _at_most(distance, _SCALE, U64(collar), both)
+
+
+@jit
+def rate_per_s(c):
+    slice_ = view(c.intent, RECORD).local_ts >> SECOND_SHIFT
+    return window_count(c.rates, slice_, SECOND_BEFORE) < view(c.limits, LIMITS).orders_per_s
+
+
+@jit
+def rate_per_min(c):
+    slice_ = view(c.intent, RECORD).local_ts >> MINUTE_SHIFT
+    return window_count(c.rates + MINUTE_OFFSET, slice_, MINUTE_BEFORE) < view(c.limits, LIMITS).orders_per_min
+
+
+@jit
+def unused_id(c):
+    return view(c.intent, RECORD).kind != NEW or c.order == ZERO
+
+
+@jit
+def replaceable(c):
+    if view(c.intent, RECORD).kind == NEW:
+        return True
+    return TRANSITIONS[view(c.order, ORDER).state, ON_REPLACE_SENT] != ILLEGAL
+
+
+class Check(NamedTuple):
+    """One row of the table.
+
+    Attributes:
+        reason: code in :mod:`hftpipe.core.reasons` when it fails.
+        function: jitted, CONTEXT record -> passes.
+        text: what passes, with its boundary.
+    """
+
+    reason: int
+    function: Callable[[Any], bool]
+    text: str
+
+
+CHECKS = (
+    Check(reasons.HALTED, not_halted, "the halt cell is clear"),
+    Check(reasons.UNKNOWN_INSTRUMENT, known_instrument, "instrument id < number registered"),
+    Check(reasons.UNKNOWN_ORDER, known_order, "a REPLACE's order is known and open"),
+    Check(reasons.INVALID_VALUE, legal_value, "price, quantity, side, type, flags and time are legal"),
+    Check(reasons.NO_LIMIT, has_limits, "all four size limits are configured"),
+    Check(reasons.TICK_FILTER, on_tick, "price is a multiple of the tick"),
+    Check(reasons.LOT_FILTER, on_lot, "quantity is a multiple of the lot"),
+    Check(reasons.MIN_NOTIONAL, min_notional, "value >= min_notional"),
+    Check(reasons.MAX_ORDER_QTY, max_order_qty, "quantity <= max_order_qty"),
+    Check(reasons.MAX_MARKET_QTY, max_market_qty, "a market order's quantity <= max_market_qty"),
+    Check(reasons.MAX_ORDER_NOTIONAL, max_order_notional, "value <= max_order_notional"),
+    Check(reasons.MAX_POSITION, max_position, "worst-side position with all working orders <= max_position"),
+    Check(reasons.BOOK_INVALID, valid_book, "the book is VALID, two-sided and not crossed or locked"),
+    Check(reasons.BOOK_STALE, fresh_book, "age of the top of book <= max_book_age_ns"),
+    Check(reasons.PRICE_COLLAR, price_collar, "distance from the mid <= the collar"),
+    Check(reasons.RATE_PER_S, rate_per_s, "orders in the last second, with this one, <= orders_per_s"),
+    Check(reasons.RATE_PER_MIN, rate_per_min, "orders in the last minute, with this one, <= orders_per_min"),
+    Check(reasons.DUPLICATE_ID, unused_id, "a NEW's client id is not in the table"),
+    Check(reasons.ILLEGAL_TRANSITION, replaceable, "a REPLACE's order is acknowledged, with no change under way"),
+)
+
+
+@jit
+def evaluate(context):
+    """Run all checks in order on the CONTEXT record at address ``context``: a reason code, NONE if all pass."""
+    c = view(context, CONTEXT)
+    if not not_halted(c):
+        return reasons.HALTED
+    if not known_instrument(c):
+        return reasons.UNKNOWN_INSTRUMENT
+    if not known_order(c):
+        return reasons.UNKNOWN_ORDER
+    if not legal_value(c):
+        return reasons.INVALID_VALUE
+    if not has_limits(c):
+        return reasons.NO_LIMIT
+    if not on_tick(c):
+        return reasons.TICK_FILTER
+    if not on_lot(c):
+        return reasons.LOT_FILTER
+    if not min_notional(c):
+        return reasons.MIN_NOTIONAL
+    if not max_order_qty(c):
+        return reasons.MAX_ORDER_QTY
+    if not max_market_qty(c):
+        return reasons.MAX_MARKET_QTY
+    if not max_order_notional(c):
+        return reasons.MAX_ORDER_NOTIONAL
+    if not max_position(c):
+        return reasons.MAX_POSITION
+    if not valid_book(c):
+        return reasons.BOOK_INVALID
+    if not fresh_book(c):
+        return reasons.BOOK_STALE
+    if not price_collar(c):
+        return reasons.PRICE_COLLAR
+    if not rate_per_s(c):
+        return reasons.RATE_PER_S
+    if not rate_per_min(c):
+        return reasons.RATE_PER_MIN
+    if not unused_id(c):
+        return reasons.DUPLICATE_ID
+    if not replaceable(c):
+        return reasons.ILLEGAL_TRANSITION
+    return reasons.NONE

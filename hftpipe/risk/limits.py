@@ -1,0 +1,60 @@
+"""Limits of one instrument as a row in memory, so that a change takes effect on the next intent and is never frozen.
+
+No limit configured means no order: a row of zeros refuses everything (:data:`hftpipe.core.reasons.NO_LIMIT`).
+"""
+
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+#: Quantities and amounts in 1e-8, collars as a share of the mid in 1e-8 (1 basis point = 10_000).
+LIMITS = np.dtype(
+    [
+        ("max_order_qty", "i8"), ("max_market_qty", "i8"), ("max_order_notional", "i8"), ("max_position", "i8"),
+        ("collar_e8", "i8"), ("post_only_collar_e8", "i8"),
+        ("max_book_age_ns", "i8"), ("orders_per_s", "i8"), ("orders_per_min", "i8"), ("_pad", "i8", 7),
+    ],
+    align=True,
+)  # fmt: skip
+LIMITS_BYTES = 128
+assert LIMITS.itemsize == LIMITS_BYTES
+
+#: Attribute of the configuration -> field of the row. All of them are needed before anything may trade.
+SIZE_LIMITS = {
+    "max_order_qty": "max_order_qty",
+    "max_market_order_qty": "max_market_qty",
+    "max_order_notional": "max_order_notional",
+    "max_position": "max_position",
+}
+_E8_PER_BPS = 10_000
+_NS_PER_MS = 1_000_000
+
+
+def _share_e8(bps: Decimal | float) -> int:
+    """Basis points as a share in 1e-8; what lies below one unit is cut, which only makes a collar tighter."""
+    return int(Decimal(str(bps)) * _E8_PER_BPS)
+
+
+def limits_row(configured: Any) -> np.ndarray:
+    """The LIMITS row (array of length 1) of one instrument.
+
+    Args:
+        configured: any object with the attributes of the risk configuration: ``max_order_qty``,
+            ``max_market_order_qty``, ``max_order_notional``, ``max_position`` (int 1e-8, or None for "not
+            configured"), ``collar_bps``, ``post_only_collar_bps``, ``max_book_age_ms``, ``orders_per_s``,
+            ``orders_per_min``.
+
+    Returns:
+        The row; if any of the four size limits is None, all four are 0 and no order passes.
+    """
+    row = np.zeros(1, LIMITS)
+    sizes = {field: getattr(configured, name) for name, field in SIZE_LIMITS.items()}
+    if all(size is not None for size in sizes.values()):
+        for field, size in sizes.items():
+            row[field] = size
+    row["collar_e8"] = _share_e8(configured.collar_bps)
+    row["post_only_collar_e8"] = _share_e8(configured.post_only_collar_bps)
+    row["max_book_age_ns"] = configured.max_book_age_ms * _NS_PER_MS
+    row["orders_per_s"], row["orders_per_min"] = configured.orders_per_s, configured.orders_per_min
+    return row

@@ -1,0 +1,315 @@
+"""PROCESS 3: risk. Every order passes here; positions and exposure have their single writer here.
+
+::
+
+    intents ──▶ checks ──▶ orders          (approved NEW and REPLACE, every CANCEL of a working order)
+                   └─────▶ updates         (REJECT of a NEW; CANCEL_REJECT of a refused REPLACE or CANCEL)
+    reports ──▶ position, exposure ──▶ updates   (unchanged)
+
+What happens when a ring is full:
+
+============ ====================== ==============================================================================
+full         record                 what is done
+============ ====================== ==============================================================================
+updates      report                 left unread (``updates_held``): never dropped
+updates      NEW, REPLACE           left unread (``updates_held``): a refusal could not be told
+updates      CANCEL, known order    passes: nothing has to be told
+updates      CANCEL, unknown order  left unread (``updates_held``)
+orders       NEW, REPLACE           refused, ORDERS_RING_FULL
+orders       CANCEL                 left unread and tried again (``orders_held``)
+============ ====================== ==============================================================================
+
+A refused REPLACE is a CANCEL_REJECT, never a REJECT: the order it names goes on working, and a REJECT would end it in
+the strategy's table.
+"""
+
+import numpy as np
+
+from hftpipe.core import reasons
+from hftpipe.core.cell import TOP_CELL, cell_read, halted
+from hftpipe.core.hist import hist_since, stamp
+from hftpipe.core.instruments import INSTRUMENT_BYTES
+from hftpipe.core.jit import entry, jit
+from hftpipe.core.mem import U64, ZERO, copy_bytes, load_relaxed, store_release, view
+from hftpipe.core.order_table import (
+    ON_CANCEL_SENT,
+    ON_REPLACE_SENT,
+    ORDER,
+    is_open,
+    order_find,
+    order_insert,
+    order_move,
+)
+from hftpipe.core.position import POSITION
+from hftpipe.core.records import CANCEL, CANCEL_REJECT, FILL, INVALID, NEW, RECORD, RECORD_BYTES, REJECT, REPLACE, VALID
+from hftpipe.core.ring import ring_claim, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_publish, ring_push
+from hftpipe.risk.checks import CONTEXT, evaluate
+from hftpipe.risk.exposure import (
+    ILLEGAL_MOVE,
+    LATE_FILL,
+    NOT_BOOKED,
+    OVERFILL,
+    POSITION_BYTES,
+    UNKNOWN_ID,
+    apply_report,
+    recount,
+)
+from hftpipe.risk.limits import LIMITS_BYTES
+from hftpipe.risk.rate import RATE_BYTES, rate_add
+
+MAX_REPORTS_PER_STEP = 256
+MAX_INTENTS_PER_STEP = 256
+
+STATE = np.dtype(
+    [
+        # Rings: in, out, in, out; ``market`` is only asked how far the strategy has read it (0: no paper venue).
+        ("intents", "u8"), ("orders", "u8"), ("reports", "u8"), ("updates", "u8"), ("market", "u8"),
+        # Cells: a u64 this stage publishes (see step), HALT_CELL, first TOP_CELL (64 bytes apart).
+        ("progress", "u8"), ("halt", "u8"), ("tops", "u8"),
+        # Arrays indexed by instrument id: INSTRUMENT, LIMITS, POSITION, RATE; and risk's own order table.
+        ("instruments", "u8"), ("n_instruments", "i8"),
+        ("limits", "u8"), ("positions", "u8"), ("rates", "u8"), ("table", "u8"),
+        # Histograms: intent sent -> read; length of the checks; market event received -> order approved.
+        ("h_strategy_to_risk", "u8"), ("h_risk", "u8"), ("h_tick_to_risk", "u8"),
+        # Counters. ``approved`` counts NEW; ``tripped`` is set by a fill that could not be booked, and acts as a halt.
+        ("intents_seen", "i8"), ("approved", "i8"), ("cancels", "i8"), ("replaces", "i8"),
+        ("reports_seen", "i8"), ("fills", "i8"), ("updates_held", "i8"), ("orders_held", "i8"),
+        ("late_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"), ("overfills", "i8"),
+        ("not_booked", "i8"), ("tripped", "i8"),
+        ("rejects", "i8", reasons.REASON_SLOTS),
+        # Private: the verdict's inputs and a copy of the top of book.
+        ("context", CONTEXT), ("top", TOP_CELL),
+    ],
+    align=True,
+)  # fmt: skip
+_CONTEXT = np.uint64(STATE.fields["context"][1])
+_TOP = np.uint64(STATE.fields["top"][1])
+_PAYLOAD = np.uint64(8)
+_PAYLOAD_BYTES = np.int64(RECORD_BYTES - 8)
+_ROOM = np.int64(1)
+
+
+# Reports.
+
+
+@jit
+def _count_outcome(s, outcome):
+    """Everything but a plain report is counted; a fill that is not in the position stops new orders."""
+    if outcome & LATE_FILL:
+        s.late_fills += 1
+    if outcome & UNKNOWN_ID:
+        s.unknown_reports += 1
+    if outcome & ILLEGAL_MOVE:
+        s.illegal += 1
+    if outcome & OVERFILL:
+        s.overfills += 1
+    if outcome & NOT_BOOKED:
+        s.not_booked += 1
+        s.tripped = 1
+
+
+@jit
+def _drain_reports(s):
+    """Book and forward reports: number done. Stops, without loss, when the strategy has no room."""
+    done = 0
+    while done < MAX_REPORTS_PER_STEP:
+        report = ring_peek(s.reports)
+        if report == ZERO:
+            break
+        if not ring_has_space(s.updates, _ROOM):
+            s.updates_held += 1
+            break
+        outcome = apply_report(s.table, s.positions, s.n_instruments, report)
+        s.reports_seen += 1
+        if view(report, RECORD).kind == FILL:
+            s.fills += 1
+        if outcome != 0:
+            _count_outcome(s, outcome)
+        ring_push(s.updates, report)
+        ring_pop(s.reports)
+        done += 1
+    return done
+
+
+# Intents.
+
+
+@jit
+def _refuse(s, intent, reason):
+    """Tell the strategy; the caller has made sure of room in the updates ring."""
+    s.rejects[reason] += 1
+    slot = ring_claim(s.updates)
+    copy_bytes(slot + _PAYLOAD, intent + _PAYLOAD, _PAYLOAD_BYTES)
+    answer = view(slot, RECORD)
+    # No venue saw it; and a time-stamp counter here would differ between a session and its replay.
+    answer.exchange_ts = 0
+    answer.flags = np.uint8(reason)
+    if answer.kind == NEW:
+        answer.kind = REJECT
+    else:
+        answer.kind, answer.price, answer.qty = CANCEL_REJECT, 0, 0
+    ring_publish(s.updates)
+
+
+@jit
+def _send(s, intent, order, tsc):
+    """Hand an approved intent to the gateway under its order's own instrument, side and flags."""
+    slot = ring_claim(s.orders)
+    copy_bytes(slot + _PAYLOAD, intent + _PAYLOAD, _PAYLOAD_BYTES)
+    r = view(slot, RECORD)
+    r.exchange_ts = np.int64(tsc)
+    r.instrument, r.side, r.flags = order.instrument, order.side, order.flags
+    hist_since(s.h_tick_to_risk, r.origin_tsc, tsc)
+    ring_publish(s.orders)
+
+
+@jit
+def _read_top(s, c, instrument):
+    """Take a private copy of the top of book, and value the position at its mid."""
+    top = view(c.top, TOP_CELL)
+    if not cell_read(s.tops + (instrument << U64(6)), c.top):
+        # The writer died in the middle of a write, or never stops writing: not a book to trade on.
+        top.state = INVALID
+    elif top.state == VALID and top.bid > 0 and top.ask > 0:
+        view(c.position, POSITION).mark = top.bid + ((top.ask - top.bid) >> 1)
+
+
+@jit
+def _prepare(s, c, intent, order):
+    """Fill in the CONTEXT of a verdict; rows stay 0 for an unknown instrument."""
+    instrument = U64(view(intent, RECORD).instrument)
+    c.intent, c.order = intent, order
+    c.halted = 1 if halted(s.halt) or s.tripped != 0 else 0
+    c.known = 1 if instrument < U64(s.n_instruments) else 0
+    if c.known == 0:
+        c.instrument, c.limits, c.position, c.rates = ZERO, ZERO, ZERO, ZERO
+        return
+    c.instrument = s.instruments + instrument * U64(INSTRUMENT_BYTES)
+    c.limits = s.limits + instrument * U64(LIMITS_BYTES)
+    c.position = s.positions + instrument * POSITION_BYTES
+    c.rates = s.rates + instrument * U64(RATE_BYTES)
+    _read_top(s, c, instrument)
+
+
+@jit
+def _book_order(s, r, slot):
+    """Enter an approved order or change: from now on it counts against the limits. The order's slot; 0 if none is free."""
+    replacing = r.kind == REPLACE
+    if not replacing:
+        slot = order_insert(s.table, r.id)
+        if slot == ZERO:
+            return ZERO
+    order = view(slot, ORDER)
+    if replacing:
+        order.new_price, order.new_qty = r.price, r.qty
+        order_move(s.table, slot, np.int64(ON_REPLACE_SENT))
+        s.replaces += 1
+    else:
+        order.price, order.qty, order.created_ts = r.price, r.qty, r.local_ts
+        order.instrument, order.side, order.strategy, order.flags = r.instrument, r.side, r.strategy, r.flags
+        s.approved += 1
+    recount(s.positions, order)
+    return slot
+
+
+@jit
+def _judge(s, state, intent, slot):
+    """Verdict on a NEW or REPLACE; an approved one is booked: (reason, its order)."""
+    c = view(state + _CONTEXT, CONTEXT)
+    c.top = state + _TOP
+    _prepare(s, c, intent, slot)
+    reason = evaluate(state + _CONTEXT)
+    if reason != reasons.NONE:
+        return reason, ZERO
+    if not ring_has_space(s.orders, _ROOM):
+        return reasons.ORDERS_RING_FULL, ZERO
+    slot = _book_order(s, view(intent, RECORD), slot)
+    if slot == ZERO:
+        return reasons.TOO_MANY_OPEN_ORDERS, ZERO
+    rate_add(c.rates, view(intent, RECORD).local_ts)
+    return reasons.NONE, slot
+
+
+@jit
+def _take_order(s, state, intent, slot):
+    """NEW and REPLACE (and anything that is no intent at all): False leaves the record unread."""
+    if not ring_has_space(s.updates, _ROOM):
+        s.updates_held += 1
+        return False
+    r, start = view(intent, RECORD), stamp()
+    hist_since(s.h_strategy_to_risk, U64(r.exchange_ts), start)
+    if r.kind != NEW and r.kind != REPLACE:
+        _refuse(s, intent, reasons.INVALID_VALUE)
+        return True
+    reason, order = _judge(s, state, intent, slot)
+    end = stamp()
+    hist_since(s.h_risk, start, end)
+    if reason == reasons.NONE:
+        _send(s, intent, view(order, ORDER), end)
+    else:
+        _refuse(s, intent, reason)
+    return True
+
+
+@jit
+def _take_cancel(s, intent, slot):
+    """CANCEL: only an unknown order stops it, not a halt, a limit or a throttle. False leaves the record unread."""
+    if slot == ZERO or not is_open(view(slot, ORDER).state):
+        if not ring_has_space(s.updates, _ROOM):
+            s.updates_held += 1
+            return False
+        _refuse(s, intent, reasons.UNKNOWN_ORDER)
+        return True
+    if not ring_has_space(s.orders, _ROOM):
+        s.orders_held += 1
+        return False
+    tsc = stamp()
+    hist_since(s.h_strategy_to_risk, U64(view(intent, RECORD).exchange_ts), tsc)
+    order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
+    recount(s.positions, view(slot, ORDER))
+    _send(s, intent, view(slot, ORDER), tsc)
+    s.cancels += 1
+    return True
+
+
+@jit
+def _drain_intents(s, state):
+    """Judge what the strategy asked for: (number done, whether nothing is left)."""
+    for done in range(MAX_INTENTS_PER_STEP):
+        intent = ring_peek(s.intents)
+        if intent == ZERO:
+            return done, True
+        slot = order_find(s.table, view(intent, RECORD).id)
+        if view(intent, RECORD).kind == CANCEL:
+            taken = _take_cancel(s, intent, slot)
+        else:
+            taken = _take_order(s, state, intent, slot)
+        if not taken:
+            return done, False
+        s.intents_seen += 1
+        ring_pop(s.intents)
+    return MAX_INTENTS_PER_STEP, False
+
+
+@jit
+def step(state, now_ns):
+    """One round of the risk stage (STATE at address ``state``): number of records handled.
+
+    ``progress`` tells the paper venue how many market records it may play: all orders they caused have been handed
+    over. The strategy writes its intents *before* it gives a market record back, so what it had given back when P was
+    read can have no intent that is still to come. P is therefore read first: read after the draining, it could count
+    records whose intents arrived in between and are still unread.
+    """
+    s = view(state, STATE)
+    progress = ring_consumed(s.market) if s.market != ZERO else ZERO
+    done = _drain_reports(s)
+    judged, drained = _drain_intents(s, state)
+    if drained and s.market != ZERO and load_relaxed(s.progress) != progress:
+        store_release(s.progress, progress)
+    return np.int64(done + judged)
+
+
+@entry("int64(uint64, int64)")
+def step_entry(state, now_ns):
+    """:func:`step` with a C address, for the duty loop."""
+    return step(state, now_ns)

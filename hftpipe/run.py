@@ -1,0 +1,216 @@
+"""``hftpipe run``: configuration to summary. Loads, compiles, lays out, supervises, reports."""
+
+import logging
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from rich.console import Console
+from rich.live import Live
+
+from hftpipe.config import Config, ConfigError, load
+from hftpipe.core.clock import CLOCK, measure_skew, steady_ns, wall_ns
+from hftpipe.core.fixed import format_fixed
+from hftpipe.core.shm import process_started
+from hftpipe.core.stage import duty_loop
+from hftpipe.log import event
+from hftpipe.market.capture import CaptureInfo, detect
+from hftpipe.monitor.metrics import Snapshot, snapshot
+from hftpipe.monitor.summary import render, summarise
+from hftpipe.monitor.view import View
+from hftpipe.pipeline import Pipeline
+from hftpipe.strategy.loader import LoadedStrategy, StrategyError, publish_params
+from hftpipe.strategy.loader import load as load_strategy
+from hftpipe.supervisor import Outcome, Supervisor, next_epoch, place
+
+LOG = logging.getLogger("hftpipe.run")
+VIEW_NS = 250_000_000
+PROGRESS_NS = 5_000_000_000
+
+
+def match_capture(config: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any]) -> Config:
+    """Make the instruments those of the capture, when the configured ones are not.
+
+    Tick and lot come from the configuration where the symbol is configured for the same market; otherwise they are
+    the smallest steps seen in the capture, and that is said.
+
+    Raises:
+        CaptureError: the file cannot be read or is not a capture.
+    """
+    if config.market.source != "replay":
+        return config
+    info = detect(config.market.replay)
+    known = {(item.symbol, item.venue) for item in config.instruments}
+    if info.symbols and all((symbol, info.market) in known for symbol in info.symbols):
+        return config
+    tables = [instrument_table(info, index) for index in range(len(info.symbols))]
+    for table in tables:
+        event(LOG, logging.WARNING, "instrument taken from the capture", **table)
+    return load(files, env, {**overrides, "instruments": tables})
+
+
+def instrument_table(info: CaptureInfo, index: int) -> dict[str, str]:
+    """The ``[[instruments]]`` entry of a symbol that is only known from a capture."""
+    tick = info.ticks[index]
+    return {
+        "symbol": info.symbols[index], "venue": info.market, "tick_size": format_fixed(tick),
+        "lot_size": format_fixed(info.lots[index]), "min_notional": "5", "reference_price": format_fixed(1000 * tick),
+    }  # fmt: skip
+
+
+def process_age_s() -> float:
+    """Seconds since this process was started (resolution 10 ms)."""
+    ticks = process_started(os.getpid()) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks
+
+
+class ParamsWatch:
+    """Looks at the configuration files and publishes changed strategy parameters; a bad file changes nothing."""
+
+    def __init__(self, pipeline: Pipeline, files: list[str], env: dict[str, str], overrides: dict[str, Any]) -> None:
+        self._pipeline, self._files, self._env, self._overrides = pipeline, files, env, overrides
+        self._period_ns = int(pipeline.config.strategy.reload_s * 1e9)
+        self._next_ns = steady_ns() + self._period_ns
+        self._seen = self._stamps()
+        self._params = pipeline.config.strategy.effective_params()
+
+    def _stamps(self) -> list[int]:
+        return [Path(file).stat().st_mtime_ns if Path(file).exists() else 0 for file in self._files]
+
+    def poll(self) -> None:
+        """Publish what changed since the last look, at most every ``strategy.reload_s``."""
+        if not self._period_ns or steady_ns() < self._next_ns:
+            return
+        self._next_ns = steady_ns() + self._period_ns
+        stamps = self._stamps()
+        if stamps == self._seen:
+            return
+        self._seen = stamps
+        try:
+            params = load(self._files, self._env, self._overrides).strategy.effective_params()
+            if params != self._params:
+                strategy = self._pipeline.strategy
+                area = self._pipeline.segment.region("strategy.params")
+                publish_params(area, strategy, {**strategy.defaults, **params})
+                event(LOG, logging.INFO, "strategy parameters changed", old=self._params, new=params)
+                self._params = params
+        except (ConfigError, StrategyError) as error:
+            event(LOG, logging.ERROR, "strategy parameters not changed", reason=str(error))
+
+
+class Screen:
+    """The live view on a terminal, or a progress line now and then where there is none."""
+
+    def __init__(self, pipeline: Pipeline, console: Console) -> None:
+        self._pipeline, self._next_ns = pipeline, 0
+        self._view = View(f"hftpipe {pipeline.segment.name}: {pipeline.strategy.name}")
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> "Screen":
+        if self._live:
+            self._live.start()
+        self._next_ns = steady_ns() + (VIEW_NS if self._live else PROGRESS_NS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._live:
+            self._live.stop()
+
+    def poll(self) -> None:
+        """Redraw when it is time."""
+        if steady_ns() < self._next_ns:
+            return
+        look = snapshot(self._pipeline.segment)
+        if self._live:
+            self._next_ns = steady_ns() + VIEW_NS
+            self._live.update(self._view.render(look), refresh=True)
+        else:
+            self._next_ns = steady_ns() + PROGRESS_NS
+            _log_progress(look)
+
+
+def _log_progress(look: Snapshot) -> None:
+    gateway, p99 = look.counters["gateway"], look.latency["tick_to_order"].p99
+    event(
+        LOG, logging.INFO, "running", events=look.counters["market_data"]["events"], orders=gateway["sent"],
+        fills=gateway["fills"], tick_to_order_p99_us=round(p99 / 1000, 2), halted=look.halted,
+    )  # fmt: skip
+
+
+def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int, age_s: float) -> dict[str, Any]:
+    first = look.status["strategy"]["first_work_tsc"] or look.status["market_data"]["first_work_tsc"]
+    last = look.tsc
+    run_s = (last - first) * look.ns_per_tick / 1e9 if first else 0.0
+    startup_s = age_s + (first - began_tsc) * look.ns_per_tick / 1e9 if first else age_s
+    return {
+        "reason": outcome.reason,
+        "exit_code": outcome.exit_code,
+        "startup_s": round(startup_s, 3),
+        "run_s": round(run_s, 3),
+        "events_per_s": round(look.counters["market_data"]["events"] / run_s, 1) if run_s else 0.0,
+        "pss_mb": round(outcome.pss_mb, 1),
+        "context_switches": outcome.context_switches,
+        "epoch": pipeline.segment.epoch,
+        "fingerprint": pipeline.config.fingerprint(),
+        "strategy": pipeline.strategy.name,
+        "source": pipeline.config.market.replay or pipeline.config.market.source,
+        "source_errors": list(pipeline.source_errors()),
+    }
+
+
+def _build(config: Config, strategy: LoadedStrategy) -> Pipeline:
+    duty_loop.compile("int64(uint64, int64)")
+    pipeline = Pipeline(config, strategy, next_epoch(config.pipeline.name), wall_ns())
+    if pipeline.segment.replaced:
+        event(LOG, logging.WARNING, "replaced the segment of a crashed run", segment=pipeline.segment.name)
+    return pipeline
+
+
+def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any], json_file: str | None) -> int:
+    """Run a pipeline to its end.
+
+    Args:
+        config: as loaded from ``files``, ``env`` and ``overrides`` (which are read again when the files change).
+        json_file: where the summary goes as JSON; None for nowhere.
+
+    Returns:
+        The exit code: 0 for an end that was asked for, 1 when a stage failed.
+
+    Raises:
+        ConfigError, CaptureError, StrategyError, SegmentError: nothing was started.
+    """
+    config = match_capture(config, files, env, overrides)
+    strategy = load_strategy(config.strategy.name, dict(config.strategy.effective_params()))
+    cpus, note = place(config.pipeline.cpu_ids, len(config.pipeline.processes), os.sched_getaffinity(0))
+    if note:
+        event(LOG, logging.WARNING, note)
+    pipeline = _build(config, strategy)
+    try:
+        measure_skew(pipeline.segment.record("clock", CLOCK), sorted(set(cpus)))
+        pipeline.segment.publish()
+        summary = _supervise(pipeline, cpus, ParamsWatch(pipeline, files, env, overrides))
+    finally:
+        pipeline.segment.unlink()
+    if json_file:
+        Path(json_file).write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+    sys.stdout.write(render(summary) + "\n")
+    return int(summary["exit_code"])
+
+
+def _supervise(pipeline: Pipeline, cpus: list[int], watch: ParamsWatch) -> dict[str, Any]:
+    began_tsc, age_s = np.uint64(snapshot(pipeline.segment).tsc), process_age_s()
+    screen = Screen(pipeline, Console())
+
+    def refresh() -> None:
+        watch.poll()
+        screen.poll()
+
+    supervisor = Supervisor(pipeline, refresh)
+    with screen:
+        outcome = supervisor.run(cpus, pipeline.config.pipeline.duration_s)
+    look = snapshot(pipeline.segment)
+    return summarise(look, _facts(pipeline, look, outcome, int(began_tsc), age_s))

@@ -1,0 +1,337 @@
+"""The context of a strategy: where its actions are buffered, its orders and positions kept.
+
+Every action is admitted or refused when it is asked for: room in this callback's buffer, room in the intents ring
+(the strategy is its only writer, so room that is there stays there), room in the open-order table. A refusal is
+counted by reason and answered with 0 or False at once; what was admitted is sent, in order, after the callback.
+
+Constants are passed on as ``np.int64(NAME)``: a bare one is a literal type, and numba compiles a function once more for
+every literal it is called with.
+"""
+
+import numpy as np
+
+from hftpipe.core.instruments import INSTRUMENT, INSTRUMENT_BYTES
+from hftpipe.core.jit import jit
+from hftpipe.core.mem import ONE, U64, ZERO, address_of, view
+from hftpipe.core.order_table import (
+    EMPTY,
+    ILLEGAL,
+    ON_CANCEL_SENT,
+    ON_REPLACE_SENT,
+    ORDER,
+    ORDER_BYTES,
+    PENDING_CANCEL,
+    TRANSITIONS,
+    is_open,
+    open_count,
+    open_order,
+    order_find,
+    order_insert,
+    order_move,
+    remaining,
+)
+from hftpipe.core.position import POSITION
+from hftpipe.core.reasons import (
+    DUPLICATE_ID,
+    ILLEGAL_TRANSITION,
+    INTENTS_RING_FULL,
+    REASON_SLOTS,
+    TOO_MANY_ACTIONS,
+    TOO_MANY_OPEN_ORDERS,
+    UNKNOWN_INSTRUMENT,
+    UNKNOWN_ORDER,
+)
+from hftpipe.core.records import CANCEL, NEW, NOT_A_NUMBER, RECORD, RECORD_BYTES, REPLACE
+from hftpipe.core.ring import ring_has_space
+
+MAX_ACTIONS = 16
+CONTEXT = np.dtype(
+    [
+        # What strategies see. ``now``: ns, the event's time. ``halted``: 1 while trading is halted.
+        ("now", "i8"), ("instrument", "i8"), ("n_instruments", "i8"), ("halted", "i8"),
+        # The engine's own.
+        ("n_actions", "i8"), ("sequence", "u8"), ("strategy", "i8"), ("epoch", "u8"), ("origin_tsc", "u8"),
+        ("intents", "u8"), ("table", "u8"), ("positions", "u8"), ("instruments", "u8"),
+        ("books", "u8"), ("book_stride", "u8"),
+        # Admitted since start, by kind; prices or quantities that were no number; cancels of a cancel under way.
+        ("news", "i8"), ("cancels", "i8"), ("replaces", "i8"), ("not_numbers", "i8"), ("repeated_cancels", "i8"),
+        # Refused since start, by reason code.
+        ("refused", "i8", REASON_SLOTS),
+        ("_pad", "i8", 4),
+        # What find() and order() answer for "no such order".
+        ("nothing", ORDER), ("actions", RECORD, MAX_ACTIONS),
+    ],
+    align=True,
+)  # fmt: skip
+_NOTHING = np.uint64(CONTEXT.fields["nothing"][1])
+ACTIONS_OFFSET = np.uint64(CONTEXT.fields["actions"][1])
+_LAST_SEQUENCE = np.uint64(0xFFFFFFFF)
+_FLAGS = np.int64(0x7F)
+_POSITION_BYTES = np.uint64(POSITION.itemsize)
+assert int(ACTIONS_OFFSET) % 64 == 0
+
+#: The part of CONTEXT that strategy code sees.
+CONTEXT_VIEW = np.dtype(
+    {
+        "names": ["now", "instrument", "n_instruments", "halted"],
+        "formats": ["i8"] * 4,
+        "offsets": [0, 8, 16, 24],
+        "itemsize": CONTEXT.itemsize,
+    },
+    align=True,
+)
+
+
+@jit
+def action_at(ctx, index):
+    """Address of buffered action ``index``."""
+    return ctx + ACTIONS_OFFSET + U64(RECORD_BYTES) * U64(index)
+
+
+@jit
+def known_instrument(ctx, instrument):
+    """Whether the id is one of the registered ones."""
+    return instrument >= 0 and instrument < view(ctx, CONTEXT).n_instruments
+
+
+@jit
+def _instrument_index(ctx):
+    """The current instrument, or 0 if a strategy wrote nonsense into ``ctx.instrument``."""
+    c = view(ctx, CONTEXT)
+    return c.instrument if known_instrument(ctx, c.instrument) else np.int64(0)
+
+
+@jit
+def instrument_row(ctx):
+    """INSTRUMENT record of the current instrument."""
+    return view(view(ctx, CONTEXT).instruments + U64(INSTRUMENT_BYTES) * U64(_instrument_index(ctx)), INSTRUMENT)
+
+
+@jit
+def book_of(ctx, instrument):
+    """Address of the book of a registered instrument."""
+    c = view(ctx, CONTEXT)
+    return c.books + c.book_stride * U64(instrument)
+
+
+@jit
+def current_book(ctx):
+    """Address of the current instrument's book."""
+    return book_of(ctx, _instrument_index(ctx))
+
+
+@jit
+def position_at(ctx, instrument):
+    """Address of the POSITION of a registered instrument."""
+    return view(ctx, CONTEXT).positions + _POSITION_BYTES * U64(instrument)
+
+
+@jit
+def current_position(ctx):
+    """Address of the current instrument's POSITION."""
+    return position_at(ctx, _instrument_index(ctx))
+
+
+@jit
+def position_qty(ctx, instrument):
+    """Signed position (1e-8); 0 for an id that is not registered."""
+    if not known_instrument(ctx, instrument):
+        return np.int64(0)
+    return view(position_at(ctx, instrument), POSITION).qty
+
+
+@jit
+def select(ctx, instrument):
+    """Make ``instrument`` the current one until the hook returns; False if it is not registered."""
+    if not known_instrument(ctx, instrument):
+        return False
+    view(ctx, CONTEXT).instrument = instrument
+    return True
+
+
+@jit
+def _refuse(ctx, reason):
+    view(ctx, CONTEXT).refused[reason] += 1
+    return False
+
+
+@jit
+def _has_room(ctx):
+    """Whether one more action can be buffered and later sent."""
+    c = view(ctx, CONTEXT)
+    if c.n_actions >= MAX_ACTIONS:
+        return _refuse(ctx, np.int64(TOO_MANY_ACTIONS))
+    if not ring_has_space(c.intents, c.n_actions + 1):
+        return _refuse(ctx, np.int64(INTENTS_RING_FULL))
+    return True
+
+
+@jit
+def _buffer(ctx, order, kind, price, qty, flags):
+    """Append one action about ``order``; the caller has asked :func:`_has_room`."""
+    c = view(ctx, CONTEXT)
+    action = view(action_at(ctx, c.n_actions), RECORD)
+    c.n_actions += 1
+    action.origin_tsc, action.exchange_ts, action.local_ts = c.origin_tsc, 0, c.now
+    action.price, action.qty, action.id = price, qty, order.id
+    action.instrument, action.kind, action.side = order.instrument, kind, order.side
+    action.strategy, action.flags = order.strategy, np.uint8(flags)
+
+
+@jit
+def _next_id(ctx, venue):
+    c = view(ctx, CONTEXT)
+    base = (U64(venue & 0x7F) << U64(56)) | (U64(c.strategy & 0xFF) << U64(48)) | (c.epoch << U64(32))
+    return base | c.sequence
+
+
+@jit
+def _new_order(ctx, side, price, qty, flags):
+    """A PENDING_NEW order in the table with the next client id: its address, or 0 when refused and counted."""
+    c = view(ctx, CONTEXT)
+    if not known_instrument(ctx, c.instrument):
+        _refuse(ctx, np.int64(UNKNOWN_INSTRUMENT))
+        return ZERO
+    if c.sequence > _LAST_SEQUENCE:
+        _refuse(ctx, np.int64(DUPLICATE_ID))
+        return ZERO
+    slot = order_insert(c.table, _next_id(ctx, instrument_row(ctx).venue))
+    if slot == ZERO:
+        _refuse(ctx, np.int64(TOO_MANY_OPEN_ORDERS))
+        return ZERO
+    c.sequence += ONE
+    order = view(slot, ORDER)
+    order.price, order.qty, order.created_ts = price, qty, c.now
+    order.instrument, order.side = np.uint32(c.instrument), np.uint8(side)
+    order.strategy, order.flags = np.uint8(c.strategy), np.uint8(flags)
+    return slot
+
+
+@jit
+def submit(ctx, side, price, qty, flags, is_number):
+    """Buffer a new order: its client id, or 0 when refused.
+
+    Args:
+        price, qty: int64; flags: time in force and attributes; is_number: False marks the order NOT_A_NUMBER
+            with price and quantity 0, which risk refuses as invalid_value.
+    """
+    c = view(ctx, CONTEXT)
+    if not _has_room(ctx):
+        return np.int64(0)
+    bits = flags & _FLAGS
+    if not is_number:
+        c.not_numbers += 1
+        price, qty, bits = np.int64(0), np.int64(0), bits | NOT_A_NUMBER
+    slot = _new_order(ctx, side, price, qty, bits)
+    if slot == ZERO:
+        return np.int64(0)
+    c.news += 1
+    order = view(slot, ORDER)
+    _buffer(ctx, order, np.int64(NEW), price, qty, bits)
+    return np.int64(order.id)
+
+
+@jit
+def _find_open(ctx, id_):
+    """Address of the open order ``id_``; 0, counted, if there is none."""
+    slot = order_find(view(ctx, CONTEXT).table, U64(id_)) if id_ != 0 else ZERO
+    if slot == ZERO or not is_open(view(slot, ORDER).state):
+        _refuse(ctx, np.int64(UNKNOWN_ORDER))
+        return ZERO
+    return slot
+
+
+@jit
+def _cancel_order(ctx, slot):
+    """Cancel an open order; False if that is already under way or there is no room."""
+    c, order = view(ctx, CONTEXT), view(slot, ORDER)
+    if order.state == PENDING_CANCEL:
+        c.repeated_cancels += 1
+        return False
+    if not _has_room(ctx):
+        return False
+    order_move(c.table, slot, np.int64(ON_CANCEL_SENT))
+    c.cancels += 1
+    _buffer(ctx, order, np.int64(CANCEL), np.int64(0), np.int64(0), np.int64(0))
+    return True
+
+
+@jit
+def cancel(ctx, id_):
+    """Buffer the cancel of an open order; True if it will be sent."""
+    slot = _find_open(ctx, id_)
+    return slot != ZERO and _cancel_order(ctx, slot)
+
+
+@jit
+def cancel_all(ctx):
+    """Cancel every open order that is not being cancelled, as far as there is room: how many (int64)."""
+    c, sent = view(ctx, CONTEXT), np.int64(0)
+    for index in range(open_count(c.table)):
+        slot = open_order(c.table, index)
+        if view(slot, ORDER).state == PENDING_CANCEL:
+            continue
+        if not _cancel_order(ctx, slot):
+            break
+        sent += 1
+    return sent
+
+
+@jit
+def replace(ctx, id_, price, qty, is_number):
+    """Buffer a change of price and total quantity of a WORKING or PARTIAL order; True if it will be sent."""
+    c = view(ctx, CONTEXT)
+    slot = _find_open(ctx, id_)
+    if slot == ZERO:
+        return False
+    order = view(slot, ORDER)
+    if TRANSITIONS[order.state, ON_REPLACE_SENT] == ILLEGAL:
+        return _refuse(ctx, np.int64(ILLEGAL_TRANSITION))
+    if not _has_room(ctx):
+        return False
+    flags = np.int64(0)
+    if not is_number:
+        c.not_numbers += 1
+        price, qty, flags = np.int64(0), np.int64(0), np.int64(NOT_A_NUMBER)
+    order_move(c.table, slot, np.int64(ON_REPLACE_SENT))
+    order.new_price, order.new_qty = price, qty
+    c.replaces += 1
+    _buffer(ctx, order, np.int64(REPLACE), price, qty, flags)
+    return True
+
+
+@jit
+def _nothing(ctx):
+    order = view(ctx + _NOTHING, ORDER)
+    order.id, order.state, order.price, order.qty, order.filled = ZERO, EMPTY, 0, 0, 0
+    return address_of(order)
+
+
+@jit
+def find(ctx, id_):
+    """Address of the order with this client id, open or recently ended; an EMPTY one if there is none."""
+    slot = order_find(view(ctx, CONTEXT).table, U64(id_)) if id_ != 0 else ZERO
+    return slot if slot != ZERO else _nothing(ctx)
+
+
+@jit
+def order_at(ctx, index):
+    """Address of open order ``index``; an EMPTY one if there are not so many."""
+    table = view(ctx, CONTEXT).table
+    if index < 0 or index >= open_count(table):
+        return _nothing(ctx)
+    return open_order(table, index)
+
+
+@jit
+def open_qty(ctx, side):
+    """What may still fill of the open orders of one side of the current instrument (1e-8)."""
+    table, instrument, total = view(ctx, CONTEXT).table, _instrument_index(ctx), np.int64(0)
+    for index in range(open_count(table)):
+        order = view(open_order(table, index), ORDER)
+        if order.side == side and order.instrument == instrument:
+            total += remaining(order)
+    return total
+
+
+assert ORDER.itemsize == ORDER_BYTES

@@ -1,0 +1,95 @@
+"""Records from risk: what they do to the strategy's own orders and positions.
+
+A replace and a cancel of the same order may be under way at once; the order then stands in PENDING_CANCEL with its
+``new_qty`` still set, which is how the answer to the replace is told from the answer to the cancel.
+"""
+
+import numpy as np
+
+from hftpipe.core.jit import jit
+from hftpipe.core.mem import ZERO, view
+from hftpipe.core.order_table import (
+    ON_ACK,
+    ON_CANCELED,
+    ON_CHANGE_DONE,
+    ON_EXPIRED,
+    ON_FILLED,
+    ON_PART_FILL,
+    ON_REJECT,
+    ORDER,
+    PENDING_CANCEL,
+    PENDING_REPLACE,
+    is_open,
+    order_find,
+    order_move,
+    remaining,
+)
+from hftpipe.core.records import ACK, CANCEL_REJECT, CANCELED, EXPIRED, FILL, RECORD, REJECT, REPLACED
+
+#: Events of the answers that only move a state, by record kind (0: handled below).
+_EVENTS = np.zeros(64, np.int64)
+_EVENTS[ACK], _EVENTS[CANCELED], _EVENTS[EXPIRED] = ON_ACK, ON_CANCELED, ON_EXPIRED
+
+
+@jit
+def _change_done(table, slot):
+    """The answer to a replace, or the refusal of a cancel."""
+    order = view(slot, ORDER)
+    replacing = order.new_qty != 0 or order.new_price != 0 or order.state == PENDING_REPLACE
+    order.new_price, order.new_qty = 0, 0
+    if replacing and order.state == PENDING_CANCEL:
+        return True
+    return order_move(table, slot, np.int64(ON_CHANGE_DONE))
+
+
+@jit
+def _filled(table, slot, qty):
+    order = view(slot, ORDER)
+    order.filled += qty
+    if remaining(order) == 0:
+        return order_move(table, slot, np.int64(ON_FILLED))
+    return order_move(table, slot, np.int64(ON_PART_FILL))
+
+
+@jit
+def _replaced(table, slot, price, qty):
+    order = view(slot, ORDER)
+    if is_open(order.state):
+        order.price, order.qty = price, qty
+        if order.filled >= qty:
+            return order_move(table, slot, np.int64(ON_FILLED))
+    return _change_done(table, slot)
+
+
+@jit
+def _rejected(table, slot):
+    """The order was refused, unless a replace of it is under way: then that was."""
+    order = view(slot, ORDER)
+    if order.new_qty != 0 or order.new_price != 0 or order.state == PENDING_REPLACE:
+        return _change_done(table, slot)
+    return order_move(table, slot, np.int64(ON_REJECT))
+
+
+@jit
+def apply_update(table, record):
+    """Bring the order of an ACK ... CANCEL_REJECT record up to date.
+
+    Returns:
+        1 if it was applied, 0 if the order's state does not allow it (counted in the table), -1 if the order is
+        not in the table.
+    """
+    r = view(record, RECORD)
+    slot = order_find(table, r.id)
+    if slot == ZERO:
+        return np.int64(-1)
+    if r.kind == FILL:
+        applied = _filled(table, slot, r.qty)
+    elif r.kind == REPLACED:
+        applied = _replaced(table, slot, r.price, r.qty)
+    elif r.kind == REJECT:
+        applied = _rejected(table, slot)
+    elif r.kind == CANCEL_REJECT:
+        applied = _change_done(table, slot)
+    else:
+        applied = order_move(table, slot, _EVENTS[r.kind & 63])
+    return np.int64(1) if applied else np.int64(0)

@@ -1,0 +1,80 @@
+"""Memory of the strategy stage: how much, how it starts, and its addresses put into STATE."""
+
+import numpy as np
+
+from hftpipe.core.book import book_bytes, book_init
+from hftpipe.core.order_table import table_bytes, table_init
+from hftpipe.core.position import POSITION
+from hftpipe.strategy.loader import LoadedStrategy
+from hftpipe.strategy.params import params_bytes, params_init
+from hftpipe.strategy.stage import HOOK_NUMBERS, STATE
+
+OPEN_ORDERS = 1024
+_LINE_PAIR = 128
+
+
+def book_stride(levels: int) -> int:
+    """Bytes from one book to the next: whole pairs of cache lines."""
+    return (book_bytes(levels) + _LINE_PAIR - 1) // _LINE_PAIR * _LINE_PAIR
+
+
+def region_sizes(loaded: LoadedStrategy, n_instruments: int, levels: int, orders: int = OPEN_ORDERS) -> dict[str, int]:
+    """Bytes of every region the stage owns.
+
+    Args:
+        levels: price levels kept per side of a book.
+        orders: slots of the open-order table, a power of two.
+    """
+    return {
+        "state": STATE.itemsize,
+        "self": loaded.dtype.itemsize,
+        "params": params_bytes(len(loaded.schema)),
+        "books": n_instruments * book_stride(levels),
+        "positions": n_instruments * POSITION.itemsize,
+        "table": table_bytes(orders),
+    }
+
+
+def init_regions(
+    regions: dict[str, np.ndarray], loaded: LoadedStrategy, n_instruments: int, levels: int, orders: int = OPEN_ORDERS
+) -> None:
+    """Bring the regions (uint8 arrays as sized by :func:`region_sizes`) to their starting state."""
+    for name, size in region_sizes(loaded, n_instruments, levels, orders).items():
+        regions[name][:size] = 0
+    regions["self"][: loaded.dtype.itemsize] = loaded.initial.view(np.uint8)
+    params_init(regions["params"], loaded.initial, len(loaded.schema))
+    table_init(regions["table"], orders)
+    stride = book_stride(levels)
+    for instrument in range(n_instruments):
+        book_init(regions["books"][instrument * stride :], instrument, levels)
+
+
+def wire(
+    state: np.ndarray,
+    loaded: LoadedStrategy,
+    addresses: dict[str, int],
+    *,
+    n_instruments: int,
+    levels: int,
+    strategy: int = 0,
+    epoch: int = 1,
+) -> None:
+    """Put every address and constant into a STATE array of length 1.
+
+    Args:
+        addresses: of ``market updates intents`` (rings), ``instruments`` (INSTRUMENT array), the stage's own
+            ``books positions table self params``, and ``h_market_to_strategy h_strategy`` (histograms).
+        strategy: strategy id inside client order ids.
+        epoch: run number; client order ids of another epoch never repeat.
+    """
+    for name in ("market", "updates", "h_market_to_strategy", "h_strategy"):
+        state[name] = addresses[name]
+    state["self_record"], state["params_cell"] = addresses["self"], addresses["params"]
+    for hook, address in loaded.hooks.items():
+        state["hooks"][0][HOOK_NUMBERS[hook]] = address
+    state["n_params"] = len(loaded.schema)
+    ctx = state["ctx"]
+    for name in ("intents", "table", "positions", "instruments", "books"):
+        ctx[name] = addresses[name]
+    ctx["book_stride"], ctx["n_instruments"] = book_stride(levels), n_instruments
+    ctx["strategy"], ctx["epoch"], ctx["sequence"] = strategy, epoch & 0xFFFF, 1

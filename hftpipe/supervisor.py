@@ -1,0 +1,298 @@
+"""Starts the stage processes, pins them, watches them, stops them. Never on the hot path.
+
+The supervisor compiles everything and lays out shared memory *before* it forks: children share the compiled code and
+see the segment at the same address. It has no threads until the last child is started. Children die with it
+(PR_SET_PDEATHSIG), so there is never an orphan; a stage that dies or stops beating halts trading and ends the run.
+"""
+
+import ctypes
+import fcntl
+import gc
+import logging
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from hftpipe.core.cell import set_halt
+from hftpipe.core.clock import steady_ns, wall_ns
+from hftpipe.core.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages
+from hftpipe.log import event
+from hftpipe.pipeline import Pipeline
+
+LOG = logging.getLogger("hftpipe.supervisor")
+POLL_S = 0.05
+SAMPLE_NS = 1_000_000_000
+STOP_LIMIT_NS = 5_000_000_000
+QUIET_NS = 300_000_000
+HALT_STAGE_DIED, HALT_HEARTBEAT, HALT_INVARIANT = 1, 2, 4
+_PR_SET_PDEATHSIG = 1
+EXIT_OK, EXIT_FAILED = 0, 1
+
+#: Written by each child as it ends: context switches of its whole life.
+USAGE = np.dtype([("voluntary", "i8"), ("involuntary", "i8"), ("faults", "i8"), ("cpu_ns", "i8")])
+
+
+@dataclass
+class Child:
+    """One forked process.
+
+    Attributes:
+        index: position in ``pipeline.processes``.
+        stages: names of its stages.
+        pid: process id.
+        cpus: CPUs it may run on.
+        status: wait status once it has ended.
+    """
+
+    index: int
+    stages: list[str]
+    pid: int
+    cpus: set[int]
+    status: int | None = None
+
+
+@dataclass
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+        reason: for people, e.g. ``"duration reached"``.
+        exit_code: 0 for an end that was asked for, 1 when a stage failed.
+        pss_mb: largest sum of proportional set sizes seen, MB.
+        context_switches: per process, voluntary and involuntary.
+    """
+
+    reason: str
+    exit_code: int
+    pss_mb: float
+    context_switches: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def place(asked: tuple[int, ...], processes: int, available: set[int]) -> tuple[list[int], str | None]:
+    """CPU of each process, and a sentence when there are fewer than asked for.
+
+    Args:
+        asked: CPUs from the configuration, in order.
+        processes: how many processes to place.
+        available: CPUs this process may use.
+    """
+    usable = [cpu for cpu in asked if cpu in available] or sorted(available)
+    cpus = [usable[i % len(usable)] for i in range(processes)]
+    if len(usable) >= processes and all(cpu in available for cpu in asked[:processes]):
+        return cpus, None
+    wanted = ",".join(map(str, asked))
+    have = ",".join(map(str, usable))
+    note = f"asked for CPUs {wanted}, running on {have}: {processes} processes on {len(usable)} CPUs"
+    if len(set(cpus)) < processes:
+        note += "; processes share CPUs and yield (PROCESSES=2 runs two stages per process, spinning)"
+    return cpus, note
+
+
+def idle_mode(setting: str, cpus: list[int]) -> int:
+    """``auto`` spins only when every process has a CPU to itself (four spinners on two CPUs measured 8 ms an event)."""
+    if setting != "auto":
+        return IDLE_NAMES[setting]
+    return SPIN if len(set(cpus)) == len(cpus) else YIELD
+
+
+def next_epoch(name: str) -> int:
+    """A run number that never repeats for this pipeline name, kept across crashes and restarts."""
+    base = os.environ.get("HFTPIPE_STATE_DIR") or os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    folder = Path(base) / "hftpipe"
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / f"{name}.epoch", "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        text = file.read().strip()
+        epoch = (int(text) if text.isdigit() else 0) + 1
+        file.truncate(0)
+        file.write(f"{epoch}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    return epoch
+
+
+def pss_bytes(pid: int) -> int:
+    """Proportional set size of a process (0 if it is gone)."""
+    try:
+        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
+
+
+def _die_with_parent(parent: int) -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(EXIT_FAILED)
+
+
+class Supervisor:
+    """Runs one pipeline to its end.
+
+    Args:
+        pipeline: laid out and compiled.
+        refresh: called about every POLL_S while running, with nothing (live view, parameter reload).
+    """
+
+    def __init__(self, pipeline: Pipeline, refresh: Callable[[], None] | None = None) -> None:
+        self._pipeline, self._refresh = pipeline, refresh
+        self._children: list[Child] = []
+        self._stop_reason: str | None = None
+        self._pss = 0
+        self._old_handlers: dict[int, object] = {}
+
+    def run(self, cpus: list[int], duration_s: float) -> Outcome:
+        """Start, watch until there is a reason to stop, stop, and report. Always leaves no process behind."""
+        self._catch_signals()
+        try:
+            for index in range(len(self._pipeline.processes)):
+                self._fork(index, cpus)
+            event(LOG, logging.INFO, "pipeline started", processes=[c.pid for c in self._children], cpus=cpus)
+            reason, code = self._watch(duration_s)
+        finally:
+            self._stop_children()
+            self._restore_signals()
+        switches = self._context_switches()
+        event(LOG, logging.INFO, "pipeline stopped", reason=reason, exit_code=code)
+        return Outcome(reason, code, self._pss / 1e6, switches)
+
+    def _catch_signals(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._old_handlers[number] = signal.signal(number, self._on_signal)
+
+    def _restore_signals(self) -> None:
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        self._stop_reason = f"{signal.Signals(number).name} received"
+
+    def _fork(self, index: int, cpus: list[int]) -> None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        parent = os.getpid()
+        pid = os.fork()
+        if pid == 0:
+            self._child_main(index, cpus, parent)
+        self._children.append(Child(index, self._pipeline.processes[index], pid, {cpus[index]}))
+
+    def _child_main(self, index: int, cpus: list[int], parent: int) -> None:
+        code = EXIT_FAILED
+        try:
+            _die_with_parent(parent)
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            os.sched_setaffinity(0, {cpus[index]})
+            self._pipeline.segment.prefault()
+            gc.collect()
+            gc.freeze()
+            gc.disable()
+            self._run_stages(index, cpus)
+            code = EXIT_OK
+        except BaseException:  # the process boundary: nothing may unwind into the parent's code
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _run_stages(self, index: int, cpus: list[int]) -> None:
+        pipeline = self._pipeline
+        stages = [pipeline.stages[name] for name in pipeline.processes[index]]
+        loop = build_loop(
+            stages,
+            idle_mode(pipeline.config.pipeline.idle, cpus),
+            pipeline.segment.address("stop"),
+            pipeline.segment.address("clock"),
+            [pipeline.address(f"status.{stage.name}") for stage in stages],
+        )
+        run_stages(stages, loop, [pipeline.status(stage.name) for stage in stages])
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        row = pipeline.usage(index, USAGE)
+        row["voluntary"], row["involuntary"], row["faults"] = usage.ru_nvcsw, usage.ru_nivcsw, usage.ru_minflt
+        row["cpu_ns"] = int((usage.ru_utime + usage.ru_stime) * 1e9)
+
+    def _watch(self, duration_s: float) -> tuple[str, int]:
+        started, next_sample, quiet_since = steady_ns(), 0, 0
+        while True:
+            if self._stop_reason:
+                return self._stop_reason, EXIT_OK
+            failure = self._failure()
+            if failure:
+                return failure, EXIT_FAILED
+            now = steady_ns()
+            if duration_s and now - started >= duration_s * 1e9:
+                return "duration reached", EXIT_OK
+            quiet_since = (quiet_since or now) if self._pipeline.is_quiet() else 0
+            if quiet_since and now - quiet_since >= QUIET_NS:
+                return "end of the recording", EXIT_OK
+            self._halt_if_tripped()
+            if now >= next_sample:
+                next_sample = now + SAMPLE_NS
+                self._sample_memory()
+            if self._refresh:
+                self._refresh()
+            time.sleep(POLL_S)
+
+    def _failure(self) -> str | None:
+        for child in self._children:
+            if self._has_ended(child):
+                self._halt(HALT_STAGE_DIED)
+                how = os.waitstatus_to_exitcode(child.status or 0)
+                manner = f"killed by {signal.Signals(-how).name}" if how < 0 else f"exit code {how}"
+                return f"process {'+'.join(child.stages)} (pid {child.pid}) died: {manner}"
+        limit_ns = self._pipeline.config.pipeline.heartbeat_timeout_s * 1e9
+        for name, age_ns in self._pipeline.heartbeat_ages_ns().items():
+            if age_ns > limit_ns:
+                self._halt(HALT_HEARTBEAT)
+                return f"stage {name} has not moved for {age_ns / 1e9:.1f} s"
+        return None
+
+    def _halt_if_tripped(self) -> None:
+        """A stage that stopped itself stops all of them; the run goes on, so that orders are cancelled and seen."""
+        stage = self._pipeline.tripped()
+        if stage and not self._pipeline.halt_cell()["halted"][0]:
+            event(LOG, logging.ERROR, "halted: a stage met something that must not happen", stage=stage)
+            self._halt(HALT_INVARIANT)
+
+    def _halt(self, cause: int) -> None:
+        set_halt(self._pipeline.halt_cell(), True, cause, wall_ns())
+
+    def _has_ended(self, child: Child) -> bool:
+        if child.status is None:
+            pid, status = os.waitpid(child.pid, os.WNOHANG)
+            if pid:
+                child.status = status
+        return child.status is not None
+
+    def _sample_memory(self) -> None:
+        self._pss = max(self._pss, sum(pss_bytes(pid) for pid in [os.getpid(), *(c.pid for c in self._children)]))
+
+    def _stop_children(self) -> None:
+        request_stop(self._pipeline.stop_word())
+        deadline = steady_ns() + STOP_LIMIT_NS
+        while steady_ns() < deadline and not all(self._has_ended(child) for child in self._children):
+            time.sleep(0.005)
+        for child in self._children:
+            if child.status is None:
+                os.kill(child.pid, signal.SIGKILL)
+                child.status = os.waitpid(child.pid, 0)[1]
+
+    def _context_switches(self) -> dict[str, dict[str, int]]:
+        result = {}
+        for child in self._children:
+            row = self._pipeline.usage(child.index, USAGE)
+            counts = {key: int(row[key][0]) for key in ("voluntary", "involuntary")}
+            result["+".join(child.stages)] = counts
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        result["supervisor"] = {"voluntary": own.ru_nvcsw, "involuntary": own.ru_nivcsw}
+        return result

@@ -1,0 +1,289 @@
+"""The receive loop: datagrams from the sockets, through arbiter and books, out as market records. All native code.
+
+::
+
+    line A ─┐                                                     ┌─▶ sink(state, count)
+    line B ─┼─ recv ─▶ mold_packet ─▶ mold_next ─▶ itch_message ─▶ out[capacity]
+    answers ┘             └──────── mold_poll ─▶ sendto re-request server
+
+One step reads each socket in turn until all are empty or ``max_datagrams`` are read. Every record carries as
+``origin_tsc`` the time-stamp counter at the moment its datagram was received: for one that had to wait for a gap,
+that includes the wait. If ``out`` runs full, the step stops in the middle of a datagram and the next one goes on there.
+
+libc is called by name, so a preloaded kernel-bypass stack takes over the sockets.
+"""
+
+import ctypes
+
+import numpy as np
+from numba import types
+
+from hftpipe.core.hist import HIST_BYTES, hist_record
+from hftpipe.core.jit import jit
+from hftpipe.core.mem import U64, ZERO, call_step, clock_gettime, load_i64, rdtscp, view
+from hftpipe.core.records import RECORD_BYTES
+from hftpipe.venues.itch.arbiter import ARBITER, LINES, mold_next, mold_packet, mold_poll, mold_state, mold_take_reset
+from hftpipe.venues.itch.decode import MESSAGE_RECORDS, itch_message
+from hftpipe.venues.itch.feed import FEED, STATE_RECORDS, feed_line_state, feed_reset
+
+_recv = types.ExternalFunction("recv", types.int64(types.int32, types.uint64, types.uint64, types.int32))
+_recvmsg = types.ExternalFunction("recvmsg", types.int64(types.int32, types.uint64, types.int32))
+_send = types.ExternalFunction("send", types.int64(types.int32, types.uint64, types.uint64, types.int32))
+_errno_location = types.ExternalFunction("__errno_location", types.uint64())
+# A missing symbol would be a crash at the first call.
+for _name in ("recv", "recvmsg", "send", "__errno_location"):
+    if not hasattr(ctypes.CDLL(None), _name):
+        raise ImportError(f"libc has no {_name}: the ITCH receive loop needs Linux")
+
+DATAGRAM_BYTES = 65_536
+#: Free records that are needed before a message, a session reset or a change of state is handled.
+OUT_ROOM = max(MESSAGE_RECORDS, STATE_RECORDS * 64)
+_MSG_DONTWAIT, _MSG_TRUNC = 0x40, 0x20
+_EAGAIN, _EINTR = 11, 4
+_CLOCK_REALTIME = 0
+_SOL_SOCKET, _SCM_TIMESTAMPNS = 1, 35
+_CONTROL_BYTES = 64
+
+# struct msghdr, iovec, the first control message (a timespec), and a spare timespec, as Linux on x86-64 lays them out.
+_MESSAGE_HEADER = np.dtype(
+    [
+        ("name", "u8"), ("name_length", "u8"), ("iov", "u8"), ("iov_length", "u8"),
+        ("control", "u8"), ("control_length", "u8"), ("flags", "u8"),
+        ("base", "u8"), ("size", "u8"),
+        ("control_bytes", "u8", _CONTROL_BYTES // 8), ("now_s", "i8"), ("now_ns", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+_NOW_AT = np.uint64(_MESSAGE_HEADER.fields["now_s"][1])
+_CONTROL = np.dtype(
+    [("length", "u8"), ("level", "i4"), ("kind", "i4"), ("seconds", "i8"), ("nanoseconds", "i8")], align=True
+)
+
+RECEIVER = np.dtype(
+    [
+        # Sockets by line (-1: none). Answers come to the socket that requests go out from.
+        ("sockets", "i8", LINES), ("max_datagrams", "i8"), ("kernel_stamps", "i8"),
+        # Wiring (addresses). ``sink`` is a C function int64 f(sink_state, count), or 0: then the caller empties ``out``.
+        ("arbiter", "u8"), ("feed", "u8"), ("out", "u8"), ("capacity", "i8"), ("sink", "u8"), ("sink_state", "u8"),
+        ("data", "u8"), ("request", "u8"), ("header", "u8"), ("h_kernel", "u8"),
+        # Records in ``out`` that nobody has taken yet.
+        ("count", "i8"),
+        # Kernel receive time of the last datagram (ns of the wall clock), when kernel_stamps is 1.
+        ("kernel_ns", "i8"),
+        ("datagrams", "i8"), ("bytes", "i8"), ("records", "i8"), ("truncated", "i8"), ("receive_errors", "i8"),
+        ("requests_sent", "i8"), ("send_errors", "i8"), ("unanswerable", "i8"), ("held_back", "i8"), ("last_errno", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+_RECORD_SHIFT = np.uint64(RECORD_BYTES.bit_length() - 1)
+_DATA_AT = 64 * 9
+_REQUEST_AT = 64 * 5
+_HEADER_AT = 64 * 6
+_HIST_AT = _DATA_AT + DATAGRAM_BYTES
+assert RECEIVER.itemsize <= _REQUEST_AT and _MESSAGE_HEADER.itemsize <= _DATA_AT - _HEADER_AT
+
+
+def receiver_bytes() -> int:
+    """Memory of a receiver, with its datagram buffer."""
+    return _HIST_AT + HIST_BYTES
+
+
+def receiver_init(
+    memory: np.ndarray,
+    arbiter: int,
+    feed: int,
+    out: np.ndarray,
+    *,
+    line_a: int,
+    line_b: int = -1,
+    retransmit: int = -1,
+    max_datagrams: int = 64,
+    kernel_stamps: bool = False,
+    sink: int = 0,
+    sink_state: int = 0,
+) -> None:
+    """Wire a receiver.
+
+    Args:
+        memory: uint8 array of :func:`receiver_bytes`, 64-byte aligned.
+        arbiter, feed: addresses of an ARBITER and a FEED.
+        out: RECORD array of at least OUT_ROOM records; must outlive the receiver.
+        line_a, line_b: file descriptors of the lines (-1: none); retransmit: a connected socket to the server, or -1.
+        max_datagrams: most datagrams read in one step; kernel_stamps: use recvmsg and read SO_TIMESTAMPNS.
+        sink: address of a C function ``int64 f(uint64 state, int64 count)`` called with the records of each step.
+
+    Raises:
+        ValueError: no room in ``out``, no line, or no datagrams.
+    """
+    if len(out) < OUT_ROOM or line_a < 0 or max_datagrams < 1:
+        raise ValueError(f"needs {OUT_ROOM} records (has {len(out)}), a line A and at least one datagram a step")
+    memory[: receiver_bytes()] = 0
+    state = memory[: RECEIVER.itemsize].view(RECEIVER)
+    base = memory.ctypes.data
+    state["sockets"][0] = (line_a, line_b, retransmit)
+    state["max_datagrams"], state["kernel_stamps"] = max_datagrams, int(kernel_stamps)
+    state["arbiter"], state["feed"], state["out"], state["capacity"] = arbiter, feed, out.ctypes.data, len(out)
+    state["sink"], state["sink_state"] = sink, sink_state
+    state["data"], state["request"] = base + _DATA_AT, base + _REQUEST_AT
+    state["header"], state["h_kernel"] = base + _HEADER_AT, base + _HIST_AT
+    header = memory[_HEADER_AT : _HEADER_AT + _MESSAGE_HEADER.itemsize].view(_MESSAGE_HEADER)
+    header["base"], header["size"] = base + _DATA_AT, DATAGRAM_BYTES
+    header["iov"], header["iov_length"] = base + _HEADER_AT + _MESSAGE_HEADER.fields["base"][1], 1
+    header["control"] = base + _HEADER_AT + _MESSAGE_HEADER.fields["control_bytes"][1]
+
+
+@jit
+def _errno():
+    return load_i64(_errno_location()) & 0xFFFFFFFF
+
+
+@jit
+def _receive_stamped(state, socket):
+    """recvmsg: the datagram, its kernel time, and how long ago that was (in the histogram, ns)."""
+    s = view(state, RECEIVER)
+    m = view(s.header, _MESSAGE_HEADER)
+    m.control_length, m.flags = _CONTROL_BYTES, ZERO
+    length = _recvmsg(np.int32(socket), s.header, np.int32(_MSG_DONTWAIT | _MSG_TRUNC))
+    c = view(m.control, _CONTROL)
+    if length >= 0 and m.control_length >= U64(32) and c.level == _SOL_SOCKET and c.kind == _SCM_TIMESTAMPNS:
+        s.kernel_ns = c.seconds * 1_000_000_000 + c.nanoseconds
+        now = s.header + _NOW_AT
+        clock_gettime(np.int32(_CLOCK_REALTIME), now)
+        hist_record(s.h_kernel, load_i64(now) * 1_000_000_000 + load_i64(now + U64(8)) - s.kernel_ns)
+    return length
+
+
+@jit
+def _receive(state, socket):
+    """Length of the next datagram, now in the buffer; -1 if there is none (errors are counted)."""
+    s = view(state, RECEIVER)
+    if s.kernel_stamps != 0:
+        length = _receive_stamped(state, socket)
+    else:
+        length = _recv(np.int32(socket), s.data, U64(DATAGRAM_BYTES), np.int32(_MSG_DONTWAIT | _MSG_TRUNC))
+    if length >= 0:
+        s.datagrams += 1
+        s.bytes += length
+        return length
+    error = _errno()
+    if error != _EAGAIN and error != _EINTR:
+        s.receive_errors += 1
+        s.last_errno = error
+    return np.int64(-1)
+
+
+@jit
+def _flush(state):
+    """Hand the records over, if there is anyone to take them."""
+    s = view(state, RECEIVER)
+    if s.sink != ZERO and s.count > 0:
+        call_step(s.sink, s.sink_state, s.count)
+        s.records += s.count
+        s.count = 0
+
+
+@jit
+def _has_room(state):
+    """Whether the next message or state change fits into ``out``, after handing over if need be."""
+    s = view(state, RECEIVER)
+    if s.capacity - s.count < OUT_ROOM:
+        _flush(state)
+    return s.capacity - s.count >= OUT_ROOM
+
+
+@jit
+def _out(state):
+    s = view(state, RECEIVER)
+    return s.out + (U64(s.count) << _RECORD_SHIFT)
+
+
+@jit
+def _drain(state):
+    """Apply every message that is next in order; False when ``out`` is full before the end."""
+    s = view(state, RECEIVER)
+    a = view(s.arbiter, ARBITER)
+    while _has_room(state):
+        if not mold_next(s.arbiter):
+            return True
+        s.count += itch_message(s.feed, a.message, a.length, a.sequence, a.local_ts, a.origin_tsc, _out(state))
+    s.held_back += 1
+    return False
+
+
+@jit
+def _take(state, line, now_ns):
+    """Read one datagram of a line and apply what it brings: 1 if there was one, -1 if ``out`` is full, else 0."""
+    s = view(state, RECEIVER)
+    if s.sockets[line] < 0:
+        return np.int64(0)
+    if not _has_room(state):
+        s.held_back += 1
+        return np.int64(-1)
+    length = _receive(state, s.sockets[line])
+    if length < 0:
+        return np.int64(0)
+    if length > DATAGRAM_BYTES:
+        s.truncated += 1
+        return np.int64(1)
+    mold_packet(s.arbiter, line, s.data, length, now_ns, rdtscp())
+    if mold_take_reset(s.arbiter):
+        s.count += feed_reset(s.feed, now_ns, _out(state))
+    return np.int64(1) if _drain(state) else np.int64(-1)
+
+
+@jit
+def _read_lines(state, now_ns):
+    """Read the lines in turn until all are empty; returns the datagrams, or -1 - datagrams if ``out`` is full."""
+    s = view(state, RECEIVER)
+    total = np.int64(0)
+    while total < s.max_datagrams:
+        before = total
+        for line in range(LINES):
+            got = _take(state, np.int64(line), now_ns)
+            if got < 0:
+                return -1 - total
+            total += got
+        if total == before:
+            break
+    return total
+
+
+@jit
+def _send_request(state, length):
+    s = view(state, RECEIVER)
+    socket = s.sockets[LINES - 1]
+    if socket < 0:
+        s.unanswerable += 1
+    elif _send(np.int32(socket), s.request, U64(length), np.int32(_MSG_DONTWAIT)) == length:
+        s.requests_sent += 1
+    else:
+        s.send_errors += 1
+        s.last_errno = _errno()
+
+
+@jit
+def receive_step(state, now_ns):
+    """One turn.
+
+    Args:
+        state: address of a RECEIVER; now_ns: our monotonic time, which becomes ``local_ts`` of the records.
+
+    Returns:
+        Datagrams read plus records not yet taken (int64); 0 when there was nothing to do.
+    """
+    s = view(state, RECEIVER)
+    if not _drain(state):
+        return s.count
+    got = _read_lines(state, now_ns)
+    if got < 0:
+        _flush(state)
+        return s.count - got
+    length = mold_poll(s.arbiter, now_ns, s.request)
+    if length > 0:
+        _send_request(state, length)
+    line_state = mold_state(s.arbiter, now_ns)
+    if line_state != view(s.feed, FEED).line_state and _has_room(state):
+        s.count += feed_line_state(s.feed, line_state, now_ns, _out(state))
+    work = got + s.count
+    _flush(state)
+    return work

@@ -1,0 +1,142 @@
+"""The risk stage wired to private memory, for tests."""
+
+from typing import Any
+
+import numpy as np
+from memory import address, aligned, record
+
+from hftpipe.core import order_table, ring
+from hftpipe.core.cell import HALT_CELL, TOP_CELL
+from hftpipe.core.hist import HIST_BYTES
+from hftpipe.core.instruments import INSTRUMENT
+from hftpipe.core.order_table import ORDER, table_bytes, table_init
+from hftpipe.core.position import POSITION
+from hftpipe.core.records import BUY, NEW, RECORD, VALID
+from hftpipe.risk.limits import LIMITS
+from hftpipe.risk.rate import RATE
+from hftpipe.risk.stage import STATE, step
+
+E8 = 10**8
+TICK, LOT, MIN_NOTIONAL = E8 // 100, 1000, 5 * E8
+BID, ASK = 9_995 * TICK, 10_005 * TICK
+NOW = 1_700_000_000 * 10**9
+N_INSTRUMENTS = 2
+
+
+def fill_limits(row: np.ndarray) -> None:
+    """Limits under which the default order passes."""
+    row["max_order_qty"], row["max_market_qty"] = 10 * E8, 5 * E8
+    row["max_order_notional"], row["max_position"] = 600 * E8, 20 * E8
+    row["collar_e8"], row["post_only_collar_e8"] = E8 // 100, E8 // 200
+    row["max_book_age_ns"], row["orders_per_s"], row["orders_per_min"] = 2 * 10**9, 1000, 10_000
+
+
+def fill_instrument(row: np.ndarray) -> None:
+    """Filters of the test instrument."""
+    row["tick"], row["lot"], row["min_notional"] = TICK, LOT, MIN_NOTIONAL
+
+
+def fill_top(row: np.ndarray) -> None:
+    """A fresh, VALID top of book with a mid of 100."""
+    row["bid"], row["ask"], row["bid_qty"], row["ask_qty"] = BID, ASK, E8, E8
+    row["local_ts"], row["state"] = NOW, VALID
+
+
+def new_ring(capacity: int) -> np.ndarray:
+    """An empty ring."""
+    memory = aligned(ring.ring_bytes(capacity))
+    ring.ring_init(memory, capacity)
+    return memory
+
+
+def push(memory: np.ndarray, item: np.ndarray) -> bool:
+    """Push one RECORD."""
+    return bool(ring.ring_push(address(memory), address(item)))
+
+
+def pop_all(memory: np.ndarray) -> list[Any]:
+    """Pop everything, as copies."""
+    out, base = [], memory.ctypes.data
+    while slot := int(ring.ring_peek(address(memory))):
+        out.append(memory[slot - base : slot - base + 64].view(RECORD)[0].copy())
+        ring.ring_pop(address(memory))
+    return out
+
+
+def make(**fields: int) -> np.ndarray:
+    """A RECORD: a limit buy of 1 at 100 unless said otherwise."""
+    item = record(RECORD)
+    defaults = {"kind": NEW, "side": BUY, "price": 100 * E8, "qty": E8, "id": 1, "local_ts": NOW, "strategy": 1}
+    for name, value in {**defaults, **fields}.items():
+        item[name] = value
+    return item
+
+
+class RiskRig:
+    """The stage, its rings and everything it reads."""
+
+    def __init__(self, orders: int = 1024, updates: int = 1024, reports: int = 1024, slots: int = 1024) -> None:
+        self.state = record(STATE)
+        self.rings = {
+            "intents": new_ring(1024), "orders": new_ring(orders), "reports": new_ring(reports),
+            "updates": new_ring(updates), "market": new_ring(16),
+        }  # fmt: skip
+        self.progress = aligned(64).view(np.uint64)
+        self.halt = record(HALT_CELL)
+        self.tops = aligned(64 * N_INSTRUMENTS).view(TOP_CELL)
+        self.instruments = aligned(INSTRUMENT.itemsize * N_INSTRUMENTS).view(INSTRUMENT)
+        self.limits = aligned(LIMITS.itemsize * N_INSTRUMENTS).view(LIMITS)
+        self.positions = aligned(POSITION.itemsize * N_INSTRUMENTS).view(POSITION)
+        self.rates = aligned(RATE.itemsize * N_INSTRUMENTS).view(RATE)
+        self.table = aligned(table_bytes(slots))
+        table_init(self.table, slots)
+        self.hists = [aligned(HIST_BYTES) for _ in range(3)]
+        for index in range(N_INSTRUMENTS):
+            fill_limits(self.limits[index : index + 1])
+            fill_instrument(self.instruments[index : index + 1])
+            fill_top(self.tops[index : index + 1])
+        self._wire()
+
+    def _wire(self) -> None:
+        s = self.state
+        for name, memory in self.rings.items():
+            s[name] = address(memory)
+        for name in ("progress", "halt", "tops", "instruments", "limits", "positions", "rates", "table"):
+            s[name] = address(getattr(self, name))
+        s["n_instruments"] = N_INSTRUMENTS
+        for name, memory in zip(("h_strategy_to_risk", "h_risk", "h_tick_to_risk"), self.hists, strict=True):
+            s[name] = address(memory)
+
+    def step(self) -> int:
+        """One step."""
+        return int(step(address(self.state), np.int64(0)))
+
+    def intend(self, **fields: int) -> None:
+        """Push an intent."""
+        assert push(self.rings["intents"], make(**fields))
+
+    def report(self, **fields: int) -> None:
+        """Push a report."""
+        assert push(self.rings["reports"], make(**fields))
+
+    def pop(self, name: str) -> list[Any]:
+        """Empty a ring."""
+        return pop_all(self.rings[name])
+
+    def count(self, name: str) -> int:
+        """A counter."""
+        return int(self.state[name][0])
+
+    def rejects(self, reason: int) -> int:
+        """Refusals for a reason."""
+        return int(self.state["rejects"][0][reason])
+
+    def position(self, field: str = "qty", instrument: int = 0) -> int:
+        """A field of a POSITION row."""
+        return int(self.positions[field][instrument])
+
+    def order(self, id_: int) -> np.ndarray:
+        """The order under a client id, in risk's table."""
+        slot = int(order_table.order_find(address(self.table), np.uint64(id_)))
+        at = slot - self.table.ctypes.data
+        return self.table[at : at + ORDER.itemsize].view(ORDER)[0]

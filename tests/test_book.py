@@ -1,0 +1,253 @@
+"""The jitted book beside a dictionary that is obviously right."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from memory import address, aligned
+
+from hftpipe.core.book import (
+    BOOK,
+    BOOK_HEADER_BYTES,
+    book_bytes,
+    book_clear,
+    book_commit,
+    book_first_live,
+    book_init,
+    book_level,
+    book_qty_at,
+    book_set,
+    book_set_top,
+    book_tradable,
+)
+from hftpipe.core.records import ASK, BID, INVALID, VALID
+
+CAPACITY = 6
+SIDES = (np.int64(BID), np.int64(ASK))
+PRICES = st.integers(1, 20)
+QTYS = st.integers(0, 3) | st.just(2**62)
+
+
+@dataclass
+class Twin:
+    """A book as a dictionary a side."""
+
+    capacity: int
+    levels: tuple[dict[int, int], dict[int, int]] = field(default_factory=lambda: ({}, {}))
+    top: tuple[int, int, int, int] = (0, 0, 0, 0)
+    top_id: int = 0
+    update_id: int = 0
+    evicted: int = 0
+    absent_deletes: int = 0
+
+    def ranked(self, side: int) -> list[tuple[int, int]]:
+        """Levels from the best."""
+        return sorted(self.levels[side].items(), reverse=side == BID)
+
+    def set(self, side: int, price: int, qty: int) -> int:
+        levels = self.levels[side]
+        before = levels.get(price, 0)
+        if qty == 0:
+            self.absent_deletes += price not in levels
+            levels.pop(price, None)
+            return before
+        levels[price] = qty
+        if len(levels) > self.capacity:
+            self.evicted += 1
+            del levels[self.ranked(side)[-1][0]]
+        return before
+
+    def commit(self, update_id: int) -> None:
+        self.update_id = update_id
+        if self.top_id <= update_id:
+            best = [self.ranked(side)[0] if self.levels[side] else (0, 0) for side in (BID, ASK)]
+            self.top, self.top_id = (*best[0], *best[1]), update_id
+
+    def set_top(self, top: tuple[int, int, int, int], update_id: int) -> bool:
+        if update_id <= self.top_id:
+            return False
+        self.top, self.top_id = top, update_id
+        return True
+
+    def first_live(self, side: int) -> int:
+        top = self.top[0 if side == BID else 2]
+        if self.top_id <= self.update_id or top == 0:
+            return 0
+        return sum(price > top if side == BID else price < top for price in self.levels[side])
+
+
+def new_book(capacity: int = CAPACITY) -> tuple[np.ndarray, np.uint64]:
+    memory = aligned(book_bytes(capacity) + 64)
+    memory[:] = 0xEE
+    book_init(memory[: book_bytes(capacity)], 3, capacity)
+    return memory, address(memory)
+
+
+def header_of(memory: np.ndarray) -> np.ndarray:
+    return memory[:BOOK_HEADER_BYTES].view(BOOK)[0]
+
+
+def set_level(book: np.uint64, side: int, price: int, qty: int) -> int:
+    return int(book_set(book, SIDES[side], np.int64(price), np.int64(qty)))
+
+
+def levels_of(book: np.uint64, side: int, count: int) -> list[tuple[int, int]]:
+    return [tuple(map(int, book_level(book, SIDES[side], np.int64(index)))) for index in range(count)]
+
+
+def commit(book: np.uint64, update_id: int) -> None:
+    book_commit(book, np.uint64(update_id), np.int64(update_id * 10), np.int64(update_id * 20))
+
+
+def set_top(book: np.uint64, top: tuple[int, int, int, int], update_id: int) -> bool:
+    return bool(book_set_top(book, *map(np.int64, top), np.uint64(update_id), np.int64(7), np.int64(8)))
+
+
+class BookAgainstDictionary(RuleBasedStateMachine):
+    """Sets, deletes, evictions, commits and newer tops in any order."""
+
+    @initialize(capacity=st.sampled_from([1, 2, 3, 6, 16]))
+    def make(self, capacity: int) -> None:
+        self.memory, self.book = new_book(capacity)
+        self.twin = Twin(capacity)
+
+    @rule(side=st.sampled_from([BID, ASK]), price=PRICES, qty=QTYS)
+    def set_level(self, side: int, price: int, qty: int) -> None:
+        assert set_level(self.book, side, price, qty) == self._expected(side, price, qty)
+
+    def _expected(self, side: int, price: int, qty: int) -> int:
+        return self.twin.set(side, price, qty)
+
+    @rule(step=st.integers(0, 3))
+    def commit(self, step: int) -> None:
+        update_id = self.twin.update_id + step
+        commit(self.book, update_id)
+        self.twin.commit(update_id)
+
+    @rule(top=st.tuples(PRICES, st.integers(1, 9), PRICES, st.integers(1, 9)), step=st.integers(-1, 5))
+    def newer_top(self, top: tuple[int, int, int, int], step: int) -> None:
+        update_id = max(0, self.twin.top_id + step)
+        assert set_top(self.book, top, update_id) == self.twin.set_top(top, update_id)
+
+    @rule()
+    def clear(self) -> None:
+        book_clear(self.book)
+        self.twin = Twin(self.twin.capacity, evicted=self.twin.evicted, absent_deletes=self.twin.absent_deletes)
+
+    @invariant()
+    def agree(self) -> None:
+        header, twin = header_of(self.memory), self.twin
+        for side in (BID, ASK):
+            ranked = twin.ranked(side)
+            assert levels_of(self.book, side, len(ranked)) == ranked
+            assert levels_of(self.book, side, len(ranked) + 1)[-1] == (0, 0)
+            assert int(book_first_live(self.book, SIDES[side])) == twin.first_live(side)
+        assert (int(header["n_bids"]), int(header["n_asks"])) == tuple(map(len, twin.levels))
+        assert tuple(int(header[f]) for f in ("bid", "bid_qty", "ask", "ask_qty")) == twin.top
+        assert (int(header["top_id"]), int(header["update_id"])) == (twin.top_id, twin.update_id)
+        assert (int(header["evicted"]), int(header["absent_deletes"])) == (twin.evicted, twin.absent_deletes)
+
+    @invariant()
+    def nothing_outside_is_touched(self) -> None:
+        assert (self.memory[-64:] == 0xEE).all()
+
+
+TestBookAgainstDictionary = BookAgainstDictionary.TestCase
+TestBookAgainstDictionary.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+@given(st.lists(st.tuples(st.sampled_from([BID, ASK]), st.integers(1, 400), QTYS), max_size=300), st.integers(1, 400))
+def test_a_deep_book_finds_every_price(changes: list[tuple[int, int, int]], price: int) -> None:
+    _, book = new_book(512)
+    twin = Twin(512)
+    for side, at, qty in changes:
+        assert set_level(book, side, at, qty) == twin.set(side, at, qty)
+    for side in (BID, ASK):
+        assert levels_of(book, side, len(twin.levels[side])) == twin.ranked(side)
+        for wanted in [price, *list(twin.levels[side])[:20]]:
+            found = int(book_qty_at(book, SIDES[side], np.int64(wanted)))
+            assert found == twin.levels[side].get(wanted, 0)
+
+
+def test_a_new_book_is_empty_and_not_valid() -> None:
+    memory, book = new_book()
+    header = header_of(memory)
+    assert (int(header["instrument"]), int(header["state"]), int(header["capacity"])) == (3, INVALID, CAPACITY)
+    assert levels_of(book, BID, 1) == levels_of(book, ASK, 1) == [(0, 0)]
+    assert not book_tradable(book)
+
+
+def test_a_full_side_drops_its_worst_level_and_counts_it() -> None:
+    memory, book = new_book(3)
+    for price in (100, 101, 102, 103):
+        set_level(book, BID, price, price)
+    assert levels_of(book, BID, 4) == [(103, 103), (102, 102), (101, 101), (0, 0)]
+    set_level(book, BID, 99, 1)  # worse than all: it is the one dropped
+    assert levels_of(book, BID, 1) == [(103, 103)] and int(header_of(memory)["evicted"]) == 2
+
+
+def test_a_level_before_the_first_or_beyond_the_last_is_nothing() -> None:
+    _, book = new_book()
+    set_level(book, ASK, 100, 5)
+    for index in (-1, 1, 2**40):
+        assert tuple(book_level(book, SIDES[ASK], np.int64(index))) == (0, 0)
+
+
+def test_a_newer_top_wins_over_the_levels_and_skips_the_stale_ones() -> None:
+    memory, book = new_book()
+    for price, qty in ((100, 1), (99, 2), (98, 3)):
+        set_level(book, BID, price, qty)
+    set_level(book, ASK, 101, 4)
+    commit(book, 10)
+    assert set_top(book, (98, 9, 101, 4), 11)
+    header = header_of(memory)
+    assert (int(header["bid"]), int(header["bid_qty"])) == (98, 9)
+    assert int(book_first_live(book, SIDES[BID])) == 2
+    assert int(book_first_live(book, SIDES[ASK])) == 0
+    assert int(book_qty_at(book, SIDES[BID], np.int64(100))) == 1  # the levels themselves are left alone
+
+
+@pytest.mark.parametrize("update_id", [9, 10])
+def test_a_top_that_is_not_newer_is_ignored(update_id: int) -> None:
+    memory, book = new_book()
+    set_level(book, BID, 100, 1)
+    commit(book, 10)
+    before = memory.tobytes()
+    assert not set_top(book, (99, 9, 102, 4), update_id)
+    assert memory.tobytes() == before
+
+
+def test_depth_older_than_the_top_changes_levels_but_not_the_top() -> None:
+    memory, book = new_book()
+    set_top(book, (98, 9, 101, 4), 20)
+    set_level(book, BID, 100, 1)
+    commit(book, 15)
+    header = header_of(memory)
+    assert (int(header["bid"]), int(header["top_id"]), int(header["update_id"])) == (98, 20, 15)
+    assert levels_of(book, BID, 1) == [(100, 1)]
+
+
+@pytest.mark.parametrize("update_id", [20, 25])
+def test_depth_as_new_as_the_top_takes_it_back(update_id: int) -> None:
+    memory, book = new_book()
+    set_top(book, (98, 9, 101, 4), 20)
+    set_level(book, BID, 100, 1)
+    commit(book, update_id)
+    header = header_of(memory)
+    assert (int(header["bid"]), int(header["ask"]), int(header["top_id"])) == (100, 0, update_id)
+    assert (int(header["exchange_ts"]), int(header["local_ts"])) == (update_id * 10, update_id * 20)
+
+
+@pytest.mark.parametrize(
+    ("bid", "ask", "state", "tradable"),
+    [(100, 101, VALID, True), (100, 100, VALID, False), (101, 100, VALID, False), (0, 101, VALID, False),
+     (100, 0, VALID, False), (100, 101, INVALID, False)],
+)  # fmt: skip
+def test_only_a_valid_uncrossed_two_sided_book_is_tradable(bid: int, ask: int, state: int, tradable: bool) -> None:
+    memory, book = new_book()
+    set_top(book, (bid, 1, ask, 1), 1)
+    memory[:BOOK_HEADER_BYTES].view(BOOK)["state"] = state
+    assert bool(book_tradable(book)) == tradable

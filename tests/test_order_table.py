@@ -1,0 +1,202 @@
+"""The order table: every transition as documented, and the same answers as a dict."""
+
+import re
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from memory import address, aligned
+
+from hftpipe.core import order_table as ot
+from hftpipe.core.order_table import EVENT_NAMES, ORDER, STATE_NAMES, TABLE
+
+TERMINAL = {ot.FILLED, ot.CANCELED, ot.EXPIRED, ot.REJECTED}
+OPEN = set(range(ot.PENDING_NEW, ot.UNKNOWN + 1))
+#: A table so small that slots are taken over all the time.
+SLOTS = 32
+
+
+class Table:
+    """An order table and views of it."""
+
+    def __init__(self, slots: int = SLOTS) -> None:
+        self.memory = aligned(ot.table_bytes(slots))
+        ot.table_init(self.memory, slots)
+        self.address = address(self.memory)
+
+    def row(self, slot: int) -> np.ndarray:
+        at = slot - self.memory.ctypes.data
+        return self.memory[at : at + ORDER.itemsize].view(ORDER)[0]
+
+    def insert(self, id_: int, ts: int = 0) -> int:
+        slot = int(ot.order_insert(self.address, np.uint64(id_)))
+        if slot:
+            self.row(slot)["created_ts"] = ts
+        return slot
+
+    def find(self, id_: int) -> int:
+        return int(ot.order_find(self.address, np.uint64(id_)))
+
+    def move(self, slot: int, event: int) -> bool:
+        return bool(ot.order_move(self.address, np.uint64(slot), np.int64(event)))
+
+    def open_ids(self) -> list[int]:
+        count = int(ot.open_count(self.address))
+        return [int(self.row(int(ot.open_order(self.address, np.int64(i))))["id"]) for i in range(count)]
+
+    @property
+    def header(self) -> np.ndarray:
+        return self.memory[: ot.TABLE_HEADER_BYTES].view(TABLE)[0]
+
+
+@cache
+def documented() -> dict[tuple[str, str], str]:
+    """The docstring's table: (state, event) -> next state; "-" is illegal, "same" stays."""
+    lines = ot.__doc__.splitlines()
+    head = next(i for i, line in enumerate(lines) if line.startswith("state "))
+    columns = [(m.start(), m.group()) for m in re.finditer(r"\S+", lines[head])][1:]
+    cells = {}
+    for line in lines[head + 2 :]:
+        if line.startswith("=") or line.startswith("FILLED,"):
+            break
+        words = line.split()
+        for (_, event), cell in zip(columns, words[1:], strict=True):
+            cells[words[0], event] = words[0] if cell == "same" else cell
+    return cells
+
+
+#: CHANGE_DONE is documented in words below the table: back to WORKING or PARTIAL, wherever a change can be under way.
+CHANGE_DONE = {
+    "WORKING": "WORKING", "PARTIAL": "PARTIAL", "PENDING_CANCEL": "BY_FILLED", "PENDING_REPLACE": "BY_FILLED",
+    "UNKNOWN": "BY_FILLED",
+}  # fmt: skip
+
+
+def wanted(state: str, event: str) -> str:
+    if event == "CHANGE_DONE":
+        return CHANGE_DONE.get(state, "-")
+    return documented().get((state, event), "-")
+
+
+def test_docstring_documents_every_open_state_and_event():
+    states = [STATE_NAMES[s] for s in sorted(OPEN)]
+    assert set(documented()) == {(s, e) for s in states for e in EVENT_NAMES if e != "CHANGE_DONE"}
+
+
+@pytest.mark.parametrize("filled", [0, 5])
+@pytest.mark.parametrize("event", range(len(EVENT_NAMES)), ids=EVENT_NAMES)
+@pytest.mark.parametrize("state", range(len(STATE_NAMES)), ids=STATE_NAMES)
+def test_every_pair_of_state_and_event_is_as_documented(state, event, filled):
+    table = Table()
+    slot = table.insert(1)
+    row = table.row(slot)
+    row["state"], row["filled"] = state, filled
+    target = wanted(STATE_NAMES[state], EVENT_NAMES[event])
+    if target == "BY_FILLED":
+        target = "PARTIAL" if filled else "WORKING"
+    moved = table.move(slot, event)
+    assert moved == (target != "-")
+    assert STATE_NAMES[row["state"]] == (target if moved else STATE_NAMES[state])
+    assert table.header["illegal"] == (0 if moved else 1)
+    assert table.header["n_open"] == (0 if moved and row["state"] in TERMINAL else 1)
+
+
+@pytest.mark.parametrize("state", sorted(TERMINAL), ids=lambda s: STATE_NAMES[s])
+def test_nothing_leaves_a_terminal_state(state):
+    assert all(ot.TRANSITIONS[state, event] == ot.ILLEGAL for event in range(len(EVENT_NAMES)))
+
+
+def test_every_open_state_can_reach_every_end_a_venue_can_report():
+    for state in OPEN:
+        for event, end in ((ot.ON_FILLED, ot.FILLED), (ot.ON_CANCELED, ot.CANCELED), (ot.ON_EXPIRED, ot.EXPIRED)):
+            assert ot.TRANSITIONS[state, event] == end
+
+
+def test_full_neighbourhood_refuses_and_takes_nothing_away():
+    table = Table(ot.PROBES)
+    for id_ in range(1, ot.PROBES + 1):
+        assert table.insert(id_)
+    assert table.insert(99) == 0
+    assert sorted(table.open_ids()) == list(range(1, ot.PROBES + 1))
+
+
+def test_oldest_ended_order_gives_its_slot_up_first():
+    table = Table(ot.PROBES)
+    for id_ in range(1, ot.PROBES + 1):
+        table.insert(id_, ts=100 - id_)
+    for id_ in (3, 8, 5):
+        table.move(table.find(id_), ot.ON_CANCELED)
+    table.insert(99)
+    assert (table.find(8), bool(table.find(3)), bool(table.find(5))) == (0, True, True)
+
+
+@pytest.mark.parametrize("capacity", [0, 8, 24, 17])
+def test_capacity_that_is_no_power_of_two_is_refused(capacity):
+    with pytest.raises(ValueError, match=str(capacity)):
+        ot.table_bytes(capacity)
+
+
+def test_remaining_counts_the_larger_of_two_quantities_while_a_replace_is_under_way():
+    table = Table()
+    row = table.row(table.insert(1))
+    row["qty"], row["filled"], row["new_qty"], row["state"] = 10, 4, 20, ot.WORKING
+    assert ot.remaining(row) == 6
+    row["state"] = ot.PENDING_REPLACE
+    assert ot.remaining(row) == 16
+    row["new_qty"] = 5
+    assert ot.remaining(row) == 6
+
+
+class Orders(RuleBasedStateMachine):
+    """Random inserts and events on the table and on a dict of id -> (state, filled)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.twin, self.illegal, self.ts = Table(), {}, 0, 0
+
+    @rule(id_=st.integers(1, 2**64 - 1))
+    def insert(self, id_: int) -> None:
+        if self.twin.get(id_, (0,))[0] in OPEN or self.table.find(id_):
+            return
+        self.ts += 1
+        if self.table.insert(id_, self.ts):
+            self.twin[id_] = (ot.PENDING_NEW, 0)
+        else:
+            assert sum(state in OPEN for state, _ in self.twin.values()) >= ot.PROBES
+
+    @rule(pick=st.integers(0, 10**6), event=st.integers(0, len(EVENT_NAMES) - 1), fill=st.integers(0, 1))
+    def move(self, pick: int, event: int, fill: int) -> None:
+        known = [id_ for id_ in sorted(self.twin) if self.table.find(id_)]
+        if not known:
+            return
+        id_ = known[pick % len(known)]
+        state, filled = self.twin[id_]
+        slot = self.table.find(id_)
+        self.table.row(slot)["filled"] = filled = filled + fill
+        target = wanted(STATE_NAMES[state], EVENT_NAMES[event])
+        if target == "BY_FILLED":
+            target = "PARTIAL" if filled else "WORKING"
+        assert self.table.move(slot, event) == (target != "-")
+        if target == "-":
+            self.illegal += 1
+            target = STATE_NAMES[state]
+        self.twin[id_] = (STATE_NAMES.index(target), filled)
+
+    @invariant()
+    def same_orders(self) -> None:
+        opened = sorted(id_ for id_, (state, _) in self.twin.items() if state in OPEN)
+        assert sorted(self.table.open_ids()) == opened
+        assert self.table.header["illegal"] == self.illegal
+        for id_, (state, filled) in self.twin.items():
+            slot = self.table.find(id_)
+            assert slot or state in TERMINAL, "an open order is never lost"
+            if slot:
+                row = self.table.row(slot)
+                assert (row["id"], row["state"], row["filled"]) == (id_, state, filled)
+
+
+TestOrdersAgainstADict = Orders.TestCase
+TestOrdersAgainstADict.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)

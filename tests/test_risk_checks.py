@@ -1,0 +1,576 @@
+"""The pre-trade checks: table and chain are one, no type is exempt, every boundary, and a twin that agrees on all."""
+
+import inspect
+import re
+from dataclasses import dataclass
+from decimal import Decimal
+from fractions import Fraction
+from itertools import pairwise
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from memory import address, record
+from risk_rig import ASK, BID, E8, LOT, MIN_NOTIONAL, NOW, TICK, fill_instrument, fill_limits, fill_top, make
+
+from hftpipe.core import order_table, reasons
+from hftpipe.core.cell import TOP_CELL
+from hftpipe.core.instruments import INSTRUMENT
+from hftpipe.core.order_table import ORDER, PENDING_NEW, PENDING_REPLACE, TRANSITIONS, UNKNOWN, WORKING
+from hftpipe.core.position import POSITION
+from hftpipe.core.records import (
+    BUY,
+    FOK,
+    GTC,
+    INVALID,
+    IOC,
+    MARKET,
+    NEW,
+    NOT_A_NUMBER,
+    POST_ONLY,
+    REDUCE_ONLY,
+    REPLACE,
+    SELL,
+    SYNCING,
+    TIF_MASK,
+    TIF_NAMES,
+    VALID,
+)
+from hftpipe.risk import checks
+from hftpipe.risk.limits import LIMITS, limits_row
+from hftpipe.risk.rate import (
+    MINUTE_BEFORE,
+    MINUTE_SHIFT,
+    RATE,
+    SECOND_BEFORE,
+    SECOND_SHIFT,
+    rate_add,
+    window_add,
+    window_count,
+)
+
+INT64_MAX, INT64_MIN = 2**63 - 1, -(2**63)
+
+
+class Case:
+    """Everything a verdict depends on; as made, the order passes."""
+
+    def __init__(self, kind: int = NEW, tif: int = GTC, side: int = BUY) -> None:
+        self.intent = make(kind=kind, flags=tif, side=side, price=0 if tif == MARKET else 100 * E8)
+        self.instrument, self.limits = record(INSTRUMENT), record(LIMITS)
+        self.position, self.rates, self.top = record(POSITION), record(RATE), record(TOP_CELL)
+        self.order, self.has_order = record(ORDER), kind == REPLACE
+        self.known, self.halted, self.sent_at = True, False, []
+        fill_instrument(self.instrument)
+        fill_limits(self.limits)
+        fill_top(self.top)
+        for name, value in (
+            ("id", 1), ("price", 100 * E8), ("qty", E8), ("state", WORKING), ("side", side), ("flags", tif), ("user", E8),
+        ):  # fmt: skip
+            self.order[name] = value
+
+    def verdict(self) -> int:
+        """What the jitted chain says."""
+        c = record(checks.CONTEXT)
+        c["intent"], c["top"] = address(self.intent), address(self.top)
+        c["halted"], c["known"] = int(self.halted), int(self.known)
+        if self.known:
+            for name in ("instrument", "limits", "position", "rates"):
+                c[name] = address(getattr(self, name))
+        if self.has_order:
+            c["order"] = address(self.order)
+        return int(checks.evaluate(address(c)))
+
+    def send(self, at: int, times: int = 1) -> None:
+        """Count earlier orders."""
+        for _ in range(times):
+            self.sent_at.append(at)
+            rate_add(address(self.rates), np.int64(at))
+
+    def __getitem__(self, path: str) -> int:
+        row, field = path.split(".")
+        return int(getattr(self, row)[field][0])
+
+
+def name_of(code: int) -> str:
+    return reasons.NAMES[code]
+
+
+# The twin.
+
+
+def twin_value(case: Case, side: int, tif: int, price: int) -> int | None:
+    """Price that values the order; None when a market order has no far touch."""
+    if tif != MARKET:
+        return price
+    far = case["top.ask"] if side == BUY else case["top.bid"]
+    return far if far > 0 else None
+
+
+def twin_is_legal(case: Case, tif: int) -> bool:
+    flags, price, qty = case["intent.flags"], case["intent.price"], case["intent.qty"]
+    if flags & NOT_A_NUMBER or flags & (16 | 32 | 64) or flags & TIF_MASK not in TIF_NAMES:
+        return False
+    if case["intent.side"] not in (BUY, SELL) or qty <= 0 or case["intent.local_ts"] < 0:
+        return False
+    if case["intent.kind"] == REPLACE and (
+        case["intent.side"] != case["order.side"] or case["intent.instrument"] != case["order.instrument"]
+    ):
+        return False
+    if tif == MARKET:
+        return price == 0
+    return price > 0 and price * qty // E8 <= INT64_MAX
+
+
+def twin_in_window(case: Case, shift: int, before: int) -> int:
+    now = case["intent.local_ts"] >> shift
+    return sum(now - (at >> shift) <= before for at in case.sent_at)
+
+
+def twin(case: Case) -> int:
+    """The decision in Python integers, one plain condition after the other."""
+    replace = case["intent.kind"] == REPLACE
+    open_order = case.has_order and PENDING_NEW <= case["order.state"] <= UNKNOWN
+    if case.halted:
+        return reasons.HALTED
+    if not case.known:
+        return reasons.UNKNOWN_INSTRUMENT
+    if replace and not open_order:
+        return reasons.UNKNOWN_ORDER
+    tif = (case["order.flags"] if replace else case["intent.flags"]) & TIF_MASK
+    if not twin_is_legal(case, tif):
+        return reasons.INVALID_VALUE
+    side, price, qty = case["intent.side"], case["intent.price"], case["intent.qty"]
+    sizes = ("max_order_qty", "max_market_qty", "max_order_notional", "max_position")
+    if any(case[f"limits.{name}"] <= 0 for name in sizes):
+        return reasons.NO_LIMIT
+    if case["instrument.tick"] <= 0 or price % case["instrument.tick"]:
+        return reasons.TICK_FILTER
+    if case["instrument.lot"] <= 0 or qty % case["instrument.lot"]:
+        return reasons.LOT_FILTER
+    worth = twin_value(case, side, tif, price)
+    if worth is not None and Fraction(worth * qty, E8) < case["instrument.min_notional"]:
+        return reasons.MIN_NOTIONAL
+    if qty > case["limits.max_order_qty"]:
+        return reasons.MAX_ORDER_QTY
+    if tif == MARKET and qty > case["limits.max_market_qty"]:
+        return reasons.MAX_MARKET_QTY
+    if worth is not None and Fraction(worth * qty, E8) > case["limits.max_order_notional"]:
+        return reasons.MAX_ORDER_NOTIONAL
+    growth = qty
+    if replace:
+        counted = max(max(case["order.qty"], case["order.new_qty"]) - case["order.filled"], 0)
+        growth = max(qty - case["order.filled"] - counted, 0)
+    held, working = case["position.qty"], case["position.working_buy"]
+    if side == SELL:
+        held, working = -held, case["position.working_sell"]
+    if held > case["limits.max_position"] or held + working + growth > case["limits.max_position"]:
+        return reasons.MAX_POSITION
+    bid, ask = case["top.bid"], case["top.ask"]
+    if case["top.state"] != VALID or bid <= 0 or ask <= bid:
+        return reasons.BOOK_INVALID
+    if case["intent.local_ts"] - case["top.local_ts"] > case["limits.max_book_age_ns"]:
+        return reasons.BOOK_STALE
+    mid = Fraction(bid + ask, 2)
+    collar = case["limits.post_only_collar_e8"] if tif == POST_ONLY else case["limits.collar_e8"]
+    if abs(worth - mid) > Fraction(collar, E8) * mid:
+        return reasons.PRICE_COLLAR
+    if twin_in_window(case, int(SECOND_SHIFT), int(SECOND_BEFORE)) + 1 > case["limits.orders_per_s"]:
+        return reasons.RATE_PER_S
+    if twin_in_window(case, int(MINUTE_SHIFT), int(MINUTE_BEFORE)) + 1 > case["limits.orders_per_min"]:
+        return reasons.RATE_PER_MIN
+    if not replace and case.has_order:
+        return reasons.DUPLICATE_ID
+    if replace and case["order.state"] not in (WORKING, order_table.PARTIAL):
+        return reasons.ILLEGAL_TRANSITION
+    return reasons.NONE
+
+
+# The table.
+
+
+def test_chain_runs_exactly_the_checks_of_the_table_in_its_order():
+    source = inspect.getsource(checks.evaluate.py_func)
+    chain = re.findall(r"if not (\w+)\(c\):\n\s+return reasons\.(\w+)\n", source)
+    assert chain == [(c.function.py_func.__name__, name_of(c.reason).upper()) for c in checks.CHECKS]
+    assert source.count("return") == len(chain) + 1, "no way round"
+
+
+def test_docstring_shows_the_table():
+    rows = re.findall(r"^(\d+) +(\w+) +([A-Z_]+) ", checks.__doc__, re.MULTILINE)
+    wanted = [(str(i), c.function.py_func.__name__, name_of(c.reason).upper()) for i, c in enumerate(checks.CHECKS, 1)]
+    assert rows == wanted
+
+
+# No type is exempt.
+
+TYPES = [(kind, tif, side) for kind in (NEW, REPLACE) for tif in TIF_NAMES for side in (BUY, SELL)]
+
+
+def off(case: Case, path: str, value: int) -> None:
+    row, field = path.split(".")
+    getattr(case, row)[field] = value
+
+
+def halt(case: Case) -> None:
+    case.halted = True
+
+
+def forget_instrument(case: Case) -> None:
+    case.known = False
+
+
+def end_order(case: Case) -> None:
+    off(case, "order.state", order_table.CANCELED)
+
+
+def over_position(case: Case) -> None:
+    # Three working orders of a side that leave room for less than one more.
+    row, growth = case.position, case["intent.qty"]
+    if case["intent.kind"] == REPLACE:
+        off(case, "intent.qty", 2 * growth)
+    row["working_buy"] = row["working_sell"] = case["limits.max_position"] - growth + 1
+
+
+def far_price(case: Case) -> None:
+    """Two per cent from the mid, seen from this order."""
+    if case["intent.price"]:
+        off(case, "intent.price", 102 * E8)
+    else:
+        off(case, "top.bid", 98 * E8)
+        off(case, "top.ask", 102 * E8)
+
+
+def spend_rate(case: Case) -> None:
+    case.send(NOW, case["limits.orders_per_s"])
+
+
+def spend_minute_rate(case: Case) -> None:
+    off(case, "limits.orders_per_min", 3)
+    case.send(NOW - 30 * 10**9, 3)
+
+
+def reuse_id(case: Case) -> None:
+    case.has_order = True
+
+
+BREAK = {
+    reasons.HALTED: halt,
+    reasons.UNKNOWN_INSTRUMENT: forget_instrument,
+    reasons.UNKNOWN_ORDER: end_order,
+    reasons.INVALID_VALUE: lambda case: off(case, "intent.flags", case["intent.flags"] | NOT_A_NUMBER),
+    reasons.NO_LIMIT: lambda case: off(case, "limits.max_position", 0),
+    reasons.TICK_FILTER: lambda case: off(case, "instrument.tick", 0),
+    reasons.LOT_FILTER: lambda case: off(case, "intent.qty", E8 + 1),
+    reasons.MIN_NOTIONAL: lambda case: off(case, "intent.qty", LOT),
+    reasons.MAX_ORDER_QTY: lambda case: off(case, "limits.max_order_qty", E8 - 1),
+    reasons.MAX_MARKET_QTY: lambda case: off(case, "limits.max_market_qty", E8 - 1),
+    reasons.MAX_ORDER_NOTIONAL: lambda case: off(case, "limits.max_order_notional", 99 * E8),
+    reasons.MAX_POSITION: over_position,
+    reasons.BOOK_INVALID: lambda case: off(case, "top.state", SYNCING),
+    reasons.BOOK_STALE: lambda case: off(case, "top.local_ts", NOW - 3 * 10**9),
+    reasons.PRICE_COLLAR: far_price,
+    reasons.RATE_PER_S: spend_rate,
+    reasons.RATE_PER_MIN: spend_minute_rate,
+    reasons.DUPLICATE_ID: reuse_id,
+    reasons.ILLEGAL_TRANSITION: lambda case: off(case, "order.state", PENDING_REPLACE),
+}
+#: What a check cannot concern: a reason here is what the other kinds and types pass.
+ONLY_REPLACE = {reasons.UNKNOWN_ORDER, reasons.ILLEGAL_TRANSITION}
+ONLY_NEW = {reasons.DUPLICATE_ID}
+ONLY_MARKET = {reasons.MAX_MARKET_QTY}
+
+
+def test_matrix_covers_every_check():
+    assert list(BREAK) == [check.reason for check in checks.CHECKS]
+
+
+@pytest.mark.parametrize("kind, tif, side", TYPES)
+def test_plain_order_of_every_type_passes(kind, tif, side):
+    case = Case(kind, tif, side)
+    assert name_of(case.verdict()) == "none"
+
+
+@pytest.mark.parametrize("reason", BREAK, ids=name_of)
+@pytest.mark.parametrize("kind, tif, side", TYPES)
+def test_every_check_stops_every_type(reason, kind, tif, side):
+    case = Case(kind, tif, side)
+    BREAK[reason](case)
+    wanted = reason
+    if (reason in ONLY_REPLACE and kind == NEW) or (reason in ONLY_NEW and kind == REPLACE):
+        wanted = reasons.NONE
+    if reason in ONLY_MARKET and tif != MARKET:
+        wanted = reasons.NONE
+    assert name_of(case.verdict()) == name_of(wanted)
+    assert twin(case) == wanted
+
+
+@pytest.mark.parametrize("first, second", list(pairwise(BREAK)))
+def test_the_earlier_of_two_failures_is_the_answer(first, second):
+    kind = REPLACE if {first, second} & ONLY_REPLACE else NEW
+    tif = MARKET if {first, second} & ONLY_MARKET else GTC
+    case = Case(kind, tif)
+    BREAK[second](case)
+    BREAK[first](case)
+    # A used id concerns a NEW only, so beside a REPLACE's check it has nothing to say.
+    wanted = second if first in ONLY_NEW and kind == REPLACE else first
+    assert name_of(case.verdict()) == name_of(twin(case)) == name_of(wanted)
+
+
+# Boundaries: the value at the limit passes, one unit beyond fails.
+
+
+@dataclass
+class Boundary:
+    """``at`` passes and ``beyond`` gives ``reason``, with ``path`` set to it."""
+
+    reason: int
+    path: str
+    at: int
+    beyond: int
+    kind: int = NEW
+    tif: int = GTC
+    side: int = BUY
+
+
+MID = (BID + ASK) // 2
+BOUNDARIES = [
+    Boundary(reasons.INVALID_VALUE, "intent.side", SELL, 2),
+    Boundary(reasons.INVALID_VALUE, "intent.flags", MARKET - 1, MARKET + 1),
+    Boundary(reasons.INVALID_VALUE, "intent.flags", REDUCE_ONLY, 16),
+    Boundary(reasons.INVALID_VALUE, "intent.local_ts", 0, -1),
+    Boundary(reasons.INVALID_VALUE, "intent.price", 0, TICK, tif=MARKET),
+    Boundary(reasons.NO_LIMIT, "limits.max_market_qty", 1, 0),
+    Boundary(reasons.TICK_FILTER, "intent.price", 100 * E8, 100 * E8 + 1),
+    Boundary(reasons.LOT_FILTER, "intent.qty", E8, E8 - 1),
+    Boundary(reasons.MIN_NOTIONAL, "instrument.min_notional", 100 * E8, 100 * E8 + 1),
+    Boundary(reasons.MIN_NOTIONAL, "instrument.min_notional", ASK, ASK + 1, tif=MARKET),
+    Boundary(reasons.MIN_NOTIONAL, "instrument.min_notional", BID, BID + 1, tif=MARKET, side=SELL),
+    Boundary(reasons.MAX_ORDER_QTY, "limits.max_order_qty", E8, E8 - 1),
+    Boundary(reasons.MAX_MARKET_QTY, "limits.max_market_qty", E8, E8 - 1, tif=MARKET),
+    Boundary(reasons.MAX_ORDER_NOTIONAL, "limits.max_order_notional", 100 * E8, 100 * E8 - 1),
+    Boundary(reasons.MAX_ORDER_NOTIONAL, "limits.max_order_notional", ASK, ASK - 1, tif=MARKET),
+    Boundary(reasons.MAX_POSITION, "position.qty", 19 * E8, 19 * E8 + 1),
+    Boundary(reasons.MAX_POSITION, "position.qty", -19 * E8, -19 * E8 - 1, side=SELL),
+    Boundary(reasons.MAX_POSITION, "position.working_buy", 19 * E8, 19 * E8 + 1),
+    Boundary(reasons.MAX_POSITION, "position.working_sell", 19 * E8, 19 * E8 + 1, side=SELL),
+    Boundary(reasons.MAX_POSITION, "position.working_buy", 20 * E8, 20 * E8 + 1, kind=REPLACE),
+    Boundary(reasons.BOOK_INVALID, "top.bid", ASK - 1, ASK),
+    Boundary(reasons.BOOK_INVALID, "top.state", VALID, INVALID),
+    Boundary(reasons.BOOK_INVALID, "top.bid", BID, 0),
+    Boundary(reasons.BOOK_STALE, "top.local_ts", NOW - 2 * 10**9, NOW - 2 * 10**9 - 1),
+    Boundary(reasons.PRICE_COLLAR, "intent.price", MID * 101 // 100, MID * 101 // 100 + TICK),
+    Boundary(reasons.PRICE_COLLAR, "intent.price", MID * 99 // 100, MID * 99 // 100 - TICK),
+    Boundary(reasons.PRICE_COLLAR, "intent.price", MID * 1005 // 1000, MID * 1005 // 1000 + TICK, tif=POST_ONLY),
+    Boundary(reasons.PRICE_COLLAR, "limits.collar_e8", 50_000, 49_999, tif=MARKET),
+    Boundary(reasons.RATE_PER_S, "limits.orders_per_s", 1, 0),
+    Boundary(reasons.RATE_PER_MIN, "limits.orders_per_min", 1, 0),
+]
+
+
+@pytest.mark.parametrize("b", BOUNDARIES, ids=lambda b: f"{name_of(b.reason)}-{b.path}-{b.tif}")
+def test_exactly_at_the_limit_passes_and_one_unit_beyond_fails(b):
+    if b.path == "intent.local_ts":
+        at, beyond = Case(b.kind, b.tif, b.side), Case(b.kind, b.tif, b.side)
+        at.top["local_ts"] = beyond.top["local_ts"] = 0
+    else:
+        at, beyond = Case(b.kind, b.tif, b.side), Case(b.kind, b.tif, b.side)
+    off(at, b.path, b.at)
+    off(beyond, b.path, b.beyond)
+    assert name_of(at.verdict()) == "none"
+    assert name_of(beyond.verdict()) == name_of(b.reason)
+
+
+def test_book_newer_than_the_intent_is_fresh():
+    case = Case()
+    off(case, "top.local_ts", NOW + 3600 * 10**9)
+    assert case.verdict() == reasons.NONE
+
+
+def test_value_that_fits_no_int64_is_invalid():
+    case = Case()
+    off(case, "intent.price", INT64_MAX)
+    off(case, "intent.qty", E8)
+    assert name_of(case.verdict()) != "invalid_value", "exactly the largest value is legal"
+    off(case, "intent.qty", E8 + 1)
+    assert name_of(case.verdict()) == "invalid_value"
+
+
+@pytest.mark.parametrize("field, value", [("side", SELL), ("instrument", 1)])
+def test_replace_must_name_its_orders_side_and_instrument(field, value):
+    case = Case(REPLACE)
+    off(case, f"intent.{field}", value)
+    assert name_of(case.verdict()) == "invalid_value"
+
+
+def test_reducing_replace_is_refused_too_while_the_worst_case_is_beyond_the_limit():
+    case = Case(REPLACE)
+    off(case, "intent.qty", E8 // 2)
+    off(case, "position.qty", case["limits.max_position"])
+    assert case.verdict() == reasons.NONE, "at the limit"
+    off(case, "position.qty", case["limits.max_position"] + 1)
+    assert name_of(case.verdict()) == "max_position"
+
+
+def test_post_only_order_keeps_its_tighter_collar_when_replaced_without_the_flag():
+    case = Case(REPLACE, POST_ONLY)
+    off(case, "intent.flags", GTC)
+    off(case, "intent.price", MID * 1006 // 1000)
+    assert name_of(case.verdict()) == "price_collar"
+
+
+def test_nothing_wraps_at_the_edge_of_int64():
+    case = Case()
+    for name in ("max_order_qty", "max_market_qty", "max_order_notional", "max_position"):
+        off(case, f"limits.{name}", INT64_MAX)
+    off(case, "position.qty", INT64_MAX)
+    off(case, "position.working_buy", INT64_MAX)
+    assert name_of(case.verdict()) == "max_position"
+    off(case, "position.qty", -INT64_MAX)
+    off(case, "position.working_buy", 0)
+    assert case.verdict() == reasons.NONE
+
+
+# Agreement with the twin.
+
+EDGES = st.sampled_from([0, 1, -1, INT64_MAX, INT64_MIN, 2**62, -(2**62), E8, TICK, LOT])
+AROUND = st.integers(-3, 3)
+
+
+def near(*centres: int) -> st.SearchStrategy[int]:
+    return st.one_of(EDGES, st.builds(lambda c, d: min(c + d, INT64_MAX), st.sampled_from(centres), AROUND))
+
+
+MUTATIONS = {
+    "intent.price": st.one_of(
+        near(100 * E8, MID * 101 // 100, MID * 99 // 100), st.integers(9_900, 10_100).map(lambda t: t * TICK)
+    ),
+    "intent.qty": st.one_of(near(E8, 6 * E8, 10 * E8), st.integers(1, 10**6).map(lambda n: n * LOT)),
+    "intent.flags": st.integers(0, 255),
+    "intent.side": st.integers(0, 3),
+    "intent.local_ts": near(NOW, NOW + 2 * 10**9, NOW + 10**9),
+    "intent.instrument": st.integers(0, 1),
+    "order.side": st.integers(0, 1),
+    "order.flags": st.sampled_from(list(TIF_NAMES)),
+    "order.state": st.integers(PENDING_NEW, order_table.REJECTED),
+    "order.filled": st.sampled_from([0, LOT, E8 // 2, E8]),
+    "order.new_qty": st.sampled_from([0, LOT, 5 * E8]),
+    "position.qty": near(19 * E8, -19 * E8, 20 * E8).filter(lambda v: v > INT64_MIN),
+    "position.working_buy": near(19 * E8, 20 * E8).filter(lambda v: v >= 0),
+    "position.working_sell": near(19 * E8, 20 * E8).filter(lambda v: v >= 0),
+    "top.bid": near(BID, ASK),
+    "top.ask": near(ASK, BID),
+    "top.state": st.integers(0, 2),
+    "top.local_ts": near(NOW, NOW - 2 * 10**9),
+    "limits.max_order_qty": near(E8),
+    "limits.max_market_qty": near(E8),
+    "limits.max_order_notional": near(100 * E8, ASK),
+    "limits.max_position": near(E8, 20 * E8),
+    "limits.collar_e8": st.integers(0, E8),
+    "limits.orders_per_s": st.integers(0, 4),
+    "limits.orders_per_min": st.integers(0, 4),
+    "instrument.min_notional": near(MIN_NOTIONAL, 100 * E8).filter(lambda v: v >= 0),
+}
+MUTATED = st.lists(
+    st.sampled_from(sorted(MUTATIONS)).flatmap(lambda path: st.tuples(st.just(path), MUTATIONS[path])), max_size=4
+)
+
+
+@settings(max_examples=200)
+@given(
+    kind=st.sampled_from([NEW, REPLACE]),
+    tif=st.sampled_from(list(TIF_NAMES)),
+    side=st.sampled_from([BUY, SELL]),
+    changes=MUTATED,
+    earlier=st.lists(st.integers(0, 70 * 10**9), max_size=5),
+    flags=st.tuples(*[st.sampled_from([False] * 9 + [True])] * 3),
+)
+def test_verdict_equals_the_twins(kind, tif, side, changes, earlier, flags):
+    case = Case(kind, tif, side)
+    for age_ns in sorted(earlier, reverse=True):
+        case.send(NOW - age_ns)
+    case.halted, case.known = flags[0], not flags[1]
+    if flags[2]:
+        case.has_order = not case.has_order
+    for path, value in changes:
+        off(case, path, value)
+    assert name_of(case.verdict()) == name_of(twin(case))
+
+
+# Rates.
+
+
+@settings(max_examples=100)
+@given(st.lists(st.tuples(st.integers(0, 400_000_000), st.booleans()), max_size=120), st.integers(0, 90 * 10**9))
+def test_window_never_lets_more_than_the_limit_through_in_any_second(gaps, jump):
+    limit, now, sent, rates = 5, NOW, [], record(RATE)
+    window = address(rates)
+    for index, (gap, _) in enumerate(gaps):
+        now += gap // 4 + (jump if index == 60 else 0)
+        counted = int(window_count(window, np.int64(now) >> SECOND_SHIFT, SECOND_BEFORE))
+        assert counted == sum((now >> 24) - (at >> 24) <= 60 for at in sent)
+        if counted < limit:
+            window_add(window, np.int64(now) >> SECOND_SHIFT, SECOND_BEFORE)
+            sent.append(now)
+    for start in sent:
+        assert sum(start <= at < start + 10**9 for at in sent) <= limit
+
+
+@pytest.mark.parametrize("path, period_ns, late_ns", [("s", 10**9, 24_000_000), ("min", 60 * 10**9, 1_300_000_000)])
+def test_rate_is_free_again_shortly_after_its_period_and_never_before(path, period_ns, late_ns):
+    for offset in range(0, 2 * 10**9, 77_777_777):
+        case = Case()
+        off(case, f"limits.orders_per_{path}", 1)
+        case.send(NOW + offset)
+        case.top["local_ts"] = NOW + offset + period_ns
+        for delay, wanted in ((period_ns - 1, f"rate_per_{path}"), (period_ns + late_ns, "none")):
+            off(case, "intent.local_ts", NOW + offset + delay)
+            assert name_of(case.verdict()) == wanted
+
+
+def test_clock_that_steps_back_frees_nothing():
+    case = Case()
+    off(case, "limits.orders_per_s", 1)
+    case.send(NOW)
+    off(case, "intent.local_ts", NOW - 10 * 10**9)
+    assert name_of(case.verdict()) == "rate_per_s"
+
+
+# Limits.
+
+
+def configured(**changes: object) -> SimpleNamespace:
+    values = {
+        "max_order_qty": 1, "max_market_order_qty": 2, "max_order_notional": 3, "max_position": 4,
+        "collar_bps": Decimal("100"), "post_only_collar_bps": 50, "max_book_age_ms": 2000,
+        "orders_per_s": 10, "orders_per_min": 200,
+    }  # fmt: skip
+    return SimpleNamespace(**{**values, **changes})
+
+
+def test_limits_row_carries_every_configured_limit():
+    row = limits_row(configured())[0]
+    names = [n for n in LIMITS.names if n != "_pad"]
+    assert [int(row[n]) for n in names] == [1, 2, 3, 4, 1_000_000, 500_000, 2 * 10**9, 10, 200]
+
+
+@pytest.mark.parametrize("name", ["max_order_qty", "max_market_order_qty", "max_order_notional", "max_position"])
+def test_one_missing_size_limit_means_no_order_at_all(name):
+    case = Case()
+    case.limits = limits_row(configured(**{name: None}))
+    assert name_of(case.verdict()) == "no_limit"
+
+
+def test_fractional_basis_points_are_exact():
+    assert limits_row(configured(collar_bps=12.34))["collar_e8"][0] == 123_400
+
+
+def test_every_legal_replace_state_of_the_order_table_is_the_twins():
+    states = [s for s in range(PENDING_NEW, UNKNOWN + 1) if TRANSITIONS[s, order_table.ON_REPLACE_SENT] != 255]
+    assert states == [WORKING, order_table.PARTIAL]
+
+
+def test_order_types_are_those_of_the_record_schema():
+    assert set(TIF_NAMES) == {GTC, IOC, FOK, POST_ONLY, MARKET}

@@ -1,0 +1,595 @@
+"""The risk stage: what passes, what is refused and how, what is counted, and what a full ring does."""
+
+from threading import Thread
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from memory import address
+from risk_rig import E8, LOT, NOW, RiskRig, make, push
+
+from hftpipe.core import order_table, reasons
+from hftpipe.core.cell import set_halt
+from hftpipe.core.jit import jit
+from hftpipe.core.mem import ZERO, load_acquire, sched_yield, view
+from hftpipe.core.records import (
+    ACK,
+    BUY,
+    CANCEL,
+    CANCEL_REJECT,
+    CANCELED,
+    EXPIRED,
+    FILL,
+    MARKET,
+    NEW,
+    NOT_A_NUMBER,
+    POST_ONLY,
+    REJECT,
+    REPLACE,
+    REPLACED,
+    SELL,
+)
+from hftpipe.core.ring import ring_peek, ring_pop, ring_push
+from hftpipe.risk.stage import STATE, step
+
+
+@pytest.fixture
+def rig() -> RiskRig:
+    return RiskRig()
+
+
+def working(rig: RiskRig, id_: int = 1, **fields: int) -> None:
+    """An acknowledged order; rings empty afterwards."""
+    rig.intend(id=id_, **fields)
+    rig.step()
+    rig.report(kind=ACK, id=id_, **fields)
+    rig.step()
+    assert len(rig.pop("orders")) == 1
+    rig.pop("updates")
+
+
+def test_approved_order_goes_to_the_gateway_unchanged(rig):
+    rig.intend(id=7, origin_tsc=123, instrument=1, side=SELL, strategy=3, flags=POST_ONLY)
+    assert rig.step() == 1
+    (sent,) = rig.pop("orders")
+    wanted = make(id=7, origin_tsc=123, instrument=1, side=SELL, strategy=3, flags=POST_ONLY)[0]
+    same = [n for n in sent.dtype.names if n not in ("seq", "exchange_ts")]
+    assert [int(sent[n]) for n in same] == [int(wanted[n]) for n in same]
+    assert rig.pop("updates") == []
+    assert (rig.count("approved"), rig.count("intents_seen")) == (1, 1)
+
+
+def test_exposure_grows_at_the_verdict_not_at_the_acknowledgement(rig):
+    rig.intend(qty=3 * E8)
+    rig.intend(id=2, side=SELL, qty=2 * E8)
+    rig.step()
+    assert (rig.position("working_buy"), rig.position("working_sell")) == (3 * E8, 2 * E8)
+
+
+def test_working_orders_count_against_the_position_limit(rig):
+    for id_ in range(1, 5):
+        rig.intend(id=id_, qty=5 * E8)
+    rig.intend(id=5, qty=LOT * 50_000)
+    rig.step()
+    assert rig.rejects(reasons.MAX_POSITION) == 1, "20 of 20 are working: not one lot more"
+    rig.report(kind=EXPIRED, id=4)
+    rig.step()
+    rig.intend(id=6, qty=5 * E8)
+    rig.step()
+    assert rig.rejects(reasons.MAX_POSITION) == 1, "what has expired is free again"
+
+
+def test_refused_order_comes_back_as_reject_with_its_reason(rig):
+    rig.intend(id=9, qty=11 * E8, price=10 * E8)
+    rig.step()
+    (answer,) = rig.pop("updates")
+    assert (answer["kind"], answer["flags"], answer["id"]) == (REJECT, reasons.MAX_ORDER_QTY, 9)
+    assert (answer["price"], answer["qty"], answer["exchange_ts"]) == (10 * E8, 11 * E8, 0)
+    assert rig.pop("orders") == []
+    assert rig.position("working_buy") == 0
+
+
+def test_refused_replace_leaves_the_order_working(rig):
+    working(rig)
+    rig.intend(kind=REPLACE, price=50 * E8)
+    rig.step()
+    (answer,) = rig.pop("updates")
+    assert (answer["kind"], answer["flags"], answer["id"]) == (CANCEL_REJECT, reasons.PRICE_COLLAR, 1)
+    assert (answer["price"], answer["qty"]) == (0, 0)
+    assert rig.order(1)["state"] == order_table.WORKING
+    rig.intend(kind=CANCEL)
+    rig.step()
+    assert [r["kind"] for r in rig.pop("orders")] == [CANCEL]
+
+
+def test_halt_refuses_orders_and_replaces_but_no_cancel(rig):
+    working(rig)
+    set_halt(rig.halt, True, 3, NOW)
+    rig.intend(id=2)
+    rig.intend(kind=REPLACE)
+    rig.intend(kind=CANCEL)
+    rig.step()
+    assert rig.rejects(reasons.HALTED) == 2
+    assert [r["kind"] for r in rig.pop("orders")] == [CANCEL]
+    set_halt(rig.halt, False, 0, NOW)
+    rig.intend(id=3)
+    rig.step()
+    assert [r["id"] for r in rig.pop("orders")] == [3]
+
+
+def test_cancel_passes_every_check_that_stops_an_order(rig):
+    working(rig)
+    rig.limits["max_position"][0] = 0
+    rig.tops["state"][0] = 0
+    rig.limits["orders_per_s"][0] = 0
+    rig.intend(kind=CANCEL, instrument=99, side=7, price=-1, qty=-(2**63), flags=NOT_A_NUMBER)
+    rig.step()
+    (sent,) = rig.pop("orders")
+    assert (sent["kind"], sent["instrument"], sent["side"], sent["flags"]) == (CANCEL, 0, BUY, 0), "the order's own"
+    assert rig.count("cancels") == 1
+
+
+@pytest.mark.parametrize("end", [None, CANCELED])
+def test_cancel_of_no_working_order_is_refused(rig, end):
+    if end is not None:
+        working(rig)
+        rig.report(kind=end)
+    rig.intend(kind=CANCEL)
+    rig.step()
+    answer = rig.pop("updates")[-1]
+    assert (answer["kind"], answer["flags"]) == (CANCEL_REJECT, reasons.UNKNOWN_ORDER)
+    assert rig.pop("orders") == []
+
+
+@pytest.mark.parametrize("kind", [0, FILL, 255])
+def test_what_is_no_intent_is_refused_and_ends_no_order(rig, kind):
+    working(rig)
+    rig.intend(kind=kind)
+    rig.step()
+    assert [(r["kind"], r["flags"]) for r in rig.pop("updates")] == [(CANCEL_REJECT, reasons.INVALID_VALUE)]
+
+
+def test_rates_count_approved_orders_and_replaces_and_never_stop_a_cancel(rig):
+    rig.limits["orders_per_s"][0] = 2
+    working(rig)
+    rig.intend(kind=REPLACE, qty=2 * E8)
+    rig.intend(id=2)
+    rig.intend(id=3, instrument=1)
+    rig.intend(kind=CANCEL)
+    rig.intend(id=4, local_ts=NOW + 1_100_000_000)
+    rig.step()
+    assert [(r["kind"], r["id"]) for r in rig.pop("orders")] == [(REPLACE, 1), (NEW, 3), (CANCEL, 1), (NEW, 4)]
+    assert rig.rejects(reasons.RATE_PER_S) == 1
+
+
+def test_refused_orders_use_up_no_rate(rig):
+    rig.limits["orders_per_s"][0] = 1
+    rig.intend(id=1, qty=0)
+    rig.intend(id=2)
+    rig.step()
+    assert [r["id"] for r in rig.pop("orders")] == [2]
+
+
+def test_client_id_used_twice_is_refused(rig):
+    working(rig)
+    rig.intend(id=1)
+    rig.report(kind=CANCELED, id=1)
+    rig.step()
+    rig.intend(id=1)
+    rig.step()
+    assert rig.rejects(reasons.DUPLICATE_ID) == 2, "working or ended makes no difference"
+
+
+def test_full_table_refuses_before_an_order_is_sent():
+    rig = RiskRig(slots=16)
+    rig.limits["max_position"][:] = 100 * E8
+    for id_ in range(1, 18):
+        rig.intend(id=id_)
+    rig.step()
+    assert rig.rejects(reasons.TOO_MANY_OPEN_ORDERS) == 1
+    assert len(rig.pop("orders")) == 16
+    assert rig.position("working_buy") == 16 * E8
+
+
+# Reports.
+
+
+def test_reports_are_forwarded_unchanged_and_in_order(rig):
+    working(rig)
+    rig.report(kind=FILL, qty=E8 // 2, local_ts=77, exchange_ts=5, flags=1)
+    rig.report(kind=CANCELED, qty=E8 // 2, flags=reasons.USER_REQUEST)
+    rig.step()
+    fill, canceled = rig.pop("updates")
+    assert (fill["kind"], fill["qty"], fill["local_ts"], fill["exchange_ts"], fill["flags"]) == (
+        FILL,
+        E8 // 2,
+        77,
+        5,
+        1,
+    )
+    assert (canceled["kind"], canceled["flags"]) == (CANCELED, reasons.USER_REQUEST)
+
+
+def test_fill_moves_quantity_from_working_to_position(rig):
+    working(rig, qty=3 * E8)
+    rig.report(kind=FILL, qty=E8, price=99 * E8, local_ts=-5)
+    rig.step()
+    assert (rig.position(), rig.position("working_buy")) == (E8, 2 * E8)
+    assert (rig.position("cost"), rig.position("fees")) == (99 * E8, -5)
+    assert rig.order(1)["state"] == order_table.PARTIAL
+    rig.report(kind=FILL, qty=2 * E8)
+    rig.step()
+    assert (rig.position(), rig.position("working_buy")) == (3 * E8, 0)
+    assert rig.order(1)["state"] == order_table.FILLED
+
+
+@pytest.mark.parametrize("end", [CANCELED, EXPIRED])
+def test_end_of_an_order_releases_what_is_left(rig, end):
+    working(rig, side=SELL, qty=3 * E8)
+    rig.report(kind=FILL, side=SELL, qty=E8, local_ts=0)
+    rig.report(kind=end, side=SELL, qty=2 * E8)
+    rig.step()
+    assert (rig.position(), rig.position("working_sell")) == (-E8, 0)
+
+
+def test_reject_by_the_venue_releases_the_order(rig):
+    rig.intend()
+    rig.step()
+    rig.report(kind=REJECT, flags=reasons.VENUE_BUSY)
+    rig.step()
+    assert rig.position("working_buy") == 0
+    assert rig.order(1)["state"] == order_table.REJECTED
+
+
+def test_late_fill_is_booked_and_counted(rig):
+    working(rig)
+    rig.report(kind=CANCELED)
+    rig.report(kind=FILL, qty=E8, local_ts=0)
+    rig.step()
+    assert (rig.position(), rig.position("working_buy"), rig.count("late_fills")) == (E8, 0, 1)
+    assert rig.order(1)["state"] == order_table.CANCELED
+
+
+def test_fill_of_an_unknown_order_is_booked_and_counted(rig):
+    rig.report(kind=FILL, id=404, side=SELL, instrument=1, qty=E8, local_ts=0)
+    rig.report(kind=ACK, id=405)
+    rig.step()
+    assert rig.position(instrument=1) == -E8
+    assert rig.count("unknown_reports") == 2
+
+
+@pytest.mark.parametrize("bad", [{"qty": 0}, {"qty": -E8}, {"price": 0}, {"price": 2**62, "qty": 2**62}])
+def test_fill_that_cannot_be_booked_stops_all_new_orders(rig, bad):
+    working(rig)
+    rig.report(**{"kind": FILL, "local_ts": 0, **bad})
+    rig.step()
+    assert rig.position() == 0
+    rig.intend(id=2)
+    rig.intend(kind=CANCEL)
+    rig.step()
+    assert rig.rejects(reasons.HALTED) == 1
+    assert [r["kind"] for r in rig.pop("orders")] == [CANCEL]
+
+
+def test_fill_of_an_unregistered_instrument_touches_no_position(rig):
+    rig.report(kind=FILL, id=404, instrument=2, local_ts=0)
+    rig.step()
+    assert (rig.count("not_booked"), rig.count("tripped")) == (1, 1)
+
+
+def test_illegal_report_is_counted_and_moves_nothing(rig):
+    working(rig)
+    rig.report(kind=REJECT)
+    rig.step()
+    assert rig.count("illegal") == 1
+    assert rig.order(1)["state"] == order_table.WORKING
+    assert rig.position("working_buy") == E8
+
+
+def test_refused_cancel_of_an_order_that_just_filled_is_no_alarm(rig):
+    working(rig)
+    rig.report(kind=FILL, local_ts=0)
+    rig.report(kind=CANCEL_REJECT, flags=reasons.VENUE_UNKNOWN_ORDER)
+    rig.step()
+    assert (rig.count("illegal"), rig.count("late_fills")) == (0, 0)
+
+
+# Replace.
+
+
+def test_replace_counts_the_larger_quantity_until_it_is_answered(rig):
+    working(rig, qty=2 * E8)
+    rig.intend(kind=REPLACE, qty=5 * E8)
+    rig.step()
+    assert rig.position("working_buy") == 5 * E8
+    rig.report(kind=REPLACED, qty=5 * E8)
+    rig.step()
+    assert rig.position("working_buy") == 5 * E8
+    rig.intend(kind=REPLACE, qty=E8)
+    rig.step()
+    assert rig.position("working_buy") == 5 * E8, "a smaller quantity frees nothing before the venue says so"
+    rig.report(kind=REPLACED, qty=E8)
+    rig.step()
+    assert rig.position("working_buy") == E8
+
+
+def test_refused_replace_gives_its_growth_back(rig):
+    working(rig, qty=2 * E8)
+    rig.intend(kind=REPLACE, qty=5 * E8)
+    rig.step()
+    rig.report(kind=CANCEL_REJECT)
+    rig.step()
+    assert rig.position("working_buy") == 2 * E8
+    assert rig.order(1)["state"] == order_table.WORKING
+
+
+def test_cancel_behind_a_replace_does_not_hide_the_larger_quantity(rig):
+    working(rig, qty=2 * E8)
+    rig.intend(kind=REPLACE, qty=5 * E8)
+    rig.intend(kind=CANCEL)
+    rig.step()
+    assert rig.position("working_buy") == 5 * E8
+    rig.report(kind=REPLACED, qty=5 * E8)
+    rig.report(kind=CANCELED, qty=5 * E8)
+    rig.step()
+    assert rig.position("working_buy") == 0
+
+
+def test_replace_keeps_the_time_in_force_of_its_order(rig):
+    working(rig, flags=POST_ONLY, price=100 * E8)
+    rig.intend(kind=REPLACE, price=100 * E8 - E8 // 4, flags=0)
+    rig.step()
+    assert [r["flags"] for r in rig.pop("orders")] == [POST_ONLY]
+
+
+# Full rings.
+
+
+def test_full_updates_ring_holds_reports_back_and_loses_none():
+    rig = RiskRig(updates=4)
+    for id_ in range(1, 9):
+        rig.report(kind=FILL, id=id_, local_ts=0)
+    seen = []
+    for _ in range(4):
+        rig.step()
+        seen += [int(r["id"]) for r in rig.pop("updates")]
+    assert seen == list(range(1, 9))
+    assert rig.count("updates_held") > 0
+    assert rig.position("fills") == 8, "each booked once"
+
+
+def test_full_updates_ring_holds_new_orders_but_lets_cancels_pass():
+    rig = RiskRig(updates=2)
+    working(rig)
+    for _ in range(2):
+        rig.report(kind=ACK)
+    rig.step()
+    rig.intend(kind=CANCEL)
+    rig.intend(id=2)
+    rig.step()
+    assert [r["kind"] for r in rig.pop("orders")] == [CANCEL]
+    rig.pop("updates")
+    rig.step()
+    assert [r["id"] for r in rig.pop("orders")] == [2], "held, not lost"
+
+
+def test_full_orders_ring_refuses_new_orders_and_holds_cancels():
+    rig = RiskRig(orders=2)
+    rig.intend(id=1)
+    rig.intend(id=2)
+    rig.intend(id=3)
+    rig.intend(id=1, kind=CANCEL)
+    rig.step()
+    (answer,) = rig.pop("updates")
+    assert (answer["id"], answer["flags"]) == (3, reasons.ORDERS_RING_FULL)
+    assert rig.count("orders_held") == 1
+    assert rig.position("working_buy") == 2 * E8, "what was not sent counts for nothing"
+    assert [r["id"] for r in rig.pop("orders")] == [1, 2]
+    rig.step()
+    assert [(r["kind"], r["id"]) for r in rig.pop("orders")] == [(CANCEL, 1)]
+
+
+# Progress.
+
+
+def consume_market(rig: RiskRig, records: int) -> None:
+    for _ in range(records):
+        push(rig.rings["market"], make())
+    rig.pop("market")
+
+
+def test_progress_follows_the_strategy_once_its_intents_are_sent_on(rig):
+    consume_market(rig, 5)
+    rig.intend()
+    rig.step()
+    assert rig.progress[0] == 5
+
+
+def test_progress_waits_while_intents_are_unread():
+    rig = RiskRig(orders=2)
+    working(rig)
+    consume_market(rig, 5)
+    rig.intend(id=2)
+    rig.intend(id=3)
+    rig.intend(kind=CANCEL)
+    rig.step()
+    assert rig.progress[0] == 0, "a cancel is still to be sent on"
+    rig.pop("orders")
+    rig.step()
+    assert rig.progress[0] == 5
+
+
+def test_progress_waits_when_one_step_cannot_take_all_intents():
+    rig = RiskRig()
+    consume_market(rig, 3)
+    for id_ in range(1, 400):
+        rig.intend(id=id_, qty=0)
+    rig.step()
+    assert rig.progress[0] == 0
+    rig.step()
+    assert rig.progress[0] == 3
+
+
+@jit
+def strategy_side(intents, market, intent, count):
+    """A strategy: the intent of a market record first, then the record is given back."""
+    for _ in range(count):
+        while not ring_push(intents, intent):
+            sched_yield()
+        ring_pop(market)
+
+
+@jit
+def risk_side(state, count, max_steps):
+    """Steps of risk: (intents taken, how often progress was ahead of the intents taken)."""
+    s, ahead = view(state, STATE), 0
+    for _ in range(max_steps):
+        if s.intents_seen >= count:
+            break
+        step(state, np.int64(0))
+        if load_acquire(s.progress) > np.uint64(s.intents_seen):
+            ahead += 1
+        while ring_peek(s.updates) != ZERO:
+            ring_pop(s.updates)
+    return s.intents_seen, ahead
+
+
+def test_progress_never_runs_ahead_of_a_strategy_at_work(rig):
+    """Both sides at once: a market record is played only when the intent it caused has been judged."""
+    count, intent = 400_000, make(qty=0)
+    arguments = [address(rig.rings["intents"]), address(rig.rings["market"]), address(intent)]
+    strategy_side(*arguments, np.int64(0))
+    risk_side(address(rig.state), np.int64(0), np.int64(0))
+    other = Thread(target=strategy_side, args=(*arguments, np.int64(count)), daemon=True)
+    other.start()
+    taken, ahead = risk_side(address(rig.state), np.int64(count), np.int64(2_000_000_000))
+    other.join(60)
+    assert (taken, ahead) == (count, 0)
+
+
+def test_unreadable_top_of_book_refuses(rig):
+    rig.tops["version"][0] = 1
+    rig.intend()
+    rig.step()
+    assert rig.rejects(reasons.BOOK_INVALID) == 1
+
+
+def test_position_is_marked_at_the_mid(rig):
+    rig.intend()
+    rig.step()
+    assert rig.position("mark") == 100 * E8
+
+
+# Property: the limit, judged by what a venue could do.
+
+
+class Venue:
+    """The truth: what the venue holds, and what it may still do."""
+
+    def __init__(self) -> None:
+        self.orders: dict[int, dict[str, int]] = {}
+        self.position = 0
+
+    def take(self, record) -> list[dict[str, int]]:
+        """Carry out a request: its reports."""
+        id_, kind = int(record["id"]), int(record["kind"])
+        base = {"id": id_, "side": int(record["side"])}
+        if kind == NEW:
+            self.orders[id_] = {"side": int(record["side"]), "left": int(record["qty"]), "filled": 0}
+            return [{"kind": ACK, **base}]
+        order = self.orders.get(id_)
+        if order is None or (kind == REPLACE and int(record["qty"]) <= order["filled"]):
+            return [{"kind": CANCEL_REJECT, **base}]
+        if kind == CANCEL:
+            del self.orders[id_]
+            return [{"kind": CANCELED, **base}]
+        order["left"] = int(record["qty"]) - order["filled"]
+        return [{"kind": REPLACED, "qty": int(record["qty"]), **base}]
+
+    def fill(self, pick: int, share: int) -> list[dict[str, int]]:
+        """Fill part of some order."""
+        if not self.orders:
+            return []
+        id_ = sorted(self.orders)[pick % len(self.orders)]
+        order = self.orders[id_]
+        qty = max(1, order["left"] * share // 4)
+        order["left"], order["filled"] = order["left"] - qty, order["filled"] + qty
+        self.position += qty if order["side"] == BUY else -qty
+        if order["left"] == 0:
+            del self.orders[id_]
+        return [{"kind": FILL, "id": id_, "side": order["side"], "qty": qty, "local_ts": 0}]
+
+    def worst(self) -> tuple[int, int]:
+        """Largest long and short position that could follow."""
+        buys = sum(o["left"] for o in self.orders.values() if o["side"] == BUY)
+        sells = sum(o["left"] for o in self.orders.values() if o["side"] == SELL)
+        return self.position + buys, -self.position + sells
+
+
+ACTIONS = st.one_of(
+    st.tuples(st.just("new"), st.sampled_from([BUY, SELL]), st.integers(1, 5)),
+    st.tuples(st.just("market"), st.sampled_from([BUY, SELL]), st.integers(1, 5)),
+    st.tuples(st.just("replace"), st.integers(0, 30), st.integers(1, 5)),
+    st.tuples(st.just("cancel"), st.integers(0, 30), st.just(0)),
+    st.tuples(st.just("venue"), st.integers(1, 3), st.just(0)),
+    st.tuples(st.just("fill"), st.integers(0, 30), st.integers(1, 4)),
+    st.tuples(st.just("report"), st.integers(1, 3), st.just(0)),
+)
+
+
+@settings(max_examples=100)
+@given(st.lists(ACTIONS, min_size=10, max_size=60))
+def test_no_sequence_of_events_lets_the_venue_pass_the_limit(actions):
+    rig, venue, limit = RiskRig(), Venue(), 8 * E8
+    rig.limits["max_position"][0] = limit
+    sides: dict[int, int] = {}
+    to_venue: list = []
+    to_risk: list[dict[str, int]] = []
+    for what, a, b in actions:
+        id_ = a % (len(sides) + 1)
+        if what in ("new", "market"):
+            sides[len(sides) + 1] = a
+            typed = {"flags": MARKET, "price": 0} if what == "market" else {}
+            rig.intend(id=len(sides), side=a, qty=b * E8, **typed)
+        elif what == "replace":
+            rig.intend(kind=REPLACE, id=id_, side=sides.get(id_, 0), qty=b * E8)
+        elif what == "cancel":
+            rig.intend(kind=CANCEL, id=id_)
+        elif what == "venue":
+            for record in to_venue[:a]:
+                to_risk += venue.take(record)
+            del to_venue[:a]
+        elif what == "fill":
+            to_risk += venue.fill(a, b)
+        else:
+            for report in to_risk[:a]:
+                rig.report(**report)
+            del to_risk[:a]
+        rig.step()
+        to_venue += rig.pop("orders")
+        assert max(venue.worst()) <= limit
+    for record in to_venue:
+        to_risk += venue.take(record)
+        assert max(venue.worst()) <= limit
+    for report in to_risk:
+        rig.report(**report)
+    rig.step()
+    assert rig.position() == venue.position
+    assert rig.count("illegal") == rig.count("late_fills") == rig.count("unknown_reports") == rig.count("tripped") == 0
+    long, short = rig.position() + rig.position("working_buy"), -rig.position() + rig.position("working_sell")
+    assert all(ours >= truth for ours, truth in zip((long, short), venue.worst(), strict=True))
+
+
+def test_exposure_is_the_sum_over_open_orders(rig):
+    rng = np.random.default_rng(1)
+    for id_ in range(1, 60):
+        rig.intend(id=id_, side=id_ % 2, qty=int(rng.integers(1, 3)) * E8 // 10)
+    rig.step()
+    for record in rig.pop("orders")[::3]:
+        rig.report(kind=FILL, id=int(record["id"]), side=int(record["side"]), qty=E8 // 20, local_ts=0)
+    rig.step()
+    assert rig.position("working_buy") > 0
+    for side, field in ((BUY, "working_buy"), (SELL, "working_sell")):
+        orders = [rig.order(i) for i in range(1, 60)]
+        assert rig.position(field) == sum(int(o["qty"] - o["filled"]) for o in orders if o["side"] == side)

@@ -1,0 +1,535 @@
+"""The stage: what strategies see, what they send and in which order, and what is counted when something is refused."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from strategy_rig import E8, LOT, TICK, Rig, address
+
+from hftpipe.core.order_table import ORDER, ORDER_BYTES, TABLE, TABLE_HEADER_BYTES
+from hftpipe.core.reasons import (
+    ILLEGAL_TRANSITION,
+    INTENTS_RING_FULL,
+    TOO_MANY_ACTIONS,
+    TOO_MANY_OPEN_ORDERS,
+    UNKNOWN_INSTRUMENT,
+    UNKNOWN_ORDER,
+)
+from hftpipe.core.records import (
+    ACK,
+    ASK,
+    BID,
+    BUY,
+    CANCEL,
+    CANCEL_REJECT,
+    CANCELED,
+    EXPIRED,
+    FILL,
+    HALT,
+    INVALID,
+    MARKET,
+    NEW,
+    NOT_A_NUMBER,
+    POST_ONLY,
+    REDUCE_ONLY,
+    REJECT,
+    REPLACE,
+    REPLACED,
+    SELL,
+    client_id,
+)
+from hftpipe.core.ring import ring_peek
+from hftpipe.strategy.loader import LoadedStrategy, load, publish_params
+from hftpipe.strategy.stage import _handle as handle
+
+SOURCE = '''
+import math
+from hftpipe.strategy import *
+
+
+class Scripted(Strategy):
+    """Does what ``what`` says, at every hook it has; the tests set it through the shared parameters' record."""
+
+    what: int = state()
+    target: OrderId = state()
+    made: OrderId = state(shape=40)
+    answers: int = state(shape=8)
+    seen: int = state(shape=8)
+    text: float = state(shape=8)
+    speed: float = param(1.0, gt=0, le=10)
+
+    def on_book(self, ctx, book):
+        self.seen[0] += 1
+        self.seen[5] = ctx.instrument
+        self.seen[6] = ctx.now
+        self.text[0], self.text[1], self.text[2] = book.mid(), book.spread(), book.spread_bps()
+        self.text[3], self.text[4] = book.imbalance(2), book.microprice()
+        self.text[5] = book.depth(BID, 3)
+        self.text[6], self.text[7] = book.level(ASK, 1)
+        self._act(ctx)
+
+    def on_trade(self, ctx, trade):
+        self.seen[1] += 1
+        self.target = trade.id
+
+    def on_fill(self, ctx, fill):
+        self.seen[2] += 1
+        self.answers[0], self.answers[1], self.answers[2] = fill.fee, ctx.position(), fill.is_maker()
+        self.answers[3] = fill.id
+
+    def on_timer(self, ctx):
+        self.seen[3] += 1
+        self._act(ctx)
+
+    def on_params(self, ctx):
+        self.seen[4] += 1
+
+    def _act(self, ctx):
+        if self.what == 1:
+            self.made[0] = ctx.buy(10000000000, 100000)
+            self.made[1] = ctx.sell(10010000000, 200000, POST_ONLY | REDUCE_ONLY)
+            self.made[2] = ctx.buy(0, 100000, MARKET)
+        elif self.what == 2:
+            for i in range(40):
+                self.made[i] = ctx.buy(10000000000, 100000)
+        elif self.what == 3:
+            self.answers[0] = ctx.cancel(self.target)
+            self.answers[1] = ctx.cancel(self.target)
+        elif self.what == 4:
+            self.answers[0] = ctx.replace(self.target, 10020000000, 300000)
+        elif self.what == 5:
+            self.made[0] = ctx.buy(math.nan, 100000)
+            self.made[1] = ctx.sell(10000000000, math.inf)
+            self.made[2] = ctx.buy(1e300, 100000)
+            self.made[3] = ctx.buy(10000000000.4, 99999.6)
+        elif self.what == 6:
+            self.answers[0] = ctx.cancel_all()
+        elif self.what == 7:
+            self.made[self.target] = 1
+        elif self.what == 8:
+            ctx.instrument = 77
+            self.made[0] = ctx.buy(10000000000, 100000)
+            self.answers[0] = ctx.select(1)
+            self.made[1] = ctx.buy(10000000000, 100000)
+            self.answers[1] = ctx.select(5)
+        elif self.what == 9:
+            self.answers[0], self.answers[1] = ctx.tick(), ctx.lot()
+            self.answers[2], self.answers[3] = ctx.round_down(10005000001), ctx.round_up(10005000001)
+            self.answers[4], self.answers[5] = ctx.round_up(10010000000.0), ctx.round_down(math.nan)
+        elif self.what == 10:
+            self.answers[0], self.answers[1] = ctx.open_orders(), ctx.open_qty(BUY)
+            self.answers[2], self.answers[3] = ctx.order(0).qty, ctx.order(99).state
+            self.answers[4], self.answers[5] = ctx.find(self.target).state, ctx.is_open(self.target)
+            self.answers[6], self.answers[7] = ctx.find(12345).state, ctx.position_of(1)
+        elif self.what == 11:
+            self.made[0] = ctx.buy(10000000000, 100000)
+            ctx.cancel(self.made[0])
+            raise ValueError("told to")
+'''
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> LoadedStrategy:
+    path = Path(tmp_path_factory.mktemp("strategy")) / "scripted.py"
+    path.write_text(SOURCE)
+    return load(f"{path}:Scripted")
+
+
+@pytest.fixture
+def rig(loaded: LoadedStrategy) -> Rig:
+    made = Rig(loaded)
+    made.ready()
+    assert made.run() == []
+    return made
+
+
+def act(rig: Rig, what: int, target: int = 0, origin: int = 0):
+    """Have the strategy do one thing in on_book, and nothing afterwards."""
+    rig.self_record["what"], rig.self_record["target"] = what, target
+    rig.levels((BID, 100.0, 1.0), origin=origin)
+    sent = rig.run()
+    rig.self_record["what"] = 0
+    return sent
+
+
+def orders(rig: Rig) -> list:
+    """All used slots of the open-order table."""
+    table = rig.memory["table"]
+    capacity = int(table[:TABLE_HEADER_BYTES].view(TABLE)[0]["capacity"])
+    slots = table[TABLE_HEADER_BYTES : TABLE_HEADER_BYTES + capacity * ORDER_BYTES].view(ORDER)
+    return [slot for slot in slots if slot["state"] != 0]
+
+
+def state_of(rig: Rig, id_: int) -> int:
+    return next(int(o["state"]) for o in orders(rig) if o["id"] == id_)
+
+
+def open_count(rig: Rig) -> int:
+    return int(rig.memory["table"][:TABLE_HEADER_BYTES].view(TABLE)[0]["n_open"])
+
+
+def test_actions_are_sent_in_order_with_all_their_fields(rig):
+    buy, sell, market = act(rig, 1, origin=4711)
+    assert [r["kind"] for r in (buy, sell, market)] == [NEW, NEW, NEW]
+    assert (buy["side"], buy["price"], buy["qty"], buy["flags"]) == (BUY, 100 * E8, LOT, 0)
+    assert (sell["side"], sell["price"], sell["qty"], sell["flags"]) == (
+        SELL,
+        10010000000,
+        2 * LOT,
+        POST_ONLY | REDUCE_ONLY,
+    )
+    assert (market["side"], market["price"], market["flags"]) == (BUY, 0, MARKET)
+    assert [int(r["id"]) for r in (buy, sell, market)] == [client_id(2, 3, 1, n) for n in (1, 2, 3)]
+    assert list(rig.self_record["made"][:3]) == [int(r["id"]) for r in (buy, sell, market)]
+    for record in (buy, sell, market):
+        assert (record["origin_tsc"], record["local_ts"], record["strategy"]) == (4711, rig.now, 3)
+        assert record["exchange_ts"] > 0
+    assert [int(o["state"]) for o in orders(rig)] == [1, 1, 1]
+
+
+def test_on_book_is_called_once_per_update_and_only_on_a_tradable_book(loaded):
+    rig = Rig(loaded)
+    rig.levels((BID, 100.0, 1.0), (ASK, 100.1, 1.0))
+    rig.run()
+    assert rig.self_record["seen"][0] == 0 and rig.state["untradable"] == 1
+    rig.book_state()
+    rig.levels((BID, 99.9, 1.0), (BID, 99.8, 2.0), (ASK, 100.2, 3.0))
+    rig.run()
+    assert rig.self_record["seen"][0] == 1 and rig.state["book_updates"] == 2
+    rig.levels((BID, 100.3, 1.0))
+    rig.run()
+    assert rig.self_record["seen"][0] == 1, "a crossed book is not traded on"
+    rig.book_state(INVALID)
+    rig.levels((BID, 100.3, 0.0))
+    rig.run()
+    assert rig.self_record["seen"][0] == 1
+
+
+def test_book_methods_give_what_the_levels_say(rig):
+    rig.levels((BID, 99.9, 2.0), (ASK, 100.2, 5.0))
+    rig.run()
+    text = rig.self_record["text"]
+    assert text[0] == 10005000000 and text[1] == TICK
+    assert text[2] == pytest.approx(1e4 * 0.1 / 100.05)
+    assert text[3] == pytest.approx((3 - 6) / 9)
+    assert text[4] == pytest.approx(100.05 * E8)
+    assert text[5] == 3 * E8 and (text[6], text[7]) == (10020000000, 5 * E8)
+
+
+def test_a_newer_top_hides_stale_levels_and_an_older_one_is_dropped(rig):
+    rig.touch(99.9, 100.1, 3.0)
+    rig.run()
+    assert rig.self_record["seen"][0] == 2
+    assert rig.self_record["text"][0] == 10000000000, "mid of the newer top"
+    assert rig.self_record["text"][5] == 0, "the bid at 100.0 is stale and no other is there"
+    rig._update_id -= 2
+    rig.touch(99.0, 100.1)
+    rig.run()
+    assert rig.self_record["seen"][0] == 2 and rig.state["book_updates"] == 2
+
+
+def test_a_reset_replaces_every_level(rig):
+    from hftpipe.core.records import BOOK_RESET
+
+    rig.market(BOOK_RESET, id=50)
+    rig._update_id = 50
+    rig.levels((BID, 50.0, 1.0), (ASK, 50.1, 1.0))
+    rig.run()
+    assert rig.self_record["text"][0] == 5005000000 and rig.self_record["text"][5] == 1 * E8
+
+
+def test_each_instrument_has_its_own_book_and_position(rig):
+    rig.ready(10.0, 10.1, instrument=1)
+    rig.run()
+    assert rig.self_record["seen"][5] == 1 and rig.self_record["text"][0] == 1005000000
+    rig.push("updates", kind=FILL, id=9, side=SELL, price=E8, qty=E8, instrument=1)
+    rig.run()
+    assert (rig.position(0), rig.position(1)) == (0, -E8)
+
+
+def test_trades_and_timers_reach_their_hooks_with_event_time(rig):
+    rig.trade(100.0, 1.0)
+    rig.timer(ns=5_000_000)
+    rig.levels((BID, 100.0, 2.0))
+    rig.run()
+    assert list(rig.self_record["seen"][:4]) == [2, 1, 0, 1] and rig.self_record["target"] == 7
+    assert rig.self_record["seen"][6] == rig.now
+    assert (rig.state["trades"], rig.state["timers"]) == (1, 1)
+
+
+def test_more_actions_than_the_buffer_holds_are_refused_and_counted(rig):
+    sent = act(rig, 2)
+    assert len(sent) == 16 and (rig.self_record["made"] != 0).sum() == 16
+    assert rig.ctx["refused"][TOO_MANY_ACTIONS] == 24 and open_count(rig) == 16
+
+
+def test_a_full_intents_ring_refuses_instead_of_losing(loaded):
+    rig = Rig(loaded, intents=8)
+    rig.self_record["what"] = 2
+    rig.ready()
+    rig.step()
+    assert rig.ctx["refused"][INTENTS_RING_FULL] == 32 and open_count(rig) == 8
+    assert [int(i) for i in rig.self_record["made"][:9]].count(0) == 1
+    sent = rig.intents()
+    assert len(sent) == 8 and rig.state["intents_sent"] == 8
+    rig.levels((BID, 100.0, 2.0))
+    assert len(rig.run()) == 8, "there is room again, and ids go on without a gap"
+    assert rig.ctx["sequence"] == 17
+
+
+def test_a_full_order_table_refuses_new_orders(loaded):
+    rig = Rig(loaded, orders=16)
+    first = act_on(rig, 2)
+    assert len(first) == 16
+    rig.levels((BID, 100.0, 2.0))
+    assert rig.run() == [] and rig.ctx["refused"][TOO_MANY_OPEN_ORDERS] == 40
+
+
+def act_on(rig: Rig, what: int):
+    rig.self_record["what"] = what
+    rig.ready()
+    return rig.run()
+
+
+def test_a_flooding_strategy_never_loses_count(loaded):
+    rig = Rig(loaded, intents=64, orders=4096)
+    rig.self_record["what"] = 2
+    rig.ready()
+    for _ in range(50):
+        rig.levels((BID, 100.0, 1.0))
+    rig.step()
+    sent = rig.intents()
+    refused = sum(int(n) for n in rig.ctx["refused"])
+    assert len(sent) == 64 == open_count(rig) and len(sent) + refused == 51 * 40
+    assert [int(r["id"]) & 0xFFFFFFFF for r in sent] == list(range(1, 65))
+
+
+def test_what_is_no_number_is_marked_for_risk_and_counted(rig):
+    nan, infinite, huge, plain = act(rig, 5)
+    for record in (nan, infinite, huge):
+        assert (record["flags"], record["price"], record["qty"]) == (NOT_A_NUMBER, 0, 0)
+    assert (plain["flags"], plain["price"], plain["qty"]) == (0, 10000000000, 100000), "finite floats are rounded"
+    assert rig.ctx["not_numbers"] == 3
+
+
+def test_cancel_is_sent_once_and_only_for_an_open_order(rig):
+    order = act(rig, 1)[0]
+    (cancel,) = act(rig, 3, order["id"])
+    assert (cancel["kind"], cancel["id"], cancel["side"]) == (CANCEL, order["id"], BUY)
+    assert list(rig.self_record["answers"][:2]) == [1, 0] and rig.ctx["repeated_cancels"] == 1
+    assert act(rig, 3, order["id"]) == [] and rig.ctx["repeated_cancels"] == 3
+    rig.update(CANCELED, order["id"])
+    rig.run()
+    assert act(rig, 3, order["id"]) == [] and rig.ctx["refused"][UNKNOWN_ORDER] == 2
+    assert act(rig, 3, 99) == [] and rig.ctx["refused"][UNKNOWN_ORDER] == 4
+    assert act(rig, 3, -1) == [] and rig.ctx["refused"][UNKNOWN_ORDER] == 6
+
+
+def test_cancel_all_leaves_out_what_is_being_cancelled(rig):
+    order = act(rig, 1)[0]
+    act(rig, 3, order["id"])
+    assert [r["kind"] for r in act(rig, 6)] == [CANCEL, CANCEL] and rig.self_record["answers"][0] == 2
+    assert act(rig, 6) == []
+
+
+def test_replace_needs_a_working_order_and_ends_with_the_answer(rig):
+    order = act(rig, 1)[0]
+    assert act(rig, 4, order["id"]) == [] and rig.ctx["refused"][ILLEGAL_TRANSITION] == 1
+    rig.update(ACK, order["id"])
+    rig.run()
+    (sent,) = act(rig, 4, order["id"])
+    assert (sent["kind"], sent["price"], sent["qty"], sent["id"]) == (REPLACE, 10020000000, 300000, order["id"])
+    assert state_of(rig, order["id"]) == 5
+    rig.update(REPLACED, order["id"], price=10020000000, qty=300000)
+    rig.run()
+    held = next(o for o in orders(rig) if o["id"] == order["id"])
+    assert (held["state"], held["price"], held["qty"], held["new_qty"]) == (2, 10020000000, 300000, 0)
+
+
+@pytest.mark.parametrize("kind", [CANCEL_REJECT, REJECT])
+def test_a_refused_replace_leaves_the_order_working(rig, kind):
+    order = act(rig, 1)[0]
+    rig.update(ACK, order["id"])
+    rig.run()
+    act(rig, 4, order["id"])
+    rig.update(kind, order["id"], flags=5)
+    rig.run()
+    assert state_of(rig, order["id"]) == 2 and open_count(rig) == 3
+
+
+@pytest.mark.parametrize("kind", [CANCEL_REJECT, REJECT, REPLACED])
+def test_the_answer_to_a_replace_does_not_end_a_cancel_sent_after_it(rig, kind):
+    order = act(rig, 1)[0]
+    rig.update(ACK, order["id"])
+    rig.run()
+    act(rig, 4, order["id"])
+    act(rig, 3, order["id"])
+    rig.update(kind, order["id"], price=10020000000, qty=300000)
+    rig.run()
+    assert state_of(rig, order["id"]) == 4, "the cancel is still under way"
+    rig.update(CANCELED, order["id"])
+    rig.run()
+    assert state_of(rig, order["id"]) == 8
+
+
+def test_fills_move_the_position_before_on_fill_is_called(rig):
+    order = act(rig, 1)[0]
+    rig.update(ACK, order["id"])
+    rig.fill(order, qty=LOT // 4, fee=-77)
+    rig.run()
+    assert list(rig.self_record["answers"][:4]) == [-77, LOT // 4, 0, int(order["id"])]
+    assert state_of(rig, order["id"]) == 3
+    rig.fill(order, qty=LOT - LOT // 4)
+    rig.run()
+    assert state_of(rig, order["id"]) == 7 and rig.position() == LOT
+
+
+def test_a_fill_of_an_unknown_or_ended_order_still_counts(rig):
+    order = act(rig, 1)[0]
+    rig.update(CANCELED, order["id"])
+    rig.fill(order)
+    rig.update(FILL, 424242, side=BUY, price=E8, qty=5, instrument=0)
+    rig.run()
+    assert rig.position() == LOT + 5 and rig.self_record["seen"][2] == 2
+    assert rig.state["unknown_orders"] == 1
+    assert rig.memory["table"][:TABLE_HEADER_BYTES].view(TABLE)[0]["illegal"] == 1
+
+
+def test_updates_are_taken_before_market_records(rig):
+    order = act(rig, 1)[0]
+    rig.self_record["what"], rig.self_record["target"] = 10, order["id"]
+    rig.levels((BID, 100.0, 3.0))
+    rig.update(ACK, order["id"])
+    rig.step()
+    assert rig.self_record["answers"][4] == 2, "on_book saw the acknowledgement"
+
+
+def test_intents_are_out_before_their_market_record_counts_as_read(rig):
+    """Handling a record sends its intents; only then does the drain take it off the ring."""
+    rig.self_record["what"] = 1
+    rig.levels((BID, 100.0, 2.0))
+    read, slot = rig.consumed("market"), ring_peek(rig.ring("market"))
+    handle(np.uint64(address(rig.memory["state"])), slot)
+    assert rig.consumed("market") == read and len(rig.intents()) == 3
+
+
+def test_open_orders_can_be_looked_at(rig):
+    order = act(rig, 1)[0]
+    act(rig, 10, order["id"])
+    assert list(rig.self_record["answers"]) == [3, 2 * LOT, LOT, 0, 1, 1, 0, 0]
+
+
+def test_ticks_and_lots_are_those_of_the_instrument(rig):
+    act(rig, 9)
+    assert list(rig.self_record["answers"][:6]) == [TICK, LOT, 10000000000, 10010000000, 10010000000, 0]
+
+
+def test_an_instrument_that_does_not_exist_is_refused_not_read(rig):
+    (sent,) = act(rig, 8)
+    assert sent["instrument"] == 1 and rig.ctx["refused"][UNKNOWN_INSTRUMENT] == 1
+    assert list(rig.self_record["answers"][:2]) == [1, 0]
+    rig.trade(1.0, 1.0, instrument=9)
+    rig.push("updates", kind=FILL, id=1, side=BUY, price=E8, qty=1, instrument=9)
+    rig.run()
+    assert rig.state["bad_records"] == 2 and rig.self_record["seen"][1] == 0
+
+
+def test_an_index_out_of_range_disables_the_strategy_instead_of_writing_memory(rig):
+    before = rig.memory["self"].copy()
+    act(rig, 7, target=4000)
+    assert rig.state["failed"] == 1
+    assert (rig.self_record["made"] == before.view(rig.loaded.dtype)[0]["made"]).all()
+    calls = int(rig.state["callbacks"])
+    rig.trade(100.0, 1.0)
+    rig.timer()
+    rig.run()
+    assert rig.state["callbacks"] == calls, "no hook is called again"
+
+
+def test_a_strategy_that_raises_has_its_orders_cancelled_and_its_position_kept(rig):
+    order = act(rig, 1)[0]
+    sent = act(rig, 11)
+    assert rig.state["failed"] == 1
+    assert [int(r["kind"]) for r in sent] == [NEW, CANCEL, CANCEL, CANCEL, CANCEL]
+    rig.fill(order)
+    rig.run()
+    assert rig.position() == LOT and rig.self_record["seen"][2] == 0
+    rig.update(CANCEL_REJECT, sent[3]["id"])
+    assert rig.run() == []
+    rig.timer()
+    assert [int(r["kind"]) for r in rig.run()] == [CANCEL], "a refused cancel is tried again, at the next timer"
+
+
+def test_a_halt_is_visible_to_the_strategy(rig):
+    rig.update(HALT, 0, flags=1)
+    rig.run()
+    assert rig.ctx["halted"] == 1
+    rig.update(HALT, 0, flags=0)
+    rig.run()
+    assert rig.ctx["halted"] == 0
+
+
+def test_parameters_change_between_events_and_state_does_not(rig):
+    rig.self_record["answers"][0] = 55
+    publish_params(rig.memory["params"], rig.loaded, {"speed": 2.5})
+    assert rig.step() == 1
+    assert rig.self_record["speed"] == 2.5 and rig.self_record["seen"][4] == 1 and rig.self_record["answers"][0] == 55
+    assert rig.step() == 0 and rig.state["params_applied"] == 1
+
+
+def test_parameters_half_written_are_not_taken(rig):
+    publish_params(rig.memory["params"], rig.loaded, {"speed": 2.5})
+    rig.memory["params"].view("u8")[0] |= 1
+    rig.step()
+    assert rig.self_record["speed"] == 1.0
+    publish_params(rig.memory["params"], rig.loaded, {})
+    rig.step()
+    assert rig.self_record["speed"] == 2.5, "the next writer repairs what a dead one left"
+
+
+def test_latencies_are_counted_once_per_book_update(rig):
+    before = int(rig.memory["h_market_to_strategy"].view("i8")[0])
+    rig.levels((BID, 100.0, 1.0), (BID, 99.0, 1.0), (ASK, 100.1, 2.0), origin=1)
+    rig.trade(100.0, 1.0)
+    rig.run()
+    assert int(rig.memory["h_market_to_strategy"].view("i8")[0]) - before == 1
+    assert int(rig.memory["h_strategy"].view("i8")[0]) == rig.state["callbacks"]
+
+
+ANSWERS = (ACK, FILL, FILL, CANCELED, EXPIRED, REJECT, CANCEL_REJECT, REPLACED)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**32))
+def test_any_sequence_of_updates_keeps_position_and_open_orders_consistent(loaded, seed):
+    """Twin: the position is the sum of all fills; an order is open until a terminal answer or its last fill."""
+    rng, rig = random.Random(seed), Rig(loaded)
+    rig.ready()
+    rig.run()
+    position, ids = 0, []
+    for _ in range(40):
+        action = rng.choice((1, 3, 4, 6, 0))
+        ids += [r for r in act(rig, action, int(rng.choice(ids)["id"]) if ids else 0) if r["kind"] == NEW]
+        for _ in range(rng.randrange(4)):
+            if not ids:
+                break
+            order, kind = rng.choice(ids), rng.choice(ANSWERS)
+            qty = rng.randrange(1, 2 * LOT)
+            rig.update(kind, order["id"], side=order["side"], price=100 * E8, qty=qty, instrument=0)
+            if kind == FILL:
+                position += qty if order["side"] == BUY else -qty
+        ids += [r for r in rig.run() if r["kind"] == NEW]
+    assert rig.position() == position
+    held = orders(rig)
+    open_ids = sorted(int(o["id"]) for o in held if 1 <= o["state"] <= 6)
+    assert len(open_ids) == open_count(rig) == len(set(open_ids))
+    for order in held:
+        listed = 1 <= order["state"] <= 6
+        assert not (listed and order["filled"] >= max(order["qty"], order["new_qty"])), "a filled order is not open"
+        if order["state"] == 7:
+            assert order["filled"] >= order["qty"]
+    sent = rig.ctx["news"] + rig.ctx["cancels"] + rig.ctx["replaces"]
+    assert sent == rig.state["intents_sent"]
