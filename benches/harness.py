@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+from typing import TypeVar
 
 import numpy as np
 import pytest
@@ -32,12 +33,19 @@ CHILD_LIMIT_S = 120
 KEPT_AT_LEAST = 3
 
 Figures = Mapping[str, float]
+T = TypeVar("T")
 
 
 def percentiles(ns: np.ndarray) -> dict[str, float]:
     """p50, p99, p99_9 and max of samples in ns."""
     p50, p99, p99_9 = np.percentile(ns, (50, 99, 99.9), method="inverted_cdf")
     return {"p50": float(p50), "p99": float(p99), "p99_9": float(p99_9), "max": float(ns.max())}
+
+
+def typical(ns: np.ndarray) -> float:
+    """Mean of the middle half of samples in ns: for ratios where the clock's tick is coarse against the figure."""
+    ordered = np.sort(ns)
+    return float(ordered[len(ns) // 4 : len(ns) - len(ns) // 4].mean())
 
 
 def pin(cpu: int) -> None:
@@ -161,11 +169,25 @@ class Series:
         return f"{note}, {self.discarded} disturbed dropped" if self.discarded else note
 
 
+def _least(items: list[T], disturbance: Callable[[T], int]) -> list[T]:
+    """The half with the smallest disturbance, with every item as good as the last of them."""
+    wanted = min(len(items), max(KEPT_AT_LEAST, math.ceil(len(items) / 2)))
+    limit = sorted(map(disturbance, items))[wanted - 1]
+    return [item for item in items if disturbance(item) <= limit]
+
+
 def undisturbed(runs: list[Run]) -> list[Run]:
-    """The half of the runs with the fewest involuntary switches (with every run as good as the last of them)."""
-    wanted = min(len(runs), max(KEPT_AT_LEAST, math.ceil(len(runs) / 2)))
-    limit = sorted(run.disturbance for run in runs)[wanted - 1]
-    return [run for run in runs if run.disturbance <= limit]
+    """The half of the runs with the fewest involuntary switches and the least steal."""
+    return _least(runs, lambda run: run.disturbance)
+
+
+def ratio(mine: Series, other: Series, figure: str) -> float:
+    """Median of ``mine / other`` over the least disturbed repetitions of one interleaved series.
+
+    Run against run of the same repetition: a hypervisor that moves the CPUs apart in between moves both.
+    """
+    pairs = _least(list(zip(mine.runs, other.runs, strict=True)), lambda pair: sum(run.disturbance for run in pair))
+    return median(ours.figures[figure] / theirs.figures[figure] for ours, theirs in pairs)
 
 
 def interleave(

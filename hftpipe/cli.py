@@ -63,7 +63,9 @@ def run(
     processes: Annotated[int | None, typer.Option(help="4, 2 (two stages per process) or 1.")] = None,
     name: Annotated[str | None, typer.Option(help="Pipeline name: names the shared-memory segment.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the synthetic market.")] = None,
-    assign: Annotated[list[str] | None, typer.Option("--set", help="Any configuration key: KEY=VALUE; repeatable.")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="Any configuration key: KEY=VALUE; repeatable.")
+    ] = None,
 ) -> None:
     """Run the whole pipeline in paper mode until Ctrl-C, --duration, or the end of a recording."""
     if venue not in (None, "sim"):
@@ -97,7 +99,7 @@ def _run(settings: config_module.Config, files: list[str], overrides: dict[str, 
 
     if not is_warm():
         typer.echo("first start of this build: compiling (once)", err=True)
-        precompile()
+        precompile(settings.strategy.name)
     from hftpipe.run import run as run_pipeline
 
     return run_pipeline(settings, files, dict(os.environ), overrides, json)

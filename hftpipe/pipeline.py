@@ -108,7 +108,14 @@ def instrument_rows(config: Config) -> np.ndarray:
 def region_sizes(config: Config, strategy: LoadedStrategy) -> dict[str, int]:
     """Bytes of every region of the segment, in order."""
     n, levels = len(config.instruments), config.market.book_levels
-    sizes = {"stop": 64, "halt": CELL_BYTES, "progress": 64, "clock": CLOCK.itemsize, "usage": 64 * len(STAGES), "source_errors": 4096}
+    sizes = {
+        "stop": 64,
+        "halt": CELL_BYTES,
+        "progress": 64,
+        "clock": CLOCK.itemsize,
+        "usage": 64 * len(STAGES),
+        "source_errors": 4096,
+    }
     sizes |= {f"status.{name}": STATUS.itemsize for name in STAGES}
     sizes |= {f"state.{name}": STATE_OF[name].itemsize for name in STAGES}
     sizes |= {"instruments": INSTRUMENT_BYTES * n, "symbols": SYMBOLS.itemsize, "tops": CELL_BYTES * n}
@@ -280,7 +287,11 @@ class Pipeline:
             latency_report_ns=sim.latency_report_us * 1000,
         )
         sim_exchange.exchange_init(
-            self.segment.region("exchange"), self.instruments, model, ORDER_SLOTS["exchange"], self.config.market.book_levels
+            self.segment.region("exchange"),
+            self.instruments,
+            model,
+            ORDER_SLOTS["exchange"],
+            self.config.market.book_levels,
         )
         table_init(self.segment.region("gateway.table"), ORDER_SLOTS["gateway"])
         self._set(

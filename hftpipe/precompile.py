@@ -19,6 +19,7 @@ UNITS = (
     ("hftpipe.strategy.stage", "hftpipe.risk.stage"),
 )
 DONE = CACHE_DIR / "compiled"
+STRATEGY_PREFIX = "strategy="
 
 
 def is_warm() -> bool:
@@ -26,18 +27,29 @@ def is_warm() -> bool:
     return DONE.exists()
 
 
-def precompile() -> None:
-    """Fill the cache of this build, using every CPU this process may use. A failing worker is only slower."""
-    waiting = [[sys.executable, "-m", "hftpipe.precompile", *unit] for unit in UNITS]
+def precompile(strategy: str) -> None:
+    """Fill the cache of this build and of a strategy, using every CPU this process may use.
+
+    A worker that fails says nothing: whatever it found is found again, and reported, by the run itself.
+    """
+    units = [*UNITS, (STRATEGY_PREFIX + strategy,)]
+    waiting = [[sys.executable, "-m", "hftpipe.precompile", *unit] for unit in units]
     running: list[subprocess.Popen[bytes]] = []
     limit = max(1, len(os.sched_getaffinity(0)))
     while waiting or running:
         while waiting and len(running) < limit:
-            running.append(subprocess.Popen(waiting.pop(0), stdout=subprocess.DEVNULL))
+            running.append(subprocess.Popen(waiting.pop(0), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         running.pop(0).wait()
     DONE.touch()
 
 
+def _compile(unit: str) -> None:
+    if unit.startswith(STRATEGY_PREFIX):
+        importlib.import_module("hftpipe.strategy.loader").load(unit.removeprefix(STRATEGY_PREFIX))
+    else:
+        importlib.import_module(unit)
+
+
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        importlib.import_module(name)
+        _compile(name)

@@ -185,4 +185,3 @@ def run_stages(stages: list[Stage], loop: np.ndarray, statuses: list[Any]) -> No
 def request_stop(word: np.ndarray) -> None:
     """Set a stop word (uint64 array of length 1)."""
     word[0] = 1
-

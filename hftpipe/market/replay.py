@@ -195,4 +195,3 @@ def replay_step(state, now_ns, limit):
             break
         done += 1
     return done
-

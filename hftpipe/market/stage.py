@@ -59,7 +59,9 @@ class ReplaySource:
         report: called with one line for each problem with the file.
     """
 
-    def __init__(self, path: str, state: np.ndarray, symbols: dict[str, int], message: np.ndarray, report: Callable[[str], None]):
+    def __init__(
+        self, path: str, state: np.ndarray, symbols: dict[str, int], message: np.ndarray, report: Callable[[str], None]
+    ):
         self._path, self._state, self._symbols, self._message, self._report = path, state, symbols, message, report
         self._chunks: queue.Queue[np.ndarray | None] = queue.Queue(CHUNKS_AHEAD)
         self._chunk: np.ndarray | None = None
@@ -129,4 +131,3 @@ class ReplaySource:
 def symbol_ids(instruments: np.ndarray) -> dict[str, int]:
     """Instrument ids by symbol, for the slow decoder."""
     return {bytes(row["symbol"]).decode(): index for index, row in enumerate(instruments)}
-

@@ -74,9 +74,7 @@ class Snapshot:
 
 def _scalars(state: np.ndarray) -> dict[str, int]:
     return {
-        name: int(state[name][0])
-        for name in state.dtype.names or ()
-        if state.dtype.fields[name][0] == np.dtype("i8")
+        name: int(state[name][0]) for name in state.dtype.names or () if state.dtype.fields[name][0] == np.dtype("i8")
     }
 
 
@@ -184,6 +182,7 @@ def totals(look: Snapshot) -> dict[str, Any]:
         "book_updates": market["book_updates"],
         "intents": look.counters["strategy"]["intents_sent"],
         "orders": gateway["sent"],
+        "replaces": gateway["replaces_sent"],
         "fills": gateway["fills"],
         "cancels": gateway["cancels_sent"],
         "rejects": look.rejects,

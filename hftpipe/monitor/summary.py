@@ -76,8 +76,14 @@ def render(summary: dict[str, Any]) -> str:
     switches = (f"{name} {c['voluntary']}+{c['involuntary']}" for name, c in summary["context_switches"].items())
     lines = [
         f"run ended: {summary['reason']}",
-        _line("events", f"{summary['events']:,} ({summary['events_per_s']:,.0f}/s), book updates {summary['book_updates']:,}"),
-        _line("intents", f"{summary['intents']:,}, orders {summary['orders']:,}, cancels {summary['cancels']:,}"),
+        _line(
+            "events",
+            f"{summary['events']:,} ({summary['events_per_s']:,.0f}/s), book updates {summary['book_updates']:,}",
+        ),
+        _line(
+            "intents",
+            f"{summary['intents']:,}, orders {summary['orders']:,}, replaces {summary['replaces']:,}, cancels {summary['cancels']:,}",
+        ),
         _line("fills", f"{summary['fills']:,}"),
         _line("rejects", _counts(summary["rejects"])),
         _line("drops", _counts(summary["drops"])),
@@ -93,5 +99,3 @@ def render(summary: dict[str, Any]) -> str:
         lines.append(_line("HALTED", summary["halted"]))
     lines += [_line("source", text) for text in summary["source_errors"]]
     return "\n".join(lines)
-
-

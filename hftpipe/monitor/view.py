@@ -19,7 +19,13 @@ class View:
 
     def render(self, look: Snapshot) -> Group:
         """One screen."""
-        parts = [self._header(look), self._rates(look), self._instruments(look), self._latency(look), self._stages(look)]
+        parts = [
+            self._header(look),
+            self._rates(look),
+            self._instruments(look),
+            self._latency(look),
+            self._stages(look),
+        ]
         self._last = look
         return Group(*parts)
 
@@ -37,7 +43,9 @@ class View:
             table.add_column(name.replace("_", " "), justify="right")
         table.add_column("conflations", justify="right")
         table.add_column("drops", justify="right")
-        table.add_row("total", *(f"{now[n]:,}" for n in _RATES), f"{now['conflations']:,}", f"{sum(drops(look).values()):,}")
+        table.add_row(
+            "total", *(f"{now[n]:,}" for n in _RATES), f"{now['conflations']:,}", f"{sum(drops(look).values()):,}"
+        )
         if last and seconds > 0:
             table.add_row("per s", *(f"{(now[n] - last[n]) / seconds:,.0f}" for n in _RATES), "", "")
         rejects = ", ".join(f"{name} {count:,}" for name, count in look.rejects.items()) or "none"
@@ -46,7 +54,19 @@ class View:
 
     def _instruments(self, look: Snapshot) -> Table:
         table = Table(box=None, pad_edge=False)
-        for name in ("symbol", "book", "bid qty", "bid", "ask", "ask qty", "position", "avg", "realised", "unreal.", "fees"):
+        for name in (
+            "symbol",
+            "book",
+            "bid qty",
+            "bid",
+            "ask",
+            "ask qty",
+            "position",
+            "avg",
+            "realised",
+            "unreal.",
+            "fees",
+        ):
             table.add_column(name, justify="left" if name in ("symbol", "book") else "right")
         for v in look.instruments:
             style = "green" if v.state == "VALID" else "red"
@@ -76,7 +96,11 @@ class View:
         for index in range(max(len(rings), len(stages))):
             stage, row = stages[index] if index < len(stages) else ("", None)
             ring, facts = rings[index] if index < len(rings) else ("", None)
-            left = (f"{row['pid']:.0f}", f"{row['cpu']:.0f}", f"{row['work']:,.0f}", f"{row['age_ns'] / 1e6:.1f}") if row else ("",) * 4
+            left = (
+                (f"{row['pid']:.0f}", f"{row['cpu']:.0f}", f"{row['work']:,.0f}", f"{row['age_ns'] / 1e6:.1f}")
+                if row
+                else ("",) * 4
+            )
             right = (f"{facts['depth']:,}", f"{facts['capacity']:,}") if facts else ("", "")
             table.add_row(stage, *left, ring, *right)
         return table
