@@ -14,7 +14,7 @@ stages use. Every record carries its number seven times and is checked by whoeve
 import ctypes
 import mmap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -29,7 +29,7 @@ from hftpipe.core.ring import RING, ring_claim, ring_peek, ring_pop, ring_publis
 
 SLOTS = 1024
 RING_SPACE = 1 << 17
-WARM_UP, ROUND_TRIPS, REPETITIONS = 20_000, 200_000, 9
+WARM_UP, ROUND_TRIPS, REPETITIONS = 20_000, 200_000, 15
 #: Throughput is timed by chunks much shorter than a scheduler's time slice.
 CHUNK, CHUNKS = 50_000, 100
 PYTHON_ROUND_TRIPS = 20_000
@@ -168,9 +168,9 @@ def rival(library: ctypes.CDLL, name: str) -> Candidate:
 class Track:
     """Shared memory of two rings and the results, and the CPUs at its ends."""
 
-    memory: np.ndarray
     ns_per_tick: float
     cpus: list[int]
+    memory: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
 
     @property
     def base(self) -> int:
@@ -182,8 +182,13 @@ class Track:
     def _result(self) -> np.ndarray:
         return self.memory[RESULT : RESULT + 8].view(np.int64)
 
-    def _fresh(self, candidate: Candidate) -> None:
+    def _new_memory(self) -> None:
+        """Other pages for every run: how they fall into the caches is part of what is averaged."""
+        self.memory = np.frombuffer(mmap.mmap(-1, TICKS + 8 * ROUND_TRIPS), np.uint8)
         self.memory[:] = 0
+
+    def _fresh(self, candidate: Candidate) -> None:
+        self._new_memory()
         for at in (OUT, BACK):
             candidate.init(self.base + at, SLOTS)
 
@@ -202,7 +207,7 @@ class Track:
 
     def python_round_trips(self) -> dict[str, float]:
         """The same of two interpreters spinning on a word each: what needs no library at all."""
-        self.memory[:] = 0
+        self._new_memory()
         words = self.memory[: 2 * RING_SPACE].view(np.int64).data
         mine, theirs = OUT // 8, BACK // 8
         ticks = self.memory[TICKS : TICKS + 8 * PYTHON_ROUND_TRIPS].view(np.int64)
@@ -253,8 +258,7 @@ def candidates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Candidate]
 def track() -> Track:
     clock = np.zeros(1, CLOCK)
     calibrate(clock)
-    memory = np.frombuffer(mmap.mmap(-1, TICKS + 8 * ROUND_TRIPS), np.uint8)
-    return Track(memory, float(clock["ns_per_tick"][0]), cpus(2))
+    return Track(float(clock["ns_per_tick"][0]), cpus(2))
 
 
 def shown(series: Series) -> dict[str, float]:

@@ -63,6 +63,7 @@ def run(
     processes: Annotated[int | None, typer.Option(help="4, 2 (two stages per process) or 1.")] = None,
     name: Annotated[str | None, typer.Option(help="Pipeline name: names the shared-memory segment.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the synthetic market.")] = None,
+    record: Annotated[str | None, typer.Option(help="Record the run to a session in this folder.")] = None,
     assign: Annotated[
         list[str] | None, typer.Option("--set", help="Any configuration key: KEY=VALUE; repeatable.")
     ] = None,
@@ -74,11 +75,12 @@ def run(
         "pipeline.cpus": cpus, "pipeline.duration_s": duration, "pipeline.name": name,
         "pipeline.processes": _processes(processes), "market.replay": replay, "market.speed": speed,
         "market.source": "replay" if replay else None, "market.seed": seed, "strategy.name": strategy,
+        "record.folder": record,
     }  # fmt: skip
     files, notice = config or [], ""
     overrides = _overrides(pairs, assign or [])
     if not files:
-        overrides = {**config_module.demo_overrides(), **overrides}
+        overrides = {**config_module.demo_overrides(strategy), **overrides}
         notice = "no --config given: using the demonstration limits of configs/paper.toml and configs/risk_limits.toml"
     settings = _load(files, overrides)
     _check_target(json)
@@ -109,12 +111,35 @@ def _guarded(action: Any) -> int:
     """Turn every refusal that has a message of its own into that message and exit code 2."""
     from hftpipe.core.shm import SegmentError
     from hftpipe.market.capture import CaptureError
+    from hftpipe.record.format import RecordError
     from hftpipe.strategy.loader import StrategyError
 
     try:
         return int(action() or 0)
-    except (config_module.ConfigError, CaptureError, SegmentError, StrategyError) as error:
+    except (config_module.ConfigError, CaptureError, SegmentError, StrategyError, RecordError) as error:
         raise _fail(str(error)) from error
+
+
+@app.command()
+def replay(
+    session: Annotated[str, typer.Argument(help="Folder of a recorded session.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Compare every output with the recording.")] = False,
+    strategy: Annotated[str | None, typer.Option(help="Replay the market through this strategy instead.")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="strategy.params.KEY=VALUE to replay with; repeatable.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replay although build or recording do not allow it.")] = False,
+) -> None:
+    """Run a recorded session again: --verify proves it the same, --strategy or --set show what would have changed."""
+    assignments = _overrides({}, assign or [])
+    log.setup("auto", "info", sys.stderr)
+
+    def action() -> int:
+        from hftpipe.record.replay import replay_main
+
+        return replay_main(session, verify, strategy, assignments, force)
+
+    raise typer.Exit(_guarded(action))
 
 
 @app.command()

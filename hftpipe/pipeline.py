@@ -37,6 +37,7 @@ from hftpipe.gateway import stage as gateway_stage
 from hftpipe.market import stage as market_stage
 from hftpipe.market import state as market_state
 from hftpipe.market.message import message_bytes
+from hftpipe.record.recorder import recorder_bytes
 from hftpipe.risk import limits as risk_limits
 from hftpipe.risk import rate as risk_rate
 from hftpipe.risk import stage as risk_stage
@@ -50,6 +51,10 @@ from hftpipe.strategy.loader import LoadedStrategy
 from hftpipe.venues.binance import sync as binance_sync
 
 STAGES = ("market_data", "strategy", "risk", "gateway")
+
+
+#: Regions of the tapes by stage; laid out only when the run is recorded.
+TAPES = {stage: f"tape.{stage}" for stage in STAGES}
 
 
 @dataclass(frozen=True)
@@ -138,6 +143,9 @@ def region_sizes(config: Config, strategy: LoadedStrategy) -> dict[str, int]:
         "gateway.table": table_bytes(ORDER_SLOTS["gateway"]),
         "exchange": sim_exchange.exchange_bytes(n, ORDER_SLOTS["exchange"], levels),
     }
+    if config.record.folder:
+        sizes |= {region: ring_bytes(config.rings.tape) for region in TAPES.values()}
+        sizes |= {"recorder": recorder_bytes(len(TAPES)), "recorder.stop": 64}
     return sizes
 
 
@@ -156,7 +164,9 @@ class Pipeline:
         strategy: the loaded strategy.
     """
 
-    def __init__(self, config: Config, strategy: LoadedStrategy, epoch: int, start_ts: int) -> None:
+    def __init__(
+        self, config: Config, strategy: LoadedStrategy, epoch: int, start_ts: int, create: Any = Segment.create
+    ) -> None:
         self.config, self.strategy = config, strategy
         self.processes = [list(group) for group in config.pipeline.processes]
         self.instruments = instrument_rows(config)
@@ -167,7 +177,7 @@ class Pipeline:
             "fingerprint": config.fingerprint(),
             "source": config.market.replay or config.market.source,
         }
-        self.segment = Segment.create(config.pipeline.name, region_sizes(config, strategy), meta, epoch)
+        self.segment: Segment = create(config.pipeline.name, region_sizes(config, strategy), meta, epoch)
         self._wire(start_ts)
 
     def _wire(self, start_ts: int) -> None:
@@ -182,6 +192,10 @@ class Pipeline:
             "risk": self._wire_risk(),
             "gateway": self._wire_gateway(),
         }
+        if self.config.record.folder:
+            for stage, region in TAPES.items():
+                ring_init(self.segment.region(region), self.config.rings.tape)
+                self.state(stage)["tape"] = self.address(region)
 
     def address(self, region: str) -> int:
         """Address of a region."""

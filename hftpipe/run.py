@@ -23,6 +23,7 @@ from hftpipe.monitor.metrics import Snapshot, snapshot
 from hftpipe.monitor.summary import render, summarise
 from hftpipe.monitor.view import View
 from hftpipe.pipeline import Pipeline
+from hftpipe.record.process import Recording
 from hftpipe.strategy.loader import LoadedStrategy, StrategyError, publish_params
 from hftpipe.strategy.loader import load as load_strategy
 from hftpipe.supervisor import Outcome, Supervisor, next_epoch, place
@@ -141,14 +142,18 @@ def _log_progress(look: Snapshot) -> None:
     )  # fmt: skip
 
 
+def _exit_code(outcome: Outcome, source_errors: list[str]) -> int:
+    """A recording that could not be read to its end is a failure, however well the rest went."""
+    return outcome.exit_code or int(bool(source_errors))
+
+
 def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int, age_s: float) -> dict[str, Any]:
     first = look.status["strategy"]["first_work_tsc"] or look.status["market_data"]["first_work_tsc"]
-    last = look.tsc
-    run_s = (last - first) * look.ns_per_tick / 1e9 if first else 0.0
+    run_s = (outcome.ended_tsc - first) * look.ns_per_tick / 1e9 if first else 0.0
     startup_s = age_s + (first - began_tsc) * look.ns_per_tick / 1e9 if first else age_s
     return {
         "reason": outcome.reason,
-        "exit_code": outcome.exit_code,
+        "exit_code": _exit_code(outcome, pipeline.source_errors()),
         "startup_s": round(startup_s, 3),
         "run_s": round(run_s, 3),
         "events_per_s": round(look.counters["market_data"]["events"] / run_s, 1) if run_s else 0.0,
@@ -158,7 +163,7 @@ def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int,
         "fingerprint": pipeline.config.fingerprint(),
         "strategy": pipeline.strategy.name,
         "source": pipeline.config.market.replay or pipeline.config.market.source,
-        "source_errors": list(pipeline.source_errors()),
+        "source_errors": pipeline.source_errors(),
     }
 
 
@@ -181,7 +186,7 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
         The exit code: 0 for an end that was asked for, 1 when a stage failed.
 
     Raises:
-        ConfigError, CaptureError, StrategyError, SegmentError: nothing was started.
+        ConfigError, CaptureError, StrategyError, SegmentError, RecordError: nothing was started.
     """
     config = match_capture(config, files, env, overrides)
     strategy = load_strategy(config.strategy.name, dict(config.strategy.effective_params()))
@@ -209,8 +214,12 @@ def _supervise(pipeline: Pipeline, cpus: list[int], watch: ParamsWatch) -> dict[
         watch.poll()
         screen.poll()
 
-    supervisor = Supervisor(pipeline, refresh)
+    recording = Recording(pipeline) if pipeline.config.record.folder else None
+    supervisor = Supervisor(pipeline, refresh, recording)
     with screen:
         outcome = supervisor.run(cpus, pipeline.config.pipeline.duration_s)
     look = snapshot(pipeline.segment)
-    return summarise(look, _facts(pipeline, look, outcome, int(began_tsc), age_s))
+    facts = _facts(pipeline, look, outcome, int(began_tsc), age_s)
+    if recording:
+        facts["recording"] = recording.facts()
+    return summarise(look, facts)

@@ -22,10 +22,11 @@ from pathlib import Path
 import numpy as np
 
 from hftpipe.core.cell import set_halt
-from hftpipe.core.clock import steady_ns, wall_ns
+from hftpipe.core.clock import steady_ns, tsc_now, wall_ns
 from hftpipe.core.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages
 from hftpipe.log import event
 from hftpipe.pipeline import Pipeline
+from hftpipe.record.process import Recording
 
 LOG = logging.getLogger("hftpipe.supervisor")
 POLL_S = 0.05
@@ -68,12 +69,14 @@ class Outcome:
         exit_code: 0 for an end that was asked for, 1 when a stage failed.
         pss_mb: largest sum of proportional set sizes seen, MB.
         context_switches: per process, voluntary and involuntary.
+        ended_tsc: time-stamp counter when the reason arose (for a recording: when everything had been read).
     """
 
     reason: str
     exit_code: int
     pss_mb: float
     context_switches: dict[str, dict[str, int]] = field(default_factory=dict)
+    ended_tsc: int = 0
 
 
 def place(asked: tuple[int, ...], processes: int, available: set[int]) -> tuple[list[int], str | None]:
@@ -141,29 +144,37 @@ class Supervisor:
     Args:
         pipeline: laid out and compiled.
         refresh: called about every POLL_S while running, with nothing (live view, parameter reload).
+        recording: started first and stopped last; its death ends nothing.
     """
 
-    def __init__(self, pipeline: Pipeline, refresh: Callable[[], None] | None = None) -> None:
-        self._pipeline, self._refresh = pipeline, refresh
+    def __init__(
+        self, pipeline: Pipeline, refresh: Callable[[], None] | None = None, recording: Recording | None = None
+    ) -> None:
+        self._pipeline, self._refresh, self._recording = pipeline, refresh, recording
         self._children: list[Child] = []
         self._stop_reason: str | None = None
-        self._pss = 0
+        self._pss = self._ended_tsc = 0
         self._old_handlers: dict[int, object] = {}
 
     def run(self, cpus: list[int], duration_s: float) -> Outcome:
         """Start, watch until there is a reason to stop, stop, and report. Always leaves no process behind."""
         self._catch_signals()
         try:
+            if self._recording:
+                self._recording.start(set(cpus))
             for index in range(len(self._pipeline.processes)):
                 self._fork(index, cpus)
             event(LOG, logging.INFO, "pipeline started", processes=[c.pid for c in self._children], cpus=cpus)
             reason, code = self._watch(duration_s)
+            self._ended_tsc = self._ended_tsc or tsc_now()
         finally:
             self._stop_children()
+            if self._recording:
+                self._recording.stop()
             self._restore_signals()
         switches = self._context_switches()
         event(LOG, logging.INFO, "pipeline stopped", reason=reason, exit_code=code)
-        return Outcome(reason, code, self._pss / 1e6, switches)
+        return Outcome(reason, code, self._pss / 1e6, switches, self._ended_tsc)
 
     def _catch_signals(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -222,7 +233,7 @@ class Supervisor:
         row["cpu_ns"] = int((usage.ru_utime + usage.ru_stime) * 1e9)
 
     def _watch(self, duration_s: float) -> tuple[str, int]:
-        started, next_sample, quiet_since = steady_ns(), 0, 0
+        started, next_sample, quiet_since, quiet_tsc = steady_ns(), 0, 0, 0
         while True:
             if self._stop_reason:
                 return self._stop_reason, EXIT_OK
@@ -232,10 +243,16 @@ class Supervisor:
             now = steady_ns()
             if duration_s and now - started >= duration_s * 1e9:
                 return "duration reached", EXIT_OK
-            quiet_since = (quiet_since or now) if self._pipeline.is_quiet() else 0
+            if not self._pipeline.is_quiet():
+                quiet_since = 0
+            elif not quiet_since:
+                quiet_since, quiet_tsc = now, tsc_now()
             if quiet_since and now - quiet_since >= QUIET_NS:
+                self._ended_tsc = quiet_tsc
                 return "end of the recording", EXIT_OK
             self._halt_if_tripped()
+            if self._recording:
+                self._recording.has_died()
             if now >= next_sample:
                 next_sample = now + SAMPLE_NS
                 self._sample_memory()

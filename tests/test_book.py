@@ -1,9 +1,15 @@
 """The jitted book beside a dictionary that is obviously right."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import pairwise
+from random import Random
 
 import numpy as np
+import orjson
 import pytest
+from data import DATA, needs_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -22,8 +28,14 @@ from hftpipe.core.book import (
     book_set,
     book_set_top,
     book_tradable,
+    book_walk,
+    book_walk_level,
+    book_walk_next,
 )
+from hftpipe.core.levels import LEVELS
 from hftpipe.core.records import ASK, BID, INVALID, VALID
+from hftpipe.core.vectors import FILLING, RUN
+from hftpipe.market.capture import CaptureReader
 
 CAPACITY = 6
 SIDES = (np.int64(BID), np.int64(ASK))
@@ -57,7 +69,7 @@ class Twin:
         levels[price] = qty
         if len(levels) > self.capacity:
             self.evicted += 1
-            del levels[self.ranked(side)[-1][0]]
+            del levels[min(levels) if side == BID else max(levels)]
         return before
 
     def commit(self, update_id: int) -> None:
@@ -96,6 +108,47 @@ def set_level(book: np.uint64, side: int, price: int, qty: int) -> int:
 
 def levels_of(book: np.uint64, side: int, count: int) -> list[tuple[int, int]]:
     return [tuple(map(int, book_level(book, SIDES[side], np.int64(index)))) for index in range(count)]
+
+
+def walk(book: np.uint64, side: int, index: int = 0) -> list[tuple[int, int]]:
+    """Levels from number ``index`` on, by cursor."""
+    levels = []
+    cursor = book_walk(book, SIDES[side], np.int64(index))
+    while cursor >= 0:
+        levels.append(tuple(map(int, book_walk_level(book, SIDES[side], np.int64(cursor)))))
+        cursor = book_walk_next(book, SIDES[side], np.int64(cursor))
+    return levels
+
+
+def check_blocks(memory: np.ndarray, side: int) -> int:
+    """Every promise of the layout about one side; returns its number of blocks."""
+    start = BOOK.fields["n_bids" if side == BID else "n_asks"][1]
+    header = memory[start : start + LEVELS.itemsize].view(LEVELS)[0]
+    fences, ids, counts, blocks = (start + int(header[name]) for name in ("fences", "ids", "counts", "blocks"))
+    n, words, most = int(header["n_blocks"]), (ids - fences) // 8, 2 * (int(header["capacity"]) // (RUN // 2 + 1)) + 1
+    fence, order, count = (memory[at : at + 8 * words].view(np.int64).tolist() for at in (fences, ids, counts))
+    assert 1 <= n <= most <= words and sorted(order) == list(range(words))
+    assert fence[0] == -(2**63) and fence[:n] == sorted(set(fence[:n])) and set(fence[n:]) <= {int(FILLING)}
+    sizes = [count[block] for block in order[:n]]
+    assert sum(sizes) == int(header["n"]) and (n == 1 or min(sizes) > 0)
+    assert all(left + right > RUN // 2 for left, right in pairwise(sizes))
+    for index, (block, size) in enumerate(zip(order, sizes)):
+        at = blocks + 16 * RUN * block
+        keys = memory[at : at + 8 * RUN].view(np.int64).tolist()
+        assert keys[:size] == sorted(set(keys[:size])) and set(keys[size:]) <= {int(FILLING)}
+        assert all(fence[index] <= key for key in keys[:size])
+        assert index + 1 == n or all(key < fence[index + 1] for key in keys[:size])
+    return n
+
+
+def assert_same(memory: np.ndarray, book: np.uint64, twin: Twin) -> None:
+    """Levels, counts and counters of a book and its twin, and the layout."""
+    header = header_of(memory)
+    for side in (BID, ASK):
+        assert walk(book, side) == twin.ranked(side)
+        check_blocks(memory, side)
+    assert (int(header["n_bids"]), int(header["n_asks"])) == tuple(map(len, twin.levels))
+    assert (int(header["evicted"]), int(header["absent_deletes"])) == (twin.evicted, twin.absent_deletes)
 
 
 def commit(book: np.uint64, update_id: int) -> None:
@@ -142,7 +195,7 @@ class BookAgainstDictionary(RuleBasedStateMachine):
         header, twin = header_of(self.memory), self.twin
         for side in (BID, ASK):
             ranked = twin.ranked(side)
-            assert levels_of(self.book, side, len(ranked)) == ranked
+            assert levels_of(self.book, side, len(ranked)) == walk(self.book, side) == ranked
             assert levels_of(self.book, side, len(ranked) + 1)[-1] == (0, 0)
             assert int(book_first_live(self.book, SIDES[side])) == twin.first_live(side)
         assert (int(header["n_bids"]), int(header["n_asks"])) == tuple(map(len, twin.levels))
@@ -170,6 +223,152 @@ def test_a_deep_book_finds_every_price(changes: list[tuple[int, int, int]], pric
         for wanted in [price, *list(twin.levels[side])[:20]]:
             found = int(book_qty_at(book, SIDES[side], np.int64(wanted)))
             assert found == twin.levels[side].get(wanted, 0)
+
+
+class BlocksAgainstDictionary(RuleBasedStateMachine):
+    """Stretches of levels set and deleted in both directions, so that blocks split, merge, fill and evict."""
+
+    @initialize(capacity=st.sampled_from([20, 33, 64, 65, 150, 400]))
+    def make(self, capacity: int) -> None:
+        self.memory, self.book = new_book(capacity)
+        self.twin = Twin(capacity)
+
+    def _set(self, side: int, price: int, qty: int) -> None:
+        assert set_level(self.book, side, price, qty) == self.twin.set(side, price, qty)
+
+    @rule(
+        side=st.sampled_from([BID, ASK]), first=st.integers(1, 300), count=st.integers(1, 200),
+        step=st.sampled_from([-2, -1, 1, 2, 7]), qty=st.sampled_from([0, 0, 1, 2]),
+    )  # fmt: skip
+    def stretch(self, side: int, first: int, count: int, step: int, qty: int) -> None:
+        for price in range(first, first + count * step, step):
+            self._set(side, price, qty)
+
+    @rule(side=st.sampled_from([BID, ASK]), seed=st.integers(0, 99), count=st.integers(1, 150), share=st.integers(0, 9))
+    def scattered(self, side: int, seed: int, count: int, share: int) -> None:
+        random = Random(seed)
+        for _ in range(count):
+            self._set(side, random.randint(1, 300), random.randint(1, 9) if random.randrange(10) < share else 0)
+
+    @rule(side=st.sampled_from([BID, ASK]), n=st.integers(0, 150), best=st.booleans())
+    def delete_from_an_end(self, side: int, n: int, best: bool) -> None:
+        ranked = self.twin.ranked(side)
+        for price, _ in ranked[:n] if best else ranked[::-1][:n]:
+            self._set(side, price, 0)
+
+    @rule()
+    def clear(self) -> None:
+        book_clear(self.book)
+        self.twin = Twin(self.twin.capacity, evicted=self.twin.evicted, absent_deletes=self.twin.absent_deletes)
+
+    @rule(side=st.sampled_from([BID, ASK]), index=st.integers(0, 400), price=st.integers(-1, 700))
+    def read(self, side: int, index: int, price: int) -> None:
+        ranked = self.twin.ranked(side)
+        assert walk(self.book, side, index) == ranked[index:]
+        assert levels_of(self.book, side, index + 1)[-1] == (ranked[index] if index < len(ranked) else (0, 0))
+        assert int(book_qty_at(self.book, SIDES[side], np.int64(price))) == self.twin.levels[side].get(price, 0)
+
+    @invariant()
+    def agree(self) -> None:
+        assert_same(self.memory, self.book, self.twin)
+        assert (self.memory[-64:] == 0xEE).all()
+
+
+TestBlocksAgainstDictionary = BlocksAgainstDictionary.TestCase
+TestBlocksAgainstDictionary.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+
+
+def test_a_side_of_more_blocks_than_one_scan_finds_every_price() -> None:
+    memory, book = new_book(20_000)
+    prices = [3 * index for index in range(1, 20_001)]
+    for price in prices:
+        set_level(book, BID, price, price)
+    assert check_blocks(memory, BID) > 512
+    assert walk(book, BID) == [(price, price) for price in reversed(prices)]
+    for price in Random(1).sample(range(60_004), 3000):
+        expected = price if price % 3 == 0 and 0 < price <= 60_000 else 0
+        assert int(book_qty_at(book, SIDES[BID], np.int64(price))) == expected
+    for price in prices[::2]:
+        assert set_level(book, BID, price, 0) == price
+    check_blocks(memory, BID)
+    assert walk(book, BID) == [(price, price) for price in prices[-1::-2]]
+
+
+@pytest.mark.parametrize("side", [BID, ASK])
+def test_thinning_out_and_filling_again_never_needs_more_memory(side: int) -> None:
+    memory, book = new_book(500)
+    twin, random = Twin(500), Random(2)
+    for keep in (2, 5, 17, 33, 3):
+        for price in random.sample(range(1, 2000), 700):
+            assert set_level(book, side, price, 1) == twin.set(side, price, 1)
+        for index, price in enumerate(sorted(twin.levels[side])):
+            if index % keep:
+                assert set_level(book, side, price, 0) == twin.set(side, price, 0)
+        assert_same(memory, book, twin)
+    assert (memory[-64:] == 0xEE).all()
+
+
+@pytest.mark.parametrize("price", [2**63 - 1, -(2**63) + 1, 0, -5])
+@pytest.mark.parametrize("others", [0, 1, 63, 64, 65, 200])
+def test_a_price_at_the_end_of_the_range_is_a_price_like_any(price: int, others: int) -> None:
+    memory, book = new_book(300)
+    twin = Twin(300)
+    for side in (BID, ASK):
+        for other in range(others):
+            twin.set(side, 1000 + other, set_level(book, side, 1000 + other, 1) + 1)
+        for qty in (0, 5, 6, 0, 0, 7):
+            assert set_level(book, side, price, qty) == twin.set(side, price, qty)
+            assert int(book_qty_at(book, SIDES[side], np.int64(price))) == qty
+    assert_same(memory, book, twin)
+
+
+@pytest.mark.parametrize("capacity", [1, 64, 100])
+def test_a_full_side_of_several_blocks_drops_its_worst_level(capacity: int) -> None:
+    memory, book = new_book(capacity)
+    twin = Twin(capacity)
+    for price in range(1, 3 * capacity):
+        for side in (BID, ASK):
+            assert set_level(book, side, price, price) == twin.set(side, price, price)
+    assert_same(memory, book, twin)
+    assert int(header_of(memory)["evicted"]) == 2 * (2 * capacity - 1)
+
+
+def _e8(text: str) -> int:
+    return int(Decimal(text) * 10**8)
+
+
+def _real_updates(limit: int) -> Iterator[tuple[int, int, int]]:
+    """(side, price, qty) of the snapshot and of depth updates of a capture, in file order."""
+    seen = 0
+    for chunk in CaptureReader(DATA / "binance-usdm-2024" / "usdm_btcusdt_20240808.gz"):
+        for line in chunk.tobytes().splitlines():
+            text = line.partition(b" ")[2]
+            if text.startswith(b'{"lastUpdateId"'):
+                message = orjson.loads(text)
+                rows = (message["bids"], message["asks"])
+            elif b'"e":"depthUpdate"' in text:
+                message = orjson.loads(text)["data"]
+                rows = (message["b"], message["a"])
+            else:
+                continue
+            for side in (BID, ASK):
+                yield from ((side, _e8(price), _e8(qty)) for price, qty in rows[side])
+            seen += 1
+            if seen > limit:
+                return
+
+
+@needs_data
+@pytest.mark.parametrize("capacity", [16384, 1200])
+def test_real_updates_leave_the_levels_that_a_dictionary_has(capacity: int) -> None:
+    memory, book = new_book(capacity)
+    twin = Twin(capacity)
+    for count, (side, price, qty) in enumerate(_real_updates(600)):
+        assert set_level(book, side, price, qty) == twin.set(side, price, qty)
+        if count % 10_000 == 0:
+            assert_same(memory, book, twin)
+    assert_same(memory, book, twin)
+    assert min(map(len, twin.levels)) > 1000
 
 
 def test_a_new_book_is_empty_and_not_valid() -> None:

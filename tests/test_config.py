@@ -451,3 +451,16 @@ def test_a_table_behaves_as_a_read_only_mapping():
     assert (dict(table), list(table), len(table), table.get("c")) == ({"a": 2, "b": 1}, ["a", "b"], 2, None)
     with pytest.raises(KeyError):
         table["c"]
+
+
+def test_naming_another_strategy_drops_what_lower_layers_said_of_the_former_ones_params(tmp_path):
+    file = write(tmp_path, '[strategy]\nprofile="calm"\n[strategy.params]\nspread_bps=1\n[strategy.profiles.calm]\nb=3\n')
+    other = load([file], {}, {"strategy.name": "momentum", "strategy.params.window": 5})
+    assert other.strategy.effective_params() == {"window": 5}
+    same = load([file], {}, {"strategy.name": "market_making"})
+    assert same.strategy.effective_params() == {"spread_bps": 1, "b": 3}
+
+
+def test_a_file_that_names_its_strategy_keeps_its_own_params(tmp_path):
+    file = write(tmp_path, '[strategy.params]\nwindow=5\n[strategy]\nname="momentum"\n')
+    assert load([file], {}).strategy.effective_params() == {"window": 5}

@@ -51,7 +51,7 @@ TABLE: dict[str, Any] = {
 #: Roots that must be there, and one function each that must have been looked at.
 EXPECTED = {
     "hftpipe.market.stage.step_entry": "hftpipe.venues.binance.scanner.scan",
-    "hftpipe.strategy.stage.step_entry": "hftpipe.core.book.book_set",
+    "hftpipe.strategy.stage.step_entry": "hftpipe.core.book.book_commit",
     "hftpipe.risk.stage.step_entry": "hftpipe.risk.checks.evaluate",
     "hftpipe.gateway.stage.step_entry": "hftpipe.gateway.orders.apply_report",
     "hftpipe.sim.exchange.submit_entry": "hftpipe.sim.exchange.submit_entry",
@@ -146,7 +146,7 @@ def look_at(function: Any, libc: frozenset[str] = frozenset(), by_address: froze
 
 def as_hot(function: Any) -> Any:
     """The product's options, but no cache: its code can be read."""
-    return njit(**(_OPTIONS | {"cache": False}))(function)
+    return njit(**{name: value for name, value in _OPTIONS.items() if name not in ("nopython", "cache")})(function)
 
 
 @pytest.mark.parametrize(

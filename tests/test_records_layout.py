@@ -3,7 +3,21 @@
 import numpy as np
 import pytest
 
-from hftpipe.core import book, cell, clock, hist, instruments, order_table, position, reasons, records, ring, shm, stage
+from hftpipe.core import (
+    book,
+    cell,
+    clock,
+    hist,
+    instruments,
+    levels,
+    order_table,
+    position,
+    reasons,
+    records,
+    ring,
+    shm,
+    stage,
+)
 from hftpipe.market import message
 
 #: dtype: (size, {field: (offset, size)})
@@ -28,10 +42,15 @@ LAYOUTS = {
     "HALT_CELL": (cell.HALT_CELL, 64, "version:0:8 halted:8:8 cause:16:8 local_ts:24:8 _pad:32:32"),
     "BOOK": (
         book.BOOK,
-        128,
+        256,
         "instrument:0:8 state:8:8 bid:16:8 bid_qty:24:8 ask:32:8 ask_qty:40:8 top_id:48:8 update_id:56:8 "
-        "exchange_ts:64:8 local_ts:72:8 n_bids:80:8 n_asks:88:8 capacity:96:8 evicted:104:8 updates:112:8 "
-        "absent_deletes:120:8",
+        "exchange_ts:64:8 local_ts:72:8 capacity:80:8 evicted:88:8 updates:96:8 absent_deletes:104:8 _pad:112:16 "
+        "n_bids:128:8 _bids:136:56 n_asks:192:8 _asks:200:56",
+    ),
+    "LEVELS": (
+        levels.LEVELS,
+        64,
+        "n:0:8 capacity:8:8 n_blocks:16:8 fences:24:8 ids:32:8 counts:40:8 blocks:48:8 _pad:56:8",
     ),
     "ORDER": (
         order_table.ORDER,
@@ -111,6 +130,7 @@ def test_no_byte_of_a_shared_record_is_unnamed(name: str) -> None:
 def test_header_sizes_agree_with_their_records() -> None:
     assert ring.RING.itemsize == ring.RING_HEADER_BYTES
     assert book.BOOK.itemsize == book.BOOK_HEADER_BYTES
+    assert levels.LEVELS.itemsize == levels.LEVELS_HEADER_BYTES
     assert order_table.TABLE.itemsize == order_table.TABLE_HEADER_BYTES
     assert order_table.ORDER.itemsize == order_table.ORDER_BYTES
     assert cell.CELL_BYTES == 8 * cell.CELL_WORDS == cell.TOP_CELL.itemsize == cell.HALT_CELL.itemsize

@@ -49,7 +49,7 @@ NUMBA = {
 #: Packages whose compiled functions handle money, and so have no float next to it.
 NO_FLOAT_MONEY = ("core", "market", "risk", "gateway", "venues")
 MONEY = re.compile(r"price|qty|quantity|notional|\bbid\b|\bask\b|\bcost\b|\bfee")
-MACHINE_PATH = re.compile(r"(?<![\w.~$}/-])/(?:work|root|Users)/\w|(?<![\w.~$}/-])/home/(?!user\b|hftpipe\b)\w")
+MACHINE_PATH = re.compile(r"(?<![\w.~$}/-])/(?:work|root|Users)/\w|(?<![\w.~$}/-])/home/(?!me\b|user\b|hftpipe\b)\w")
 
 
 @cache

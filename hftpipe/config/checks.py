@@ -10,7 +10,7 @@ from typing import Any
 
 from hftpipe.config.kinds import SCALAR, SYMBOL, Kind
 from hftpipe.config.layers import KeyPath, Setting, toml_float
-from hftpipe.config.schema import SECTIONS, SYMBOL_KEYS, Config, Instrument, Limits, keys_of
+from hftpipe.config.schema import SECTIONS, SYMBOL_KEYS, Config, Instrument, Limits, Strategy, keys_of
 from hftpipe.config.secrets import SECRET_PREFIX, looks_secret
 
 MAX_INSTRUMENTS = 64
@@ -134,6 +134,10 @@ def _secret_names(value: Any) -> Iterator[str]:
         yield from _secret_names(one)
 
 
+STRATEGY_NAME = ("strategy", "name")
+STRATEGY_PARAMS = {("strategy", "params"), ("strategy", "profile"), ("strategy", "profiles")}
+
+
 class Checked:
     """The accepted settings, later layers over earlier ones, and the problems met on the way."""
 
@@ -164,8 +168,16 @@ class Checked:
             self.problems.append(setting.refused(str(bad), kind.allowed))
 
     def _keep(self, setting: Setting, value: Any) -> None:
+        if setting.path == STRATEGY_NAME and value != self.values.get(STRATEGY_NAME, Strategy().name):
+            self._forget_params(setting.origin)
         self.values[setting.path] = value
         self.settings[setting.path] = setting
+
+    def _forget_params(self, origin: str) -> None:
+        """Another strategy: what lower layers said about the former one's parameters is not about this one."""
+        for path in [path for path in self.values if path[:2] in STRATEGY_PARAMS]:
+            if self.settings[path].origin != origin:
+                del self.values[path], self.settings[path]
 
     def _instruments(self, setting: Setting) -> tuple[Instrument, ...]:
         tables = _literal(setting.value) if setting.is_text else setting.value

@@ -1,14 +1,27 @@
 """Settings to start from without any file."""
 
+from typing import Any
 
-def demo_overrides() -> dict[str, str | int]:
-    """Limits for a paper run without files: those of configs/paper.toml and configs/risk_limits.toml."""
+DEMO_PARAMS: dict[str, str | float] = {
+    "spread_bps": 0.5, "order_size": "0.001", "reprice_threshold": 0.1, "max_inventory": "0.02",
+}  # fmt: skip
+
+
+def demo_overrides(strategy: str | None = None) -> dict[str, Any]:
+    """Settings for a paper run without files: those of configs/paper.toml and configs/risk_limits.toml.
+
+    Args:
+        strategy: the one asked for; the market maker's parameters are left out for any other.
+    """
     limits: dict[str, dict[str, str | int]] = {
         "default": {"orders_per_s": 100, "orders_per_min": 3000},
         "BTCUSDT": _caps("0.01", "0.005", "2000", "0.1"),
         "ETHUSDT": _caps("0.1", "0.05", "2000", "1"),
     }
-    return {f"risk.limits.{table}.{name}": value for table, keys in limits.items() for name, value in keys.items()}
+    given: dict[str, Any] = {f"risk.limits.{table}.{name}": value for table, keys in limits.items() for name, value in keys.items()}
+    if strategy in (None, "market_making"):
+        given |= {f"strategy.params.{name}": value for name, value in DEMO_PARAMS.items()}
+    return given
 
 
 def _caps(order_qty: str, market_order_qty: str, notional: str, position: str) -> dict[str, str | int]:

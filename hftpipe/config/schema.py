@@ -127,6 +127,7 @@ class Rings:
     reports: int = key(8192, RING, "Gateway to risk, in records.")
     updates: int = key(8192, RING, "Risk to strategy, in records.")
     sim: int = key(65536, RING, "Market data to the simulated exchange, in records.")
+    tape: int = key(262144, RING, "Each stage to the recorder, in records; only laid out when recording.")
 
 
 @dataclass(frozen=True)
@@ -265,6 +266,18 @@ class Sim:
 
 
 @dataclass(frozen=True)
+class Record:
+    """What is recorded of a run, for replay."""
+
+    folder: str = key(
+        "",
+        text(r"[\s\S]*", "a path"),
+        'Folder for recorded sessions, made if absent; "" = nothing is recorded.',
+    )
+    segment_mb: int = key(256, integer(1, 65_536, "megabytes"), "Largest file of a recording.")
+
+
+@dataclass(frozen=True)
 class Log:
     """Logging of the cold paths."""
 
@@ -283,7 +296,12 @@ class Config:
     strategy: Strategy = field(default_factory=Strategy)
     risk: Risk = field(default_factory=Risk)
     sim: Sim = field(default_factory=Sim)
+    record: Record = field(default_factory=Record)
     log: Log = field(default_factory=Log)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The tree as JSON types, amounts in units of 1e-8. Secrets are never in the tree."""
+        return dict(_plain(self))
 
     def fingerprint(self) -> str:
         """sha256 (hex) of the canonical tree, the same for equal settings. Secrets are never in the tree."""
@@ -292,7 +310,8 @@ class Config:
 
 
 SECTIONS: dict[str, type] = {
-    "pipeline": Pipeline, "rings": Rings, "market": Market, "strategy": Strategy, "sim": Sim, "log": Log,
+    "pipeline": Pipeline, "rings": Rings, "market": Market, "strategy": Strategy, "sim": Sim, "record": Record,
+    "log": Log,
 }  # fmt: skip
 
 

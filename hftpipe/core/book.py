@@ -1,22 +1,39 @@
-"""Full-depth L2 order book: two sorted arrays in flat memory, best level last.
+"""Full-depth L2 order book: two sides of levels (:mod:`hftpipe.core.levels`) and a published top, in flat memory.
 
-Each side is kept ascending in a *key* (price for bids, minus price for asks), so the best level of either side is
-the last element: changes near the touch, nearly all of them, move a few words, and one code path serves both sides.
-A search gallops from the best end.
+Each side is ascending in a *key* (price for bids, minus price for asks), so that the best level of either side is the
+last one and one code path serves both sides.
 
 The top of book may be newer than the levels: Binance's bookTicker is a separate, faster stream in the same update
 id space. Levels come from the depth stream alone; the published top is whichever of the two has the greater update
 id. A level better than a newer top is stale and is skipped by the readers.
 
-::
+A change costs the same at any depth (the worst case is given in :mod:`hftpipe.core.levels`). Reading the n-th level
+skips whole blocks; to read many, walk::
 
-    base | BOOK header | bid keys[cap] | bid qty[cap] | ask keys[cap] | ask qty[cap] |
+    cursor = book_walk(book, side, index)
+    while cursor >= 0:
+        price, qty = book_walk_level(book, side, cursor)
+        cursor = book_walk_next(book, side, cursor)
+
+Memory: ``BOOK header | bid levels | ask levels``; the header holds the headers of both sides.
 """
 
 import numpy as np
 
 from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, ZERO, address_of, copy_bytes, load_i64, store_i64, view
+from hftpipe.core.levels import (
+    LEVELS_HEADER_BYTES,
+    levels_at,
+    levels_bytes,
+    levels_clear,
+    levels_init,
+    levels_next,
+    levels_put,
+    levels_qty,
+    levels_remove,
+    levels_seek,
+)  # fmt: skip
+from hftpipe.core.mem import U64, ZERO, address_of, view
 from hftpipe.core.records import ASK, BID, INVALID, VALID
 
 BOOK = np.dtype(
@@ -25,21 +42,23 @@ BOOK = np.dtype(
         # The published top: 0 means that side is empty.
         ("bid", "i8"), ("bid_qty", "i8"), ("ask", "i8"), ("ask_qty", "i8"),
         ("top_id", "u8"), ("update_id", "u8"),
-        ("exchange_ts", "i8"), ("local_ts", "i8"),
-        ("n_bids", "i8"), ("n_asks", "i8"), ("capacity", "i8"),
+        ("exchange_ts", "i8"), ("local_ts", "i8"), ("capacity", "i8"),
         # Levels dropped because a side was full (always the worst one), updates applied, deletes of absent levels.
-        ("evicted", "i8"), ("updates", "i8"), ("absent_deletes", "i8"),
+        ("evicted", "i8"), ("updates", "i8"), ("absent_deletes", "i8"), ("_pad", "i8", 2),
+        # Two LEVELS headers; the first word of each is its number of levels.
+        ("n_bids", "i8"), ("_bids", "i8", 7), ("n_asks", "i8"), ("_asks", "i8", 7),
     ],
     align=True,
 )  # fmt: skip
-BOOK_HEADER_BYTES = 128
-_HEADER = np.uint64(BOOK_HEADER_BYTES)
-_N_OFFSET = np.uint64(BOOK.fields["n_bids"][1])
+BOOK_HEADER_BYTES = 256
+_SIDES_AT = BOOK.fields["n_bids"][1]
+_SIDES = np.uint64(_SIDES_AT)
+_SIDE_SHIFT = np.uint64(LEVELS_HEADER_BYTES.bit_length() - 1)
 
 
 def book_bytes(capacity: int) -> int:
-    """Memory for a book of ``capacity`` levels a side."""
-    return BOOK_HEADER_BYTES + 4 * 8 * capacity
+    """Memory for a book of ``capacity`` levels a side (a multiple of 64; best aligned to 64)."""
+    return BOOK_HEADER_BYTES + 2 * levels_bytes(capacity)
 
 
 def book_init(memory: np.ndarray, instrument: int, capacity: int) -> None:
@@ -47,47 +66,20 @@ def book_init(memory: np.ndarray, instrument: int, capacity: int) -> None:
     memory[: book_bytes(capacity)] = 0
     header = memory[:BOOK_HEADER_BYTES].view(BOOK)
     header["instrument"], header["capacity"], header["state"] = instrument, capacity, INVALID
+    for side in (BID, ASK):
+        storage = BOOK_HEADER_BYTES + side * levels_bytes(capacity)
+        levels_init(memory, _SIDES_AT + side * LEVELS_HEADER_BYTES, storage, capacity)
 
 
 @jit
-def _keys(book, capacity, side):
-    return book + _HEADER + U64(16 * side) * U64(capacity)
-
-
-@jit
-def _count(book, side):
-    return load_i64(book + _N_OFFSET + U64(8 * side))
+def _levels(book, side):
+    return book + _SIDES + (U64(side) << _SIDE_SHIFT)
 
 
 @jit
 def _key(side, price):
+    """Key of a price, and price of a key."""
     return price if side == BID else -price
-
-
-@jit
-def _search(keys, count, key):
-    """Index of the first key >= ``key``, found by galloping down from the best (last) end."""
-    high, step = count, np.int64(1)
-    low = count - 1
-    while low >= 0 and load_i64(keys + U64(8) * U64(low)) >= key:
-        high = low
-        low -= step
-        step += step
-    low = max(low, np.int64(-1)) + 1
-    while low < high:
-        middle = (low + high) >> 1
-        if load_i64(keys + U64(8) * U64(middle)) < key:
-            low = middle + 1
-        else:
-            high = middle
-    return low
-
-
-@jit
-def _shift(array, start, stop, by):
-    """Move elements [start, stop) of an int64 array by ``by`` places."""
-    at = array + U64(8) * U64(start)
-    copy_bytes(at + U64(8 * by), at, 8 * (stop - start))
 
 
 @jit
@@ -97,73 +89,64 @@ def book_set(book, side, price, qty):
     Returns:
         The level's quantity before (0 if it was absent).
     """
-    b = view(book, BOOK)
-    count = _count(book, side)
-    keys = _keys(book, b.capacity, side)
-    qtys = keys + U64(8) * U64(b.capacity)
-    key = _key(side, price)
-    at = _search(keys, count, key)
-    if at < count and load_i64(keys + U64(8) * U64(at)) == key:
-        before = load_i64(qtys + U64(8) * U64(at))
-        if qty != 0:
-            store_i64(qtys + U64(8) * U64(at), qty)
-            return before
-        _shift(keys, at + 1, count, -1)
-        _shift(qtys, at + 1, count, -1)
-        store_i64(book + _N_OFFSET + U64(8 * side), count - 1)
-        return before
+    levels, key = _levels(book, side), _key(side, price)
     if qty == 0:
-        b.absent_deletes += 1
+        before = levels_remove(levels, key)
+        if before == 0:
+            view(book, BOOK).absent_deletes += 1
+        return before
+    before = levels_put(levels, key, qty)
+    if before < 0:
+        view(book, BOOK).evicted += 1
         return np.int64(0)
-    if count == b.capacity:
-        b.evicted += 1
-        if at == 0:
-            return np.int64(0)
-        _shift(keys, np.int64(1), at, -1)
-        _shift(qtys, np.int64(1), at, -1)
-        at -= 1
-    else:
-        _shift(keys, at, count, 1)
-        _shift(qtys, at, count, 1)
-        store_i64(book + _N_OFFSET + U64(8 * side), count + 1)
-    store_i64(keys + U64(8) * U64(at), key)
-    store_i64(qtys + U64(8) * U64(at), qty)
-    return np.int64(0)
+    return before
 
 
 @jit
 def book_clear(book):
     """Remove every level and the top; the state is left to the caller."""
     b = view(book, BOOK)
-    b.n_bids, b.n_asks = 0, 0
+    levels_clear(_levels(book, BID))
+    levels_clear(_levels(book, ASK))
     b.bid, b.bid_qty, b.ask, b.ask_qty = 0, 0, 0, 0
     b.top_id, b.update_id = ZERO, ZERO
 
 
 @jit
+def book_walk(book, side, index):
+    """Cursor of level ``index`` from the best of the depth stream; negative if there is none.
+
+    A cursor is good until the book next changes.
+    """
+    return levels_seek(_levels(book, side), index)
+
+
+@jit
+def book_walk_next(book, side, cursor):
+    """Cursor of the level behind (worse than) the one at ``cursor``; negative at the end."""
+    return levels_next(_levels(book, side), cursor)
+
+
+@jit
+def book_walk_level(book, side, cursor):
+    """``(price, qty)`` of the level at a cursor that is not negative."""
+    key, qty = levels_at(_levels(book, side), cursor)
+    return _key(side, key), qty
+
+
+@jit
 def book_level(book, side, index):
     """Level ``index`` counted from the best of the depth stream: ``(price, qty)``, (0, 0) beyond the end."""
-    count = _count(book, side)
-    if index < 0 or index >= count:
+    cursor = book_walk(book, side, index)
+    if cursor < 0:
         return np.int64(0), np.int64(0)
-    b = view(book, BOOK)
-    keys = _keys(book, b.capacity, side)
-    at = U64(8) * U64(count - 1 - index)
-    key = load_i64(keys + at)
-    return key if side == BID else -key, load_i64(keys + U64(8) * U64(b.capacity) + at)
+    return book_walk_level(book, side, cursor)
 
 
 @jit
 def book_qty_at(book, side, price):
     """Displayed quantity of the depth stream at ``price`` (0 if absent)."""
-    b = view(book, BOOK)
-    count = _count(book, side)
-    keys = _keys(book, b.capacity, side)
-    key = _key(side, price)
-    at = _search(keys, count, key)
-    if at < count and load_i64(keys + U64(8) * U64(at)) == key:
-        return load_i64(keys + U64(8) * U64(b.capacity) + U64(8) * U64(at))
-    return np.int64(0)
+    return levels_qty(_levels(book, side), _key(side, price))
 
 
 @jit
@@ -198,10 +181,10 @@ def book_first_live(book, side):
     if b.top_id <= b.update_id or top == 0:
         return index
     limit = _key(side, top)
-    price, qty = book_level(book, side, index)
-    while qty != 0 and _key(side, price) > limit:
+    cursor = book_walk(book, side, index)
+    while cursor >= 0 and _key(side, book_walk_level(book, side, cursor)[0]) > limit:
         index += 1
-        price, qty = book_level(book, side, index)
+        cursor = book_walk_next(book, side, cursor)
     return index
 
 

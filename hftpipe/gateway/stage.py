@@ -62,6 +62,7 @@ from hftpipe.core.records import (
     REPLACED,
 )
 from hftpipe.core.ring import RING, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
+from hftpipe.core.tape import tape_halt, tape_record
 from hftpipe.gateway.orders import BREACH, DUPLICATE_FILL, ILLEGAL_MOVE, LATE_FILL, UNKNOWN_ID, apply_report
 
 MAX_ORDERS_PER_STEP = 256
@@ -94,18 +95,33 @@ STATE = np.dtype(
         ("event_ts", "i8"),
         # Private records: a report on its way out, a request of our own.
         ("report", RECORD), ("request", RECORD),
+        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. HALT_SEEN: a step found itself
+        # stopped (1) or not (0) and the last one had not; with WITH_RECORD: only the request before was sent (0) or
+        # refused (1) by another state than the step's.
+        ("tape", "u8"),
     ],
     align=True,
 )  # fmt: skip
 _REPORT = np.uint64(STATE.fields["report"][1])
 _REQUEST = np.uint64(STATE.fields["request"][1])
 _ROOM = np.int64(1)
+#: Bit of a HALT_SEEN on this stage's tape beside 1 = stopped: it is about the record before only.
+WITH_RECORD = 2
 _LAST_REASON = np.int64(reasons.REASON_SLOTS - 1)
 
 
 @jit
 def _is_stopped(s):
     return halted(s.halt) or s.tripped != 0
+
+
+@jit
+def _must_refuse(s):
+    """The last look before a send. What it sees that the step did not goes on the tape, behind the request."""
+    stopped = np.int64(_is_stopped(s))
+    if stopped != s.stopped:
+        tape_halt(s.tape, stopped | WITH_RECORD)
+    return stopped != 0
 
 
 @jit
@@ -214,7 +230,7 @@ def _send_new(s, order):
     o.instrument, o.side, o.strategy, o.flags = r.instrument, r.side, r.strategy, r.flags
     # The last look at the halt cell, with nothing between it and the send.
     reason = reasons.HALTED
-    if not _is_stopped(s):
+    if not _must_refuse(s):
         if _submit(s, order):
             s.sent += 1
             return reasons.NONE
@@ -235,7 +251,7 @@ def _send_change(s, order):
         event = np.int64(ON_REPLACE_SENT)
         if TRANSITIONS[o.state, event] == ILLEGAL:
             return reasons.ILLEGAL_TRANSITION
-        if _is_stopped(s):
+        if _must_refuse(s):
             return reasons.HALTED
     if not _submit(s, order):
         return reasons.VENUE_BUSY
@@ -258,6 +274,8 @@ def _take_order(s, state, order):
     has_room = ring_has_space(s.reports, _ROOM)
     if not has_room and r.kind != CANCEL:
         return False
+    if has_room:
+        tape_record(s.tape, order)
     s.event_ts = max(s.event_ts, r.local_ts)
     # Requests sent <= records delivered, by the ring's own count: one approval is never sent twice.
     if s.sent + s.replaces_sent + s.cancels_sent > np.int64(ring_consumed(s.orders)):
@@ -269,6 +287,8 @@ def _take_order(s, state, order):
     else:
         reason = reasons.INVALID_VALUE
     if reason == reasons.NONE:
+        if not has_room:
+            tape_record(s.tape, order)
         hist_since(s.h_risk_to_gateway, U64(r.exchange_ts), tsc)
         return True
     if has_room:
@@ -309,6 +329,7 @@ def _play(s, state, until):
         if played:
             played = call_step(s.venue_market, s.venue, np.int64(record)) != 0
         if played:
+            tape_record(s.tape, record)
             s.event_ts = max(s.event_ts, view(record, RECORD).local_ts)
             s.sim_records += 1
             work += 1
@@ -349,9 +370,11 @@ def _cancel_all(s, state):
 def _watch_halt(s, state):
     """On the edge of a halt or trip, cancel everything once: (whether stopped, cancels sent)."""
     stopped = _is_stopped(s)
-    if stopped and s.stopped == 0:
-        s.cancel_all = 1
-    s.stopped = 1 if stopped else 0
+    if np.int64(stopped) != s.stopped:
+        tape_halt(s.tape, np.int64(stopped))
+        s.stopped = np.int64(stopped)
+        if stopped:
+            s.cancel_all = 1
     sent = _cancel_all(s, state) if s.cancel_all != 0 else np.int64(0)
     return stopped, sent
 

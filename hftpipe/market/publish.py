@@ -10,13 +10,14 @@ longer sent (each counted), and once there is room again it gets a BOOK_RESET wi
 
 import numpy as np
 
-from hftpipe.core.book import BOOK, book_level
+from hftpipe.core.book import BOOK, book_walk, book_walk_level, book_walk_next
 from hftpipe.core.cell import write_top
 from hftpipe.core.hist import hist_since, stamp
 from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, ZERO, load_u8, store_u8, view
+from hftpipe.core.mem import ONE, U64, ZERO, load_u8, store_u8, view
 from hftpipe.core.records import ASK, BID, BOOK_RESET, BOOK_STATE, LAST, LEVEL, RECORD, TIMER, TOP, TRADE
 from hftpipe.core.ring import RING, ring_has_space, ring_push, ring_space
+from hftpipe.core.tape import tape_record
 from hftpipe.market.state import STATE
 
 _RECORD_SHIFT = np.uint64(6)
@@ -57,6 +58,7 @@ def flush(state):
             s.held_back += 1
             return False
         record = s.scratch + (U64(s.pending_at) << _RECORD_SHIFT)
+        tape_record(s.tape, record)
         ring_push(s.market, record)
         if s.sim != ZERO:
             ring_push(s.sim, record)
@@ -88,8 +90,13 @@ def _lead(ring):
 
 @jit
 def may_run_ahead(state):
-    """Full speed: whether the slowest reader is less than ``window`` records behind."""
+    """Full speed: whether the slowest reader is less than ``window`` records behind, and the recorder half a tape.
+
+    The other stages' tapes grow no faster than this one: a source that can wait loses no record of any tape.
+    """
     s = view(state, STATE)
+    if s.tape != ZERO and not ring_has_space(s.tape, np.int64(view(s.tape, RING).capacity >> ONE)):
+        return False
     ring = s.sim if s.sim != ZERO else s.market
     r = view(ring, RING)
     if np.int64(r.next_in - r.known_out) < s.window:
@@ -137,11 +144,12 @@ def show_top(state, book):
 @jit
 def _put_side(state, book, side, at):
     b = view(book, BOOK)
-    count = b.n_bids if side == BID else b.n_asks
-    for index in range(count):
-        price, qty = book_level(book, side, np.int64(index))
+    cursor = book_walk(book, side, np.int64(0))
+    while cursor >= 0:
+        price, qty = book_walk_level(book, side, cursor)
         fill(scratch_record(state, at), LEVEL, side, 0, b.instrument, price, qty, b.update_id)
         at += 1
+        cursor = book_walk_next(book, side, cursor)
     return at
 
 

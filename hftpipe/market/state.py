@@ -10,7 +10,7 @@ SYNTHETIC, REPLAY = 0, 1
 STATE = np.dtype(
     [
         # Wiring (addresses).
-        ("market", "u8"), ("sim", "u8"), ("tops", "u8"), ("books", "u8"), ("syncs", "u8"), ("message", "u8"),
+        ("market", "u8"), ("sim", "u8"), ("tape", "u8"), ("tops", "u8"), ("books", "u8"), ("syncs", "u8"), ("message", "u8"),
         ("symbols", "u8"), ("scratch", "u8"), ("top_scratch", "u8"), ("conflating", "u8"), ("h_decode", "u8"),
         ("flows", "u8"), ("flow_next_ts", "u8"), ("flow_step", "u8"), ("flow_snapshot", "u8"),
         ("book_stride", "u8"), ("sync_stride", "u8"), ("flow_stride", "u8"), ("n_instruments", "i8"),

@@ -18,7 +18,7 @@ from hftpipe.core.records import BOOK_STATE_NAMES
 from hftpipe.core.ring import RING
 from hftpipe.core.shm import Segment
 from hftpipe.core.stage import STATUS
-from hftpipe.pipeline import HOPS, RINGS, STAGES, STATE_OF
+from hftpipe.pipeline import HOPS, RINGS, STAGES, STATE_OF, TAPES
 
 _TRIES = 100
 
@@ -54,6 +54,7 @@ class Snapshot:
         rejects: orders refused or ended by the venue for cause, by reason name.
         latency: histogram summaries (ns) by hop.
         rings: depth, capacity and refused pushes by ring.
+        tapes: records dropped by tape; empty when nothing is recorded.
         status: loops, work and heartbeat age (ns) by stage.
         instruments: one view each.
         halted: None, or the cause.
@@ -67,6 +68,7 @@ class Snapshot:
     rejects: dict[str, int]
     latency: dict[str, Summary]
     rings: dict[str, dict[str, int]]
+    tapes: dict[str, int]
     status: dict[str, dict[str, float]]
     instruments: list[InstrumentView]
     halted: str | None
@@ -130,6 +132,11 @@ def _ring(segment: Segment, name: str) -> dict[str, int]:
     }
 
 
+def _tapes(segment: Segment) -> dict[str, int]:
+    laid_out = set(segment.regions())
+    return {name: int(segment.record(name, RING)["lost"][0]) for name in TAPES.values() if name in laid_out}
+
+
 def _status(segment: Segment, stage: str, now_tsc: int, ns_per_tick: float) -> dict[str, float]:
     row = segment.record(f"status.{stage}", STATUS)
     beat = int(row["heartbeat_tsc"][0])
@@ -161,6 +168,7 @@ def snapshot(segment: Segment) -> Snapshot:
         ),
         latency={hop: summarize(words, ns_per_tick) for hop, words in hists.items()},
         rings={spec.name: _ring(segment, spec.name) for spec in RINGS},
+        tapes=_tapes(segment),
         status={stage: _status(segment, stage, now_tsc, ns_per_tick) for stage in STAGES},
         instruments=[_instrument(segment, symbol, i) for i, symbol in enumerate(segment.meta["symbols"])],
         halted=HALT_CAUSES.get(int(halt["cause"][0]), "?") if halt["halted"][0] else None,
@@ -171,7 +179,7 @@ def drops(look: Snapshot) -> dict[str, int]:
     """Records lost per ring: 0 everywhere unless a live source had to conflate (trades cannot be conflated)."""
     lost = {spec.name: 0 for spec in RINGS}
     lost["market"] = look.counters["market_data"]["dropped_trades"]
-    return lost
+    return lost | look.tapes
 
 
 def totals(look: Snapshot) -> dict[str, Any]:

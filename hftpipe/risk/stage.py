@@ -43,6 +43,7 @@ from hftpipe.core.order_table import (
 from hftpipe.core.position import POSITION
 from hftpipe.core.records import CANCEL, CANCEL_REJECT, FILL, INVALID, NEW, RECORD, RECORD_BYTES, REJECT, REPLACE, VALID
 from hftpipe.core.ring import ring_claim, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_publish, ring_push
+from hftpipe.core.tape import tape_halt, tape_record, tape_top
 from hftpipe.risk.checks import CONTEXT, evaluate
 from hftpipe.risk.exposure import (
     ILLEGAL_MOVE,
@@ -77,6 +78,9 @@ STATE = np.dtype(
         ("late_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"), ("overfills", "i8"),
         ("not_booked", "i8"), ("tripped", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
+        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. A NEW or REPLACE is followed by
+        # what it was judged by: HALT_SEEN if halted, the TOP_SEEN pair, HALT_SEEN if the orders ring was full.
+        ("tape", "u8"),
         # Private: the verdict's inputs and a copy of the top of book.
         ("context", CONTEXT), ("top", TOP_CELL),
     ],
@@ -87,6 +91,10 @@ _TOP = np.uint64(STATE.fields["top"][1])
 _PAYLOAD = np.uint64(8)
 _PAYLOAD_BYTES = np.int64(RECORD_BYTES - 8)
 _ROOM = np.int64(1)
+#: Bits of a HALT_SEEN on this stage's tape beside 1 = halted: it is about the record before; the orders ring was full.
+WITH_RECORD, RING_FULL = 2, 4
+_WHILE_HALTED = np.int64(WITH_RECORD | 1)
+_WHILE_FULL = np.int64(WITH_RECORD | RING_FULL)
 
 
 # Reports.
@@ -119,6 +127,7 @@ def _drain_reports(s):
         if not ring_has_space(s.updates, _ROOM):
             s.updates_held += 1
             break
+        tape_record(s.tape, report)
         outcome = apply_report(s.table, s.positions, s.n_instruments, report)
         s.reports_seen += 1
         if view(report, RECORD).kind == FILL:
@@ -170,7 +179,8 @@ def _read_top(s, c, instrument):
     if not cell_read(s.tops + (instrument << U64(6)), c.top):
         # The writer died in the middle of a write, or never stops writing: not a book to trade on.
         top.state = INVALID
-    elif top.state == VALID and top.bid > 0 and top.ask > 0:
+    tape_top(s.tape, np.uint32(instrument), c.top)
+    if top.state == VALID and top.bid > 0 and top.ask > 0:
         view(c.position, POSITION).mark = top.bid + ((top.ask - top.bid) >> 1)
 
 
@@ -179,7 +189,10 @@ def _prepare(s, c, intent, order):
     """Fill in the CONTEXT of a verdict; rows stay 0 for an unknown instrument."""
     instrument = U64(view(intent, RECORD).instrument)
     c.intent, c.order = intent, order
-    c.halted = 1 if halted(s.halt) or s.tripped != 0 else 0
+    is_halted = halted(s.halt)
+    if is_halted:
+        tape_halt(s.tape, _WHILE_HALTED)
+    c.halted = 1 if is_halted or s.tripped != 0 else 0
     c.known = 1 if instrument < U64(s.n_instruments) else 0
     if c.known == 0:
         c.instrument, c.limits, c.position, c.rates = ZERO, ZERO, ZERO, ZERO
@@ -222,6 +235,7 @@ def _judge(s, state, intent, slot):
     if reason != reasons.NONE:
         return reason, ZERO
     if not ring_has_space(s.orders, _ROOM):
+        tape_halt(s.tape, _WHILE_FULL)
         return reasons.ORDERS_RING_FULL, ZERO
     slot = _book_order(s, view(intent, RECORD), slot)
     if slot == ZERO:
@@ -236,6 +250,7 @@ def _take_order(s, state, intent, slot):
     if not ring_has_space(s.updates, _ROOM):
         s.updates_held += 1
         return False
+    tape_record(s.tape, intent)
     r, start = view(intent, RECORD), stamp()
     hist_since(s.h_strategy_to_risk, U64(r.exchange_ts), start)
     if r.kind != NEW and r.kind != REPLACE:
@@ -258,11 +273,13 @@ def _take_cancel(s, intent, slot):
         if not ring_has_space(s.updates, _ROOM):
             s.updates_held += 1
             return False
+        tape_record(s.tape, intent)
         _refuse(s, intent, reasons.UNKNOWN_ORDER)
         return True
     if not ring_has_space(s.orders, _ROOM):
         s.orders_held += 1
         return False
+    tape_record(s.tape, intent)
     tsc = stamp()
     hist_since(s.h_strategy_to_risk, U64(view(intent, RECORD).exchange_ts), tsc)
     order_move(s.table, slot, np.int64(ON_CANCEL_SENT))

@@ -46,6 +46,7 @@ from hftpipe.core.records import (
     TRADE,
 )
 from hftpipe.core.ring import ring_peek, ring_pop, ring_push
+from hftpipe.core.tape import tape_params, tape_record
 from hftpipe.strategy.context import CONTEXT, action_at, book_of, cancel_all, known_instrument, position_at
 from hftpipe.strategy.hooks import call_hook
 from hftpipe.strategy.params import MAX_PARAMS, PARAMS_HEADER_BYTES
@@ -74,11 +75,13 @@ STATE = np.dtype(
         ("events", "i8"), ("book_updates", "i8"), ("untradable", "i8"), ("trades", "i8"), ("timers", "i8"),
         ("updates_seen", "i8"), ("fills", "i8"), ("unknown_orders", "i8"), ("bad_records", "i8"),
         ("callbacks", "i8"), ("intents_sent", "i8"), ("params_applied", "i8"),
-        ("_pad", "i8", 1), ("ctx", CONTEXT),
+        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording.
+        ("tape", "u8"), ("ctx", CONTEXT),
     ],
     align=True,
 )  # fmt: skip
 _CTX = np.uint64(STATE.fields["ctx"][1])
+_SCRATCH = np.uint64(STATE.fields["params_scratch"][1])
 _HEADER = np.uint64(PARAMS_HEADER_BYTES)
 assert int(_CTX) % 64 == 0
 
@@ -177,11 +180,14 @@ def _check_params(state):
     version = _gather_params(state)
     if version == ZERO or version == s.params_version:
         return np.int64(0)
+    tape_params(s.tape, version, state + _SCRATCH, s.n_params * 8)
     for index in range(s.n_params):
         store_i64(s.self_record + U64(8) * U64(index + 1), np.int64(s.params_scratch[index]))
     s.params_version = version
     s.params_applied += 1
     _call(state, ON_PARAMS, np.int64(0), ZERO, ZERO)
+    if s.cancel_due != 0:
+        _cancel_everything(state)
     return np.int64(1)
 
 
@@ -285,13 +291,20 @@ def _handle(state, record):
 
 @jit
 def _drain(state, ring, limit):
-    """Handle up to ``limit`` records; each counts as read only when its intents are out."""
-    done = np.int64(0)
+    """Handle up to ``limit`` records; each counts as read only when its intents are out.
+
+    What a failed hook leaves to cancel is cancelled before the next record, so that the intents depend on the records
+    alone and not on how many of them one step found.
+    """
+    s, done = view(state, STATE), np.int64(0)
     while done < limit:
         record = ring_peek(ring)
         if record == ZERO:
             break
+        tape_record(s.tape, record)
         _handle(state, record)
+        if s.cancel_due != 0:
+            _cancel_everything(state)
         ring_pop(ring)
         done += 1
     return done
@@ -306,10 +319,7 @@ def step(state, now_ns):
     s = view(state, STATE)
     done = _drain(state, s.updates, MAX_UPDATES)
     done += _check_params(state)
-    done += _drain(state, s.market, MAX_MARKET)
-    if s.cancel_due != 0:
-        _cancel_everything(state)
-    return done
+    return done + _drain(state, s.market, MAX_MARKET)
 
 
 @entry("int64(uint64, int64)")

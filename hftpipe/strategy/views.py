@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 from numba.extending import overload_method
 
-from hftpipe.core.book import BOOK, BOOK_HEADER_BYTES, book_first_live, book_level
+from hftpipe.core.book import (
+    BOOK,
+    BOOK_HEADER_BYTES,
+    book_first_live,
+    book_level,
+    book_walk,
+    book_walk_level,
+    book_walk_next,
+)
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import address_of, view
 from hftpipe.core.order_table import ORDER, ORDER_BYTES
@@ -65,12 +73,11 @@ view_book, view_trade, view_fill, view_order = (viewer(t) for t in (BOOK_TYPE, T
 
 @jit
 def _sum_levels(book, side, n):
-    first, total = book_first_live(book, side), np.int64(0)
-    for index in range(first, first + n):
-        qty = book_level(book, side, index)[1]
-        if qty == 0:
-            break
-        total += qty
+    cursor, total = book_walk(book, side, book_first_live(book, side)), np.int64(0)
+    while cursor >= 0 and n > 0:
+        total += book_walk_level(book, side, cursor)[1]
+        cursor = book_walk_next(book, side, cursor)
+        n -= 1
     return total
 
 
