@@ -65,12 +65,16 @@ class Report:
         ok: bool | None = None,
         note: str | None = None,
     ) -> bool:
-        """Add a row; False if its bar fails. ``ok`` is worked out from ``ratio`` and ``bar`` unless given."""
+        """Add a row; False if its bar fails. ``ok`` is worked out from ``ratio`` and ``bar`` unless given.
+
+        Only a bar on a same-run ratio fails the bench; an absolute figure says ``ok`` or not, and the reader judges
+        how disturbed the machine was.
+        """
         ok = judge(ratio, bar) if ok is None else ok
         self._rows.append(
             Row(bench, what, rival, unit, p50, p99, p99_9, max, ratio, bar, ok, note, since(self._before))
         )
-        if ok is False:
+        if ok is False and bar is not None:
             self.failures.append(f"{bench}: {what} against {rival}: ratio {ratio}, bar {bar}")
         return ok is not False
 

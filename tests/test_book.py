@@ -145,7 +145,8 @@ def assert_same(memory: np.ndarray, book: np.uint64, twin: Twin) -> None:
     """Levels, counts and counters of a book and its twin, and the layout."""
     header = header_of(memory)
     for side in (BID, ASK):
-        assert walk(book, side) == twin.ranked(side)
+        ranked = twin.ranked(side)
+        assert walk(book, side) == levels_of(book, side, len(ranked)) == ranked
         check_blocks(memory, side)
     assert (int(header["n_bids"]), int(header["n_asks"])) == tuple(map(len, twin.levels))
     assert (int(header["evicted"]), int(header["absent_deletes"])) == (twin.evicted, twin.absent_deletes)
@@ -228,23 +229,27 @@ def test_a_deep_book_finds_every_price(changes: list[tuple[int, int, int]], pric
 class BlocksAgainstDictionary(RuleBasedStateMachine):
     """Stretches of levels set and deleted in both directions, so that blocks split, merge, fill and evict."""
 
-    @initialize(capacity=st.sampled_from([20, 33, 64, 65, 150, 400]))
-    def make(self, capacity: int) -> None:
+    @initialize(capacity=st.sampled_from([33, 65, 150, 300, 400]), step=st.sampled_from([-3, -1, 1, 2]))
+    def make(self, capacity: int, step: int) -> None:
         self.memory, self.book = new_book(capacity)
         self.twin = Twin(capacity)
+        for side in (BID, ASK):
+            self.stretch(side, 150, 200, step, 1)
 
     def _set(self, side: int, price: int, qty: int) -> None:
         assert set_level(self.book, side, price, qty) == self.twin.set(side, price, qty)
 
     @rule(
-        side=st.sampled_from([BID, ASK]), first=st.integers(1, 300), count=st.integers(1, 200),
-        step=st.sampled_from([-2, -1, 1, 2, 7]), qty=st.sampled_from([0, 0, 1, 2]),
+        side=st.sampled_from([BID, ASK]), first=st.integers(1, 300), count=st.integers(20, 200),
+        step=st.sampled_from([-2, -1, 1, 2, 7]), qty=st.integers(0, 2),
     )  # fmt: skip
     def stretch(self, side: int, first: int, count: int, step: int, qty: int) -> None:
         for price in range(first, first + count * step, step):
             self._set(side, price, qty)
 
-    @rule(side=st.sampled_from([BID, ASK]), seed=st.integers(0, 99), count=st.integers(1, 150), share=st.integers(0, 9))
+    @rule(
+        side=st.sampled_from([BID, ASK]), seed=st.integers(0, 99), count=st.integers(20, 150), share=st.integers(0, 9)
+    )
     def scattered(self, side: int, seed: int, count: int, share: int) -> None:
         random = Random(seed)
         for _ in range(count):
@@ -275,7 +280,7 @@ class BlocksAgainstDictionary(RuleBasedStateMachine):
 
 
 TestBlocksAgainstDictionary = BlocksAgainstDictionary.TestCase
-TestBlocksAgainstDictionary.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+TestBlocksAgainstDictionary.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)
 
 
 def test_a_side_of_more_blocks_than_one_scan_finds_every_price() -> None:
@@ -292,6 +297,19 @@ def test_a_side_of_more_blocks_than_one_scan_finds_every_price() -> None:
         assert set_level(book, BID, price, 0) == price
     check_blocks(memory, BID)
     assert walk(book, BID) == [(price, price) for price in prices[-1::-2]]
+
+
+def test_nothing_of_a_cleared_book_is_left_to_mislead_a_search() -> None:
+    memory, book = new_book(400)
+    for first in (1, 5000, 1, 2500):
+        twin = Twin(400)
+        for side in (BID, ASK):
+            for price in range(first, first + 300):
+                assert set_level(book, side, price, price) == twin.set(side, price, price)
+            assert check_blocks(memory, side) > 4
+        assert_same(memory, book, twin)
+        book_clear(book)
+        assert_same(memory, book, Twin(400))
 
 
 @pytest.mark.parametrize("side", [BID, ASK])
@@ -368,7 +386,7 @@ def test_real_updates_leave_the_levels_that_a_dictionary_has(capacity: int) -> N
         if count % 10_000 == 0:
             assert_same(memory, book, twin)
     assert_same(memory, book, twin)
-    assert min(map(len, twin.levels)) > 1000
+    assert min(map(len, twin.levels)) > 1000 and (twin.evicted > 0) == (capacity == 1200)
 
 
 def test_a_new_book_is_empty_and_not_valid() -> None:

@@ -81,9 +81,10 @@ class Recording:
                 os.sched_setaffinity(0, spare)
             self._recorder.main(parent)
             code = 0
-        except BaseException:  # the process boundary: nothing may unwind into the parent's code
-            traceback.print_exc()
         finally:
+            # The process boundary: nothing may unwind into the parent's code.
+            if code:
+                traceback.print_exc()
             os._exit(code)
 
     def has_died(self) -> bool:

@@ -25,8 +25,9 @@ IMPAIR = np.dtype(
 )  # fmt: skip
 #: A datagram on its way; number 0: free.
 HELD = np.dtype([("number", "i8"), ("due_ns", "i8"), ("length", "i8"), ("_pad", "i8")], align=True)
-_HEADER, _TEXT_AT = np.uint64(256), np.uint64(HELD.itemsize)
-assert IMPAIR.itemsize == int(_HEADER)
+HELD_BYTES = 32
+_HEADER, _TEXT_AT = np.uint64(256), np.uint64(HELD_BYTES)
+assert IMPAIR.itemsize == int(_HEADER) and HELD.itemsize == HELD_BYTES
 SLOTS, SLOT_BYTES = 256, 1536
 
 
@@ -104,7 +105,7 @@ def impair_put(link, data, length, now_ns):
     """Send a datagram of ``length`` bytes into the line."""
     m = view(link, IMPAIR)
     m.put += 1
-    if random_uniform(link) < m.loss or length + HELD.itemsize > m.slot_bytes:
+    if random_uniform(link) < m.loss or length + HELD_BYTES > m.slot_bytes:
         m.lost += 1
         return
     due_ns = now_ns + m.delay_ns

@@ -363,7 +363,7 @@ def _hear(session, kind, now_ns):
     s.last_heard_ns = now_ns
     if s.state == ENDED:
         return
-    if kind == END or kind == REJECT:
+    if kind in (END, REJECT):
         s.state = ENDED
     elif s.state == LOST:
         s.recoveries += 1

@@ -1,0 +1,365 @@
+"""Stages in one process and in private memory, fed record by record: what a replay runs on.
+
+The wiring is the pipeline's own (:class:`hftpipe.pipeline.Pipeline`), laid out in memory of this process; the stages
+are the same compiled step functions. Only the feeding differs: each record on a stage's tape is put into its ring and
+the stage is stepped once, so that it consumes in the recorded order whatever the scheduling was. What a stage saw
+beside its rings (top of book, halt, parameters) is put into the cells before the record it was seen with.
+"""
+
+import dataclasses
+import mmap
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+
+from hftpipe.config import Config, Instrument, Limits, Log, Market, Record, Rings, Risk, Sim, Strategy, Table
+from hftpipe.config import Pipeline as PipelineConfig
+from hftpipe.core.cell import CELL_BYTES, TOP_CELL
+from hftpipe.core.jit import jit
+from hftpipe.core.mem import U64, ZERO, call_step, load_relaxed, store_relaxed, view
+from hftpipe.core.records import ACK, ASK, NEW, RECORD, RECORD_BYTES, REPLACE
+from hftpipe.core.ring import RING, ring_init, ring_push
+from hftpipe.core.tape import HALT_SEEN, PARAMS, PARAMS_BYTES_PER_RECORD, PARAMS_DATA, TAPE_GAP, TOP_SEEN
+from hftpipe.gateway.stage import WITH_RECORD as GATEWAY_WITH_RECORD
+from hftpipe.pipeline import RINGS, Pipeline
+from hftpipe.record.compare import FLOWS
+from hftpipe.record.format import RecordError
+from hftpipe.record.recorder import drain
+from hftpipe.risk.stage import RING_FULL, WITH_RECORD
+from hftpipe.strategy.loader import LoadedStrategy
+from hftpipe.strategy.params import PARAMS_CELL, PARAMS_HEADER_BYTES
+
+assert WITH_RECORD == GATEWAY_WITH_RECORD
+_ALIGN = 128
+#: Outputs beyond the recorded ones that are kept: what was on its way at the stop, or a replay gone astray.
+MORE_OUTPUTS = 65_536
+_SHIFT = np.uint64(6)
+_FREE = np.uint64(2**63)
+
+#: One stage being fed: its input rings by kind of record, its output rings and where their records are gathered.
+#: ``tripped`` and ``stopped`` are addresses of the gateway's flags (0 for other stages).
+FEED = np.dtype(
+    [
+        ("step", "u8"), ("state", "u8"), ("market", "u8"), ("requests", "u8"), ("answers", "u8"),
+        ("tripped", "u8"), ("stopped", "u8"), ("n_outs", "i8"),
+        ("ring", "u8", 2), ("out", "u8", 2), ("cause", "u8", 2), ("count", "i8", 2), ("capacity", "i8", 2),
+    ],
+    align=True,
+)  # fmt: skip
+
+
+class PrivateSegment:
+    """Memory laid out as a pipeline's segment is, for this process only."""
+
+    def __init__(self, name: str, sizes: dict[str, int], meta: dict[str, Any], epoch: int) -> None:
+        self.name, self.meta, self.epoch, self.replaced = name, meta, epoch, False
+        self._places: dict[str, tuple[int, int]] = {}
+        at = 0
+        for region, size in sizes.items():
+            self._places[region] = (at, size)
+            at += (size + _ALIGN - 1) // _ALIGN * _ALIGN
+        self._bytes = np.frombuffer(mmap.mmap(-1, at), np.uint8)
+
+    def region(self, name: str) -> np.ndarray:
+        """The region as a uint8 array."""
+        at, size = self._places[name]
+        return self._bytes[at : at + size]
+
+    def record(self, name: str, dtype: np.dtype) -> np.ndarray:
+        """The region's start as an array of length 1 of ``dtype``."""
+        return self.region(name)[: dtype.itemsize].view(dtype)
+
+    def address(self, name: str) -> int:
+        """The region's address."""
+        return self._bytes.ctypes.data + self._places[name][0]
+
+    def regions(self) -> list[str]:
+        """Names of all regions."""
+        return list(self._places)
+
+
+# --- the configuration, back from session.json -----------------------------------------------------
+
+
+def _section(section: type, facts: dict[str, Any]) -> Any:
+    """A section from its JSON form; amounts are in units of 1e-8 already."""
+    values = dict(facts)
+    for one in dataclasses.fields(section):
+        if one.name in values and one.name.endswith("_bps"):
+            values[one.name] = Decimal(values[one.name])
+    return section(**values)
+
+
+def config_from(facts: dict[str, Any]) -> Config:
+    """The configuration whose :meth:`Config.as_dict` is ``facts``.
+
+    Raises:
+        RecordError: a key is missing or unknown.
+    """
+    try:
+        pipeline = {**facts["pipeline"], "processes": tuple(map(tuple, facts["pipeline"]["processes"]))}
+        strategy = {**facts["strategy"], "params": Table.of(facts["strategy"]["params"])}
+        strategy["profiles"] = Table.of({name: Table.of(one) for name, one in facts["strategy"]["profiles"].items()})
+        limits = {}
+        for name, table in facts["risk"]["limits"].items():
+            values = {key: Decimal(one) if key.endswith("_bps") else one for key, one in table.items()}
+            _section(Limits, values)
+            limits[name] = Table.of(values)
+        return Config(
+            pipeline=_section(PipelineConfig, pipeline),
+            rings=_section(Rings, facts["rings"]),
+            market=_section(Market, facts["market"]),
+            instruments=tuple(_section(Instrument, one) for one in facts["instruments"]),
+            strategy=Strategy(**strategy),
+            risk=Risk(Table.of(limits)),
+            sim=_section(Sim, facts["sim"]),
+            record=_section(Record, facts["record"]),
+            log=_section(Log, facts["log"]),
+        )
+    except (KeyError, TypeError, ArithmeticError) as error:
+        raise RecordError(f"the recorded configuration is not one of this build: {error!r}") from error
+
+
+def build(config: Config, strategy: LoadedStrategy, epoch: int, start_ts: int) -> Pipeline:
+    """The pipeline in private memory, without tapes, and with no source of its own.
+
+    Its rings are never full: they need not be as large as the recorded ones, for each is emptied after every step.
+    """
+    market = dataclasses.replace(config.market, source="replay", replay="the tape")
+    config = dataclasses.replace(config, market=market, rings=Rings(), record=Record())
+    return Pipeline(config, strategy, epoch, start_ts, PrivateSegment)
+
+
+# --- feeding ---------------------------------------------------------------------------------------
+
+
+@jit
+def _collect(feed, index):
+    """Move what the stage has put out to where it is gathered; ``index`` is the input that led to it."""
+    f = view(feed, FEED)
+    for out in range(f.n_outs):
+        room = f.capacity[out] - f.count[out]
+        while room > 0:
+            got = drain(f.ring[out], f.out[out] + (U64(f.count[out]) << _SHIFT), room)
+            if got == 0:
+                break
+            for at in range(f.count[out], f.count[out] + got):
+                store_relaxed(f.cause[out] + (U64(at) << U64(3)), U64(index))
+            f.count[out] += got
+            room -= got
+        if room == 0:
+            # Far more than was recorded: the replay has gone astray, and what it says from here on is not looked at.
+            ring = view(f.ring[out], RING)
+            ring.next_out = ring.next_in
+
+
+@jit
+def step_once(feed, index):
+    """One step of the stage, and what it puts out."""
+    f = view(feed, FEED)
+    call_step(f.step, f.state, np.int64(0))
+    _collect(feed, index)
+
+
+@jit
+def _ring_of(f, kind):
+    if kind < NEW:
+        return f.market
+    return f.requests if kind < ACK else f.answers
+
+
+@jit
+def feed_one(feed, record, index):
+    """Give the stage one record and step it: False if it did not take the record.
+
+    The gateway cancels everything in the step that finds it stopped anew. A recorded step says so on the tape; a
+    replay's step must not find it earlier, between two records of one recorded step.
+    """
+    f = view(feed, FEED)
+    ring = _ring_of(f, view(record, RECORD).kind)
+    if f.tripped != ZERO and load_relaxed(f.tripped) != ZERO:
+        store_relaxed(f.stopped, U64(1))
+    if ring == ZERO or not ring_push(ring, record):
+        return False
+    call_step(f.step, f.state, np.int64(0))
+    r = view(ring, RING)
+    _collect(feed, index)
+    return r.next_out == r.next_in
+
+
+@jit
+def feed_many(feed, records, first, count):
+    """Feed records from index ``first`` on, up to one that needs more than a push: its index; ``count`` at the end.
+
+    That is a record of a tape kind, and a request that one follows. ``-1 - index`` when the stage did not take one.
+    """
+    for index in range(first, count):
+        record = records + (U64(index) << _SHIFT)
+        kind = view(record, RECORD).kind
+        if kind >= TAPE_GAP:
+            return index
+        if kind >= NEW and kind <= REPLACE and index + 1 < count and view(record + U64(64), RECORD).kind >= TAPE_GAP:
+            return index
+        if not feed_one(feed, record, index):
+            return -1 - index
+    return count
+
+
+class StageReplay:
+    """One stage fed from its tape.
+
+    Args:
+        pipeline: from :func:`build`.
+        stage: strategy, risk or gateway.
+        tape: its RECORDs.
+        expected: how many records the recording has of each output ring.
+    """
+
+    def __init__(self, pipeline: Pipeline, stage: str, tape: np.ndarray, expected: dict[str, int]) -> None:
+        self._pipeline, self._stage, self.tape = pipeline, stage, np.ascontiguousarray(tape)
+        segment = pipeline.segment
+        for spec in RINGS:
+            ring_init(segment.region(f"ring.{spec.name}"), getattr(pipeline.config.rings, spec.name))
+        inputs = {"strategy": ("market", None, "updates"), "risk": (None, "intents", "reports"),
+                  "gateway": ("sim", "orders", None)}[stage]  # fmt: skip
+        self._outs = [flow.ring for flow in FLOWS if flow.writer == stage]
+        self.records = {ring: np.zeros(expected[ring] + MORE_OUTPUTS, RECORD) for ring in self._outs}
+        self.causes = {ring: np.zeros(expected[ring] + MORE_OUTPUTS, np.int64) for ring in self._outs}
+        self._feed = np.zeros(1, FEED)
+        f = self._feed[0]
+        f["step"], f["state"] = pipeline.stages[stage].step, pipeline.stages[stage].state
+        for name, ring in zip(("market", "requests", "answers"), inputs, strict=True):
+            f[name] = segment.address(f"ring.{ring}") if ring else 0
+        f["n_outs"] = len(self._outs)
+        for at, ring in enumerate(self._outs):
+            f["ring"][at], f["capacity"][at] = segment.address(f"ring.{ring}"), len(self.records[ring])
+            f["out"][at], f["cause"][at] = self.records[ring].ctypes.data, self.causes[ring].ctypes.data
+        self._prepare_cells()
+
+    def _prepare_cells(self) -> None:
+        """The order on the tape says when what was consumed: nothing is held back for another stage."""
+        state = self._pipeline.state(self._stage)
+        if self._stage == "risk":
+            state["market"] = 0
+        if self._stage == "gateway":
+            self._pipeline.segment.region("progress")[:8].view(np.uint64)[0] = _FREE
+            base, fields = self._pipeline.address("state.gateway"), state.dtype.fields
+            assert fields is not None
+            self._feed["tripped"], self._feed["stopped"] = (base + fields[name][1] for name in ("tripped", "stopped"))
+
+    def run(self) -> None:
+        """Feed the whole tape.
+
+        Raises:
+            RecordError: the tape holds something its stage cannot have consumed.
+        """
+        feed, records = np.uint64(self._feed.ctypes.data), np.uint64(self.tape.ctypes.data)
+        at, count = 0, len(self.tape)
+        while at < count:
+            at = int(feed_many(feed, records, np.int64(at), np.int64(count)))
+            if at < 0:
+                self._stuck(-1 - at)
+            if at < count:
+                at = self._special(at)
+        for index, ring in enumerate(self._outs):
+            self.records[ring] = self.records[ring][: int(self._feed["count"][0][index])]
+
+    def _stuck(self, index: int) -> None:
+        raise RecordError(f"{self._stage} tape, record {index}: the stage did not take it: {self.tape[index]}")
+
+    def _one(self, index: int) -> None:
+        feed, size = np.uint64(self._feed.ctypes.data), RECORD_BYTES
+        if not feed_one(feed, np.uint64(self.tape.ctypes.data + index * size), np.int64(index)):
+            self._stuck(index)
+
+    def _special(self, at: int) -> int:
+        """A tape kind, or a request and what it was judged by; the index after them."""
+        kind = int(self.tape["kind"][at])
+        if kind == PARAMS and self._stage == "strategy":
+            return self._params(at)
+        if kind == HALT_SEEN and self._stage == "gateway":
+            self._gateway_stop(at)
+            return at + 1
+        if kind >= TAPE_GAP:
+            self._stuck(at)
+        end = at + 1
+        while end < len(self.tape) and self._belongs(end):
+            end += 1
+        (self._judged if self._stage == "risk" else self._sent)(at, self.tape[at + 1 : end])
+        return end
+
+    def _belongs(self, at: int) -> bool:
+        kind, flags = int(self.tape["kind"][at]), int(self.tape["flags"][at])
+        return kind == TOP_SEEN or (kind == HALT_SEEN and bool(flags & WITH_RECORD))
+
+    def _params(self, at: int) -> int:
+        """A new version of the parameters is there when the next step begins."""
+        size = int(self.tape["qty"][at])
+        pieces = -(-size // PARAMS_BYTES_PER_RECORD)
+        rows = self.tape[at + 1 : at + 1 + pieces]
+        if len(rows) < pieces or (rows["kind"] != PARAMS_DATA).any():
+            self._stuck(at)
+        data = rows.view(np.uint8).reshape(pieces, RECORD_BYTES)[:, 8 : 8 + PARAMS_BYTES_PER_RECORD].reshape(-1)
+        area = self._pipeline.segment.region("strategy.params")
+        area[PARAMS_HEADER_BYTES : PARAMS_HEADER_BYTES + size] = data[:size]
+        area[:PARAMS_HEADER_BYTES].view(PARAMS_CELL)["version"] = self.tape["id"][at]
+        step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
+        return at + 1 + pieces
+
+    def _gateway_stop(self, at: int) -> None:
+        """A step of the gateway found itself stopped, or no longer."""
+        is_stopped = int(self.tape["flags"][at]) & 1
+        self._pipeline.state("gateway")["stopped"] = 1 - is_stopped
+        self._pipeline.halt_cell()["halted"] = is_stopped
+        step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
+
+    def _sent(self, at: int, seen: np.ndarray) -> None:
+        """A request for which the last look before the send saw another halt state than the step's beginning."""
+        cell, state = self._pipeline.halt_cell(), self._pipeline.state("gateway")
+        before = int(cell["halted"][0]), int(state["stopped"][0])
+        if len(seen):
+            cell["halted"] = state["stopped"] = int(seen["flags"][-1]) & 1
+        self._one(at)
+        if len(seen):
+            cell["halted"], state["stopped"] = before
+
+    def _judged(self, at: int, seen: np.ndarray) -> None:
+        """A NEW or REPLACE, with the halt state, top of book and room risk judged it by."""
+        halts = seen["flags"][seen["kind"] == HALT_SEEN]
+        self._show_top(seen[seen["kind"] == TOP_SEEN])
+        self._pipeline.halt_cell()["halted"] = int(any(int(flags) & 1 for flags in halts))
+        if any(int(flags) & RING_FULL for flags in halts):
+            self._refused_for_room(at)
+        else:
+            self._one(at)
+
+    def _refused_for_room(self, at: int) -> None:
+        """The orders ring looks full for this one step."""
+        orders = self._pipeline.segment.record("ring.orders", RING)
+        record = np.uint64(self.tape.ctypes.data + at * RECORD_BYTES)
+        ring_push(np.uint64(self._pipeline.address("ring.intents")), record)
+        orders["next_out"] = orders["known_out"] = orders["next_in"] - orders["capacity"]
+        call_stage(self._feed["step"][0], self._feed["state"][0])
+        orders["next_out"] = orders["known_out"] = orders["next_in"]
+        _collect(np.uint64(self._feed.ctypes.data), np.int64(at))
+
+    def _show_top(self, seen: np.ndarray) -> None:
+        for bid, ask in zip(seen[0::2], seen[1::2], strict=True):
+            if int(ask["side"]) != ASK:
+                raise RecordError(f"{self._stage} tape: half a top of book: {bid}")
+            tops = self._pipeline.segment.region("tops")
+            cell = tops[CELL_BYTES * int(bid["instrument"]) :][:CELL_BYTES].view(TOP_CELL)[0]
+            cell["bid"], cell["bid_qty"], cell["ask"], cell["ask_qty"] = (
+                bid["price"],
+                bid["qty"],
+                ask["price"],
+                ask["qty"],
+            )
+            cell["local_ts"], cell["state"], cell["update_id"] = bid["local_ts"], bid["flags"], bid["id"]
+
+
+@jit
+def call_stage(step, state):
+    """One step of the stage whose step function and STATE are at these addresses."""
+    return call_step(step, state, np.int64(0))

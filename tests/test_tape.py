@@ -1,0 +1,337 @@
+"""Tapes: nothing is dropped unsaid, and what is on them is enough to reproduce every output, whatever the scheduling."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from memory import address, aligned, record
+
+from hftpipe.config import demo_overrides, load
+from hftpipe.core.cell import TOP_CELL, set_halt
+from hftpipe.core.jit import jit
+from hftpipe.core.mem import call_step
+from hftpipe.core.records import ASK, BID, NEW, RECORD, REJECT, REPLACE, VALID
+from hftpipe.core.ring import RING, RING_HEADER_BYTES, ring_bytes, ring_init, ring_peek, ring_pop
+from hftpipe.core.tape import (
+    HALT_SEEN,
+    PARAMS,
+    PARAMS_BYTES_PER_RECORD,
+    PARAMS_DATA,
+    TAPE_GAP,
+    TOP_SEEN,
+    tape_halt,
+    tape_params,
+    tape_record,
+    tape_top,
+)
+from hftpipe.gateway import stage as gateway_stage
+from hftpipe.pipeline import STAGES, TAPES, Pipeline
+from hftpipe.record.compare import of_kinds
+from hftpipe.record.replay import Verdict, render_verdict, verify
+from hftpipe.record.rig import PrivateSegment, build
+from hftpipe.risk import stage as risk_stage
+from hftpipe.strategy.loader import LoadedStrategy, publish_params
+from hftpipe.strategy.loader import load as load_strategy
+
+EPOCH, START_TS = 7, 1_700_000_000_000_000_000
+
+
+def new_tape(capacity: int) -> np.ndarray:
+    memory = aligned(ring_bytes(capacity))
+    ring_init(memory, capacity)
+    return memory
+
+
+def take(tape: np.ndarray, limit: int = 1 << 30) -> np.ndarray:
+    """Read up to ``limit`` records off a tape."""
+    rows = []
+    while len(rows) < limit and (at := int(ring_peek(address(tape)))):
+        offset = at - tape.ctypes.data
+        rows.append(tape[offset : offset + 64].view(RECORD)[0].copy())
+        ring_pop(address(tape))
+    return np.array(rows, RECORD)
+
+
+# --- the tape itself -------------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 12)), max_size=40))
+def test_every_record_offered_is_on_the_tape_or_counted_where_it_is_missing(turns: list[tuple[int, int]]) -> None:
+    tape, source, offered = new_tape(8), record(RECORD), 0
+    rows = [np.empty(0, RECORD)]
+    for offer, read in turns:
+        for _ in range(offer):
+            source["id"], source["kind"] = offered, NEW
+            tape_record(address(tape), address(source))
+            offered += 1
+        rows.append(take(tape, read))
+    rows.append(take(tape))
+    expected = 0
+    for row in np.concatenate(rows):
+        if row["kind"] == TAPE_GAP:
+            expected += int(row["id"])
+        else:
+            assert int(row["id"]) == expected
+            expected += 1
+    header = tape[:RING_HEADER_BYTES].view(RING)
+    assert expected + int(header["lost_pending"][0]) == offered
+
+
+def test_nothing_happens_without_a_tape() -> None:
+    source, top = record(RECORD), record(TOP_CELL)
+    tape_record(np.uint64(0), address(source))
+    tape_top(np.uint64(0), np.uint32(0), address(top))
+    tape_halt(np.uint64(0), np.int64(1))
+    tape_params(np.uint64(0), np.uint64(2), address(source), np.int64(64))
+
+
+def test_a_top_of_book_is_a_bid_and_an_ask_that_are_never_separated() -> None:
+    tape, top = new_tape(4), record(TOP_CELL)
+    top["bid"], top["bid_qty"], top["ask"], top["ask_qty"] = 10, 1, 11, 2
+    top["local_ts"], top["state"], top["update_id"] = 5, VALID, 99
+    for _ in range(2):
+        tape_top(address(tape), np.uint32(3), address(top))
+    take(tape, 1)
+    tape_top(address(tape), np.uint32(3), address(top))
+    rows = take(tape)
+    assert [int(row["side"]) for row in rows] == [ASK, BID, ASK]
+    assert set(rows["kind"]) == {TOP_SEEN} and set(rows["flags"]) == {VALID} and set(rows["instrument"]) == {3}
+    assert (int(rows[1]["price"]), int(rows[1]["qty"]), int(rows[2]["price"]), int(rows[2]["qty"])) == (10, 1, 11, 2)
+    assert int(tape[:RING_HEADER_BYTES].view(RING)["lost"][0]) == 2
+
+
+@pytest.mark.parametrize("size", [8, 48, 56, 512])
+def test_parameters_come_off_the_tape_as_they_went_on(size: int) -> None:
+    tape, source = new_tape(64), aligned(size)
+    source[:] = np.random.default_rng(size).integers(0, 256, size, np.uint8)
+    tape_params(address(tape), np.uint64(4), address(source), np.int64(size))
+    rows = take(tape)
+    pieces = -(-size // PARAMS_BYTES_PER_RECORD)
+    assert (int(rows[0]["kind"]), int(rows[0]["id"]), int(rows[0]["qty"])) == (PARAMS, 4, size)
+    assert len(rows) == pieces + 1 and (rows["kind"][1:] == PARAMS_DATA).all()
+    data = rows[1:].copy().view(np.uint8).reshape(pieces, 64)[:, 8 : 8 + PARAMS_BYTES_PER_RECORD].reshape(-1)
+    assert bytes(data[:size]) == bytes(source)
+
+
+def test_risk_and_gateway_mark_a_halt_that_is_about_one_record_alike() -> None:
+    assert risk_stage.WITH_RECORD == gateway_stage.WITH_RECORD
+    assert risk_stage.RING_FULL not in (1, risk_stage.WITH_RECORD)
+
+
+# --- enough to reproduce the outputs ---------------------------------------------------------------
+
+
+@jit
+def turn(step, state):
+    return call_step(step, state, np.int64(1))
+
+
+STRATEGY = '''
+from hftpipe.strategy import BUY, POST_ONLY, IOC, Price, Qty, SELL, OrderId, Strategy, param, state
+
+
+class Restless(Strategy):
+    """Sends, moves and takes back orders all the time; raises at the ``fails_at``-th book."""
+
+    every: int = param(3, ge=1, le=1000)
+    order_size: Qty = param("0.001", gt=0)
+    fails_at: int = param(1000000000, ge=0)
+
+    seen: int = state()
+    last: OrderId = state()
+    few: int = state(shape=4)
+
+    def on_book(self, ctx, book):
+        self.seen += 1
+        if self.seen == self.fails_at:
+            self.few[self.seen] = 1
+        if self.seen % self.every == 0:
+            if self.seen % 2 == 0:
+                self.last = ctx.buy(book.bid, self.order_size, POST_ONLY)
+            else:
+                ctx.sell(book.bid, self.order_size, IOC)
+        elif self.seen % self.every == 1 and self.last != 0:
+            order = ctx.find(self.last)
+            ctx.replace(self.last, order.price - ctx.tick(), self.order_size + ctx.lot())
+        elif self.seen % self.every == 2 and self.last != 0:
+            ctx.cancel(self.last)
+
+    def on_fill(self, ctx, fill):
+        if self.last != 0:
+            ctx.cancel(self.last)
+'''
+
+
+@pytest.fixture(scope="module")
+def restless(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("strategy") / "restless.py"
+    path.write_text(STRATEGY)
+    return path
+
+
+class Rig:
+    """A recording pipeline in this process, whose stages take turns by chance."""
+
+    def __init__(self, spec: str, params: dict[str, Any], seed: int, **settings: Any) -> None:
+        over = {
+            "market.seed": seed, "market.speed": "max", "market.book_levels": 512, "market.window_records": 64,
+            "risk.limits.default.orders_per_s": 100_000, "risk.limits.default.orders_per_min": 1_000_000,
+            "record.folder": "here", "rings.tape": 65536, "strategy.name": spec,
+        }  # fmt: skip
+        self.config = load([], {}, {**demo_overrides(), **over, **settings})
+        self.loaded: LoadedStrategy = load_strategy(spec, params)
+        self.pipeline = Pipeline(self.config, self.loaded, EPOCH, START_TS, PrivateSegment)  # type: ignore[arg-type]
+
+    def turn(self, stage: str) -> int:
+        one = self.pipeline.stages[stage]
+        return int(turn(np.uint64(one.step), np.uint64(one.state)))
+
+    def run(self, turns: int, seed: int, disturb: Any = lambda turn: None) -> None:
+        """Stages in random order, one of them often asleep for a while, so that rings fill and steps find many records."""
+        dice, asleep = random.Random(seed), ""
+        for number in range(turns):
+            if dice.random() < 0.02:
+                asleep = dice.choice([*STAGES, "", ""])
+            disturb(number)
+            stage = dice.choice(STAGES)
+            if stage != asleep:
+                self.turn(stage)
+
+    def tapes(self) -> dict[str, np.ndarray]:
+        return {stage: take(self.pipeline.segment.region(region)) for stage, region in TAPES.items()}
+
+    def replay(self, tapes: dict[str, np.ndarray], strategy: LoadedStrategy | None = None) -> Verdict:
+        return verify(tapes, build(self.config, strategy or self.loaded, EPOCH, START_TS))
+
+
+def check_same(rig: Rig, tapes: dict[str, np.ndarray]) -> dict[str, int]:
+    verdict = rig.replay(tapes)
+    assert not verdict.differences, render_verdict(verdict)
+    return verdict.counts
+
+
+@settings(max_examples=12)
+@given(seed=st.integers(1, 1 << 30))
+def test_any_interleaving_of_the_stages_replays_identically(restless: Path, seed: int) -> None:
+    rig = Rig(f"{restless}:Restless", {}, seed, **{"rings.orders": 8, "rings.updates": 8, "rings.market": 128})
+    rig.run(3000, seed)
+    counts = check_same(rig, rig.tapes())
+    assert counts["market"] > 100 and counts["orders"] > 10
+
+
+def test_orders_refused_because_a_ring_was_full_are_refused_again(restless: Path) -> None:
+    rig = Rig(f"{restless}:Restless", {"every": 1}, 3, **{"rings.orders": 8})
+    rig.run(4000, 3, lambda number: rig.turn("strategy") or rig.turn("risk"))
+    tapes = rig.tapes()
+    assert int((tapes["risk"]["flags"][tapes["risk"]["kind"] == HALT_SEEN] & risk_stage.RING_FULL).sum()) > 0
+    check_same(rig, tapes)
+
+
+@settings(max_examples=12)
+@given(seed=st.integers(1, 1 << 30))
+def test_halts_at_any_moment_replay_identically(restless: Path, seed: int) -> None:
+    rig, dice = Rig(f"{restless}:Restless", {}, seed), random.Random(seed)
+
+    def disturb(number: int) -> None:
+        if dice.random() < 0.02:
+            set_halt(rig.pipeline.halt_cell(), dice.random() < 0.4, 3, 0)
+
+    rig.run(3000, seed, disturb)
+    tapes = rig.tapes()
+    check_same(rig, tapes)
+
+
+def test_a_halt_reaches_the_tapes_of_risk_and_gateway(restless: Path) -> None:
+    rig = Rig(f"{restless}:Restless", {}, 5)
+    rig.run(3000, 5, lambda number: set_halt(rig.pipeline.halt_cell(), number >= 1500, 3, 0))
+    tapes = rig.tapes()
+    assert (tapes["risk"]["kind"] == HALT_SEEN).sum() > 0
+    stops = tapes["gateway"][tapes["gateway"]["kind"] == HALT_SEEN]
+    assert [int(flags) for flags in stops["flags"] if not flags & gateway_stage.WITH_RECORD] == [1]
+    assert (tapes["strategy"]["kind"] == REJECT).sum() > 0
+    check_same(rig, tapes)
+
+
+def test_a_halt_that_only_the_last_look_saw_replays_identically(restless: Path) -> None:
+    rig = Rig(f"{restless}:Restless", {}, 6)
+    rig.run(2500, 6)
+    tapes = rig.tapes()
+    # The halt comes between the step's beginning and the send of this NEW, and is gone by the next step.
+    gateway = tapes["gateway"]
+    at = int(of_kinds(gateway, (NEW, NEW))[-1])
+    seen = np.zeros(1, RECORD)
+    seen["kind"], seen["flags"] = HALT_SEEN, gateway_stage.WITH_RECORD | 1
+    halted = {**tapes, "gateway": np.concatenate([gateway[: at + 1], seen, gateway[at + 1 :]])}
+    verdict = rig.replay(halted)
+    assert [one.flow.ring for one in verdict.differences] == ["reports"]
+    assert "reject" in render_verdict(verdict)
+
+
+def test_changed_parameters_replay_identically(restless: Path) -> None:
+    rig = Rig(f"{restless}:Restless", {}, 8)
+
+    def disturb(number: int) -> None:
+        if number in (700, 1400, 1401, 2200):
+            publish_params(rig.pipeline.segment.region("strategy.params"), rig.loaded, {"every": 2 + number % 5})
+
+    rig.run(3000, 8, disturb)
+    tapes = rig.tapes()
+    assert (tapes["strategy"]["kind"] == PARAMS).sum() >= 3
+    check_same(rig, tapes)
+    without = {**tapes, "strategy": tapes["strategy"][tapes["strategy"]["kind"] < PARAMS]}
+    assert rig.replay(without).differences
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_a_strategy_that_raises_replays_identically(restless: Path, seed: int) -> None:
+    rig = Rig(f"{restless}:Restless", {"fails_at": 150, "every": 5}, seed)
+    rig.run(3000, seed)
+    assert rig.pipeline.state("strategy")["failed"][0] != 0
+    check_same(rig, rig.tapes())
+
+
+def test_the_tapes_hold_every_record_of_every_ring_that_was_read(restless: Path) -> None:
+    rig = Rig(f"{restless}:Restless", {}, 9)
+    rig.run(2500, 9)
+    tapes, segment = rig.tapes(), rig.pipeline.segment
+    read = {name: int(segment.record(f"ring.{name}", RING)["next_out"][0]) for name in ("market", "sim", "intents",
+            "orders", "reports", "updates")}  # fmt: skip
+    market, requests, answers = (1, 15), (NEW, REPLACE), (32, 79)
+    counts = {
+        "market": len(of_kinds(tapes["strategy"], market)), "sim": len(of_kinds(tapes["gateway"], market)),
+        "intents": len(of_kinds(tapes["risk"], requests)), "orders": len(of_kinds(tapes["gateway"], requests)),
+        "reports": len(of_kinds(tapes["risk"], answers)), "updates": len(of_kinds(tapes["strategy"], answers)),
+    }  # fmt: skip
+    assert counts == read
+    published = int(segment.record("ring.market", RING)["next_in"][0])
+    assert len(tapes["market_data"]) == published
+
+
+@pytest.mark.parametrize(("stage", "kinds", "ring"), [
+    ("strategy", (1, 15), "market"), ("risk", (NEW, REPLACE), "intents"), ("gateway", (NEW, REPLACE), "orders"),
+    ("risk", (32, 79), "reports"), ("strategy", (32, 79), "updates"),
+])  # fmt: skip
+def test_one_changed_record_on_any_tape_is_found_with_its_context(
+    restless: Path, stage: str, kinds: tuple[int, int], ring: str
+) -> None:
+    rig = Rig(f"{restless}:Restless", {}, 11)
+    rig.run(2500, 11)
+    tapes = rig.tapes()
+    places = of_kinds(tapes[stage], kinds)
+    number = len(places) // 2
+    tapes[stage]["qty"][places[number]] += 1_000_000
+    text = render_verdict(rig.replay(tapes))
+    assert text.startswith("DIFFERENT") and f"{ring}[{number}]" in text
+    assert f"{stage}[{places[number] - 1}]" in text or f"{ring}[{number}]" in text.splitlines()[-2]
+
+
+def test_another_parameter_is_found_to_be_another_run(restless: Path) -> None:
+    rig = Rig(f"{restless}:Restless", {}, 12)
+    rig.run(2500, 12)
+    other = load_strategy(f"{restless}:Restless", {"order_size": "0.002"})
+    verdict = rig.replay(rig.tapes(), other)
+    assert verdict.differences[0].flow.ring == "intents" and "fields: qty" in render_verdict(verdict)
