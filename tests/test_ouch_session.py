@@ -246,7 +246,9 @@ def test_a_lost_login_is_repeated():
     assert net.client.state["tries"] == 0
 
 
-def header(seq: int = 1, ack: int = 1, kind: int = 1, count: int = 0, session: int = NUMBER, magic: int = MAGIC) -> bytes:
+def header(
+    seq: int = 1, ack: int = 1, kind: int = 1, count: int = 0, session: int = NUMBER, magic: int = MAGIC
+) -> bytes:
     parts = ((magic, 4), (session, 4), (seq, 8), (ack, 8), (kind, 1), (0, 1), (count, 2))
     return b"".join(value.to_bytes(size, "big") for value, size in parts)
 
@@ -305,7 +307,7 @@ def test_a_second_login_with_the_same_number_keeps_the_sequence():
     (login,) = (d for d in Side(CLIENT).poll(MS) if d[24] == LOGIN)
     net.venue.take(login, net.now)
     assert net.venue.state["expected"] == 2
-    assert [d[24] for d in net.venue.poll(net.now)][0] == ACCEPT
+    assert next(d[24] for d in net.venue.poll(net.now)) == ACCEPT
     net.send(net.client, b"two")
     net.run(lambda: net.venue.received == [b"one", b"two"])
 
@@ -318,7 +320,8 @@ def test_several_messages_in_one_datagram_are_all_taken():
 
 
 @pytest.mark.parametrize(
-    "bad", [{"window": 3}, {"rto_ns": 0}, {"ack_delay_ns": 10**9}, {"silence_ns": 1}, {"session": 0}, {"user": "TOOLONG"}]
+    "bad",
+    [{"window": 3}, {"rto_ns": 0}, {"ack_delay_ns": 10**9}, {"silence_ns": 1}, {"session": 0}, {"user": "TOOLONG"}],
 )
 def test_settings_that_make_no_session_are_refused(bad):
     with pytest.raises(ValueError, match=r"window|rto|session|user"):

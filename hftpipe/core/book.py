@@ -22,6 +22,7 @@ import numpy as np
 
 from hftpipe.core.jit import jit
 from hftpipe.core.levels import (
+    DROPPED,
     LEVELS_HEADER_BYTES,
     levels_at,
     levels_bytes,
@@ -32,7 +33,7 @@ from hftpipe.core.levels import (
     levels_qty,
     levels_remove,
     levels_seek,
-)  # fmt: skip
+)
 from hftpipe.core.mem import U64, ZERO, address_of, view
 from hftpipe.core.records import ASK, BID, INVALID, VALID
 
@@ -96,7 +97,7 @@ def book_set(book, side, price, qty):
             view(book, BOOK).absent_deletes += 1
         return before
     before = levels_put(levels, key, qty)
-    if before < 0:
+    if before == DROPPED:
         view(book, BOOK).evicted += 1
         return np.int64(0)
     return before

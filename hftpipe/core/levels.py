@@ -34,9 +34,9 @@ from hftpipe.core.vectors import (
     run_fill,
     run_insert,
     run_remove,
-)  # fmt: skip
+)
 
-#: Where the parts are is in bytes from this record.
+#: ``fences``, ``ids``, ``counts`` and ``blocks`` say where those begin, in bytes from this record.
 LEVELS = np.dtype(
     [
         ("n", "i8"), ("capacity", "i8"), ("n_blocks", "i8"),
@@ -46,7 +46,7 @@ LEVELS = np.dtype(
 )  # fmt: skip
 LEVELS_HEADER_BYTES = 64
 #: :func:`levels_put` dropped the worst level (or the new one) for want of room.
-DROPPED = -1
+DROPPED = np.int64(-(2**63))
 
 _HALF = RUN // 2
 _LOWEST = np.int64(-(2**63))
@@ -235,7 +235,7 @@ def _insert_in_full(side, key, qty):
     if key > load_i64(_keys(side, worst)):
         _remove_at(side, np.int64(0), worst, np.int64(0))
         _insert(side, key, qty)
-    return np.int64(DROPPED)
+    return DROPPED
 
 
 @jit

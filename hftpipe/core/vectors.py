@@ -52,11 +52,8 @@ def _splat(builder: Any, word: Any, size: int) -> Any:
 
 def _count(builder: Any, comparison: str, address: Any, key: Any, size: int) -> Any:
     yes = builder.icmp_signed(comparison, _load(builder, address, size), _splat(builder, key, size))
-    return (
-        builder.zext(builder.ctpop(builder.bitcast(yes, ir.IntType(size))), _WORD)
-        if size < 64
-        else builder.ctpop(builder.bitcast(yes, _WORD))
-    )
+    total = builder.ctpop(builder.bitcast(yes, ir.IntType(size)))
+    return total if size == _WORD.width else builder.zext(total, _WORD)
 
 
 @intrinsic

@@ -17,8 +17,9 @@ from hftpipe.market.capture import CaptureError, CaptureReader
 from hftpipe.market.pacing import drained
 from hftpipe.market.publish import flush, resume_conflated
 from hftpipe.market.replay import replay_step
-from hftpipe.market.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING, REPLAY, STATE
+from hftpipe.market.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING, REPLAY, STATE, UDP
 from hftpipe.market.synthetic import synthetic_step
+from hftpipe.market.udp import udp_step
 from hftpipe.venues.binance.fallback import decode
 
 EVENTS_PER_STEP = 32
@@ -32,6 +33,8 @@ def step(state, now_ns):
     if s.pending_n > 0 and not flush(state):
         return np.int64(0)
     work = np.int64(resume_conflated(state)) if s.hold_back == 0 else np.int64(0)
+    if s.source == UDP:
+        return work + udp_step(state, now_ns)
     if s.source != REPLAY:
         return work + synthetic_step(state, now_ns, np.int64(EVENTS_PER_STEP))
     work += replay_step(state, now_ns, np.int64(EVENTS_PER_STEP))

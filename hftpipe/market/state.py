@@ -5,7 +5,7 @@ import numpy as np
 #: What the stage asks Python for when its step returns SERVICE.
 NEED_NOTHING, NEED_CHUNK, NEED_DECODE = 0, 1, 2
 #: Sources.
-SYNTHETIC, REPLAY = 0, 1
+SYNTHETIC, REPLAY, UDP = 0, 1, 2
 
 STATE = np.dtype(
     [
@@ -13,6 +13,8 @@ STATE = np.dtype(
         ("market", "u8"), ("sim", "u8"), ("tape", "u8"), ("tops", "u8"), ("books", "u8"), ("syncs", "u8"), ("message", "u8"),
         ("symbols", "u8"), ("scratch", "u8"), ("top_scratch", "u8"), ("conflating", "u8"), ("h_decode", "u8"),
         ("flows", "u8"), ("flow_next_ts", "u8"), ("flow_step", "u8"), ("flow_snapshot", "u8"),
+        # A UDP feed: the receive loop (C address ``int64 f(uint64 receiver, int64 now_ns)``), its state, its records.
+        ("receive", "u8"), ("receiver", "u8"), ("out", "u8"),
         ("book_stride", "u8"), ("sync_stride", "u8"), ("flow_stride", "u8"), ("n_instruments", "i8"),
         # Source and pacing. ``inverse_speed`` 0 means as fast as the readers allow (the source holds back).
         ("source", "i8"), ("inverse_speed", "f8"), ("hold_back", "i8"), ("window", "i8"),

@@ -157,6 +157,8 @@ def _market_differences(tapes: dict[str, np.ndarray]) -> tuple[int, list[Differe
             flow = Flow(ring, "market_data", reader, MARKET_KINDS)
             lines = [f"{ring}[{at}] (market_data to {reader}) differs", f"  read: {describe(read[at])}"]
             lines += context_lines(published, "market_data", at)
+            lines.append(f"  consumed by {reader} as record {int(places[at])} of its tape:")
+            lines += context_lines(tapes[reader], reader, int(places[at]))
             found.append(Difference(flow, at, lines))
     return count, found
 

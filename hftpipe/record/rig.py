@@ -239,6 +239,7 @@ class StageReplay:
 
     def _prepare_cells(self) -> None:
         """The order on the tape says when what was consumed: nothing is held back for another stage."""
+        self._pipeline.halt_cell()["halted"] = 0
         state = self._pipeline.state(self._stage)
         if self._stage == "risk":
             state["market"] = 0
@@ -333,6 +334,7 @@ class StageReplay:
             self._refused_for_room(at)
         else:
             self._one(at)
+        self._pipeline.halt_cell()["halted"] = 0
 
     def _refused_for_room(self, at: int) -> None:
         """The orders ring looks full for this one step."""

@@ -11,6 +11,7 @@ import numpy as np
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import ONE, U64, ZERO, copy_bytes, load_i64, view
 from hftpipe.sim.servers.impair import IMPAIR, impair_is_clean, impair_next, impair_put
+from hftpipe.venues.itch.wire import put_be16, put_be32, put_be64
 from hftpipe.venues.ouch.messages import MESSAGE_BYTES_MAX
 from hftpipe.venues.ouch.session import (
     ENDED,
@@ -31,7 +32,6 @@ from hftpipe.venues.ouch.session import (
     session_take,
 )
 from hftpipe.venues.ouch.sockets import receive_from, send_to
-from hftpipe.venues.itch.wire import put_be16, put_be32, put_be64
 
 ACCOUNT = np.dtype(
     [
