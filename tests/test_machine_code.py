@@ -42,7 +42,7 @@ TABLE: dict[str, Any] = {
     # Modules whose functions call a stage, a hook, a source or a venue by its address.
     "by_address": [
         "hftpipe.core.stage", "hftpipe.strategy.stage", "hftpipe.gateway.stage", "hftpipe.market.synthetic",
-        "hftpipe.venues.itch.receive",
+        "hftpipe.market.udp", "hftpipe.market.stage", "hftpipe.venues.itch.receive",
     ],
     # Code of users is compiled with its bounds checked: a bad index must not write memory.
     "may_raise": r"hftpipe\.strategy\.(market_making\.MarketMaking|momentum\.Momentum)\.",

@@ -51,7 +51,7 @@ class Snapshot:
     Attributes:
         tsc: when, on the time-stamp counter; ``ns_per_tick`` converts.
         counters: scalar counters by stage.
-        rejects: orders refused or ended by the venue for cause, by reason name.
+        rejects: actions refused by the strategy stage, risk, the gateway or the venue, by reason name.
         latency: histogram summaries (ns) by hop.
         rings: depth, capacity and refused pushes by ring.
         tapes: records dropped by tape; empty when nothing is recorded.

@@ -1,0 +1,49 @@
+"""The README says nothing that is not so."""
+
+import re
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from hftpipe.cli import app
+from hftpipe.risk.checks import CHECKS
+from hftpipe.strategy.loader import load
+
+REPO = Path(__file__).resolve().parents[1]
+README = (REPO / "README.md").read_text()
+
+
+def test_the_strategy_in_the_readme_compiles_as_it_stands(tmp_path):
+    code = next(block for block in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "class Quoter" in block)
+    file = tmp_path / "quoter.py"
+    file.write_text(code)
+    loaded = load(f"{file}:Quoter")
+    assert loaded.defaults["size"] == "0.001" and set(loaded.hooks) == {"on_book"}
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`hftpipe ([a-z-]+)", README))))
+def test_every_command_named_exists(command):
+    assert CliRunner().invoke(app, [command, "--help"]).exit_code == 0
+
+
+def test_every_make_variable_and_target_named_exists():
+    makefile = (REPO / "Makefile").read_text()
+    for variable in set(re.findall(r"\b([A-Z]{4,})=", README)) - {"HFTPIPE"}:
+        assert re.search(rf"^{variable}\b", makefile, re.MULTILINE), variable
+    for target in set(re.findall(r"make ([a-z]+)\b", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_folder_and_document_named_exists():
+    for folder in re.findall(r"^\| `([a-z]+)/` \|", README, re.MULTILINE):
+        assert (REPO / "hftpipe" / folder).is_dir(), folder
+    for link in re.findall(r"\]\(([^)]+)\)", README):
+        assert (REPO / link).exists(), link
+
+
+def test_the_checks_are_listed_in_the_order_they_run():
+    listed = README.partition("### Checks before every order, in order")[2].strip().partition("\n\n")[0]
+    assert len(re.split("·", listed)) <= len(CHECKS)
+    first = [listed.index(word) for word in ("halted", "tick", "largest position", "collar", "duplicate")]
+    assert first == sorted(first)
