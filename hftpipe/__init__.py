@@ -1,0 +1,1 @@
+"""hftpipe: a high-frequency trading pipeline in Python."""

@@ -57,7 +57,7 @@ def run(
     duration: Annotated[float | None, typer.Option(help="Stop after this many seconds (default: Ctrl-C).")] = None,
     replay: Annotated[str | None, typer.Option(help="Play a recorded capture (.gz or plain).")] = None,
     speed: Annotated[str | None, typer.Option(help="Multiple of recorded time, or max.")] = None,
-    venue: Annotated[str | None, typer.Option(help="Where market data and orders go: sim.")] = None,
+    venue: Annotated[str | None, typer.Option(help="sim (embedded, or --replay), or udp (ITCH multicast in, OUCH out).")] = None,
     strategy: Annotated[str | None, typer.Option(help="Registered name, or path.py:ClassName.")] = None,
     json: Annotated[str | None, typer.Option(help="Write the summary to this file as JSON.")] = None,
     processes: Annotated[int | None, typer.Option(help="4, 2 (two stages per process) or 1.")] = None,
@@ -69,12 +69,10 @@ def run(
     ] = None,
 ) -> None:
     """Run the whole pipeline in paper mode until Ctrl-C, --duration, or the end of a recording."""
-    if venue not in (None, "sim"):
-        raise _fail(f"--venue {venue}: allowed is sim (the embedded exchange; a recorded feed with --replay)")
     pairs = {
         "pipeline.cpus": cpus, "pipeline.duration_s": duration, "pipeline.name": name,
         "pipeline.processes": _processes(processes), "market.replay": replay, "market.speed": speed,
-        "market.source": "replay" if replay else None, "market.seed": seed, "strategy.name": strategy,
+        "market.source": "replay" if replay else None, "pipeline.venue": venue, "market.seed": seed, "strategy.name": strategy,
         "record.folder": record,
     }  # fmt: skip
     files, notice = config or [], ""
@@ -99,9 +97,9 @@ def _check_target(json: str | None) -> None:
 def _run(settings: config_module.Config, files: list[str], overrides: dict[str, Any], json: str | None) -> int:
     from hftpipe.precompile import is_warm, precompile
 
-    if not is_warm():
+    if not is_warm(settings.pipeline.venue):
         typer.echo("first start of this build: compiling (once)", err=True)
-        precompile(settings.strategy.name)
+        precompile(settings.strategy.name, settings.pipeline.venue)
     from hftpipe.run import run as run_pipeline
 
     return run_pipeline(settings, files, dict(os.environ), overrides, json)

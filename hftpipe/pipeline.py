@@ -14,13 +14,14 @@ to the gateway, where the simulated exchange answers orders; it has the same rec
 exchange never sees a market event before an order that was decided on an earlier one.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from hftpipe.config import Config
+from hftpipe.config import Config, secrets_from_env
 from hftpipe.core import book as book_module
 from hftpipe.core import clock as clock_module
 from hftpipe.core.cell import CELL_BYTES, HALT_CELL
@@ -99,6 +100,11 @@ STATE_OF = {
 }
 
 
+def midnight_ns(now_ns: int) -> int:
+    """The midnight (UTC) before a wall time, ns."""
+    return now_ns - now_ns % 86_400_000_000_000
+
+
 def instrument_rows(config: Config) -> np.ndarray:
     """The INSTRUMENT array of a configuration."""
     rows = np.zeros(len(config.instruments), INSTRUMENT)
@@ -143,10 +149,26 @@ def region_sizes(config: Config, strategy: LoadedStrategy) -> dict[str, int]:
         "gateway.table": table_bytes(ORDER_SLOTS["gateway"]),
         "exchange": sim_exchange.exchange_bytes(n, ORDER_SLOTS["exchange"], levels),
     }
+    if config.pipeline.venue == "udp":
+        sizes |= udp_sizes(n, levels)
     if config.record.folder:
         sizes |= {region: ring_bytes(config.rings.tape) for region in TAPES.values()}
         sizes |= {"recorder": recorder_bytes(len(TAPES)), "recorder.stop": 64}
     return sizes
+
+
+def udp_sizes(n_instruments: int, levels: int) -> dict[str, int]:
+    """Bytes of the regions that the UDP venue needs. Its code is imported (and compiled) only where it is used."""
+    from hftpipe.venues.itch.wiring import itch_bytes
+    from hftpipe.venues.ouch.state import venue_bytes
+
+    return {"itch": itch_bytes(n_instruments, levels), "ouch": venue_bytes(n_instruments)}
+
+
+def ouch_password() -> str:
+    """The password of the order account, from HFTPIPE_SECRET_OUCH_PASSWORD; empty if there is none."""
+    secret = secrets_from_env(os.environ).get("ouch_password")
+    return secret.reveal() if secret else ""
 
 
 def _book_stride(levels: int) -> int:
@@ -192,6 +214,9 @@ class Pipeline:
             "risk": self._wire_risk(),
             "gateway": self._wire_gateway(),
         }
+        if self.config.pipeline.venue == "udp":
+            self._wire_udp_market(start_ts)
+            self.stages["gateway"] = self._wire_udp_gateway(start_ts)
         if self.config.record.folder:
             for stage, region in TAPES.items():
                 ring_init(self.segment.region(region), self.config.rings.tape)
@@ -321,6 +346,46 @@ class Pipeline:
             },
         )  # fmt: skip
         return self._stage("gateway", gateway_stage.step_entry)
+
+    def _wire_udp_market(self, start_ts: int) -> None:
+        """Put the multicast feed in the place of the embedded source; its lines are joined here, before the fork."""
+        from hftpipe.market.udp import udp_sink_entry
+        from hftpipe.venues.itch.wiring import Lines, join, receive_entry
+
+        udp, state = self.config.udp, self.state("market_data")
+        fields = ("group_a", "port_a", "group_b", "port_b", "interface", "request_address", "request_port", "busy_poll_us")
+        self.feed = join(
+            self.segment.region("itch"), self.instruments, self.config.market.book_levels,
+            Lines(**{name: getattr(udp, name) for name in fields}), midnight_ns(start_ts),
+            udp_sink_entry.address, self.address("state.market_data"),
+        )  # fmt: skip
+        state["source"], state["sim"], state["hold_back"], state["inverse_speed"] = market_state.UDP, 0, 0, 1.0
+        state["receive"], state["receiver"], state["out"] = receive_entry.address, self.feed.receiver, self.feed.out
+        state["books"], state["book_stride"] = self.feed.books, self.feed.book_stride
+
+    def _wire_udp_gateway(self, start_ts: int) -> Stage:
+        """Put the OUCH venue in the place of the paper exchange."""
+        from hftpipe.venues.ouch import venue
+        from hftpipe.venues.ouch.link import TCP, UDP
+        from hftpipe.venues.ouch.state import venue_init
+
+        udp, memory = self.config.udp, self.segment.region("ouch")
+        venue_init(
+            memory, self.segment.region("instruments").view(INSTRUMENT), self.address("clock"),
+            server=udp.order_address, port=udp.order_port, transport=TCP if udp.transport == "tcp" else UDP,
+            user=udp.user, password=ouch_password(), session=self.segment.epoch, midnight_ns=midnight_ns(start_ts),
+        )  # fmt: skip
+        state = self.state("gateway")
+        state["sim"], state["venue_market"], state["venue"] = 0, 0, self.address("ouch")
+        state["venue_submit"], state["venue_poll"] = venue.submit_entry.address, venue.poll_entry.address
+        opened: list[Any] = []
+
+        def close() -> None:
+            venue.close(memory, opened.pop(), clock_module.steady_ns())
+
+        return self._stage(
+            "gateway", gateway_stage.step_entry, opened=lambda: opened.append(venue.open_venue(memory)), closed=close
+        )
 
     def _slice(self, region: str, index: int, stride: int) -> np.ndarray:
         return self.segment.region(region)[index * stride : (index + 1) * stride]

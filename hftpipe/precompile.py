@@ -8,6 +8,7 @@ import importlib
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from hftpipe.core.jit import CACHE_DIR
 
@@ -18,21 +19,26 @@ UNITS = (
     ("hftpipe.sim.exchange",),
     ("hftpipe.strategy.stage", "hftpipe.risk.stage"),
 )
-DONE = CACHE_DIR / "compiled"
+#: What the UDP venue needs beyond that.
+UDP_UNITS = (("hftpipe.sim.servers.process",), ("hftpipe.venues.itch.wiring",), ("hftpipe.venues.ouch.venue",))
 STRATEGY_PREFIX = "strategy="
 
 
-def is_warm() -> bool:
-    """Whether everything of this build has been compiled before."""
-    return DONE.exists()
+def _mark(venue: str) -> Path:
+    return CACHE_DIR / f"compiled-{venue}"
 
 
-def precompile(strategy: str) -> None:
-    """Fill the cache of this build and of a strategy, using every CPU this process may use.
+def is_warm(venue: str) -> bool:
+    """Whether everything that this build needs for a venue has been compiled before."""
+    return _mark(venue).exists()
+
+
+def precompile(strategy: str, venue: str) -> None:
+    """Fill the cache of this build, of a venue and of a strategy, using every CPU this process may use.
 
     A worker that fails says nothing: whatever it found is found again, and reported, by the run itself.
     """
-    units = [*UNITS, (STRATEGY_PREFIX + strategy,)]
+    units = [*UNITS, (STRATEGY_PREFIX + strategy,), *(UDP_UNITS if venue == "udp" else ())]
     waiting = [[sys.executable, "-m", "hftpipe.precompile", *unit] for unit in units]
     running: list[subprocess.Popen[bytes]] = []
     limit = max(1, len(os.sched_getaffinity(0)))
@@ -40,14 +46,19 @@ def precompile(strategy: str) -> None:
         while waiting and len(running) < limit:
             running.append(subprocess.Popen(waiting.pop(0), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         running.pop(0).wait()
-    DONE.touch()
+    _mark(venue).touch()
+
+
+def _nothing() -> None:
+    """For units whose import compiles all they have."""
 
 
 def _compile(unit: str) -> None:
     if unit.startswith(STRATEGY_PREFIX):
         importlib.import_module("hftpipe.strategy.loader").load(unit.removeprefix(STRATEGY_PREFIX))
     else:
-        importlib.import_module(unit)
+        module = importlib.import_module(unit)
+        getattr(module, "warm", _nothing)()
 
 
 if __name__ == "__main__":

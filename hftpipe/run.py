@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -22,11 +22,15 @@ from hftpipe.market.capture import CaptureInfo, detect
 from hftpipe.monitor.metrics import Snapshot, snapshot
 from hftpipe.monitor.summary import render, summarise
 from hftpipe.monitor.view import View
-from hftpipe.pipeline import Pipeline
+from hftpipe.pipeline import Pipeline, instrument_rows, ouch_password
 from hftpipe.record.process import Recording
 from hftpipe.strategy.loader import LoadedStrategy, StrategyError, publish_params
 from hftpipe.strategy.loader import load as load_strategy
 from hftpipe.supervisor import Outcome, Supervisor, next_epoch, place
+
+if TYPE_CHECKING:
+    from hftpipe.sim.servers.itch_exchange import ItchExchange
+    from hftpipe.sim.servers.process import ExchangeProcess
 
 LOG = logging.getLogger("hftpipe.run")
 VIEW_NS = 250_000_000
@@ -167,6 +171,30 @@ def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int,
     }
 
 
+def embedded_exchange(config: Config) -> "ExchangeProcess | None":
+    """The simulated exchange beside a run on the UDP venue, its ports open; None where there is none to run."""
+    if config.pipeline.venue != "udp" or not config.udp.embedded:
+        return None
+    from hftpipe.sim.servers.impair import Impairment
+    from hftpipe.sim.servers.itch_exchange import Account, ExchangeConfig
+    from hftpipe.sim.servers.process import ExchangeProcess
+
+    udp, password = config.udp, ouch_password()
+    return ExchangeProcess(
+        ExchangeConfig(
+            instruments=instrument_rows(config), accounts=(Account(udp.user, password),),
+            group_a=udp.group_a, port_a=udp.port_a, group_b=udp.group_b, port_b=udp.port_b, interface=udp.interface,
+            rate_per_s=config.market.event_rate_per_s, seed=config.market.seed,
+            speed=config.market.speed_e8 / 1e8 or 1.0, line_a=Impairment(loss=udp.loss_a), line_b=Impairment(loss=udp.loss_b),
+        )
+    )  # fmt: skip
+
+
+def order_port(config: Config, served: "ItchExchange") -> int:
+    """Where the embedded exchange takes orders over the transport asked for."""
+    return served.order_port if config.udp.transport == "udp" else served.tcp_port
+
+
 def _build(config: Config, strategy: LoadedStrategy) -> Pipeline:
     duty_loop.compile("int64(uint64, int64)")
     pipeline = Pipeline(config, strategy, next_epoch(config.pipeline.name), wall_ns())
@@ -193,11 +221,16 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
     cpus, note = place(config.pipeline.cpu_ids, len(config.pipeline.processes), os.sched_getaffinity(0))
     if note:
         event(LOG, logging.WARNING, note)
+    exchange = embedded_exchange(config)
+    if exchange:
+        served = exchange.exchange
+        ports = {"udp.request_port": served.request_port, "udp.order_port": order_port(config, served)}
+        config = load(files, env, {**overrides, **ports})
     pipeline = _build(config, strategy)
     try:
         measure_skew(pipeline.segment.record("clock", CLOCK), sorted(set(cpus)))
         pipeline.segment.publish()
-        summary = _supervise(pipeline, cpus, ParamsWatch(pipeline, files, env, overrides))
+        summary = _supervise(pipeline, cpus, ParamsWatch(pipeline, files, env, overrides), exchange)
     finally:
         pipeline.segment.unlink()
     if json_file:
@@ -206,7 +239,9 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
     return int(summary["exit_code"])
 
 
-def _supervise(pipeline: Pipeline, cpus: list[int], watch: ParamsWatch) -> dict[str, Any]:
+def _supervise(
+    pipeline: Pipeline, cpus: list[int], watch: ParamsWatch, exchange: "ExchangeProcess | None"
+) -> dict[str, Any]:
     began_tsc, age_s = np.uint64(snapshot(pipeline.segment).tsc), process_age_s()
     screen = Screen(pipeline, Console())
 
@@ -215,7 +250,8 @@ def _supervise(pipeline: Pipeline, cpus: list[int], watch: ParamsWatch) -> dict[
         screen.poll()
 
     recording = Recording(pipeline) if pipeline.config.record.folder else None
-    supervisor = Supervisor(pipeline, refresh, recording)
+    companions = [companion for companion in (recording, exchange) if companion]
+    supervisor = Supervisor(pipeline, refresh, companions)
     with screen:
         outcome = supervisor.run(cpus, pipeline.config.pipeline.duration_s)
     look = snapshot(pipeline.segment)

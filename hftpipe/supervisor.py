@@ -15,9 +15,10 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -26,7 +27,6 @@ from hftpipe.core.clock import steady_ns, tsc_now, wall_ns
 from hftpipe.core.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages
 from hftpipe.log import event
 from hftpipe.pipeline import Pipeline
-from hftpipe.record.process import Recording
 
 LOG = logging.getLogger("hftpipe.supervisor")
 POLL_S = 0.05
@@ -132,10 +132,24 @@ def pss_bytes(pid: int) -> int:
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
 
 
-def _die_with_parent(parent: int) -> None:
+def die_with_parent(parent: int) -> None:
+    """Have this (forked) process killed when its parent dies; ends it if that has happened already."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(EXIT_FAILED)
+
+
+class Companion(Protocol):
+    """A process beside the stages, such as the recorder."""
+
+    def start(self, hot_cpus: set[int]) -> None:
+        """Fork it, away from the stages' CPUs where there are others."""
+
+    def has_died(self) -> bool:
+        """Whether it ended by itself; reports that once."""
+
+    def stop(self) -> None:
+        """End it; called after the last stage has ended."""
 
 
 class Supervisor:
@@ -144,13 +158,13 @@ class Supervisor:
     Args:
         pipeline: laid out and compiled.
         refresh: called about every POLL_S while running, with nothing (live view, parameter reload).
-        recording: started first and stopped last; its death ends nothing.
+        companions: processes beside the stages: started first and stopped last; their death ends nothing.
     """
 
     def __init__(
-        self, pipeline: Pipeline, refresh: Callable[[], None] | None = None, recording: Recording | None = None
+        self, pipeline: Pipeline, refresh: Callable[[], None] | None = None, companions: Sequence[Companion] = ()
     ) -> None:
-        self._pipeline, self._refresh, self._recording = pipeline, refresh, recording
+        self._pipeline, self._refresh, self._companions = pipeline, refresh, companions
         self._children: list[Child] = []
         self._stop_reason: str | None = None
         self._pss = self._ended_tsc = 0
@@ -160,8 +174,8 @@ class Supervisor:
         """Start, watch until there is a reason to stop, stop, and report. Always leaves no process behind."""
         self._catch_signals()
         try:
-            if self._recording:
-                self._recording.start(set(cpus))
+            for companion in self._companions:
+                companion.start(set(cpus))
             for index in range(len(self._pipeline.processes)):
                 self._fork(index, cpus)
             event(LOG, logging.INFO, "pipeline started", processes=[c.pid for c in self._children], cpus=cpus)
@@ -169,8 +183,8 @@ class Supervisor:
             self._ended_tsc = self._ended_tsc or tsc_now()
         finally:
             self._stop_children()
-            if self._recording:
-                self._recording.stop()
+            for companion in self._companions:
+                companion.stop()
             self._restore_signals()
         switches = self._context_switches()
         event(LOG, logging.INFO, "pipeline stopped", reason=reason, exit_code=code)
@@ -199,7 +213,7 @@ class Supervisor:
     def _child_main(self, index: int, cpus: list[int], parent: int) -> None:
         code = EXIT_FAILED
         try:
-            _die_with_parent(parent)
+            die_with_parent(parent)
             signal.signal(signal.SIGINT, signal.SIG_IGN)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -251,8 +265,8 @@ class Supervisor:
                 self._ended_tsc = quiet_tsc
                 return "end of the recording", EXIT_OK
             self._halt_if_tripped()
-            if self._recording:
-                self._recording.has_died()
+            for companion in self._companions:
+                companion.has_died()
             if now >= next_sample:
                 next_sample = now + SAMPLE_NS
                 self._sample_memory()

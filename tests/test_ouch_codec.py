@@ -30,7 +30,7 @@ SYMBOLS = ["TEST", "LONGNAME", "A"]
 TIFS = {"GTC": GTC, "IOC": IOC, "FOK": FOK, "POST_ONLY": POST_ONLY, "MARKET": MARKET}
 u32, u64 = st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
 times, tifs, sides = st.integers(0, 2**47), st.sampled_from(list(TIFS)), st.booleans()
-U, I = np.uint64, np.int64
+U, I8 = np.uint64, np.int64
 
 TEMPLATES = np.zeros(templates_bytes(len(SYMBOLS)), np.uint8)
 templates_init(TEMPLATES, SYMBOLS)
@@ -45,7 +45,7 @@ def written(length: int) -> bytes:
 def read(decode, text: bytes) -> tuple[int, np.void]:
     """What a decoder makes of exactly these bytes: memory beyond them differs from call to call."""
     data = np.frombuffer(text + bytes([len(text) & 255]) * 64, np.uint8)
-    kind = int(decode(WIRE_AT, U(data.ctypes.data), I(len(text))))
+    kind = int(decode(WIRE_AT, U(data.ctypes.data), I8(len(text))))
     return kind, WIRE_RECORD[0].copy()
 
 
@@ -53,10 +53,10 @@ def read(decode, text: bytes) -> tuple[int, np.void]:
 def test_an_enter_order_is_the_specifications(instrument, tif, number, is_buy, shares, price, id_):
     length = encode_enter(
         TEMPLATES_AT,
-        I(instrument),
-        I(TIFS[tif]),
+        I8(instrument),
+        I8(TIFS[tif]),
         U(number),
-        I(BUY if is_buy else SELL),
+        I8(BUY if is_buy else SELL),
         U(shares),
         U(price),
         U(id_),
@@ -73,7 +73,7 @@ def test_an_enter_order_is_the_specifications(instrument, tif, number, is_buy, s
 
 @given(tifs, u32, u32, u32, u64, u64)
 def test_a_replace_is_the_specifications(tif, old, number, shares, price, id_):
-    text = written(encode_replace(TEMPLATES_AT, I(TIFS[tif]), U(old), U(number), U(shares), U(price), U(id_), AT))
+    text = written(encode_replace(TEMPLATES_AT, I8(TIFS[tif]), U(old), U(number), U(shares), U(price), U(id_), AT))
     assert text == ref.replace(tif, old, number, shares, price, id_)
     kind, w = read(decode_request, text)
     assert kind == ouch.REPLACE
@@ -95,21 +95,21 @@ def test_accepted_and_replaced_are_the_specifications(time, number, new, is_buy,
     held = np.frombuffer(id_text, np.uint8)
     id_at = U(held.ctypes.data if id_ is not None else 0)
     body = (
-        I(BUY if is_buy else SELL),
+        I8(BUY if is_buy else SELL),
         U(shares),
         U(stock_word(symbol)),
         U(price),
-        I(ouch.TIF_DAY),
+        I8(ouch.TIF_DAY),
         U(order),
         id_at,
         AT,
     )
     tail = (ref.side(is_buy), shares, ref.stock(symbol), price, b"0", b"Y", order, b"P", b"N", b"N", b"L", id_text, 0)
-    text = written(encode_accepted(I(time), U(number), *body))
+    text = written(encode_accepted(I8(time), U(number), *body))
     assert text == ref.ACCEPTED.pack(b"A", time, number, *tail)
     kind, w = read(decode_report, text)
     assert kind == ouch.ACCEPTED and (w["time_ns"], w["ref"], w["shares"], w["price"]) == (time, number, shares, price)
-    text = written(encode_replaced(I(time), U(number), U(new), *body))
+    text = written(encode_replaced(I8(time), U(number), U(new), *body))
     assert text == ref.REPLACED.pack(b"U", time, number, new, *tail)
     kind, w = read(decode_report, text)
     assert kind == ouch.REPLACED and (w["old_ref"], w["ref"], w["order"]) == (number, new, order)
@@ -121,22 +121,22 @@ def test_the_other_reports_are_the_specifications(time, number, shares, price, m
     held = np.frombuffer(b" " * 14, np.uint8)
     cases = (
         (
-            encode_canceled(I(time), U(number), U(shares), I(85), AT),
+            encode_canceled(I8(time), U(number), U(shares), I8(85), AT),
             ref.CANCELED.pack(b"C", time, number, shares, b"U"),
             85,
         ),
         (
-            lambda: encode_executed(I(time), U(number), U(shares), U(price), I(65), U(match), AT),
+            lambda: encode_executed(I8(time), U(number), U(shares), U(price), I8(65), U(match), AT),
             ref.EXECUTED.pack(b"E", time, number, shares, price, b"A", match, 0),
             65,
         ),
         (
-            lambda: encode_rejected(I(time), U(number), I(code), U(held.ctypes.data), AT),
+            lambda: encode_rejected(I8(time), U(number), I8(code), U(held.ctypes.data), AT),
             ref.REJECTED.pack(b"J", time, number, code, b" " * 14),
             code,
         ),
-        (lambda: encode_system(I(83), I(time), AT), ref.SYSTEM.pack(b"S", time, b"S"), 83),
-        (lambda: encode_plain(I(ouch.CANCEL_REJECT), I(time), U(number), AT), ref.PLAIN.pack(b"I", time, number), 0),
+        (lambda: encode_system(I8(83), I8(time), AT), ref.SYSTEM.pack(b"S", time, b"S"), 83),
+        (lambda: encode_plain(I8(ouch.CANCEL_REJECT), I8(time), U(number), AT), ref.PLAIN.pack(b"I", time, number), 0),
     )
     for encode, text, letter in cases:
         length = encode() if callable(encode) else encode

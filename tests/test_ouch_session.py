@@ -109,10 +109,13 @@ class Line:
         return found
 
 
+CLEAN = Impairment()
+
+
 class Network:
     """A client, a venue and a line each way; time is a number."""
 
-    def __init__(self, impairment: Impairment = Impairment(), seed: int = 1, **settings):
+    def __init__(self, impairment: Impairment = CLEAN, seed: int = 1, **settings):
         self.client, self.venue = Side(CLIENT, **settings), Side(VENUE_SIDE, **settings)
         self.up, self.down = Line(impairment, seed), Line(impairment, seed + 1)
         self.now = MS

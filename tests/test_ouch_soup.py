@@ -183,10 +183,10 @@ def test_the_venue_reads_login_and_orders():
     assert soup_next(venue.address) == LOGIN and len(venue.text()) == 46
     assert soup_next(venue.address) == UNSEQUENCED and venue.text() == b"O..."
     assert soup_next(venue.address) == 0
-    assert (ACCEPTED, SEQUENCED) == (ord("A"), ord("S"))
+    assert (ord("A"), ord("S")) == (ACCEPTED, SEQUENCED)
 
 
 @pytest.mark.parametrize("names", [{"user": "TOOLONG"}, {"session": "12345678901"}, {"silence_ns": 1}])
 def test_settings_that_make_no_connection_are_refused(names):
-    with pytest.raises(ValueError, match="at most|silence"):
+    with pytest.raises(ValueError, match=r"at most|silence"):
         Side(**names)

@@ -4,8 +4,11 @@ import gzip
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,12 @@ from typer.testing import CliRunner
 
 from hftpipe.cli import app
 from hftpipe.core.records import NEW, RECORD, REPLACE
+from hftpipe.core.shm import Segment
 from hftpipe.core.tape import TAPE_GAP
 from hftpipe.record.compare import MARKET_KINDS, of_kinds, order_changes
 from hftpipe.record.format import RecordError
 from hftpipe.record.reader import open_session
+from hftpipe.record.recorder import RECORDER
 from hftpipe.record.replay import replay_main
 from hftpipe.record.rig import config_from
 from hftpipe.record.session import COMPLETE, SESSION_FILE, read_session, write_session
@@ -32,12 +37,12 @@ CAPTURE_NS = 20_000_000_000
 QUICK = ("--set", "strategy.params.reprice_threshold=0", "--set", "market.event_rate_per_s=4000")
 
 
-def record_run(folder: Path, *arguments: str) -> dict[str, Any]:
+def record_run(folder: Path, *arguments: str, name: str = f"test-replay-{os.getpid()}") -> dict[str, Any]:
     """Record a run of the product in a process of its own: the summary."""
     files = [text for name in ("paper", "risk_limits") for text in ("--config", str(ROOT / "configs" / f"{name}.toml"))]
     command = [
         sys.executable, "-c", "from hftpipe.cli import main; main()", "run", *files, "--record", str(folder),
-        "--name", f"test-replay-{os.getpid()}", "--json", str(folder / "summary.json"), *arguments,
+        "--name", name, "--json", str(folder / "summary.json"), *arguments,
     ]  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"HFTPIPE_STATE_DIR": str(folder / "state")}
@@ -93,6 +98,33 @@ def test_a_recorded_run_says_so_and_loses_nothing(recorded: dict[str, Any]) -> N
     assert recording["complete"] and set(recording["lost"].values()) == {0} == set(recording["untaken"].values())
     assert all(count > 0 for count in recording["records"].values())
     assert {f"tape.{stage}" for stage in recording["records"]} <= set(recorded["drops"])
+
+
+def test_a_dead_recorder_does_not_stop_trading_and_is_shown(tmp_path: Path) -> None:
+    folder, name = tmp_path / "killed", f"test-killed-{os.getpid()}"
+
+    def kill() -> None:
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline:
+            # The recorder has made its first file, so it is there; what it is called is in the pipeline's memory.
+            if any(folder.glob("*/gateway-*.tape")):
+                pid = int(Segment.attach(name).record("recorder", RECORDER)["pid"][0])
+                os.kill(pid, signal.SIGKILL)
+                return
+            time.sleep(0.05)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    summary = record_run(folder, "--duration", "3", "--processes", "1", *QUICK, name=name)
+    killer.join()
+    assert summary["reason"] == "duration reached" and summary["halted"] is None and summary["events"] > 1000
+    recording = summary["recording"]
+    assert not recording["complete"] and recording["untaken"]["market_data"] > 0
+    assert summary["counters"]["market_data"]["records"] == (
+        recording["records"]["market_data"] + recording["untaken"]["market_data"] + recording["lost"]["market_data"]
+    )
+    with pytest.raises(RecordError, match="cannot be replayed: it is recording"):
+        verify(Path(recording["session"]))
 
 
 def test_a_recorded_run_replays_identically(

@@ -271,7 +271,7 @@ def test_the_book_rebuilt_from_the_feed_is_the_engines(started, lines):
         for side in (BUY, SELL):
             assert levels_of_feed(watcher, instrument, side) == levels_of_engine(exchange, instrument, side)
     assert watcher.arbiter["delivered"] > 2000 and watcher.feed_state["damages"] == 0
-    assert bool(lines) == (watcher.arbiter["holes"] > 0)
+    assert not lines or watcher.arbiter["holes"] > 0
 
 
 def test_a_late_joiner_gets_the_day_from_its_first_message(started):

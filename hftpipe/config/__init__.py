@@ -23,6 +23,7 @@ from hftpipe.config.schema import (
     Sim,
     Strategy,
     Table,
+    Udp,
 )
 from hftpipe.config.secrets import Secret, looks_secret, redact, secrets_from_env
 
@@ -41,6 +42,7 @@ __all__ = [
     "Sim",
     "Strategy",
     "Table",
+    "Udp",
     "defaults_toml",
     "demo_overrides",
     "load",

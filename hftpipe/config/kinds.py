@@ -231,3 +231,6 @@ STRATEGY = text(r"[a-z][a-z0-9_]*|.+\.py:[A-Za-z_]\w*", 'a registered name or "p
 RING = power_of_two(8, 2**22)
 POSITIVE = amount(1, "a decimal number above 0")
 LATENCY = integer(0, 10_000_000, "microseconds")
+PORT = integer(0, 65_535, "port number")
+ADDRESS = text(r"\d{1,3}(\.\d{1,3}){3}", "an IPv4 address")
+SHARE = real(0.0, 1.0, above=False, allowed="a number from 0 to 1")

@@ -15,15 +15,18 @@ from decimal import Decimal
 from typing import Any
 
 from hftpipe.config.kinds import (
+    ADDRESS,
     BOOLEAN,
     CPUS,
     INT64_MAX,
     LATENCY,
     MODE,
+    PORT,
     POSITIVE,
     PROCESSES,
     PROFILE,
     RING,
+    SHARE,
     SPEED,
     STAGES,
     STRATEGY,
@@ -109,6 +112,7 @@ class Pipeline:
         "A stage that has not moved for this long halts trading and ends the run.",
     )
     metrics: bool = key(True, BOOLEAN, "Serve counters and histograms.")
+    venue: str = key("sim", choice("sim", "udp"), "sim = market.source and the paper exchange; udp = ITCH and OUCH.")
     mode: str = key("paper", MODE, "Where orders go: paper = the simulated exchange.")
 
     @property
@@ -266,6 +270,27 @@ class Sim:
 
 
 @dataclass(frozen=True)
+class Udp:
+    """The multicast venue: ITCH 5.0 over MoldUDP64 in, OUCH 5.0 out (pipeline.venue = "udp")."""
+
+    embedded: bool = key(True, BOOLEAN, "Run the simulated exchange beside the pipeline, on free ports.")
+    group_a: str = key("239.192.0.1", ADDRESS, "Multicast group of line A.")
+    port_a: int = key(26477, PORT, "UDP port of line A.")
+    group_b: str = key("239.192.0.2", ADDRESS, "Multicast group of line B.")
+    port_b: int = key(26478, PORT, "UDP port of line B.")
+    interface: str = key("127.0.0.1", ADDRESS, "Address of the interface to join the lines on.")
+    request_address: str = key("127.0.0.1", ADDRESS, "Server for re-requests.")
+    request_port: int = key(0, PORT, "Port for re-requests; 0 = none (embedded: a free one).")
+    order_address: str = key("127.0.0.1", ADDRESS, "Server for orders.")
+    order_port: int = key(0, PORT, "Port for orders; needed unless embedded.")
+    transport: str = key("udp", choice("udp", "tcp"), "Orders in datagrams, or over SoupBinTCP.")
+    user: str = key("HFTPIP", text(r"[A-Za-z0-9]{1,6}", "1 to 6 ASCII letters and digits"), "Account at the venue.")
+    busy_poll_us: int = key(0, integer(0, 1_000_000, "microseconds"), "SO_BUSY_POLL of the lines; 0 = left alone.")
+    loss_a: float = key(0.0, SHARE, "Embedded exchange: share of line A's datagrams that are lost.")
+    loss_b: float = key(0.0, SHARE, "Embedded exchange: share of line B's datagrams that are lost.")
+
+
+@dataclass(frozen=True)
 class Record:
     """What is recorded of a run, for replay."""
 
@@ -296,6 +321,7 @@ class Config:
     strategy: Strategy = field(default_factory=Strategy)
     risk: Risk = field(default_factory=Risk)
     sim: Sim = field(default_factory=Sim)
+    udp: Udp = field(default_factory=Udp)
     record: Record = field(default_factory=Record)
     log: Log = field(default_factory=Log)
 
@@ -310,7 +336,8 @@ class Config:
 
 
 SECTIONS: dict[str, type] = {
-    "pipeline": Pipeline, "rings": Rings, "market": Market, "strategy": Strategy, "sim": Sim, "record": Record,
+    "pipeline": Pipeline, "rings": Rings, "market": Market, "strategy": Strategy, "sim": Sim, "udp": Udp,
+    "record": Record,
     "log": Log,
 }  # fmt: skip
 

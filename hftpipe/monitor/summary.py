@@ -70,6 +70,12 @@ def _counts(table: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in table.items()) or "none"
 
 
+def _recording(facts: dict[str, Any]) -> str:
+    stored, lost, untaken = (sum(facts[name].values()) for name in ("records", "lost", "untaken"))
+    end = "" if facts["complete"] else "; INCOMPLETE: the recorder died or could not write"
+    return f"{facts['session']}: {stored:,} records, {lost:,} lost, {untaken:,} not stored{end}"
+
+
 def render(summary: dict[str, Any]) -> str:
     """The summary for people."""
     pnl = summary["pnl"]
@@ -95,6 +101,8 @@ def render(summary: dict[str, Any]) -> str:
         _line("start-up", f"{summary['startup_s']:.2f} s to the first event; memory {summary['pss_mb']:.0f} MB PSS"),
         _line("clock", f"skew {summary['clock']['skew_ns']} ns, bound {summary['clock']['skew_bound_ns']} ns"),
     ]
+    if "recording" in summary:
+        lines.append(_line("recording", _recording(summary["recording"])))
     if summary["halted"]:
         lines.append(_line("HALTED", summary["halted"]))
     lines += [_line("source", text) for text in summary["source_errors"]]

@@ -14,6 +14,7 @@ A ``send`` that the kernel refuses loses nothing: the session sends again, the s
 
 import numpy as np
 
+from hftpipe.core.hist import stamp
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, view
 from hftpipe.venues.ouch.session import (
@@ -73,7 +74,9 @@ LINK = np.dtype(
         # Logged in anew: requests may be lost (UDP: the venue has forgotten us; TCP: the stream broke).
         ("renewed", "i8"), ("was_up", "i8"), ("retry_ns", "i8"), ("backoff_ns", "i8"),
         ("sends", "i8"), ("send_errors", "i8"), ("reads", "i8"), ("read_errors", "i8"), ("last_errno", "i8"),
-        ("connects", "i8"), ("disconnects", "i8"), ("refused_logins", "i8"), ("_pad", "i8", 3),
+        ("connects", "i8"), ("disconnects", "i8"), ("refused_logins", "i8"),
+        # Time-stamp counter just before the last send (0 without metrics).
+        ("send_tsc", "u8"), ("_pad", "i8", 2),
     ],
     align=True,
 )  # fmt: skip
@@ -106,6 +109,7 @@ def link_reserve(link):
 def _send_datagram(link, data, length):
     k = view(link, LINK)
     k.sends += 1
+    k.send_tsc = stamp()
     if send_bytes(k.fd, data, length) != length:
         k.send_errors += 1
         k.last_errno = last_errno()
@@ -119,6 +123,7 @@ def _flush_stream(link, now_ns):
     if length == 0 or k.fd < 0:
         return
     k.sends += 1
+    k.send_tsc = stamp()
     took = send_bytes(k.fd, data, length)
     if took > 0:
         soup_sent(k.soup, took, now_ns)

@@ -56,7 +56,7 @@ COUNTERS = (
 WIRE_AT = np.uint64(VENUE.fields["wire"][1])
 REF = np.dtype([("ref", "u8"), ("id", "u8")], align=True)
 _REF_SHIFT = np.uint64(4)
-DEFAULT_REFS, DEFAULT_ORDERS, DEFAULT_WINDOW = 1 << 16, 4096, 256
+DEFAULT_REFS, DEFAULT_ORDERS, DEFAULT_WINDOW = 1 << 16, 1024, 256
 
 
 def _align(size: int) -> int:
@@ -82,7 +82,8 @@ def venue_bytes(
     """Memory of a venue.
 
     Args:
-        refs: reference numbers remembered, a power of two; orders: slots of the order table, a power of two;
+        refs: reference numbers remembered, a power of two; orders: slots of the order table, a power of two
+            (keep it small enough for the cache: a miss there costs more than all the encoding);
         window: messages in flight each way.
 
     Raises:

@@ -1,0 +1,243 @@
+"""Planted bugs: each is what a checker must catch. A checker that has never been seen failing proves nothing.
+
+A mutant sits between the stages and their memory: it wipes a term, moves a pointer or changes a record just before or
+after a stage steps, so that the pipeline behaves as if that stage had the bug. ``--mutant NAME`` plants one.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from hftpipe.core.book import BOOK, book_level, book_set
+from hftpipe.core.mem import I64
+from hftpipe.core.order_table import CANCELED, ORDER, TABLE_HEADER_BYTES, WORKING
+from hftpipe.core.position import POSITION
+from hftpipe.core.records import BID, INVALID, VALID
+from hftpipe.core.ring import RING, RING_HEADER_BYTES
+from hftpipe.risk.limits import LIMITS
+
+
+class Mutant:
+    """A planted bug; ``caught_by`` names the checkers that may see it first."""
+
+    caught_by: tuple[str, ...] = ()
+    #: Run number after a restart.
+    next_epoch = 2
+
+    def start(self, world: Any) -> None:
+        """Called when the world is wired."""
+
+    def before(self, world: Any, stage: str) -> None:
+        """Called before a stage steps."""
+
+    def after(self, world: Any, stage: str) -> None:
+        """Called after a stage has stepped, before anything is checked."""
+
+
+class RiskIgnoresWorkingOrders(Mutant):
+    """The position limit without its working-order term."""
+
+    caught_by = ("limit",)
+
+    def before(self, world: Any, stage: str) -> None:
+        if stage == "risk":
+            rows = world.region("risk.positions").view(POSITION)
+            rows["working_buy"] = rows["working_sell"] = 0
+
+
+class RiskIgnoresPosition(Mutant):
+    """The position limit without the position."""
+
+    caught_by = ("limit",)
+
+    def before(self, world: Any, stage: str) -> None:
+        if stage == "risk":
+            rows = world.region("risk.positions").view(POSITION)
+            self._held = rows["qty"].copy()
+            rows["qty"] = 0
+
+    def after(self, world: Any, stage: str) -> None:
+        if stage == "risk":
+            world.region("risk.positions").view(POSITION)["qty"] += self._held
+
+
+class RiskInventsLimits(Mutant):
+    """An instrument without limits gets those of another."""
+
+    caught_by = ("closed", "limit")
+
+    def start(self, world: Any) -> None:
+        rows = world.region("risk.limits").view(LIMITS)
+        without = rows["max_position"] == 0
+        for field in ("max_order_qty", "max_market_qty", "max_position"):
+            rows[field][without] = 10**9
+        rows["max_order_notional"][without] = 10**12
+
+
+class RiskTrustsAnyBook(Mutant):
+    """A book that is not VALID counts as one."""
+
+    caught_by = ("closed",)
+
+    def before(self, world: Any, stage: str) -> None:
+        if stage == "risk":
+            self._states = world.tops["state"].copy()
+            world.tops["state"] = VALID
+
+    def after(self, world: Any, stage: str) -> None:
+        if stage == "risk":
+            world.tops["state"] = self._states
+
+
+class GatewayCountsRepeatedFills(Mutant):
+    """No test of execution numbers."""
+
+    caught_by = ("money", "state")
+
+    def start(self, world: Any) -> None:
+        world.venue.hide_numbers = True
+
+
+class GatewayIgnoresHalt(Mutant):
+    """The gateway looks at another cell than the one that is set."""
+
+    caught_by = ("halt",)
+
+    def start(self, world: Any) -> None:
+        self._cell = np.zeros(16, np.uint64)
+        world.state("gateway")["halt"] = self._cell.ctypes.data
+
+
+class GatewaySendsTwice(Mutant):
+    """One approval, two sends."""
+
+    caught_by = ("id",)
+
+    def start(self, world: Any) -> None:
+        world.venue.state["twice"] = 1
+
+
+class GatewayLosesFill(Mutant):
+    """One fill in the run never arrives."""
+
+    caught_by = ("money", "liveness")
+
+    def start(self, world: Any) -> None:
+        world.venue.lose_next = True
+
+
+class MarketHidesGaps(Mutant):
+    """A lost depth update goes unnoticed."""
+
+    caught_by = ("book",)
+
+    def start(self, world: Any) -> None:
+        world.feed.hide_gaps = True
+
+
+class StrategySkipsLevel(Mutant):
+    """A level of the strategy's book goes missing now and then."""
+
+    caught_by = ("book",)
+
+    def after(self, world: Any, stage: str) -> None:
+        if stage == "strategy" and world.rng.random() < 0.05:
+            book = world.strategy_book_address(0)
+            price, qty = book_level(book, I64(BID), I64(3))
+            if qty:
+                book_set(book, I64(BID), I64(price), I64(0))
+
+
+class StrategyTrustsInvalidBook(Mutant):
+    """INVALID is not taken to heart."""
+
+    caught_by = ("book",)
+
+    def after(self, world: Any, stage: str) -> None:
+        if stage == "strategy":
+            for index in range(len(world.plan.instruments)):
+                at = int(world.strategy_book_address(index)) - world.pipeline.address("strategy.books")
+                header = world.region("strategy.books")[at : at + BOOK.itemsize].view(BOOK)
+                if header["state"] == INVALID and header["update_id"] != 0:
+                    header["state"] = VALID
+
+
+class RingOverwrites(Mutant):
+    """A writer that thinks its reader is always done."""
+
+    caught_by = ("ring",)
+    ring, writer = "intents", "strategy"
+
+    def before(self, world: Any, stage: str) -> None:
+        if stage == self.writer:
+            header = world.region(f"ring.{self.ring}")[:RING_HEADER_BYTES].view(RING)
+            header["known_out"] = header["next_in"]
+
+
+class ReportsOverwrite(RingOverwrites):
+    """The same on the way back."""
+
+    ring, writer = "reports", "gateway"
+
+
+class RingTears(Mutant):
+    """A record changes between its writer and its reader."""
+
+    caught_by = ("ring",)
+
+    def after(self, world: Any, stage: str) -> None:
+        ring = world.rings["orders"]
+        if ring.unread and stage == "market_data":
+            ring.slots[ring.popped_count % ring.capacity][40] ^= 1
+
+
+class RiskForgetsTerminal(Mutant):
+    """An ended order comes back to life."""
+
+    caught_by = ("state",)
+
+    def after(self, world: Any, stage: str) -> None:
+        if stage == "risk" and world.step_count % 64 == 0:
+            memory = world.region("risk.table")
+            count = (len(memory) - TABLE_HEADER_BYTES) // (ORDER.itemsize + 8)
+            orders = memory[TABLE_HEADER_BYTES:][: count * ORDER.itemsize].view(ORDER)
+            ended = np.flatnonzero(orders["state"] == CANCELED)
+            if len(ended):
+                orders["state"][ended[0]] = WORKING
+
+
+class RestartKeepsEpoch(Mutant):
+    """A restart counts client ids from the start again."""
+
+    caught_by = ("id",)
+    next_epoch = 1
+
+
+class SnapshotsNeverCome(Mutant):
+    """Whoever runs the connection forgets to ask for a book again."""
+
+    caught_by = ("liveness",)
+
+    def after(self, world: Any, stage: str) -> None:
+        world.feed.is_answering = world.step_count < 300
+
+
+MUTANTS: dict[str, type[Mutant]] = {
+    "risk_ignores_working_orders": RiskIgnoresWorkingOrders,
+    "risk_ignores_position": RiskIgnoresPosition,
+    "risk_invents_limits": RiskInventsLimits,
+    "risk_trusts_any_book": RiskTrustsAnyBook,
+    "risk_forgets_terminal": RiskForgetsTerminal,
+    "gateway_counts_repeated_fills": GatewayCountsRepeatedFills,
+    "gateway_ignores_halt": GatewayIgnoresHalt,
+    "gateway_sends_twice": GatewaySendsTwice,
+    "gateway_loses_fill": GatewayLosesFill,
+    "market_hides_gaps": MarketHidesGaps,
+    "strategy_skips_level": StrategySkipsLevel,
+    "strategy_trusts_invalid_book": StrategyTrustsInvalidBook,
+    "intents_overwrite": RingOverwrites,
+    "reports_overwrite": ReportsOverwrite,
+    "ring_tears": RingTears,
+    "restart_keeps_epoch": RestartKeepsEpoch,
+    "snapshots_never_come": SnapshotsNeverCome,
+}

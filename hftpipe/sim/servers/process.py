@@ -1,0 +1,89 @@
+"""The simulated exchange as a process beside the pipeline: started before the stages, stopped after them."""
+
+import logging
+import mmap
+import os
+import signal
+import time
+import traceback
+
+import numpy as np
+
+from hftpipe.core.clock import steady_ns
+from hftpipe.log import event
+from hftpipe.sim.servers.itch_exchange import ExchangeConfig, ItchExchange, exchange_close, exchange_open, serve
+
+LOG = logging.getLogger("hftpipe.exchange")
+STOP_LIMIT_NS = 3_000_000_000
+
+
+def warm() -> None:
+    """Compile (or load) what the process runs, before it is forked."""
+    serve.compile("(uint64, uint64, uint64, int64, int64)")
+    exchange_open.compile("(uint64, int64)")
+    exchange_close.compile("(uint64, int64)")
+
+
+class ExchangeProcess:
+    """One simulated exchange on this machine.
+
+    Attributes:
+        exchange: its ports are open from the start, so that they can be wired before anything runs.
+        pid: process id once started.
+
+    Raises:
+        ValueError, OSError: as :class:`ItchExchange`.
+    """
+
+    def __init__(self, config: ExchangeConfig) -> None:
+        warm()
+        self.exchange, self.pid = ItchExchange(config), 0
+        self._stop = np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.uint64)[:1]
+
+    def start(self, hot_cpus: set[int]) -> None:
+        """Fork the exchange, on the CPUs that no stage has if there are any."""
+        parent, spare = os.getpid(), os.sched_getaffinity(0) - hot_cpus
+        pid = os.fork()
+        if pid:
+            self.pid = pid
+            return
+        code = 1
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
+            if spare:
+                os.sched_setaffinity(0, spare)
+            self._serve(parent)
+            code = 0
+        finally:
+            # The process boundary: nothing may unwind into the parent's code.
+            if code:
+                traceback.print_exc()
+            os._exit(code)
+
+    def _serve(self, parent: int) -> None:
+        from hftpipe.supervisor import die_with_parent
+
+        die_with_parent(parent)
+        self.exchange.run(self._stop)
+
+    def has_died(self) -> bool:
+        """Whether it ended before it was told to; logged the first time (the feed falls silent then)."""
+        if self.pid and os.waitpid(self.pid, os.WNOHANG)[0]:
+            event(LOG, logging.ERROR, "the simulated exchange died", pid=self.pid)
+            self.pid = 0
+        return not self.pid
+
+    def stop(self) -> None:
+        """End the session and see the process off."""
+        self._stop[0] = 1
+        deadline = steady_ns() + STOP_LIMIT_NS
+        while self.pid and steady_ns() < deadline:
+            if os.waitpid(self.pid, os.WNOHANG)[0]:
+                self.pid = 0
+            time.sleep(0.005)
+        if self.pid:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.pid = 0
+        self.exchange.close()

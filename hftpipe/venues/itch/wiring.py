@@ -1,0 +1,115 @@
+"""Memory and sockets of the ITCH feed: how much, how it starts, and what it joins.
+
+One region holds arbiter, feed (order table and books), receiver and the array of records that the receive loop fills.
+"""
+
+import socket
+from dataclasses import dataclass
+
+import numpy as np
+
+from hftpipe.core.jit import entry
+from hftpipe.core.records import RECORD, RECORD_BYTES
+from hftpipe.venues.itch.arbiter import arbiter_bytes, arbiter_init
+from hftpipe.venues.itch.feed import FEED, feed_bytes, feed_init
+from hftpipe.venues.itch.receive import OUT_ROOM, receive_step, receiver_bytes, receiver_init
+from hftpipe.venues.itch.sockets import open_line, open_request
+
+#: Resting orders kept: three quarters of this.
+ORDER_SLOTS = 1 << 17
+
+
+@entry("int64(uint64, int64)")
+def receive_entry(receiver, now_ns):
+    return receive_step(receiver, now_ns)
+
+
+@dataclass(frozen=True)
+class Lines:
+    """Where the market data is.
+
+    Attributes:
+        group_a, port_a, group_b, port_b: the multicast lines; interface: address of the interface to join on.
+        request_address, request_port: the re-request server (port 0: there is none).
+        busy_poll_us: SO_BUSY_POLL for the lines, 0 leaves it alone.
+    """
+
+    group_a: str
+    port_a: int
+    group_b: str
+    port_b: int
+    interface: str
+    request_address: str
+    request_port: int
+    busy_poll_us: int = 0
+
+
+@dataclass
+class Joined:
+    """An ITCH feed ready to be received.
+
+    Attributes:
+        receiver, out, books: addresses of the RECEIVER, its record array, and the first book; book_stride in bytes.
+        sockets: kept open for as long as this lives.
+        facts: what the system refused, as text.
+    """
+
+    receiver: int
+    out: int
+    books: int
+    book_stride: int
+    sockets: list[socket.socket]
+    facts: list[str]
+
+
+def _sizes(n_instruments: int, levels: int) -> dict[str, int]:
+    sizes = {
+        "arbiter": arbiter_bytes(),
+        "feed": feed_bytes(n_instruments, ORDER_SLOTS, levels),
+        "receiver": receiver_bytes(),
+        "out": 2 * OUT_ROOM * RECORD_BYTES,
+    }
+    return {name: -(-size // 128) * 128 for name, size in sizes.items()}
+
+
+def itch_bytes(n_instruments: int, levels: int) -> int:
+    """Memory of the feed; ``levels`` price levels a side of each book."""
+    return sum(_sizes(n_instruments, levels).values())
+
+
+def join(
+    memory: np.ndarray, instruments: np.ndarray, levels: int, lines: Lines, midnight_ns: int, sink: int, sink_state: int
+) -> Joined:
+    """Lay out the feed in ``memory`` (uint8 array of :func:`itch_bytes`) and join its lines.
+
+    Args:
+        midnight_ns: the session's midnight on the clock that ``exchange_ts`` shall show.
+        sink, sink_state: C function ``int64 f(uint64 state, int64 count)`` for the records, and its state.
+
+    Raises:
+        OSError: a group or port that cannot be had, by name. ValueError: an instrument the wire cannot carry.
+    """
+    parts, at = {}, 0
+    for name, size in _sizes(len(instruments), levels).items():
+        parts[name] = memory[at : at + size]
+        at += size
+    line_a = open_line(lines.group_a, lines.port_a, interface=lines.interface, busy_poll_us=lines.busy_poll_us)
+    line_b = open_line(lines.group_b, lines.port_b, interface=lines.interface, busy_poll_us=lines.busy_poll_us)
+    sockets, facts = [line_a.socket, line_b.socket], [*line_a.facts, *line_b.facts]
+    retransmit = -1
+    if lines.request_port:
+        request = open_request(lines.request_address, lines.request_port, interface=lines.interface)
+        sockets.append(request.socket)
+        facts += request.facts
+        retransmit = request.socket.fileno()
+    arbiter_init(parts["arbiter"])
+    feed_init(parts["feed"], instruments, ORDER_SLOTS, levels, midnight_ns)
+    out = parts["out"].view(RECORD)
+    receiver_init(
+        parts["receiver"], parts["arbiter"].ctypes.data, parts["feed"].ctypes.data, out,
+        line_a=line_a.socket.fileno(), line_b=line_b.socket.fileno(), retransmit=retransmit,
+        sink=sink, sink_state=sink_state,
+    )  # fmt: skip
+    feed = parts["feed"][: FEED.itemsize].view(FEED)
+    receiver = parts["receiver"].ctypes.data
+    return Joined(receiver, out.ctypes.data, int(feed["books"][0]), int(feed["book_stride"][0]), sockets, facts)
