@@ -27,7 +27,7 @@ from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import ONE, U64, ZERO, rdtsc, store_i64, view
 from hftpipe.core.records import RECORD, VALID
-from hftpipe.sim.flow import FLOW, _perform, _wait_ns, flow_book, flow_bytes, flow_init
+from hftpipe.sim.flow import FLOW, flow_book, flow_bytes, flow_init, perform, wait_ns
 from hftpipe.sim.flow_decide import advance_fair_value, decide
 from hftpipe.sim.matching import match_event, match_event_count, match_events_clear
 from hftpipe.sim.matching_memory import EVENT, MATCHING, ORDER, order_at
@@ -86,8 +86,8 @@ def _next_event(flow, encoder, target):
     advance_fair_value(flow, np.float64(f.next_ts - f.now_ts) * 1e-9)
     f.now_ts = f.next_ts
     decide(flow)
-    _perform(flow)
-    f.next_ts = f.now_ts + _wait_ns(flow)
+    perform(flow)
+    f.next_ts = f.now_ts + wait_ns(flow)
     book = flow_book(flow)
     size = np.int64(0)
     for index in range(match_event_count(book)):

@@ -33,16 +33,9 @@ from hftpipe.sim.flow import (
     flow_step,
 )
 from hftpipe.sim.flow_state import FLOW, FLOW_HEADER_BYTES
-from hftpipe.sim.matching import (
-    STP_NONE,
-    match_best,
-    match_event_count,
-    match_level_qty,
-    match_new,
-    match_next_level,
-    match_order,
-)
+from hftpipe.sim.matching import STP_NONE, match_event_count, match_new
 from hftpipe.sim.matching_memory import HEADER_BYTES, MATCHING
+from hftpipe.sim.matching_query import match_best, match_level_qty, match_next_level, match_order
 
 START = 1_700_000_000_000_000_000
 RATE = 1000.0

@@ -432,11 +432,12 @@ def test_unknown_id_is_counted_and_only_its_fills_are_passed_on(rig):
 
 
 def test_illegal_report_is_counted_passed_on_and_moves_nothing(rig):
-    rig.working(1)
+    rig.working(1, qty=3 * E8)
+    rig.answer(kind=FILL, id=1, qty=E8, local_ts=0)
     rig.answer(kind=REJECT, id=1)
     rig.step()
-    assert (rig.count("illegal"), rig.state_of(1)) == (1, "WORKING")
-    assert [kind for kind, *_ in rig.reported()] == [REJECT]
+    assert (rig.count("illegal"), rig.state_of(1)) == (1, "PARTIAL")
+    assert [kind for kind, *_ in rig.reported()] == [FILL, REJECT]
 
 
 def test_fill_reported_twice_under_one_number_counts_once(rig):

@@ -9,7 +9,7 @@ from memory import address, aligned
 
 from hftpipe.core import reasons
 from hftpipe.core.records import ASK, BID, BUY, FOK, GTC, IOC, MARKET, POST_ONLY, SELL
-from hftpipe.sim import matching
+from hftpipe.sim import matching, matching_query
 from hftpipe.sim.matching import STP_CANCEL_MAKER, STP_CANCEL_TAKER, STP_NONE
 from hftpipe.sim.matching_memory import (
     ADD,
@@ -56,17 +56,17 @@ class Engine:
         return matching.match_replace(self.address, np.uint64(id_), np.uint64(new_id), I(price), I(qty))
 
     def best(self, side) -> tuple[int, int]:
-        return matching.match_best(self.address, I(side))
+        return matching_query.match_best(self.address, I(side))
 
     def qty_at(self, side, price) -> int:
-        return matching.match_level_qty(self.address, I(side), I(price))
+        return matching_query.match_level_qty(self.address, I(side), I(price))
 
     def levels(self, side) -> dict[int, int]:
         """All levels, best first."""
         result, (price, qty) = {}, self.best(side)
         while qty:
             result[price] = qty
-            price, qty = matching.match_next_level(self.address, I(side), I(price))
+            price, qty = matching_query.match_next_level(self.address, I(side), I(price))
         return result
 
     def drain(self) -> list[tuple[int, ...]]:
@@ -412,7 +412,7 @@ def test_ids_that_share_a_slot_are_all_found_after_any_removal():
             assert engine.new(id_, 1, BUY, CENTRE, 5) == reasons.NONE
             live.add(id_)
         if n % 500 == 0:
-            found = [matching.match_order(engine.address, np.uint64(i << 40)) != 0 for i in range(1, 600)]
+            found = [matching_query.match_order(engine.address, np.uint64(i << 40)) != 0 for i in range(1, 600)]
             assert found == [(i << 40) in live for i in range(1, 600)]
         matching.match_events_clear(engine.address)
 

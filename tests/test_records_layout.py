@@ -61,7 +61,7 @@ LAYOUTS = {
     "TABLE": (
         order_table.TABLE,
         64,
-        "mask:0:8 capacity:8:8 n_open:16:8 illegal:24:8 inserted:32:8 _pad:40:24",
+        "mask:0:8 capacity:8:8 n_open:16:8 illegal:24:8 inserted:32:8 ended:40:8 _pad:48:16",
     ),
     "POSITION": (
         position.POSITION,

@@ -279,12 +279,25 @@ def test_fill_of_an_unregistered_instrument_touches_no_position(rig):
 
 
 def test_illegal_report_is_counted_and_moves_nothing(rig):
-    working(rig)
+    working(rig, qty=2 * E8)
+    rig.report(kind=FILL, qty=E8, local_ts=0)
     rig.report(kind=REJECT)
     rig.step()
     assert rig.count("illegal") == 1
-    assert rig.order(1)["state"] == order_table.WORKING
+    assert rig.order(1)["state"] == order_table.PARTIAL
     assert rig.position("working_buy") == E8
+
+
+def test_a_rejected_order_whose_cancel_was_refused_first_holds_no_exposure(rig):
+    rig.intend(kind=NEW)
+    rig.step()
+    rig.intend(kind=CANCEL)
+    rig.step()
+    rig.report(kind=CANCEL_REJECT, flags=reasons.VENUE_BUSY)
+    rig.report(kind=REJECT)
+    rig.step()
+    assert (rig.count("illegal"), rig.position("working_buy")) == (0, 0)
+    assert rig.order(1)["state"] == order_table.REJECTED
 
 
 def test_refused_cancel_of_an_order_that_just_filled_is_no_alarm(rig):

@@ -25,7 +25,7 @@ from hftpipe.core.records import (
     SELL,
     VALID,
 )
-from hftpipe.sim.matching import match_best, match_next_level
+from hftpipe.sim.matching_query import match_best, match_next_level
 from hftpipe.sim.servers.impair import Impairment
 from hftpipe.venues.itch.feed import feed_book
 from hftpipe.venues.ouch.link import TCP, UDP

@@ -21,19 +21,19 @@ from hftpipe.core.tape import (
     PARAMS,
     PARAMS_BYTES_PER_RECORD,
     PARAMS_DATA,
+    RING_FULL,
     TAPE_GAP,
     TOP_SEEN,
+    WITH_RECORD,
     tape_halt,
     tape_params,
     tape_record,
     tape_top,
 )
-from hftpipe.gateway import stage as gateway_stage
 from hftpipe.pipeline import STAGES, TAPES, Pipeline
 from hftpipe.record.compare import of_kinds
 from hftpipe.record.replay import Verdict, render_verdict, verify
 from hftpipe.record.rig import PrivateSegment, build
-from hftpipe.risk import stage as risk_stage
 from hftpipe.strategy.loader import LoadedStrategy, publish_params
 from hftpipe.strategy.loader import load as load_strategy
 
@@ -115,11 +115,6 @@ def test_parameters_come_off_the_tape_as_they_went_on(size: int) -> None:
     assert len(rows) == pieces + 1 and (rows["kind"][1:] == PARAMS_DATA).all()
     data = rows[1:].copy().view(np.uint8).reshape(pieces, 64)[:, 8 : 8 + PARAMS_BYTES_PER_RECORD].reshape(-1)
     assert bytes(data[:size]) == bytes(source)
-
-
-def test_risk_and_gateway_mark_a_halt_that_is_about_one_record_alike() -> None:
-    assert risk_stage.WITH_RECORD == gateway_stage.WITH_RECORD
-    assert risk_stage.RING_FULL not in (1, risk_stage.WITH_RECORD)
 
 
 # --- enough to reproduce the outputs ---------------------------------------------------------------
@@ -227,7 +222,7 @@ def test_orders_refused_because_a_ring_was_full_are_refused_again(restless: Path
     rig = Rig(f"{restless}:Restless", {"every": 1}, 3, **{"rings.orders": 8})
     rig.run(4000, 3, lambda number: rig.turn("strategy") or rig.turn("risk"))
     tapes = rig.tapes()
-    assert int((tapes["risk"]["flags"][tapes["risk"]["kind"] == HALT_SEEN] & risk_stage.RING_FULL).sum()) > 0
+    assert int((tapes["risk"]["flags"][tapes["risk"]["kind"] == HALT_SEEN] & RING_FULL).sum()) > 0
     check_same(rig, tapes)
 
 
@@ -251,7 +246,7 @@ def test_a_halt_reaches_the_tapes_of_risk_and_gateway(restless: Path) -> None:
     tapes = rig.tapes()
     assert (tapes["risk"]["kind"] == HALT_SEEN).sum() > 0
     stops = tapes["gateway"][tapes["gateway"]["kind"] == HALT_SEEN]
-    assert [int(flags) for flags in stops["flags"] if not flags & gateway_stage.WITH_RECORD] == [1]
+    assert [int(flags) for flags in stops["flags"] if not flags & WITH_RECORD] == [1]
     assert (tapes["strategy"]["kind"] == REJECT).sum() > 0
     check_same(rig, tapes)
 
@@ -296,7 +291,7 @@ def test_a_halt_in_the_middle_of_a_step_replays_identically(restless: Path) -> N
         rig.run(3000, left)
         tapes = rig.tapes()
         marks = tapes["gateway"]["flags"][tapes["gateway"]["kind"] == HALT_SEEN]
-        seen += int((marks & gateway_stage.WITH_RECORD > 0).sum())
+        seen += int((marks & WITH_RECORD > 0).sum())
         check_same(rig, tapes)
     assert seen > 0
 

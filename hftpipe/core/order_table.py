@@ -6,7 +6,7 @@ The life of an order is this table, and nothing else moves a state (illegal pair
 state            ACK      PART_FILL FILLED   CANCELED EXPIRED  REJECT   CANCEL_SENT    REPLACE_SENT   NO_ANSWER
 ================ ======== ========= ======== ======== ======== ======== ============== ============== =========
 PENDING_NEW      WORKING  PARTIAL   FILLED   CANCELED EXPIRED  REJECTED PENDING_CANCEL -              UNKNOWN
-WORKING          WORKING  PARTIAL   FILLED   CANCELED EXPIRED  -        PENDING_CANCEL PENDING_REPLACE -
+WORKING          WORKING  PARTIAL   FILLED   CANCELED EXPIRED  REJECTED PENDING_CANCEL PENDING_REPLACE -
 PARTIAL          PARTIAL  PARTIAL   FILLED   CANCELED EXPIRED  -        PENDING_CANCEL PENDING_REPLACE -
 PENDING_CANCEL   same     same      FILLED   CANCELED EXPIRED  REJECTED same           -              UNKNOWN
 PENDING_REPLACE  same     same      FILLED   CANCELED EXPIRED  -        PENDING_CANCEL -              UNKNOWN
@@ -14,10 +14,17 @@ UNKNOWN          WORKING  PARTIAL   FILLED   CANCELED EXPIRED  REJECTED same    
 FILLED, CANCELED, EXPIRED, REJECTED: terminal; nothing moves them (a late fill still reaches the position)
 ================ ======== ========= ======== ======== ======== ======== ============== ============== =========
 
+REJECT reaches a WORKING order whose NEW was not answered yet when its cancel was refused.
 CHANGE_DONE (a replace was accepted or refused, or a cancel was refused) returns PENDING_* to WORKING or PARTIAL.
 
 Orders sit in an open-addressed table probed over PROBES neighbours; a terminal order stays findable until its slot
-is needed. Open orders are also listed densely, so that iterating them never walks the table.
+is needed, and the one that ended first goes first. Ids and ages stand in arrays of their own, so that looking through
+all neighbours reads a few cache lines. An age is 0 (empty), the number of orders that had ended before, or OPEN.
+Open orders are also listed densely, so that iterating them never walks the table.
+
+::
+
+    base | TABLE | ORDER[capacity] | open order addresses[capacity] | ids[capacity] | ages[capacity] |
 """
 
 import numpy as np
@@ -51,7 +58,7 @@ TRANSITIONS = np.array(
         # ACK PART FILLED CANC EXP REJ CXL_SENT RPL_SENT NO_ANSWER CHANGE_DONE
         [_X, _X, _X, _X, _X, _X, _X, _X, _X, _X],  # EMPTY
         [_W, _P, _F, _C, _E, _R, _PC, _X, _U, _X],  # PENDING_NEW
-        [_W, _P, _F, _C, _E, _X, _PC, _PR, _X, _W],  # WORKING
+        [_W, _P, _F, _C, _E, _R, _PC, _PR, _X, _W],  # WORKING
         [_P, _P, _F, _C, _E, _X, _PC, _PR, _X, _P],  # PARTIAL
         [_PC, _PC, _F, _C, _E, _R, _PC, _X, _U, _B],  # PENDING_CANCEL
         [_PR, _PR, _F, _C, _E, _X, _PC, _X, _U, _B],  # PENDING_REPLACE
@@ -77,11 +84,21 @@ ORDER = np.dtype(
 )  # fmt: skip
 ORDER_BYTES = 128
 TABLE = np.dtype(
-    [("mask", "u8"), ("capacity", "i8"), ("n_open", "i8"), ("illegal", "i8"), ("inserted", "i8"), ("_pad", "i8", 3)],
+    [
+        ("mask", "u8"),
+        ("capacity", "i8"),
+        ("n_open", "i8"),
+        ("illegal", "i8"),
+        ("inserted", "i8"),
+        ("ended", "i8"),
+        ("_pad", "i8", 2),
+    ],
     align=True,
 )
 TABLE_HEADER_BYTES = 64
 PROBES = 16
+#: Age of an order that is still open: never the oldest.
+OPEN = 0x7FFFFFFFFFFFFFFF
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -89,7 +106,7 @@ def table_bytes(capacity: int) -> int:
     """Memory for ``capacity`` slots (a power of two of at least PROBES)."""
     if capacity < PROBES or capacity & (capacity - 1):
         raise ValueError(f"order table capacity {capacity} is not a power of two of at least {PROBES}")
-    return TABLE_HEADER_BYTES + capacity * (ORDER_BYTES + 8)
+    return TABLE_HEADER_BYTES + capacity * (ORDER_BYTES + 24)
 
 
 def table_init(memory: np.ndarray, capacity: int) -> None:
@@ -130,15 +147,26 @@ def _open_list(table, capacity):
 
 
 @jit
+def _ids(table, capacity):
+    return table + U64(TABLE_HEADER_BYTES) + U64(ORDER_BYTES + 8) * U64(capacity)
+
+
+@jit
+def _ages(table, capacity):
+    return _ids(table, capacity) + U64(8) * U64(capacity)
+
+
+@jit
 def order_find(table, id_):
-    """Address of the order with client id ``id_``, open or recently ended; 0 if unknown."""
+    """Address of the order with client id ``id_``, open or recently ended; 0 if unknown (and for id 0)."""
     t = view(table, TABLE)
-    home = _home(id_)
+    home, ids = _home(id_), _ids(table, t.capacity)
+    if id_ == ZERO:
+        return ZERO
     for probe in range(PROBES):
-        slot = _slot(table, (home + U64(probe)) & t.mask)
-        order = view(slot, ORDER)
-        if order.id == id_ and order.state != EMPTY:
-            return slot
+        index = (home + U64(probe)) & t.mask
+        if U64(load_i64(ids + U64(8) * index)) == id_:
+            return _slot(table, index)
     return ZERO
 
 
@@ -149,18 +177,20 @@ def order_insert(table, id_):
     The caller has made sure that ``id_`` is new and sets the other fields.
     """
     t = view(table, TABLE)
-    home = _home(id_)
-    best, best_ts = ZERO, np.int64(0x7FFFFFFFFFFFFFFF)
+    home, ages = _home(id_), _ages(table, t.capacity)
+    at, age = ZERO, np.int64(OPEN)
     for probe in range(PROBES):
-        slot = _slot(table, (home + U64(probe)) & t.mask)
-        order = view(slot, ORDER)
-        if order.state == EMPTY:
-            best = slot
-            break
-        if not is_open(order.state) and order.created_ts < best_ts:
-            best, best_ts = slot, order.created_ts
-    if best == ZERO:
+        index = (home + U64(probe)) & t.mask
+        found = load_i64(ages + U64(8) * index)
+        if found < age:
+            at, age = index, found
+            if age == 0:
+                break
+    if age == OPEN:
         return ZERO
+    best = _slot(table, at)
+    store_i64(_ids(table, t.capacity) + U64(8) * at, np.int64(id_))
+    store_i64(ages + U64(8) * at, np.int64(OPEN))
     order = view(best, ORDER)
     order.id, order.state = id_, PENDING_NEW
     order.price, order.qty, order.filled = 0, 0, 0
@@ -194,6 +224,9 @@ def _unlist(table, order):
     moved = U64(load_i64(listed + U64(8) * U64(t.n_open)))
     store_i64(listed + U64(8) * U64(order.open_index), np.int64(moved))
     view(moved, ORDER).open_index = order.open_index
+    t.ended += 1
+    index = (address_of(order) - table - U64(TABLE_HEADER_BYTES)) >> U64(7)
+    store_i64(_ages(table, t.capacity) + U64(8) * index, t.ended)
 
 
 @jit

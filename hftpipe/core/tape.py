@@ -21,6 +21,10 @@ TAPE_GAP = 80
 TOP_SEEN = 81
 #: The halt state a stage looked at, when it changed: flags = 1 or 0.
 HALT_SEEN = 82
+#: Bit of HALT_SEEN's flags: it is about the record before only.
+WITH_RECORD = 2
+#: Bit of HALT_SEEN's flags: the ring that the record before was to go out on was full.
+RING_FULL = 4
 #: New parameters: ``id`` = version, ``qty`` = bytes; followed by PARAMS_DATA records of 48 bytes each.
 PARAMS = 83
 #: 48 bytes of parameters in origin_tsc .. id (offset 8 to 56).

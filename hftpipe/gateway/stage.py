@@ -62,7 +62,7 @@ from hftpipe.core.records import (
     REPLACED,
 )
 from hftpipe.core.ring import RING, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
-from hftpipe.core.tape import tape_halt, tape_record
+from hftpipe.core.tape import WITH_RECORD, tape_halt, tape_record
 from hftpipe.gateway.orders import BREACH, DUPLICATE_FILL, ILLEGAL_MOVE, LATE_FILL, UNKNOWN_ID, apply_report
 
 MAX_ORDERS_PER_STEP = 256
@@ -105,8 +105,6 @@ STATE = np.dtype(
 _REPORT = np.uint64(STATE.fields["report"][1])
 _REQUEST = np.uint64(STATE.fields["request"][1])
 _ROOM = np.int64(1)
-#: Bit of a HALT_SEEN on this stage's tape beside 1 = stopped: it is about the record before only.
-WITH_RECORD = 2
 _LAST_REASON = np.int64(reasons.REASON_SLOTS - 1)
 
 

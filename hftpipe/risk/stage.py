@@ -43,7 +43,7 @@ from hftpipe.core.order_table import (
 from hftpipe.core.position import POSITION
 from hftpipe.core.records import CANCEL, CANCEL_REJECT, FILL, INVALID, NEW, RECORD, RECORD_BYTES, REJECT, REPLACE, VALID
 from hftpipe.core.ring import ring_claim, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_publish, ring_push
-from hftpipe.core.tape import tape_halt, tape_record, tape_top
+from hftpipe.core.tape import RING_FULL, WITH_RECORD, tape_halt, tape_record, tape_top
 from hftpipe.risk.checks import CONTEXT, evaluate
 from hftpipe.risk.exposure import (
     ILLEGAL_MOVE,
@@ -91,8 +91,7 @@ _TOP = np.uint64(STATE.fields["top"][1])
 _PAYLOAD = np.uint64(8)
 _PAYLOAD_BYTES = np.int64(RECORD_BYTES - 8)
 _ROOM = np.int64(1)
-#: Bits of a HALT_SEEN on this stage's tape beside 1 = halted: it is about the record before; the orders ring was full.
-WITH_RECORD, RING_FULL = 2, 4
+# Flags of a HALT_SEEN: it is about the request before, judged while halted (1), or refused as the orders ring was full.
 _WHILE_HALTED = np.int64(WITH_RECORD | 1)
 _WHILE_FULL = np.int64(WITH_RECORD | RING_FULL)
 

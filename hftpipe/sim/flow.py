@@ -51,23 +51,22 @@ from hftpipe.sim.flow_state import (
 )
 from hftpipe.sim.matching import (
     STP_NONE,
-    match_best,
     match_cancel,
     match_event,
     match_event_count,
     match_events_clear,
-    match_level_qty,
     match_new,
-    match_next_level,
     match_reduce,
     match_replace,
     matching_init,
 )
 from hftpipe.sim.matching_memory import EVENT, EXECUTE, EXPIRE, REPLACE
+from hftpipe.sim.matching_query import match_best, match_level_qty, match_next_level
 
 __all__ = [
     "FLOW_MAX_RECORDS", "FLOW_OWNER", "SNAPSHOT_MAX_RECORDS",
     "flow_book", "flow_bytes", "flow_init", "flow_next_ts", "flow_publish", "flow_snapshot", "flow_step",
+    "perform", "wait_ns",
 ]  # fmt: skip
 
 _FIRST_ORDER_ID = np.uint64(1 << 63)
@@ -124,7 +123,7 @@ def flow_next_ts(flow):
 
 
 @jit
-def _wait_ns(flow):
+def wait_ns(flow):
     """Time from an event to the next one, and the rate's excess by then.
 
     The excess alone would bring the next event after ``-ln(1 - decay E / excess) / decay`` (never, if that has no
@@ -156,7 +155,7 @@ def _populate(memory: np.ndarray) -> None:
 
 
 @jit
-def _perform(flow):
+def perform(flow):
     """Carry out what was decided."""
     f = view(flow, FLOW)
     book = flow + BOOK_AT
@@ -256,8 +255,8 @@ def flow_step(flow, out, max_records):
     f.now_ts = f.next_ts
     f.events += 1
     decide(flow)
-    _perform(flow)
-    f.next_ts = f.now_ts + _wait_ns(flow)
+    perform(flow)
+    f.next_ts = f.now_ts + wait_ns(flow)
     return flow_publish(flow, out, max_records)
 
 

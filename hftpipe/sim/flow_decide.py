@@ -23,9 +23,9 @@ from hftpipe.sim.flow_state import (
     FLOW_OWNER,
     MAX_MAKERS,
 )
-from hftpipe.sim.matching import STP_NONE, match_best, match_fillable
 from hftpipe.sim.matching_levels import level_above, level_at, level_below
-from hftpipe.sim.matching_memory import MATCHING, ORDER, PRICE_LEVEL, order_at
+from hftpipe.sim.matching_memory import MATCHING, ORDER, PRICE_LEVEL, STP_NONE, order_at
+from hftpipe.sim.matching_query import match_best, match_fillable
 
 #: More than can rest: a sweep takes all that its limit allows.
 _EVERYTHING = 1 << 62

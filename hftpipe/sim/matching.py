@@ -39,7 +39,8 @@ replace of a POST_ONLY order that would take          refused: POST_ONLY_WOULD_T
 replace whose total is not above what is filled       DELETE with AMEND_BELOW_FILLED
 ===================================================== =================================================================
 
-Refused means that nothing has changed but ``refused``. From Python, pass ``np.uint64`` for addresses and ids and
+Refused means that nothing has changed but ``refused``. Questions to the book that change nothing are in
+:mod:`hftpipe.sim.matching_query`. From Python, pass ``np.uint64`` for addresses and ids and
 ``np.int64`` for all else.
 """
 
@@ -64,8 +65,8 @@ from hftpipe.core.reasons import (
     VENUE_FILTER,
     VENUE_UNKNOWN_ORDER,
 )
-from hftpipe.core.records import BID, BUY, FOK, GTC, MARKET, POST_ONLY, SELL
-from hftpipe.sim.matching_levels import level_above, level_append, level_at, level_below, level_remove, window_holds
+from hftpipe.core.records import BUY, FOK, GTC, MARKET, POST_ONLY, SELL
+from hftpipe.sim.matching_levels import level_append, level_at, level_remove, window_holds
 from hftpipe.sim.matching_memory import (
     ADD,
     CANCEL,
@@ -78,6 +79,9 @@ from hftpipe.sim.matching_memory import (
     ORDER,
     PRICE_LEVEL,
     REPLACE,
+    STP_CANCEL_MAKER,
+    STP_CANCEL_TAKER,
+    STP_NONE,
     event_push,
     id_find,
     id_put,
@@ -91,16 +95,14 @@ from hftpipe.sim.matching_memory import (
     order_give,
     order_take,
 )
+from hftpipe.sim.matching_query import best_opposite, match_fillable
 
 __all__ = [
     "STP_CANCEL_MAKER", "STP_CANCEL_TAKER", "STP_NONE",
-    "match_best", "match_cancel", "match_event", "match_event_count", "match_events_clear", "match_fillable",
-    "match_level_qty", "match_new", "match_next_level", "match_order", "match_reduce", "match_replace",
-    "matching_bytes", "matching_init",
+    "match_cancel", "match_event", "match_event_count", "match_events_clear", "match_new", "match_reduce",
+    "match_replace", "matching_bytes", "matching_init",
 ]  # fmt: skip
 
-# Self-trade prevention, chosen by the incoming order.
-STP_NONE, STP_CANCEL_MAKER, STP_CANCEL_TAKER = 0, 1, 2
 #: Free places in the event list that an operation asks for before it starts.
 _EVENTS_NEEDED = 4
 #: Kept free while matching, for the ADD or EXPIRE that ends the operation.
@@ -121,13 +123,6 @@ def _no_room(book):
 @jit
 def _rests(tif):
     return tif in (GTC, POST_ONLY)
-
-
-@jit
-def _best_opposite(book, side):
-    """Window index of the best price that an order of ``side`` would take; beyond the window if there is none."""
-    m = view(book, MATCHING)
-    return m.best_ask if side == BUY else m.best_bid
 
 
 @jit
@@ -239,7 +234,7 @@ def _match(book, id_, owner, side, limit, qty, stp):
     while left > 0 and _takes(book, side, limit):
         if m.n_events + _EVENTS_KEPT >= MAX_EVENTS:
             return left, np.int64(VENUE_BUSY)
-        index = np.int64(view(level_at(book, _best_opposite(book, side)), PRICE_LEVEL).head)
+        index = np.int64(view(level_at(book, best_opposite(book, side)), PRICE_LEVEL).head)
         maker = view(order_at(book, index), ORDER)
         if stp != STP_NONE and np.int64(maker.owner) == owner:
             if stp == STP_CANCEL_TAKER:
@@ -271,30 +266,6 @@ def _finish(book, id_, owner, side, price, qty, left, tif, stopped):
         reason = np.int64(NO_LIQUIDITY if tif == MARKET and left == qty else IOC_REMAINDER)
     event_push(book, np.int64(EXPIRE), id_, owner, side, price, left, np.int64(0), reason)
     return reason
-
-
-@jit
-def match_fillable(book, owner, side, limit, qty, stp, max_makers):
-    """How much of ``qty`` an order of ``side`` could take now from at most ``max_makers`` resting orders.
-
-    ``limit`` is a window index (:data:`MATCHING`.base_tick is index 0); orders of ``owner`` count as ``stp`` says.
-    """
-    total, makers = np.int64(0), np.int64(0)
-    at = _best_opposite(book, side)
-    window = view(book, MATCHING).window
-    while at >= 0 and at < window and (at <= limit if side == BUY else at >= limit):
-        index = np.int64(view(level_at(book, at), PRICE_LEVEL).head)
-        while index != 0:
-            maker = view(order_at(book, index), ORDER)
-            own = stp != STP_NONE and np.int64(maker.owner) == owner
-            if makers >= max_makers or total >= qty or (own and stp == STP_CANCEL_TAKER):
-                return min(total, qty)
-            makers += 1
-            if not own:
-                total += maker.qty
-            index = maker.next
-        at = level_above(book, at) if side == BUY else level_below(book, at)
-    return min(total, qty)
 
 
 @jit
@@ -453,47 +424,3 @@ def match_replace(book, id_, new_id, price, qty):
     if order.tif == POST_ONLY:
         return _refuse(book, np.int64(POST_ONLY_WOULD_TAKE))
     return _replace_taking(book, index, new_id, price, qty, limit)
-
-
-@jit
-def match_order(book, id_):
-    """Address of the resting order ``id_``, to be viewed as ORDER; 0 if there is none."""
-    index = id_find(book, id_)
-    return order_at(book, index) if index != 0 else ZERO
-
-
-@jit
-def _level(book, index):
-    """``(price, qty)`` of a window index; (0, 0) outside the window."""
-    m = view(book, MATCHING)
-    if index < 0 or index >= m.window:
-        return np.int64(0), np.int64(0)
-    return (m.base_tick + index) * m.tick, view(level_at(book, index), PRICE_LEVEL).qty
-
-
-@jit
-def match_best(book, side):
-    """Best level of a side: ``(price, qty)``, (0, 0) if the side is empty."""
-    m = view(book, MATCHING)
-    return _level(book, m.best_bid if side == BID else m.best_ask)
-
-
-@jit
-def match_next_level(book, side, price):
-    """The next level of ``side`` away from the touch after ``price`` (within the window): ``(price, qty)`` or (0, 0)."""
-    m = view(book, MATCHING)
-    index = price // m.tick - m.base_tick
-    if side == BID:
-        return _level(book, level_below(book, index))
-    return _level(book, level_above(book, index))
-
-
-@jit
-def match_level_qty(book, side, price):
-    """Quantity of ``side`` resting at ``price``; 0 if there is none."""
-    m = view(book, MATCHING)
-    index = price // m.tick - m.base_tick
-    held = index <= m.best_bid if side == BID else index >= m.best_ask
-    if not held or price % m.tick != 0:
-        return np.int64(0)
-    return _level(book, index)[1]

@@ -18,6 +18,8 @@ from hftpipe.core.mem import ONE, U64, view
 MAX_EVENTS = 1024
 MIN_WINDOW_TICKS = 4096
 
+# Self-trade prevention, chosen by the incoming order.
+STP_NONE, STP_CANCEL_MAKER, STP_CANCEL_TAKER = 0, 1, 2
 # Kinds of events. All but EXPIRE change the book, and are what an order-by-order feed publishes.
 ADD, EXECUTE, CANCEL, DELETE, REPLACE, EXPIRE = 1, 2, 3, 4, 5, 6
 EVENT_NAMES = {ADD: "ADD", EXECUTE: "EXECUTE", CANCEL: "CANCEL", DELETE: "DELETE", REPLACE: "REPLACE", EXPIRE: "EXPIRE"}

@@ -33,10 +33,15 @@ _EVENTS[ACK], _EVENTS[CANCELED], _EVENTS[EXPIRED] = ON_ACK, ON_CANCELED, ON_EXPI
 
 @jit
 def _change_done(table, slot):
-    """The answer to a replace, or the refusal of a cancel."""
+    """The answer to a replace, or the refusal of a cancel; one that crossed the end of its order changes nothing."""
     order = view(slot, ORDER)
+    if not is_open(order.state):
+        return True
     replacing = order.new_qty != 0 or order.new_price != 0 or order.state == PENDING_REPLACE
     order.new_price, order.new_qty = 0, 0
+    if order.qty > 0 and order.filled >= order.qty:
+        # All of the old quantity had filled while a larger one was asked for, and refused.
+        return order_move(table, slot, np.int64(ON_FILLED))
     if replacing and order.state == PENDING_CANCEL:
         return True
     return order_move(table, slot, np.int64(ON_CHANGE_DONE))

@@ -23,7 +23,7 @@ from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, load_relaxed, pause, rdtsc, sched_yield, usleep, view
 from hftpipe.core.stage import IDLE_NAMES, SLEEP, SPIN
-from hftpipe.sim.flow import _perform, _wait_ns, flow_init
+from hftpipe.sim.flow import flow_init, perform, wait_ns
 from hftpipe.sim.flow_decide import advance_fair_value, decide
 from hftpipe.sim.flow_state import FLOW, flow_bytes
 from hftpipe.sim.matching import STP_CANCEL_MAKER, STP_CANCEL_TAKER, STP_NONE
@@ -135,8 +135,8 @@ def _flow_event(exchange, instrument):
     f.now_ts = f.next_ts
     f.events += 1
     decide(flow)
-    _perform(flow)
-    f.next_ts = f.now_ts + _wait_ns(flow)
+    perform(flow)
+    f.next_ts = f.now_ts + wait_ns(flow)
     x.flow_events += 1
     settle(exchange, instrument, ZERO)
 

@@ -29,12 +29,12 @@ from hftpipe.sim.matching import (
     match_event_count,
     match_events_clear,
     match_new,
-    match_order,
     match_reduce,
     match_replace,
 )
 from hftpipe.sim.matching_memory import CANCEL as EVENT_CANCEL
 from hftpipe.sim.matching_memory import DELETE, EVENT, EXECUTE, EXPIRE, MATCHING, ORDER
+from hftpipe.sim.matching_query import match_order
 from hftpipe.sim.servers.accounts import ACCOUNT, DESK, account_at, log_commit, log_reserve
 from hftpipe.sim.servers.publisher import encoder_of, publish_events, wire_number
 from hftpipe.venues.itch.encode import ENCODER
