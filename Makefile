@@ -24,7 +24,10 @@ FLAGS = $(foreach file,$(CONFIG),--config $(file)) --cpus $(CPUS) \
 	$(if $(VENUE),--venue $(VENUE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(JSON),--json $(JSON)) \
 	$(if $(RECORD),--record $(RECORD)) $(if $(PROCESSES),--processes $(PROCESSES)) $(ARGS)
 
-.PHONY: run test bench lint format doctor clean
+# Simulated world: how many seeds.
+SEEDS ?= 200
+
+.PHONY: run test sim bench lint format doctor clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml
@@ -40,6 +43,10 @@ run: $(STAMP)
 ## All tests.
 test: $(STAMP)
 	$(BIN)/python -m pytest tests $(ARGS)
+
+## The whole pipeline in one thread on simulated time, under faults: SEEDS runs, each with its invariants checked.
+sim: $(STAMP)
+	$(BIN)/python -m hftpipe.sim.world --seeds $(SEEDS) $(ARGS)
 
 ## All benches: percentile tables, and one JSON row per figure.
 bench: $(STAMP)

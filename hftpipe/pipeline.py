@@ -378,6 +378,7 @@ class Pipeline:
         state = self.state("gateway")
         state["sim"], state["venue_market"], state["venue"] = 0, 0, self.address("ouch")
         state["venue_submit"], state["venue_poll"] = venue.submit_entry.address, venue.poll_entry.address
+        state["venue_unanswered"] = venue.unanswered_entry.address
         opened: list[Any] = []
 
         def close() -> None:

@@ -41,7 +41,7 @@ from hftpipe.core.ring import RING, ring_peek, ring_pop, ring_push
 from hftpipe.gateway.stage import MAX_MARKET_PER_STEP, MAX_ORDERS_PER_STEP, STATE, step
 
 #: A venue that keeps what it is sent and reports what the test tells it to.
-FAKE = np.dtype([("requests", "u8"), ("reports", "u8"), ("played", "u8"), ("busy", "i8"), ("room", "i8")])
+FAKE = np.dtype([("requests", "u8"), ("reports", "u8"), ("played", "u8"), ("busy", "i8"), ("room", "i8"), ("silent_id", "u8")])
 
 
 @jit
@@ -90,6 +90,15 @@ def fake_poll_entry(venue, out):
 @entry("int64(uint64, int64)")
 def fake_room_entry(venue, _unused):
     return view(venue, FAKE).room
+
+
+@entry("int64(uint64, int64)")
+def fake_unanswered_entry(venue, out):
+    fake = view(venue, FAKE)
+    if fake.silent_id == np.uint64(0):
+        return np.int64(0)
+    view(np.uint64(out), RECORD).id, fake.silent_id = fake.silent_id, np.uint64(0)
+    return np.int64(1)
 
 
 class GatewayRig:
@@ -708,3 +717,14 @@ def test_ring_of_any_size_lets_the_market_move():
     rig.progress[0] = 1
     rig.step()
     assert rig.count("sim_records") == 1
+
+
+def test_an_order_without_an_answer_is_unknown_and_goes_on_working(rig):
+    rig.order(id=1)
+    rig.step()
+    rig.state["venue_unanswered"], rig.fake["silent_id"] = fake_unanswered_entry.address, 1
+    rig.step()
+    assert (rig.state_of(1), rig.count("unanswered"), rig.count("illegal")) == ("UNKNOWN", 1, 0)
+    rig.answer(kind=ACK, id=1)
+    rig.step()
+    assert rig.state_of(1) == "WORKING"

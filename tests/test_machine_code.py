@@ -29,6 +29,7 @@ TABLE: dict[str, Any] = {
         "hftpipe.core.fixed.parse_decimal": "(uint64, uint64)",
         "hftpipe.core.fixed.write_decimal": "(uint64, int64, int64)",
         "hftpipe.venues.itch.receive.receive_step": "(uint64, int64)",
+        "hftpipe.sim.servers.itch_exchange.serve": "(uint64, uint64, uint64, int64, int64)",
     },
     "strategies": ["market_making", "momentum"],
     # Every C function that hot code may call, by root.
@@ -37,7 +38,14 @@ TABLE: dict[str, Any] = {
         "hftpipe.market.stage.step_entry": ["memchr"],
         "hftpipe.sim.exchange.market_entry": ["pow"],
         "hftpipe.sim.feed.step_entry": ["sqrt"],
+        "hftpipe.sim.world_venue.market_entry": ["pow"],
+        "hftpipe.sim.servers.itch_exchange.serve": ["sqrt", "sched_yield", "usleep"],
         "hftpipe.venues.itch.receive.receive_step": ["recv", "recvmsg", "send", "__errno_location", "clock_gettime"],
+        "hftpipe.venues.itch.wiring.receive_entry": ["recv", "recvmsg", "send", "__errno_location", "clock_gettime"],
+        "hftpipe.venues.ouch.venue.submit_entry": ["send", "close", "__errno_location"],
+        "hftpipe.venues.ouch.venue.poll_entry": [
+            "send", "recv", "socket", "connect", "setsockopt", "close", "__errno_location",
+        ],
     },
     # Modules whose functions call a stage, a hook, a source or a venue by its address.
     "by_address": [

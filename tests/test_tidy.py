@@ -18,15 +18,22 @@ FILE_LINES, FUNCTION_LINES = 450, 70
 
 STAGES = ("market", "strategy", "risk", "gateway")
 COLD = ("record", "monitor", "backtest")
-#: What each package may import of ours, besides itself.
+#: What the files of each part may import of ours, besides their own package. A part is all files whose name starts so;
+#: a file belongs to its longest one.
 MAY_IMPORT = {
-    "core": (),
-    "venues": ("core", "market.message"),
-    "sim": ("core", "market.message"),
-    "market": ("core", "venues"),
-    "strategy": ("core",),
-    "risk": ("core",),
-    "gateway": ("core",),
+    "core/": (),
+    "venues/": ("core", "market.message"),
+    "sim/": ("core", "market.message"),
+    # The simulated exchange speaks the venue's protocols, in a process that the supervisor starts beside the stages.
+    "sim/servers/": ("core", "venues.itch", "venues.ouch"),
+    "sim/servers/process.py": ("core", "log", "supervisor"),
+    # The whole pipeline in one thread, and the bugs that are planted in it.
+    "sim/world": ("core", "config", "pipeline", "market.state", "strategy", "venues.binance"),
+    "sim/faults.py": ("core", "risk.limits"),
+    "market/": ("core", "venues"),
+    "strategy/": ("core",),
+    "risk/": ("core",),
+    "gateway/": ("core",),
 }
 #: Where the wall clock is read.
 CLOCK = "core/clock.py"
@@ -44,6 +51,7 @@ NUMBA = {
     "venues/binance/swar.py": "intrinsics that read eight digits at once",
     "venues/itch/wire.py": "the byte-swap intrinsic",
     "venues/itch/receive.py": "the socket calls",
+    "venues/ouch/sockets.py": "the socket calls",
     "sim/matching_levels.py": "leading and trailing zeros of a bitmap",
 }
 #: Packages whose compiled functions handle money, and so have no float next to it.
@@ -162,16 +170,36 @@ def test_only_the_command_line_prints() -> None:
     assert not found, found
 
 
-@pytest.mark.parametrize("package", MAY_IMPORT)
-def test_a_package_imports_only_what_the_map_allows(package: str) -> None:
-    allowed = (package, *MAY_IMPORT[package])
+def part_of(name: str) -> str:
+    """The entry of MAY_IMPORT that a file of this name is under; "" if there is none."""
+    return max((part for part in MAY_IMPORT if name.startswith(part)), key=len, default="")
+
+
+@pytest.mark.parametrize("part", MAY_IMPORT)
+def test_a_part_imports_only_what_the_map_allows(part: str) -> None:
+    files = [path for name, path in zip(NAMES, FILES, strict=True) if part_of(name) == part]
+    allowed = (part.partition("/")[0], *MAY_IMPORT[part])
     found = {
         at(path, line, module)
-        for path in in_packages(package)
+        for path in files
         for line, module in ours(path)
         if not is_within(module, allowed) and not any(name.startswith(f"{module}.") for name in allowed)
     }
-    assert not found, sorted(found)
+    assert files and not found, sorted(found)
+
+
+def test_the_simulator_does_not_import_the_parts_of_it_that_import_more() -> None:
+    more = tuple(
+        part.removesuffix(".py").replace("/", ".") for part in MAY_IMPORT if part.startswith("sim/") and part != "sim/"
+    )
+    found = [
+        at(path, line, module)
+        for name, path in zip(NAMES, FILES, strict=True)
+        if part_of(name) == "sim/"
+        for line, module in ours(path)
+        if module.startswith(more)
+    ]
+    assert not found, found
 
 
 def test_stages_never_import_one_another() -> None:

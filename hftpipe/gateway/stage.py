@@ -36,6 +36,7 @@ from hftpipe.core.mem import U64, ZERO, call_step, load_acquire, view
 from hftpipe.core.order_table import (
     ILLEGAL,
     ON_CANCEL_SENT,
+    ON_NO_ANSWER,
     ON_REJECT,
     ON_REPLACE_SENT,
     ORDER,
@@ -78,6 +79,8 @@ STATE = np.dtype(
         ("progress", "u8"), ("halt", "u8"),
         ("table", "u8"),
         ("venue", "u8"), ("venue_submit", "u8"), ("venue_market", "u8"), ("venue_poll", "u8"), ("venue_room", "u8"),
+        # 1: the record names an order that has waited too long for its answer; 0: none (address 0: there never is one).
+        ("venue_unanswered", "u8"),
         # Histograms: order sent by risk -> read; market event received -> request handed to the venue.
         ("h_risk_to_gateway", "u8"), ("h_tick_to_order", "u8"),
         # Counters of requests: records read; NEW, CANCEL and REPLACE sent; CANCEL sent on a halt or trip.
@@ -87,7 +90,7 @@ STATE = np.dtype(
         ("rejected", "i8"), ("cancel_rejects", "i8"),
         # Counters of what should not happen, and of waiting for room.
         ("late_fills", "i8"), ("duplicate_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"),
-        ("invariant_breaches", "i8"), ("reports_held", "i8"), ("sim_records", "i8"),
+        ("invariant_breaches", "i8"), ("unanswered", "i8"), ("reports_held", "i8"), ("sim_records", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
         # Flags: stopped for good by ourselves; stopped when last looked; cancels of a stop still to be sent.
         ("tripped", "i8"), ("stopped", "i8"), ("cancel_all", "i8"),
@@ -194,6 +197,21 @@ def _poll(s, state):
         ring_push(s.reports, report)
     s.reports_held += 1
     return polled, False
+
+
+@jit
+def _note_unanswered(s, state):
+    """No answer is not "no": such an order is UNKNOWN, and goes on counting as working until the venue says otherwise."""
+    if s.venue_unanswered == ZERO:
+        return
+    report = state + _REPORT
+    for _ in range(open_count(s.table)):
+        if call_step(s.venue_unanswered, s.venue, np.int64(report)) == 0:
+            return
+        slot = order_find(s.table, view(report, RECORD).id)
+        if slot != ZERO and TRANSITIONS[view(slot, ORDER).state, ON_NO_ANSWER] != ILLEGAL:
+            order_move(s.table, slot, np.int64(ON_NO_ANSWER))
+            s.unanswered += 1
 
 
 @jit
@@ -394,6 +412,7 @@ def step(state, now_ns):
     if s.sim != ZERO and (drained or stopped):
         work += _play(s, state, ~ZERO if stopped else until)
     polled, _emptied = _poll(s, state)
+    _note_unanswered(s, state)
     return np.int64(work + polled)
 
 

@@ -156,7 +156,7 @@ def _populate(memory: np.ndarray) -> None:
 
 @jit
 def perform(flow):
-    """Carry out what was decided."""
+    """Carry out on the book what was decided, without publishing it; the events are the caller's to read and clear."""
     f = view(flow, FLOW)
     book = flow + BOOK_AT
     if f.action == ACT_ADD or f.action == ACT_TAKE:
