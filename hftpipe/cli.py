@@ -57,7 +57,9 @@ def run(
     duration: Annotated[float | None, typer.Option(help="Stop after this many seconds (default: Ctrl-C).")] = None,
     replay: Annotated[str | None, typer.Option(help="Play a recorded capture (.gz or plain).")] = None,
     speed: Annotated[str | None, typer.Option(help="Multiple of recorded time, or max.")] = None,
-    venue: Annotated[str | None, typer.Option(help="sim (embedded, or --replay), or udp (ITCH multicast in, OUCH out).")] = None,
+    venue: Annotated[
+        str | None, typer.Option(help="sim (embedded, or --replay), or udp (ITCH multicast in, OUCH out).")
+    ] = None,
     strategy: Annotated[str | None, typer.Option(help="Registered name, or path.py:ClassName.")] = None,
     json: Annotated[str | None, typer.Option(help="Write the summary to this file as JSON.")] = None,
     processes: Annotated[int | None, typer.Option(help="4, 2 (two stages per process) or 1.")] = None,
@@ -185,6 +187,128 @@ def check_book(file: Annotated[str, typer.Argument(help="Capture: lines of <loca
         return 0 if result.ok else 1
 
     raise typer.Exit(_guarded(action))
+
+
+def _network(action: Any) -> int:
+    """As :func:`_guarded`, for what opens sockets: a port taken or an address that is none is one line, too."""
+    try:
+        return _guarded(action)
+    except OSError as error:
+        raise _fail(
+            f"{error.filename or ''}: {error.strerror}".removeprefix(": ") if error.strerror else str(error)
+        ) from error
+    except ValueError as error:
+        raise _fail(str(error)) from error
+
+
+Port = typer.Option(min=0, max=65_535)
+Duration = Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds (default: Ctrl-C).")]
+
+
+@app.command("sim-exchange")
+def sim_exchange(
+    protocol: Annotated[str, typer.Option(help="What it speaks: itch (ITCH multicast out, OUCH orders in).")],
+    config: Files = None,
+    group_a: Annotated[str | None, typer.Option(help="Multicast group of line A (default: udp.group_a).")] = None,
+    port_a: Annotated[int | None, Port] = None,
+    group_b: Annotated[str | None, typer.Option(help="Multicast group of line B (default: udp.group_b).")] = None,
+    port_b: Annotated[int | None, Port] = None,
+    interface: Annotated[str | None, typer.Option(help="Address the lines go out on (default: udp.interface).")] = None,
+    order_port: Annotated[int, Port] = 0,
+    tcp_port: Annotated[int, Port] = 0,
+    request_port: Annotated[int, Port] = 0,
+    rate: Annotated[float | None, typer.Option(help="Events per second and instrument at speed 1.")] = None,
+    speed: Annotated[float, typer.Option(help="Multiple of real time; 0: the market stands still.")] = 1.0,
+    seed: Annotated[int | None, typer.Option(help="Seed of the market and of the bad lines.")] = None,
+    loss_a: Annotated[
+        float | None, typer.Option(help="Share of line A's datagrams lost (default: udp.loss_a).")
+    ] = None,
+    loss_b: Annotated[
+        float | None, typer.Option(help="Share of line B's datagrams lost (default: udp.loss_b).")
+    ] = None,
+    dup_a: Annotated[float, typer.Option(help="Share sent twice.")] = 0.0,
+    dup_b: Annotated[float, typer.Option(help="Share sent twice.")] = 0.0,
+    reorder_a: Annotated[float, typer.Option(help="Share overtaken by later ones.")] = 0.0,
+    reorder_b: Annotated[float, typer.Option(help="Share overtaken by later ones.")] = 0.0,
+    delay_a_us: Annotated[float, typer.Option(help="Delay of line A, microseconds.")] = 0.0,
+    delay_b_us: Annotated[float, typer.Option(help="Delay of line B, microseconds.")] = 0.0,
+    duration: Duration = None,
+    ports_file: Annotated[str, typer.Option(help="Write the open ports to this file, name=number.")] = "",
+    cpu: Annotated[int, typer.Option(help="Pin to this CPU.")] = -1,
+) -> None:
+    """Run a simulated exchange: market data over multicast, orders over UDP and SoupBinTCP."""
+    if protocol != "itch":
+        raise _fail(f"--protocol {protocol}: there is only itch (ITCH 5.0 multicast out, OUCH 5.0 orders in)")
+    settings = _load(config or [], {})
+    udp, market = settings.udp, settings.market
+    given = {"group_a": group_a, "port_a": port_a, "group_b": group_b, "port_b": port_b, "interface": interface}
+    fields = {name: getattr(udp, name) if value is None else value for name, value in given.items()}
+    fields |= {"order_port": order_port, "tcp_port": tcp_port, "request_port": request_port, "speed": speed}
+    fields |= {"rate_per_s": market.event_rate_per_s if rate is None else rate}
+    fields |= {"seed": market.seed if seed is None else seed}
+    lines = [
+        {
+            "loss": udp.loss_a if loss_a is None else loss_a,
+            "duplicate": dup_a,
+            "reorder": reorder_a,
+            "delay_us": delay_a_us,
+        },
+        {
+            "loss": udp.loss_b if loss_b is None else loss_b,
+            "duplicate": dup_b,
+            "reorder": reorder_b,
+            "delay_us": delay_b_us,
+        },
+    ]
+
+    def action() -> None:
+        from hftpipe.pipeline import instrument_rows, ouch_password
+        from hftpipe.sim.servers.command import exchange_options, run_exchange
+        from hftpipe.sim.servers.itch_exchange import Account
+
+        who = {"instruments": instrument_rows(settings), "accounts": (Account(udp.user, ouch_password()),)}
+        figures = run_exchange(exchange_options(who | fields, *lines, cpu, ports_file), duration, typer.echo)
+        typer.echo(" ".join(f"{name}={value}" for name, value in figures.items()))
+
+    raise typer.Exit(_network(action))
+
+
+@app.command()
+def record(
+    raw: Annotated[str | None, typer.Option(help="File for every datagram of lines A and B; made new.")] = None,
+    config: Files = None,
+    duration: Duration = None,
+) -> None:
+    """Capture the configured multicast lines as they come (--raw); check-raw reads them back."""
+    if not raw:
+        raise _fail(
+            "record: give --raw FILE for the datagrams of the lines; sessions are recorded with `hftpipe run --record DIR`"
+        )
+    settings = _load(config or [], {})
+    log.setup(settings.log.format, settings.log.level, sys.stderr)
+
+    def action() -> int:
+        from hftpipe.record.raw_capture import record_raw
+
+        return record_raw(raw, settings.udp, duration, typer.echo)
+
+    raise typer.Exit(_network(action))
+
+
+@app.command("check-raw")
+def check_raw(file: Annotated[str, typer.Argument(help="Raw capture of lines A and B.")], config: Files = None) -> None:
+    """Rebuild the books of a raw capture with the production decoder; exit 1 if it is corrupt or has gaps."""
+    settings = _load(config or [], {})
+
+    def action() -> int:
+        from hftpipe.pipeline import instrument_rows
+        from hftpipe.record import raw_capture
+
+        result = raw_capture.check_raw(file, instrument_rows(settings), settings.market.book_levels)
+        typer.echo(result.render())
+        return 0 if result.ok else 1
+
+    raise typer.Exit(_network(action))
 
 
 def main() -> None:

@@ -39,7 +39,10 @@ TABLE: dict[str, Any] = {
         "hftpipe.sim.exchange.market_entry": ["pow"],
         "hftpipe.sim.feed.step_entry": ["sqrt"],
         "hftpipe.sim.world_venue.market_entry": ["pow"],
-        "hftpipe.sim.servers.itch_exchange.serve": ["sqrt", "sched_yield", "usleep"],
+        "hftpipe.sim.servers.itch_exchange.serve": [
+            "sqrt", "sched_yield", "usleep",
+            "send", "sendto", "recv", "recvfrom", "accept4", "setsockopt", "close", "__errno_location",
+        ],
         "hftpipe.venues.itch.receive.receive_step": ["recv", "recvmsg", "send", "__errno_location", "clock_gettime"],
         "hftpipe.venues.itch.wiring.receive_entry": ["recv", "recvmsg", "send", "__errno_location", "clock_gettime"],
         "hftpipe.venues.ouch.venue.submit_entry": ["send", "close", "__errno_location"],
