@@ -353,7 +353,16 @@ class Pipeline:
         from hftpipe.venues.itch.wiring import Lines, join, receive_entry
 
         udp, state = self.config.udp, self.state("market_data")
-        fields = ("group_a", "port_a", "group_b", "port_b", "interface", "request_address", "request_port", "busy_poll_us")
+        fields = (
+            "group_a",
+            "port_a",
+            "group_b",
+            "port_b",
+            "interface",
+            "request_address",
+            "request_port",
+            "busy_poll_us",
+        )
         self.feed = join(
             self.segment.region("itch"), self.instruments, self.config.market.book_levels,
             Lines(**{name: getattr(udp, name) for name in fields}), midnight_ns(start_ts),

@@ -5,7 +5,6 @@ see the segment at the same address. It has no threads until the last child is s
 (PR_SET_PDEATHSIG), so there is never an orphan; a stage that dies or stops beating halts trading and ends the run.
 """
 
-import ctypes
 import fcntl
 import gc
 import logging
@@ -24,6 +23,7 @@ import numpy as np
 
 from hftpipe.core.cell import set_halt
 from hftpipe.core.clock import steady_ns, tsc_now, wall_ns
+from hftpipe.core.process import die_with_parent
 from hftpipe.core.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages
 from hftpipe.log import event
 from hftpipe.pipeline import Pipeline
@@ -34,7 +34,6 @@ SAMPLE_NS = 1_000_000_000
 STOP_LIMIT_NS = 5_000_000_000
 QUIET_NS = 300_000_000
 HALT_STAGE_DIED, HALT_HEARTBEAT, HALT_INVARIANT = 1, 2, 4
-_PR_SET_PDEATHSIG = 1
 EXIT_OK, EXIT_FAILED = 0, 1
 
 #: Written by each child as it ends: context switches of its whole life.
@@ -130,13 +129,6 @@ def pss_bytes(pid: int) -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
-
-
-def die_with_parent(parent: int) -> None:
-    """Have this (forked) process killed when its parent dies; ends it if that has happened already."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        os._exit(EXIT_FAILED)
 
 
 class Companion(Protocol):

@@ -3,6 +3,7 @@
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -169,8 +170,6 @@ def test_bad_flags_are_refused_in_one_line(arguments: tuple[str, ...], message: 
 
 
 def test_a_port_taken_is_named(config: Path) -> None:
-    import socket
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.bind(("127.0.0.1", 0))
         port = sock.getsockname()[1]

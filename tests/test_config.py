@@ -454,7 +454,9 @@ def test_a_table_behaves_as_a_read_only_mapping():
 
 
 def test_naming_another_strategy_drops_what_lower_layers_said_of_the_former_ones_params(tmp_path):
-    file = write(tmp_path, '[strategy]\nprofile="calm"\n[strategy.params]\nspread_bps=1\n[strategy.profiles.calm]\nb=3\n')
+    file = write(
+        tmp_path, '[strategy]\nprofile="calm"\n[strategy.params]\nspread_bps=1\n[strategy.profiles.calm]\nb=3\n'
+    )
     other = load([file], {}, {"strategy.name": "momentum", "strategy.params.window": 5})
     assert other.strategy.effective_params() == {"window": 5}
     same = load([file], {}, {"strategy.name": "market_making"})

@@ -41,7 +41,9 @@ from hftpipe.core.ring import RING, ring_peek, ring_pop, ring_push
 from hftpipe.gateway.stage import MAX_MARKET_PER_STEP, MAX_ORDERS_PER_STEP, STATE, step
 
 #: A venue that keeps what it is sent and reports what the test tells it to.
-FAKE = np.dtype([("requests", "u8"), ("reports", "u8"), ("played", "u8"), ("busy", "i8"), ("room", "i8"), ("silent_id", "u8")])
+FAKE = np.dtype(
+    [("requests", "u8"), ("reports", "u8"), ("played", "u8"), ("busy", "i8"), ("room", "i8"), ("silent_id", "u8")]
+)
 
 
 @jit

@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "sim/": ("core", "market.message"),
     # The simulated exchange speaks the venue's protocols, in a process that the supervisor starts beside the stages.
     "sim/servers/": ("core", "venues.itch", "venues.ouch"),
-    "sim/servers/process.py": ("core", "log", "supervisor"),
+    "sim/servers/process.py": ("core", "log"),
     # The whole pipeline in one thread, and the bugs that are planted in it.
     "sim/world": ("core", "config", "pipeline", "market.state", "strategy", "venues.binance"),
     "sim/faults.py": ("core", "risk.limits"),

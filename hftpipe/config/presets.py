@@ -18,7 +18,9 @@ def demo_overrides(strategy: str | None = None) -> dict[str, Any]:
         "BTCUSDT": _caps("0.01", "0.005", "2000", "0.1"),
         "ETHUSDT": _caps("0.1", "0.05", "2000", "1"),
     }
-    given: dict[str, Any] = {f"risk.limits.{table}.{name}": value for table, keys in limits.items() for name, value in keys.items()}
+    given: dict[str, Any] = {
+        f"risk.limits.{table}.{name}": value for table, keys in limits.items() for name, value in keys.items()
+    }
     if strategy in (None, "market_making"):
         given |= {f"strategy.params.{name}": value for name, value in DEMO_PARAMS.items()}
     return given

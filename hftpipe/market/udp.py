@@ -90,4 +90,3 @@ def udp_step(state, now_ns):
     due(state, now_ns, now_ns)
     work = np.int64(timer_first(state, now_ns, now_ns, rdtsc()))
     return work + call_step(s.receive, s.receiver, now_ns)
-

@@ -186,6 +186,9 @@ class RawCapture:
             raise
 
     def _open(self, udp: Udp) -> None:
+        if udp.request_port:
+            # Compiled before there are datagrams to pile up.
+            track.compile("(uint64, int64, uint64, int64, int64, uint64)")
         for tag, group, port in (("A", udp.group_a, udp.port_a), ("B", udp.group_b, udp.port_b)):
             opened = open_line(group, port, interface=udp.interface)
             self.sources.append(_Source(tag, opened.socket))

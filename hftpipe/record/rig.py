@@ -20,17 +20,23 @@ from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, call_step, load_relaxed, store_relaxed, view
 from hftpipe.core.records import ACK, ASK, NEW, RECORD, RECORD_BYTES, REPLACE
 from hftpipe.core.ring import RING, ring_init, ring_push
-from hftpipe.core.tape import HALT_SEEN, PARAMS, PARAMS_BYTES_PER_RECORD, PARAMS_DATA, TAPE_GAP, TOP_SEEN
-from hftpipe.gateway.stage import WITH_RECORD as GATEWAY_WITH_RECORD
+from hftpipe.core.tape import (
+    HALT_SEEN,
+    PARAMS,
+    PARAMS_BYTES_PER_RECORD,
+    PARAMS_DATA,
+    RING_FULL,
+    TAPE_GAP,
+    TOP_SEEN,
+    WITH_RECORD,
+)
 from hftpipe.pipeline import RINGS, Pipeline
 from hftpipe.record.compare import FLOWS
 from hftpipe.record.format import RecordError
 from hftpipe.record.recorder import drain
-from hftpipe.risk.stage import RING_FULL, WITH_RECORD
 from hftpipe.strategy.loader import LoadedStrategy
 from hftpipe.strategy.params import PARAMS_CELL, PARAMS_HEADER_BYTES
 
-assert WITH_RECORD == GATEWAY_WITH_RECORD
 _ALIGN = 128
 #: Outputs beyond the recorded ones that are kept: what was on its way at the stop, or a replay gone astray.
 MORE_OUTPUTS = 65_536

@@ -10,6 +10,7 @@ import traceback
 import numpy as np
 
 from hftpipe.core.clock import steady_ns
+from hftpipe.core.process import die_with_parent
 from hftpipe.log import event
 from hftpipe.sim.servers.itch_exchange import ExchangeConfig, ItchExchange, exchange_close, exchange_open, serve
 
@@ -62,8 +63,6 @@ class ExchangeProcess:
             os._exit(code)
 
     def _serve(self, parent: int) -> None:
-        from hftpipe.supervisor import die_with_parent
-
         die_with_parent(parent)
         self.exchange.run(self._stop)
 
