@@ -12,16 +12,14 @@ from pathlib import Path
 
 from hftpipe.core.jit import CACHE_DIR
 
-#: Units of about equal cost, the longest first; each worker takes the next one.
+HELPERS, STRATEGY_PREFIX = "helpers", "strategy="
+#: One list a worker, of about equal cost: what shares code shares a worker, which compiles it once.
 UNITS = (
-    ("hftpipe.sim.feed", "hftpipe.gateway.stage"),
-    ("hftpipe.market.stage",),
-    ("hftpipe.sim.exchange",),
-    ("hftpipe.strategy.stage", "hftpipe.risk.stage"),
+    ("hftpipe.sim.feed", "hftpipe.sim.exchange", "hftpipe.gateway.stage", HELPERS),
+    ("hftpipe.market.stage", "hftpipe.risk.stage", "hftpipe.strategy.stage"),
 )
 #: What the UDP venue needs beyond that.
 UDP_UNITS = (("hftpipe.sim.servers.process",), ("hftpipe.venues.itch.wiring",), ("hftpipe.venues.ouch.venue",))
-STRATEGY_PREFIX = "strategy="
 
 
 def _mark(venue: str) -> Path:
@@ -38,7 +36,8 @@ def precompile(strategy: str, venue: str) -> None:
 
     A worker that fails says nothing: whatever it found is found again, and reported, by the run itself.
     """
-    units = [*UNITS, (STRATEGY_PREFIX + strategy,), *(UDP_UNITS if venue == "udp" else ())]
+    first, second = UNITS
+    units = [first, (*second, STRATEGY_PREFIX + strategy), *(UDP_UNITS if venue == "udp" else ())]
     waiting = [[sys.executable, "-m", "hftpipe.precompile", *unit] for unit in units]
     running: list[subprocess.Popen[bytes]] = []
     limit = max(1, len(os.sched_getaffinity(0)))
@@ -53,8 +52,20 @@ def _nothing() -> None:
     """For units whose import compiles all they have."""
 
 
+def _compile_helpers() -> None:
+    """What the supervisor and the monitor call by name."""
+    from hftpipe.core import clock, position, stage
+
+    clock.warm()
+    stage.duty_loop.compile("(uint64, int64)")
+    position.average_price.compile("(uint64,)")
+    position.unrealised.compile("(uint64, int64)")
+
+
 def _compile(unit: str) -> None:
-    if unit.startswith(STRATEGY_PREFIX):
+    if unit == HELPERS:
+        _compile_helpers()
+    elif unit.startswith(STRATEGY_PREFIX):
         importlib.import_module("hftpipe.strategy.loader").load(unit.removeprefix(STRATEGY_PREFIX))
     else:
         module = importlib.import_module(unit)

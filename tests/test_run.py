@@ -221,7 +221,7 @@ def test_changed_parameters_reach_the_running_strategy(tmp_path):
         (["--cpus", "0-x"], "pipeline.cpus"),
         (["--speed", "0"], "market.speed"),
         (["--processes", "3"], "allowed are 4"),
-        (["--venue", "nasdaq"], "--venue nasdaq"),
+        (["--venue", "nasdaq"], "pipeline.venue = nasdaq"),
         (["--set", "nonsense"], "write it as KEY=VALUE"),
         (["--set", "risk.limits.BTCUSDT.max_position=-1"], "risk.limits.BTCUSDT.max_position"),
         (["--json", "/nowhere/at/all.json"], "does not exist"),

@@ -112,7 +112,9 @@ class Pipeline:
         "A stage that has not moved for this long halts trading and ends the run.",
     )
     metrics: bool = key(True, BOOLEAN, "Serve counters and histograms.")
-    venue: str = key("sim", choice("sim", "udp"), "sim = market.source and the paper exchange; udp = ITCH and OUCH.")
+    venue: str = key(
+        "sim", choice("sim", "udp"), "With sim: market.source and the paper exchange; with udp: ITCH and OUCH."
+    )
     mode: str = key("paper", MODE, "Where orders go: paper = the simulated exchange.")
 
     @property

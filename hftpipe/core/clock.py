@@ -148,6 +148,13 @@ def _exchange(cpu_a: int, cpu_b: int) -> tuple[int, int]:
     return int(trip), int(offset)
 
 
+def warm() -> None:
+    """Compile (or load) what this module calls from Python."""
+    _read_tsc.compile("()")
+    _echo.compile("(uint64, int64)")
+    _probe.compile("(uint64, int64)")
+
+
 def measure_skew(clock: np.ndarray, cpus: list[int]) -> tuple[float, float]:
     """Measure the TSC offset of every CPU against the first, in both directions, and publish the worst.
 
@@ -159,8 +166,7 @@ def measure_skew(clock: np.ndarray, cpus: list[int]) -> tuple[float, float]:
     """
     ns_per_tick = float(clock["ns_per_tick"][0])
     worst, bound = 0.0, 0.0
-    _echo.compile("(uint64, int64)")
-    _probe.compile("(uint64, int64)")
+    warm()
     for cpu in cpus[1:]:
         trip_ab, offset_ab = _exchange(cpus[0], cpu)
         trip_ba, offset_ba = _exchange(cpu, cpus[0])

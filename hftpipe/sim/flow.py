@@ -145,10 +145,13 @@ def wait_ns(flow):
 
 def _populate(memory: np.ndarray) -> None:
     """Let an empty market run until its book is a typical one (an empty side only ever gains orders); then rewind time."""
+    # Through the C entry that the market stage calls: calling flow_step by name would compile all of it once more.
+    from hftpipe.sim.feed import step_entry
+
     header = memory[:FLOW_HEADER_BYTES].view(FLOW)
-    flow, out, start_ts = np.uint64(memory.ctypes.data), np.zeros(FLOW_MAX_RECORDS, RECORD), int(header["now_ts"][0])
+    step, out, start_ts = step_entry.ctypes, np.zeros(FLOW_MAX_RECORDS, RECORD), int(header["now_ts"][0])
     for _ in range(_WARM_UP_ROUNDS * int(header["side_target"][0])):
-        flow_step(flow, np.uint64(out.ctypes.data), np.int64(FLOW_MAX_RECORDS))
+        step(memory.ctypes.data, out.ctypes.data)
     header["next_ts"] += start_ts - header["now_ts"]
     header["now_ts"] = start_ts
     header["events"], header["trades"], header["traded_qty"] = 0, 0, 0
