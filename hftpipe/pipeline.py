@@ -100,11 +100,6 @@ STATE_OF = {
 }
 
 
-def midnight_ns(now_ns: int) -> int:
-    """The midnight (UTC) before a wall time, ns."""
-    return now_ns - now_ns % 86_400_000_000_000
-
-
 def instrument_rows(config: Config) -> np.ndarray:
     """The INSTRUMENT array of a configuration."""
     rows = np.zeros(len(config.instruments), INSTRUMENT)
@@ -365,7 +360,7 @@ class Pipeline:
         )
         self.feed = join(
             self.segment.region("itch"), self.instruments, self.config.market.book_levels,
-            Lines(**{name: getattr(udp, name) for name in fields}), midnight_ns(start_ts),
+            Lines(**{name: getattr(udp, name) for name in fields}), clock_module.midnight_ns(start_ts),
             udp_sink_entry.address, self.address("state.market_data"),
         )  # fmt: skip
         state["source"], state["sim"], state["hold_back"], state["inverse_speed"] = market_state.UDP, 0, 0, 1.0
@@ -382,7 +377,7 @@ class Pipeline:
         venue_init(
             memory, self.segment.region("instruments").view(INSTRUMENT), self.address("clock"),
             server=udp.order_address, port=udp.order_port, transport=TCP if udp.transport == "tcp" else UDP,
-            user=udp.user, password=ouch_password(), session=self.segment.epoch, midnight_ns=midnight_ns(start_ts),
+            user=udp.user, password=ouch_password(), session=self.segment.epoch, midnight_ns=clock_module.midnight_ns(start_ts),
         )  # fmt: skip
         state = self.state("gateway")
         state["sim"], state["venue_market"], state["venue"] = 0, 0, self.address("ouch")

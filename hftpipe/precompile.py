@@ -57,9 +57,8 @@ def _compile_helpers() -> None:
     from hftpipe.core import clock, position, stage
 
     clock.warm()
-    stage.duty_loop.compile("(uint64, int64)")
-    position.average_price.compile("(uint64,)")
-    position.unrealised.compile("(uint64, int64)")
+    stage.warm()
+    position.warm()
 
 
 def _compile(unit: str) -> None:

@@ -13,10 +13,10 @@ from rich.console import Console
 from rich.live import Live
 
 from hftpipe.config import Config, ConfigError, load
+from hftpipe.core import stage as stage_module
 from hftpipe.core.clock import CLOCK, measure_skew, steady_ns, wall_ns
 from hftpipe.core.fixed import format_fixed
 from hftpipe.core.shm import process_started
-from hftpipe.core.stage import duty_loop
 from hftpipe.log import event
 from hftpipe.market.capture import CaptureInfo, detect
 from hftpipe.monitor.metrics import Snapshot, snapshot
@@ -196,7 +196,7 @@ def order_port(config: Config, served: "ItchExchange") -> int:
 
 
 def _build(config: Config, strategy: LoadedStrategy) -> Pipeline:
-    duty_loop.compile("int64(uint64, int64)")
+    stage_module.warm()
     pipeline = Pipeline(config, strategy, next_epoch(config.pipeline.name), wall_ns())
     if pipeline.segment.replaced:
         event(LOG, logging.WARNING, "replaced the segment of a crashed run", segment=pipeline.segment.name)

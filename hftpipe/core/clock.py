@@ -62,6 +62,11 @@ def wall_ns() -> int:
     return time.time_ns()
 
 
+def midnight_ns(now_ns: int) -> int:
+    """The midnight (UTC) before a wall time, ns."""
+    return now_ns - now_ns % 86_400_000_000_000
+
+
 def steady_ns() -> int:
     """CLOCK_MONOTONIC in ns, for cold code."""
     return time.monotonic_ns()
@@ -150,7 +155,7 @@ def _exchange(cpu_a: int, cpu_b: int) -> tuple[int, int]:
 
 def warm() -> None:
     """Compile (or load) what this module calls from Python."""
-    _read_tsc.compile("()")
+    _read_tsc.compile(())
     _echo.compile("(uint64, int64)")
     _probe.compile("(uint64, int64)")
 

@@ -8,6 +8,7 @@ way at its own price. Rounding remainders stay in ``cost``, so that at every mom
 """
 
 import numpy as np
+from numba import types
 
 from hftpipe.core.fixed import OVERFLOW, muldiv, notional
 from hftpipe.core.jit import jit
@@ -97,3 +98,9 @@ def unrealised(position, mark):
     if p.qty == 0 or mark <= 0:
         return np.int64(0)
     return notional(mark, p.qty) - p.cost
+
+
+def warm() -> None:
+    """Compile (or load) what the monitor calls, under the signature that a call from Python asks the cache for."""
+    average_price.compile((types.uint64,))
+    unrealised.compile((types.uint64, types.int64))

@@ -141,6 +141,11 @@ def duty_loop(loop, max_loops):
     return np.int64(0)
 
 
+def warm() -> None:
+    """Compile (or load) the loop, before any process is forked."""
+    duty_loop.compile("int64(uint64, int64)")
+
+
 def decode_exit(code: int) -> tuple[int, int]:
     """Split :func:`duty_loop`'s positive result into (stage index, SERVICE or FINISHED)."""
     return code // 16, -(code % 16)
