@@ -37,7 +37,7 @@ from hftpipe.supervisor import Supervisor, place
 REPO = Path(__file__).resolve().parents[1]
 USDM = REPO.parent / "shared" / "data" / "binance-usdm-2024" / "usdm_btcusdt_20240808.gz"
 RATE_PER_S = 100_000
-SECONDS = 4.0
+SECONDS = 1.0
 STRATEGY = """
 from hftpipe.strategy import IOC, Strategy
 
@@ -151,7 +151,7 @@ def measure(tmp_path: Path, processes: int, from_intended: bool) -> tuple[dict[s
     return hist._asdict(), facts
 
 
-@pytest.mark.parametrize(("processes", "repetitions"), [(2, 5), (4, 1)])
+@pytest.mark.parametrize(("processes", "repetitions"), [(2, 12), (4, 3)])
 def test_record_in_to_approved_order_out(report, tmp_path, processes, repetitions):
     cpus(2)
     for from_intended in (False, True):
