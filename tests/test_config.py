@@ -243,7 +243,7 @@ def test_demo_overrides_are_the_limits_of_the_shipped_files():
     shipped = load([CONFIGS / "paper.toml", CONFIGS / "risk_limits.toml"], {})
     assert load([], {}, demo_overrides()) == shipped
     assert shipped.risk.for_symbol("BTCUSDT").max_position == 10_000_000
-    assert shipped.risk.for_symbol("BTCUSDT").orders_per_min == 3000
+    assert shipped.risk.for_symbol("BTCUSDT").orders_per_min == 6000
     assert shipped.risk.for_symbol("SOLUSDT").max_order_qty is None
 
 

@@ -14,7 +14,7 @@ def demo_overrides(strategy: str | None = None) -> dict[str, Any]:
         strategy: the one asked for; the market maker's parameters are left out for any other.
     """
     limits: dict[str, dict[str, str | int]] = {
-        "default": {"orders_per_s": 100, "orders_per_min": 3000},
+        "default": {"orders_per_s": 100, "orders_per_min": 6000},
         "BTCUSDT": _caps("0.01", "0.005", "2000", "0.1"),
         "ETHUSDT": _caps("0.1", "0.05", "2000", "1"),
     }
