@@ -200,7 +200,9 @@ def instrument_toml(symbol: str, without: tuple[str, ...] = ()) -> str:
 def test_another_symbol_never_takes_a_built_in_price_or_size(tmp_path, missing):
     path = write(tmp_path, instrument_toml("BTCUSDT") + instrument_toml("ETHUSDT", (missing,)))
     message = refusal([path])
-    assert message.startswith(f"{path}: instruments[1].{missing}: missing (only BTCUSDT has a built-in one); allowed: ")
+    assert message.startswith(
+        f"{path}: instruments[1].{missing}: missing (only BTCUSDT at binance_usdm has a built-in one); allowed: "
+    )
     assert len(message.splitlines()) == 1
 
 
@@ -466,3 +468,11 @@ def test_naming_another_strategy_drops_what_lower_layers_said_of_the_former_ones
 def test_a_file_that_names_its_strategy_keeps_its_own_params(tmp_path):
     file = write(tmp_path, '[strategy.params]\nwindow=5\n[strategy]\nname="momentum"\n')
     assert load([file], {}).strategy.effective_params() == {"window": 5}
+
+
+def test_the_built_in_filters_of_one_venue_are_not_taken_for_another(tmp_path):
+    file = write(tmp_path, '[[instruments]]\nsymbol = "BTCUSDT"\nvenue = "binance_spot"\n')
+    with pytest.raises(ConfigError) as refused:
+        load([file], {})
+    for name in SYMBOL_KEYS:
+        assert f"instruments[0].{name}: missing" in str(refused.value)

@@ -232,10 +232,13 @@ def _missing(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Keys an entry of [[instruments]] must have and has not, with the reason."""
     if "symbol" not in table:
         yield "symbol", "missing"
-    elif table["symbol"] != Instrument.symbol and _accepts(SYMBOL, table["symbol"]):
+    elif _accepts(SYMBOL, table["symbol"]):
+        built_in = (Instrument.symbol, Instrument.venue)
+        if (table["symbol"], table.get("venue", Instrument.venue)) == built_in:
+            return
         for name in SYMBOL_KEYS:
             if name not in table:
-                yield name, f"missing (only {Instrument.symbol} has a built-in one)"
+                yield name, f"missing (only {' at '.join(built_in)} has a built-in one)"
 
 
 def _names(section: type) -> str:
