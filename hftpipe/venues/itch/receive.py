@@ -6,9 +6,14 @@
     line B ─┼─ recv ─▶ mold_packet ─▶ mold_next ─▶ itch_message ─▶ out[capacity]
     answers ┘             └──────── mold_poll ─▶ sendto re-request server
 
-One step reads each socket in turn until all are empty or ``max_datagrams`` are read. Every record carries as
-``origin_tsc`` the time-stamp counter at the moment its datagram was received: for one that had to wait for a gap,
-that includes the wait. If ``out`` runs full, the step stops in the middle of a datagram and the next one goes on there.
+One step reads the sockets in turn until all are empty or ``max_datagrams`` are read, and the next one begins with the
+line behind. What a datagram brings is handed over before the next is read: a stage in the same process waits for no other
+socket (``max_datagrams`` 1), one in another process for none at all. Answers are listened for only while something is
+missing: each socket asked in vain costs as much as all the decoding.
+
+Every record carries as ``origin_tsc`` the time-stamp counter at the moment its datagram was received: for one that had to
+wait for a gap, that includes the wait. If ``out`` runs full, the step stops in the middle of a datagram and the next one
+goes on there.
 
 libc is called by name, so a preloaded kernel-bypass stack takes over the sockets.
 """
@@ -22,7 +27,16 @@ from hftpipe.core.hist import HIST_BYTES, hist_record
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, call_step, clock_gettime, load_i64, rdtscp, view
 from hftpipe.core.records import RECORD_BYTES
-from hftpipe.venues.itch.arbiter import ARBITER, LINES, mold_next, mold_packet, mold_poll, mold_state, mold_take_reset
+from hftpipe.venues.itch.arbiter import (
+    ARBITER,
+    LINE_RETRANSMIT,
+    LINES,
+    mold_next,
+    mold_packet,
+    mold_poll,
+    mold_state,
+    mold_take_reset,
+)
 from hftpipe.venues.itch.decode import MESSAGE_RECORDS, itch_message
 from hftpipe.venues.itch.feed import FEED, STATE_RECORDS, feed_line_state, feed_reset
 
@@ -62,7 +76,7 @@ _CONTROL = np.dtype(
 RECEIVER = np.dtype(
     [
         # Sockets by line (-1: none). Answers come to the socket that requests go out from.
-        ("sockets", "i8", LINES), ("max_datagrams", "i8"), ("kernel_stamps", "i8"),
+        ("sockets", "i8", LINES), ("max_datagrams", "i8"), ("kernel_stamps", "i8"), ("line", "i8"),
         # Wiring (addresses). ``sink`` is a C function int64 f(sink_state, count), or 0: then the caller empties ``out``.
         ("arbiter", "u8"), ("feed", "u8"), ("out", "u8"), ("capacity", "i8"), ("sink", "u8"), ("sink_state", "u8"),
         ("data", "u8"), ("request", "u8"), ("header", "u8"), ("h_kernel", "u8"),
@@ -212,9 +226,9 @@ def _drain(state):
 
 @jit
 def _take(state, line, now_ns):
-    """Read one datagram of a line and apply what it brings: 1 if there was one, -1 if ``out`` is full, else 0."""
+    """Read one datagram of a line and hand over what it brings: 1 if there was one, -1 if ``out`` is full, else 0."""
     s = view(state, RECEIVER)
-    if s.sockets[line] < 0:
+    if s.sockets[line] < 0 or (line == LINE_RETRANSMIT and view(s.arbiter, ARBITER).hole == 0):
         return np.int64(0)
     if not _has_room(state):
         s.held_back += 1
@@ -228,23 +242,24 @@ def _take(state, line, now_ns):
     mold_packet(s.arbiter, line, s.data, length, now_ns, rdtscp())
     if mold_take_reset(s.arbiter):
         s.count += feed_reset(s.feed, now_ns, _out(state))
-    return np.int64(1) if _drain(state) else np.int64(-1)
+    drained = _drain(state)
+    _flush(state)
+    return np.int64(1) if drained else np.int64(-1)
 
 
 @jit
 def _read_lines(state, now_ns):
     """Read the lines in turn until all are empty; returns the datagrams, or -1 - datagrams if ``out`` is full."""
     s = view(state, RECEIVER)
-    total = np.int64(0)
-    while total < s.max_datagrams:
-        before = total
-        for line in range(LINES):
-            got = _take(state, np.int64(line), now_ns)
-            if got < 0:
-                return -1 - total
-            total += got
-        if total == before:
-            break
+    total, empty = np.int64(0), np.int64(0)
+    while total < s.max_datagrams and empty < LINES:
+        line = s.line
+        s.line = line + 1 if line + 1 < LINES else np.int64(0)
+        got = _take(state, line, now_ns)
+        if got < 0:
+            return -1 - total
+        total += got
+        empty = np.int64(0) if got > 0 else empty + 1
     return total
 
 

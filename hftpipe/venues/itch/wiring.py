@@ -32,6 +32,7 @@ class Lines:
         group_a, port_a, group_b, port_b: the multicast lines; interface: address of the interface to join on.
         request_address, request_port: the re-request server (port 0: there is none).
         busy_poll_us: SO_BUSY_POLL for the lines, 0 leaves it alone.
+        max_datagrams: most datagrams read in one step; 1 where other stages of the same process wait for the step's end.
     """
 
     group_a: str
@@ -42,6 +43,7 @@ class Lines:
     request_address: str
     request_port: int
     busy_poll_us: int = 0
+    max_datagrams: int = 64
 
 
 @dataclass
@@ -108,7 +110,7 @@ def join(
     receiver_init(
         parts["receiver"], parts["arbiter"].ctypes.data, parts["feed"].ctypes.data, out,
         line_a=line_a.socket.fileno(), line_b=line_b.socket.fileno(), retransmit=retransmit,
-        sink=sink, sink_state=sink_state,
+        max_datagrams=lines.max_datagrams, sink=sink, sink_state=sink_state,
     )  # fmt: skip
     feed = parts["feed"][: FEED.itemsize].view(FEED)
     receiver = parts["receiver"].ctypes.data
