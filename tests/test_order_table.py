@@ -115,22 +115,33 @@ def test_every_open_state_can_reach_every_end_a_venue_can_report():
             assert ot.TRANSITIONS[state, event] == end
 
 
-def test_full_neighbourhood_refuses_and_takes_nothing_away():
-    table = Table(ot.PROBES)
-    for id_ in range(1, ot.PROBES + 1):
-        assert table.insert(id_)
-    assert table.insert(99) == 0
-    assert sorted(table.open_ids()) == list(range(1, ot.PROBES + 1))
+@pytest.mark.parametrize("stride", [1, 16, 1 << 32, 0x9E3779B9])
+def test_as_many_orders_as_slots_fit_whatever_their_ids_and_one_more_takes_nothing_away(stride):
+    table = Table(512)
+    ids = [1 + stride * number for number in range(512)]
+    assert all(table.insert(id_) for id_ in ids)
+    assert table.insert(7 + stride * 512) == 0
+    assert sorted(table.open_ids()) == sorted(ids) and all(table.find(id_) for id_ in ids)
 
 
 def test_the_order_that_ended_first_gives_its_slot_up_first():
-    table = Table(ot.PROBES)
-    for id_ in range(1, ot.PROBES + 1):
+    table = Table(16)
+    for id_ in range(1, 17):
         table.insert(id_, ts=100 - id_)
     for id_ in (3, 8, 5):
         table.move(table.find(id_), ot.ON_CANCELED)
     table.insert(99)
     assert (table.find(3), bool(table.find(8)), bool(table.find(5))) == (0, True, True)
+
+
+def test_a_quarter_of_the_slots_remembers_ended_orders_and_no_more_memory_is_touched():
+    table = Table(64)
+    slots = set()
+    for id_ in range(1, 1000):
+        slots.add(table.insert(id_))
+        table.move(table.find(id_), ot.ON_FILLED)
+        assert [bool(table.find(old)) for old in (id_, max(id_ - 15, 0), max(id_ - 16, 0))] == [True, id_ > 15, False]
+    assert len(slots) == 17
 
 
 @pytest.mark.parametrize("capacity", [0, 8, 24, 17])
@@ -165,7 +176,7 @@ class Orders(RuleBasedStateMachine):
         if self.table.insert(id_, self.ts):
             self.twin[id_] = (ot.PENDING_NEW, 0)
         else:
-            assert sum(state in OPEN for state, _ in self.twin.values()) >= ot.PROBES
+            assert sum(state in OPEN for state, _ in self.twin.values()) == SLOTS
 
     @rule(pick=st.integers(0, 10**6), event=st.integers(0, len(EVENT_NAMES) - 1), fill=st.integers(0, 1))
     def move(self, pick: int, event: int, fill: int) -> None:

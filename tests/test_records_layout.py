@@ -60,8 +60,9 @@ LAYOUTS = {
     ),
     "TABLE": (
         order_table.TABLE,
-        64,
-        "mask:0:8 capacity:8:8 n_open:16:8 illegal:24:8 inserted:32:8 ended:40:8 _pad:48:16",
+        128,
+        "capacity:0:8 n_open:8:8 illegal:16:8 inserted:24:8 ended:32:8 open:40:8 past:48:8 free:56:8 index:64:8 "
+        "past_in:72:8 past_out:80:8 past_limit:88:8 n_free:96:8 _pad:104:24",
     ),
     "POSITION": (
         position.POSITION,

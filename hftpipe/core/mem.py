@@ -169,6 +169,21 @@ def copy_bytes(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
 
 
 @intrinsic
+def prefetch_write(typingctx: Any, address: Any) -> Any:
+    """Have the cache line at ``address`` here, to be written soon; no effect but on time, whatever the address."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        byte, word = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, word, word, word])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], fnty=kind)
+        # For writing, to be kept in all caches, data.
+        builder.call(prefetch, [builder.inttoptr(args[0], byte), *(ir.Constant(word, n) for n in (1, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(types.uint64), codegen
+
+
+@intrinsic
 def rdtsc(typingctx: Any) -> Any:
     """The time-stamp counter. It may run ahead of earlier loads by a few ns; see :func:`rdtscp`."""
 

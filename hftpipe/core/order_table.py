@@ -17,20 +17,30 @@ FILLED, CANCELED, EXPIRED, REJECTED: terminal; nothing moves them (a late fill s
 REJECT reaches a WORKING order whose NEW was not answered yet when its cancel was refused.
 CHANGE_DONE (a replace was accepted or refused, or a cancel was refused) returns PENDING_* to WORKING or PARTIAL.
 
-Orders sit in an open-addressed table probed over PROBES neighbours; a terminal order stays findable until its slot
-is needed, and the one that ended first goes first. Ids and ages stand in arrays of their own, so that looking through
-all neighbours reads a few cache lines. An age is 0 (empty), the number of orders that had ended before, or OPEN.
+Orders stand in slots and are found by id through :mod:`hftpipe.core.order_index`. A slot is free, open or past: an order
+that has ended stays findable until a quarter of the slots are past or the last free one is needed; the one that ended
+first goes first. So a table takes as many open orders as it has slots, and the memory in use stays as small as the
+business is: the slot freed last is taken next, and is fetched into the cache when the order before it is entered.
 Open orders are also listed densely, so that iterating them never walks the table.
 
 ::
 
-    base | TABLE | ORDER[capacity] | open order addresses[capacity] | ids[capacity] | ages[capacity] |
+    base | TABLE | ORDER[capacity] | open[capacity] | past[capacity] | free[capacity] | index of 2 x capacity entries
+                                     addresses of orders: a list, a queue, a stack
 """
 
 import numpy as np
 
 from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, ZERO, address_of, load_i64, store_i64, view
+from hftpipe.core.mem import ONE, U64, ZERO, address_of, load_i64, prefetch_write, store_i64, view
+from hftpipe.core.order_index import (
+    index_bytes,
+    index_expect,
+    index_find,
+    index_init,
+    index_put,
+    index_remove,
+)
 
 EMPTY, PENDING_NEW, WORKING, PARTIAL, PENDING_CANCEL, PENDING_REPLACE, UNKNOWN = 0, 1, 2, 3, 4, 5, 6
 FILLED, CANCELED, EXPIRED, REJECTED = 7, 8, 9, 10
@@ -85,35 +95,44 @@ ORDER = np.dtype(
 ORDER_BYTES = 128
 TABLE = np.dtype(
     [
-        ("mask", "u8"),
-        ("capacity", "i8"),
-        ("n_open", "i8"),
-        ("illegal", "i8"),
-        ("inserted", "i8"),
-        ("ended", "i8"),
-        ("_pad", "i8", 2),
+        ("capacity", "i8"), ("n_open", "i8"), ("illegal", "i8"), ("inserted", "i8"), ("ended", "i8"),
+        # Addresses of the parts behind the orders.
+        ("open", "u8"), ("past", "u8"), ("free", "u8"), ("index", "u8"),
+        # The queue's ends, how many past orders are kept at most, and the depth of the stack.
+        ("past_in", "u8"), ("past_out", "u8"), ("past_limit", "u8"), ("n_free", "i8"), ("_pad", "i8", 3),
     ],
     align=True,
-)
-TABLE_HEADER_BYTES = 64
-PROBES = 16
-#: Age of an order that is still open: never the oldest.
-OPEN = 0x7FFFFFFFFFFFFFFF
-_MIX = np.uint64(0x9E3779B97F4A7C15)
+)  # fmt: skip
+TABLE_HEADER_BYTES = 128
+MIN_CAPACITY = 16
+_PAST_SHARE = 4
+_LINE = np.uint64(64)
 
 
 def table_bytes(capacity: int) -> int:
-    """Memory for ``capacity`` slots (a power of two of at least PROBES)."""
-    if capacity < PROBES or capacity & (capacity - 1):
-        raise ValueError(f"order table capacity {capacity} is not a power of two of at least {PROBES}")
-    return TABLE_HEADER_BYTES + capacity * (ORDER_BYTES + 24)
+    """Memory for ``capacity`` slots.
+
+    Raises:
+        ValueError: capacity is not a power of two of at least MIN_CAPACITY.
+    """
+    if capacity < MIN_CAPACITY or capacity & (capacity - 1):
+        raise ValueError(f"order table capacity {capacity} is not a power of two of at least {MIN_CAPACITY}")
+    return TABLE_HEADER_BYTES + capacity * (ORDER_BYTES + 24) + index_bytes(2 * capacity)
 
 
 def table_init(memory: np.ndarray, capacity: int) -> None:
-    """Make an empty table in ``memory`` (uint8 array of :func:`table_bytes`)."""
+    """Make an empty table in ``memory`` (uint8 array of :func:`table_bytes`, which must stay where it is)."""
     memory[: table_bytes(capacity)] = 0
     header = memory[:TABLE_HEADER_BYTES].view(TABLE)
-    header["mask"], header["capacity"] = capacity - 1, capacity
+    orders = memory.ctypes.data + TABLE_HEADER_BYTES
+    parts = orders + capacity * ORDER_BYTES
+    for number, name in enumerate(("open", "past", "free", "index")):
+        header[name] = parts + 8 * capacity * number
+    header["capacity"], header["n_free"], header["past_limit"] = capacity, capacity, capacity // _PAST_SHARE
+    at = TABLE_HEADER_BYTES + capacity * (ORDER_BYTES + 16)
+    free = memory[at : at + 8 * capacity].view(np.uint64)
+    free[:] = orders + ORDER_BYTES * np.arange(capacity, dtype=np.uint64)[::-1]
+    index_init(memory[at + 8 * capacity :], 2 * capacity)
 
 
 @jit
@@ -132,82 +151,73 @@ def remaining(order):
 
 
 @jit
-def _slot(table, index):
-    return table + U64(TABLE_HEADER_BYTES) + (index << U64(7))
-
-
-@jit
-def _home(id_):
-    return ((id_ * _MIX) >> U64(32)) ^ (id_ & U64(0xFFFFFFFF))
-
-
-@jit
-def _open_list(table, capacity):
-    return table + U64(TABLE_HEADER_BYTES) + U64(ORDER_BYTES) * U64(capacity)
-
-
-@jit
-def _ids(table, capacity):
-    return table + U64(TABLE_HEADER_BYTES) + U64(ORDER_BYTES + 8) * U64(capacity)
-
-
-@jit
-def _ages(table, capacity):
-    return _ids(table, capacity) + U64(8) * U64(capacity)
+def _at(list_, number):
+    """Address of the word ``number`` (uint64) of a list."""
+    return list_ + (number << U64(3))
 
 
 @jit
 def order_find(table, id_):
     """Address of the order with client id ``id_``, open or recently ended; 0 if unknown (and for id 0)."""
+    return index_find(view(table, TABLE).index, id_)
+
+
+@jit
+def _forget_oldest(table):
+    """Free the slot of the order that ended first; False if none has ended."""
     t = view(table, TABLE)
-    home, ids = _home(id_), _ids(table, t.capacity)
-    if id_ == ZERO:
-        return ZERO
-    for probe in range(PROBES):
-        index = (home + U64(probe)) & t.mask
-        if U64(load_i64(ids + U64(8) * index)) == id_:
-            return _slot(table, index)
-    return ZERO
+    if t.past_out == t.past_in:
+        return False
+    slot = U64(load_i64(_at(t.past, t.past_out & U64(t.capacity - 1))))
+    t.past_out += ONE
+    order = view(slot, ORDER)
+    index_remove(t.index, order.id)
+    order.id, order.state = ZERO, EMPTY
+    store_i64(_at(t.free, U64(t.n_free)), np.int64(slot))
+    t.n_free += 1
+    return True
+
+
+@jit
+def _expect_next(table, id_):
+    """Fetch what the order after ``id_`` will probably need."""
+    t = view(table, TABLE)
+    index_expect(t.index, id_ + ONE)
+    if t.n_free > 0:
+        slot = U64(load_i64(_at(t.free, U64(t.n_free - 1))))
+        prefetch_write(slot)
+        prefetch_write(slot + _LINE)
 
 
 @jit
 def order_insert(table, id_):
-    """Address of a fresh order in PENDING_NEW, or 0 when its neighbourhood holds only open orders.
+    """Address of a fresh order in PENDING_NEW, or 0 when every slot holds an open one.
 
-    The caller has made sure that ``id_`` is new and sets the other fields.
+    The caller has made sure that ``id_`` is new and not 0, and sets the other fields.
     """
     t = view(table, TABLE)
-    home, ages = _home(id_), _ages(table, t.capacity)
-    at, age = ZERO, np.int64(OPEN)
-    for probe in range(PROBES):
-        index = (home + U64(probe)) & t.mask
-        found = load_i64(ages + U64(8) * index)
-        if found < age:
-            at, age = index, found
-            if age == 0:
-                break
-    if age == OPEN:
+    if t.n_free == 0 and not _forget_oldest(table):
         return ZERO
-    best = _slot(table, at)
-    store_i64(_ids(table, t.capacity) + U64(8) * at, np.int64(id_))
-    store_i64(ages + U64(8) * at, np.int64(OPEN))
-    order = view(best, ORDER)
+    t.n_free -= 1
+    slot = U64(load_i64(_at(t.free, U64(t.n_free))))
+    index_put(t.index, id_, slot)
+    order = view(slot, ORDER)
     order.id, order.state = id_, PENDING_NEW
     order.price, order.qty, order.filled = 0, 0, 0
     order.new_price, order.new_qty = 0, 0
     order.created_ts, order.venue_id, order.user = 0, ZERO, 0
     order.open_index = t.n_open
-    store_i64(_open_list(table, t.capacity) + U64(8) * U64(t.n_open), np.int64(best))
+    store_i64(_at(t.open, U64(t.n_open)), np.int64(slot))
     t.n_open += 1
     t.inserted += 1
-    return best
+    _expect_next(table, id_)
+    return slot
 
 
 @jit
 def open_order(table, index):
     """Address of open order ``index`` (0 <= index < n_open); the order of the list changes as orders end."""
-    t = view(table, TABLE)
-    return U64(load_i64(_open_list(table, t.capacity) + U64(8) * U64(index)))
+    return U64(load_i64(_at(view(table, TABLE).open, U64(index))))
 
 
 @jit
@@ -217,16 +227,18 @@ def open_count(table):
 
 
 @jit
-def _unlist(table, order):
+def _end(table, order):
+    """An order has ended: off the list of open ones, and behind those that ended before."""
     t = view(table, TABLE)
-    listed = _open_list(table, t.capacity)
     t.n_open -= 1
-    moved = U64(load_i64(listed + U64(8) * U64(t.n_open)))
-    store_i64(listed + U64(8) * U64(order.open_index), np.int64(moved))
+    moved = U64(load_i64(_at(t.open, U64(t.n_open))))
+    store_i64(_at(t.open, U64(order.open_index)), np.int64(moved))
     view(moved, ORDER).open_index = order.open_index
     t.ended += 1
-    index = (address_of(order) - table - U64(TABLE_HEADER_BYTES)) >> U64(7)
-    store_i64(_ages(table, t.capacity) + U64(8) * index, t.ended)
+    store_i64(_at(t.past, t.past_in & U64(t.capacity - 1)), np.int64(address_of(order)))
+    t.past_in += ONE
+    if t.past_in - t.past_out > t.past_limit:
+        _forget_oldest(table)
 
 
 @jit
@@ -244,7 +256,7 @@ def order_move(table, slot, event):
         state = PARTIAL if order.filled > 0 else WORKING
     order.state = state
     if not is_open(state):
-        _unlist(table, order)
+        _end(table, order)
     return True
 
 

@@ -36,9 +36,10 @@ VENUE = np.dtype(
         ("refs", "u8"), ("refs_mask", "u8"), ("clock", "u8"), ("local", "u8"),
         # Settings: midnight on the clock of ``exchange_ts``; when an unanswered order counts as unknown; reads a poll.
         ("midnight_ns", "i8"), ("answer_ns", "i8"), ("max_reads", "i8"),
-        # Position: next reference number (known once ``ready``), own answers, next look for unanswered orders.
+        # Position: next reference number (known once ``ready``), own answers, next look for unanswered orders and at
+        # the socket when nothing is owed.
         ("next_ref", "u8"), ("ready", "i8"), ("local_in", "u8"), ("local_out", "u8"), ("check_ns", "i8"),
-        ("day_ended", "i8"),
+        ("read_ns", "i8"), ("day_ended", "i8"),
         # Requests: sent by kind, refused here.
         ("entered", "i8"), ("replaces", "i8"), ("cancels", "i8"), ("not_ready", "i8"), ("unsendable", "i8"),
         ("again", "i8"),

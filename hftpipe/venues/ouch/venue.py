@@ -78,6 +78,9 @@ from hftpipe.venues.ouch.state import (
     venue_init,
 )
 
+#: While no order is open, what the venue says of its own accord may wait this long.
+IDLE_READ_NS = np.int64(5_000)
+
 __all__ = [
     "close", "market_entry", "open_venue", "poll_entry", "submit_entry", "unanswered_entry", "venue_bytes",
     "venue_init", "venue_poll", "venue_submit", "venue_unanswered",
@@ -256,6 +259,15 @@ def _local_report(venue, record):
 
 
 @jit
+def _is_due(v, now_ns):
+    """Whether to ask the socket: at once while the venue owes an answer, else every IDLE_READ_NS (a call in vain is dear)."""
+    if open_count(v.table) == 0 and v.ready != 0 and now_ns < v.read_ns:
+        return False
+    v.read_ns = now_ns + IDLE_READ_NS
+    return True
+
+
+@jit
 def venue_poll(venue, record):
     """Write the next report to the RECORD at address ``record`` (uint64): 1, or 0 if there is none."""
     v = view(venue, VENUE)
@@ -268,7 +280,7 @@ def venue_poll(venue, record):
             if apply_message(venue, text, k.length, record, now_ns):
                 return np.int64(1)
             text = link_next(v.link)
-        if not link_read(v.link, now_ns):
+        if not _is_due(v, now_ns) or not link_read(v.link, now_ns):
             break
     link_pump(v.link, now_ns)
     if k.renewed != 0:
