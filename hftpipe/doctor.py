@@ -19,6 +19,8 @@ from hftpipe.config import parse_cpus
 Status = Literal["ok", "warn", "fail"]
 SHM_NEEDED_BYTES = 256 * 2**20
 SOCKET_BUFFER_BYTES = 16 * 2**20
+#: Bit of the capability sets (linux/capability.h).
+CAP_NET_RAW = 13
 NOTHING = "nothing to do"
 
 
@@ -197,6 +199,14 @@ def _limit_at_least(label: str, low: int) -> Check:
     return check
 
 
+def _packet_sockets(host: Host) -> Verdict:
+    mask = int(_colon_fields(read(host.proc / "self/status"))["CapEff"], 16)
+    has = bool(mask >> CAP_NET_RAW & 1)
+    return _graded(
+        has, "CAP_NET_RAW" if has else "no CAP_NET_RAW: multicast lines are read from sockets, which is slower"
+    )
+
+
 def _shm_space(host: Host) -> Verdict:
     stat = os.statvfs(host.shm)
     free_bytes = stat.f_bavail * stat.f_frsize
@@ -257,6 +267,12 @@ CHECKS: tuple[tuple[str, Check, str], ...] = (
         "RLIMIT_RTPRIO",
         _limit_at_least("Max realtime priority", 50),
         "sudo prlimit --pid $$ --rtprio=99 (lasting: LimitRTPRIO=99 in the systemd unit)",
+    ),
+    (
+        "packet sockets",
+        _packet_sockets,
+        "only for venue udp: sudo setcap cap_net_raw+ep $(readlink -f .venv/bin/python) "
+        "(lasting: AmbientCapabilities=CAP_NET_RAW in the systemd unit)",
     ),
     ("shared memory", _shm_space, "sudo mount -o remount,size=1G {shm}"),
     ("segments", _segments, "if no pipeline is running: rm {shm}/hftpipe-*"),

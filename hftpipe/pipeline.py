@@ -17,7 +17,7 @@ exchange never sees a market event before an order that was decided on an earlie
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -50,6 +50,9 @@ from hftpipe.strategy import stage as strategy_stage
 from hftpipe.strategy import wiring as strategy_wiring
 from hftpipe.strategy.loader import LoadedStrategy
 from hftpipe.venues.binance import sync as binance_sync
+
+if TYPE_CHECKING:
+    from hftpipe.venues.itch.wiring import Joined
 
 STAGES = ("market_data", "strategy", "risk", "gateway")
 
@@ -194,6 +197,8 @@ class Pipeline:
             "fingerprint": config.fingerprint(),
             "source": config.market.replay or config.market.source,
         }
+        #: The joined multicast lines (venue udp only).
+        self.feed: Joined | None = None
         self.segment: Segment = create(config.pipeline.name, region_sizes(config, strategy), meta, epoch)
         self._wire(start_ts)
 
@@ -350,6 +355,7 @@ class Pipeline:
         udp, state = self.config.udp, self.state("market_data")
         fields = (
             "group_a", "port_a", "group_b", "port_b", "interface", "request_address", "request_port", "busy_poll_us",
+            "receive",
         )  # fmt: skip
         # Stages in the same process wait for the end of the step: it ends with the first datagram.
         max_datagrams = 64 if ["market_data"] in self.processes else 1

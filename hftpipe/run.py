@@ -200,6 +200,8 @@ def _build(config: Config, strategy: LoadedStrategy) -> Pipeline:
     pipeline = Pipeline(config, strategy, next_epoch(config.pipeline.name), wall_ns())
     if pipeline.segment.replaced:
         event(LOG, logging.WARNING, "replaced the segment of a crashed run", segment=pipeline.segment.name)
+    if pipeline.feed:
+        event(LOG, logging.INFO, "market data lines", facts=pipeline.feed.facts)
     return pipeline
 
 

@@ -18,7 +18,7 @@ GOOD = {
     "proc/cmdline": "ro isolcpus=domain,managed_irq,0-3 nohz_full=0-3 rcu_nocbs=0-3 quiet",
     "proc/cpuinfo": "processor\t: 0\nflags\t\t: fpu tsc constant_tsc nonstop_tsc\n",
     "proc/stat": "cpu  10 0 10 80 0 0 0 0 0 0\ncpu0 1 1 1 1 1 1 1 1 1 1\n",
-    "proc/self/status": "Name:\tx\nCpus_allowed_list:\t0-7\n",
+    "proc/self/status": "Name:\tx\nCapEff:\t0000000000002000\nCpus_allowed_list:\t0-7\n",
     "proc/self/limits": LIMITS.format(memlock="unlimited", rtprio="99"),
     "proc/sys/net/core/rmem_max": "33554432",
     "proc/sys/net/core/wmem_max": "33554432",
@@ -36,6 +36,7 @@ CPU = "sys/devices/system/cpu"
 BAD = [
     ("CPUs", f"{CPU}/online", "0-1", "fail", "missing 2,3", "hftpipe run --cpus"),
     ("CPUs", "proc/self/status", "Cpus_allowed_list:\t0", "fail", "usable 0, missing 1,2,3", "taskset"),
+    ("packet sockets", "proc/self/status", "CapEff:\t000001ffffffdfff", "warn", "no CAP_NET_RAW", "setcap cap_net_raw"),
     ("isolcpus", "proc/cmdline", "quiet", "warn", "isolcpus is not set", "isolcpus=0,1,2,3"),
     ("nohz_full", "proc/cmdline", "nohz_full=1", "warn", "nohz_full=1", "nohz_full=0,1,2,3"),
     ("rcu_nocbs", "proc/cmdline", "my_rcu_nocbs=0-3", "warn", "not set", "rcu_nocbs=0,1,2,3"),

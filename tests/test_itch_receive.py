@@ -14,8 +14,10 @@ from memory import aligned
 from hftpipe.core.jit import entry
 from hftpipe.core.mem import U64, load_i64, store_i64
 from hftpipe.core.records import BOOK_RESET, BOOK_STATE, INVALID, RECORD, SYNCING, VALID
+from hftpipe.venues.itch.packet_ring import PACKETS, open_packets
 from hftpipe.venues.itch.receive import OUT_ROOM, RECEIVER, receive_step, receiver_bytes, receiver_init
 from hftpipe.venues.itch.sockets import open_line, open_request, open_sender
+from hftpipe.venues.itch.wiring import PACKET_RING, SOCKET
 
 GROUPS = ("239.255.71.1", "239.255.71.2")
 WAIT = 1_000
@@ -31,32 +33,44 @@ def count_records(state, count):
 class Wire:
     """Two multicast senders, a re-request server, and a receiver of their lines."""
 
-    def __init__(self, records: int = 4096, sink: bool = False, **settings):
+    def __init__(self, way: str = SOCKET, records: int = 4096, sink: bool = False, **settings):
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
         self.server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.server.bind(("127.0.0.1", 0))
         self.server.setblocking(False)
-        try:
-            self.lines = [open_line(group, self.port, timestamps=True) for group in GROUPS]
-        except OSError as error:
-            pytest.skip(f"no multicast on loopback here: {error}")
+        self.facts, ways = self._listen(way)
         self.senders = [open_sender(group, self.port) for group in GROUPS]
         self.request = open_request("127.0.0.1", self.server.getsockname()[1])
         self.feed = FeedRig()
         self.arbiter = ArbiterRig(wait_ns=WAIT, retry_ns=WAIT, silence_ns=0)
         self.out, self.sums = np.zeros(records, RECORD), np.zeros(2, np.int64)
         self.memory = aligned(receiver_bytes())
-        a, b = (opened.socket.fileno() for opened in self.lines)
         extra = {"sink": count_records.address, "sink_state": self.sums.ctypes.data} if sink else {}
         receiver_init(
-            self.memory, int(self.arbiter.address), int(self.feed.address), self.out, line_a=a, line_b=b,
-            retransmit=self.request.socket.fileno(), **extra, **settings,
+            self.memory, int(self.arbiter.address), int(self.feed.address), self.out,
+            retransmit=self.request.socket.fileno(), **ways, **extra, **settings,
         )  # fmt: skip
         self.address = np.uint64(self.memory.ctypes.data)
         self.state = self.memory[: RECEIVER.itemsize].view(RECEIVER)[0]
         self.now = 1
+
+    def _listen(self, way: str) -> tuple[list[str], dict[str, int]]:
+        """What the system said, and how the receiver reads the lines."""
+        if way == PACKET_RING:
+            self.packets = np.zeros(1, PACKETS)
+            try:
+                self.lines = [open_packets(self.packets, [(group, self.port) for group in GROUPS], "127.0.0.1")]
+            except PermissionError as error:
+                pytest.skip(f"packet sockets are not allowed here: {error}")
+            return [], {"packets": self.packets.ctypes.data}
+        try:
+            opened = [open_line(group, self.port, timestamps=True) for group in GROUPS]
+        except OSError as error:
+            pytest.skip(f"no multicast on loopback here: {error}")
+        self.lines = [line.socket for line in opened]
+        return opened[0].facts, {"line_a": self.lines[0].fileno(), "line_b": self.lines[1].fileno()}
 
     def step(self, passed: int = 1) -> np.ndarray:
         """One step ``passed`` ns later; takes the records out."""
@@ -67,16 +81,16 @@ class Wire:
         return records
 
     def close(self) -> None:
-        for each in (*self.senders, self.server, self.request.socket, *(line.socket for line in self.lines)):
+        for each in (*self.senders, self.server, self.request.socket, *self.lines):
             each.close()
 
 
-@pytest.fixture
-def wire():
+@pytest.fixture(params=[SOCKET, PACKET_RING])
+def wire(request):
     made = []
 
     def make(**settings) -> Wire:
-        made.append(Wire(**settings))
+        made.append(Wire(**{"way": request.param, **settings}))
         return made[-1]
 
     yield make
@@ -157,7 +171,7 @@ def test_a_sink_takes_the_records_of_every_step(wire):
 
 def test_kernel_stamps_come_with_the_datagram(wire):
     w = wire(kernel_stamps=True)
-    if any("TIMESTAMPNS refused" in fact for fact in w.lines[0].facts):
+    if any("TIMESTAMPNS refused" in fact for fact in w.facts):
         pytest.skip("this kernel refuses SO_TIMESTAMPNS")
     w.senders[0].send(packets([directory(7, "TEST")])[0])
     w.step()
@@ -165,7 +179,7 @@ def test_kernel_stamps_come_with_the_datagram(wire):
 
 
 def test_a_closed_socket_is_an_error_counted_and_named(wire):
-    w = wire()
+    w = wire(way=SOCKET)
     w.state["sockets"][1] = 1_000_000
     w.step()
     assert w.state["receive_errors"] > 0 and w.state["last_errno"] == 9

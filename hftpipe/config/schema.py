@@ -287,6 +287,11 @@ class Udp:
     order_port: int = key(0, PORT, "Port for orders; needed unless embedded.")
     transport: str = key("udp", choice("udp", "tcp"), "Orders in datagrams, or over SoupBinTCP.")
     user: str = key("HFTPIP", text(r"[A-Za-z0-9]{1,6}", "1 to 6 ASCII letters and digits"), "Account at the venue.")
+    receive: str = key(
+        "auto",
+        choice("auto", "packet_ring", "socket"),
+        "How the lines are read; auto = a packet ring where allowed (CAP_NET_RAW), with a kernel-bypass library socket.",
+    )
     busy_poll_us: int = key(0, integer(0, 1_000_000, "microseconds"), "SO_BUSY_POLL of the lines; 0 = left alone.")
     loss_a: float = key(0.0, SHARE, "Embedded exchange: share of line A's datagrams that are lost.")
     loss_b: float = key(0.0, SHARE, "Embedded exchange: share of line B's datagrams that are lost.")

@@ -2,12 +2,14 @@
 
 ::
 
-    line A ─┐                                                     ┌─▶ sink(state, count)
-    line B ─┼─ recv ─▶ mold_packet ─▶ mold_next ─▶ itch_message ─▶ out[capacity]
-    answers ┘             └──────── mold_poll ─▶ sendto re-request server
+    packet ring (both lines) ─┐
+    line A ── recv ───────────┤                                            ┌─▶ sink(state, count)
+    line B ── recv ───────────┼─ mold_packet ─▶ mold_next ─▶ itch_message ─▶ out[capacity]
+    answers ─ recv ───────────┘      └──────── mold_poll ─▶ send to the re-request server
 
-One step reads the sockets in turn until all are empty or ``max_datagrams`` are read, and the next one begins with the
-line behind. What a datagram brings is handed over before the next is read: a stage in the same process waits for no other
+The lines are read from a packet ring where there is one (:mod:`hftpipe.venues.itch.packet_ring`), else from their sockets
+in turn, each step beginning behind the line that the last one ended with. A step ends when all are empty or
+``max_datagrams`` are read. What a datagram brings is handed over before the next is read: a stage in the same process waits for no other
 socket (``max_datagrams`` 1), one in another process for none at all. Answers are listened for only while something is
 missing: each socket asked in vain costs as much as all the decoding.
 
@@ -39,6 +41,7 @@ from hftpipe.venues.itch.arbiter import (
 )
 from hftpipe.venues.itch.decode import MESSAGE_RECORDS, itch_message
 from hftpipe.venues.itch.feed import FEED, STATE_RECORDS, feed_line_state, feed_reset
+from hftpipe.venues.itch.packet_ring import PACKETS, packet_done, packet_next
 
 _recv = types.ExternalFunction("recv", types.int64(types.int32, types.uint64, types.uint64, types.int32))
 _recvmsg = types.ExternalFunction("recvmsg", types.int64(types.int32, types.uint64, types.int32))
@@ -79,7 +82,8 @@ RECEIVER = np.dtype(
         ("sockets", "i8", LINES), ("max_datagrams", "i8"), ("kernel_stamps", "i8"), ("line", "i8"),
         # Wiring (addresses). ``sink`` is a C function int64 f(sink_state, count), or 0: then the caller empties ``out``.
         ("arbiter", "u8"), ("feed", "u8"), ("out", "u8"), ("capacity", "i8"), ("sink", "u8"), ("sink_state", "u8"),
-        ("data", "u8"), ("request", "u8"), ("header", "u8"), ("h_kernel", "u8"),
+        # ``packets``: PACKETS of a packet ring, in place of the lines' sockets (0: none).
+        ("data", "u8"), ("request", "u8"), ("header", "u8"), ("h_kernel", "u8"), ("packets", "u8"),
         # Records in ``out`` that nobody has taken yet.
         ("count", "i8"),
         # Kernel receive time of the last datagram (ns of the wall clock), when kernel_stamps is 1.
@@ -108,9 +112,10 @@ def receiver_init(
     feed: int,
     out: np.ndarray,
     *,
-    line_a: int,
+    line_a: int = -1,
     line_b: int = -1,
     retransmit: int = -1,
+    packets: int = 0,
     max_datagrams: int = 64,
     kernel_stamps: bool = False,
     sink: int = 0,
@@ -123,21 +128,24 @@ def receiver_init(
         arbiter, feed: addresses of an ARBITER and a FEED.
         out: RECORD array of at least OUT_ROOM records; must outlive the receiver.
         line_a, line_b: file descriptors of the lines (-1: none); retransmit: a connected socket to the server, or -1.
+        packets: address of the PACKETS of a ring that brings both lines; the lines have no sockets then.
         max_datagrams: most datagrams read in one step; kernel_stamps: use recvmsg and read SO_TIMESTAMPNS.
         sink: address of a C function ``int64 f(uint64 state, int64 count)`` called with the records of each step.
 
     Raises:
         ValueError: no room in ``out``, no line, or no datagrams.
     """
-    if len(out) < OUT_ROOM or line_a < 0 or max_datagrams < 1:
-        raise ValueError(f"needs {OUT_ROOM} records (has {len(out)}), a line A and at least one datagram a step")
+    if len(out) < OUT_ROOM or (line_a < 0) == (packets == 0) or max_datagrams < 1:
+        raise ValueError(
+            f"needs {OUT_ROOM} records (has {len(out)}), a line A or a packet ring, and at least one datagram a step"
+        )
     memory[: receiver_bytes()] = 0
     state = memory[: RECEIVER.itemsize].view(RECEIVER)
     base = memory.ctypes.data
     state["sockets"][0] = (line_a, line_b, retransmit)
     state["max_datagrams"], state["kernel_stamps"] = max_datagrams, int(kernel_stamps)
     state["arbiter"], state["feed"], state["out"], state["capacity"] = arbiter, feed, out.ctypes.data, len(out)
-    state["sink"], state["sink_state"] = sink, sink_state
+    state["sink"], state["sink_state"], state["packets"] = sink, sink_state, packets
     state["data"], state["request"] = base + _DATA_AT, base + _REQUEST_AT
     state["header"], state["h_kernel"] = base + _HEADER_AT, base + _HIST_AT
     header = memory[_HEADER_AT : _HEADER_AT + _MESSAGE_HEADER.itemsize].view(_MESSAGE_HEADER)
@@ -152,8 +160,16 @@ def _errno():
 
 
 @jit
+def _note_kernel(s):
+    """How long ago the kernel received the last datagram, ns of the wall clock."""
+    now = s.header + _NOW_AT
+    clock_gettime(np.int32(_CLOCK_REALTIME), now)
+    hist_record(s.h_kernel, load_i64(now) * 1_000_000_000 + load_i64(now + U64(8)) - s.kernel_ns)
+
+
+@jit
 def _receive_stamped(state, socket):
-    """recvmsg: the datagram, its kernel time, and how long ago that was (in the histogram, ns)."""
+    """recvmsg: the datagram and its kernel time."""
     s = view(state, RECEIVER)
     m = view(s.header, _MESSAGE_HEADER)
     m.control_length, m.flags = _CONTROL_BYTES, ZERO
@@ -161,9 +177,7 @@ def _receive_stamped(state, socket):
     c = view(m.control, _CONTROL)
     if length >= 0 and m.control_length >= U64(32) and c.level == _SOL_SOCKET and c.kind == _SCM_TIMESTAMPNS:
         s.kernel_ns = c.seconds * 1_000_000_000 + c.nanoseconds
-        now = s.header + _NOW_AT
-        clock_gettime(np.int32(_CLOCK_REALTIME), now)
-        hist_record(s.h_kernel, load_i64(now) * 1_000_000_000 + load_i64(now + U64(8)) - s.kernel_ns)
+        _note_kernel(s)
     return length
 
 
@@ -225,8 +239,20 @@ def _drain(state):
 
 
 @jit
+def _apply(state, line, data, length, now_ns):
+    """Hand over what a datagram brings: 1, or -1 if ``out`` is full before its end."""
+    s = view(state, RECEIVER)
+    mold_packet(s.arbiter, line, data, length, now_ns, rdtscp())
+    if mold_take_reset(s.arbiter):
+        s.count += feed_reset(s.feed, now_ns, _out(state))
+    drained = _drain(state)
+    _flush(state)
+    return np.int64(1) if drained else np.int64(-1)
+
+
+@jit
 def _take(state, line, now_ns):
-    """Read one datagram of a line and hand over what it brings: 1 if there was one, -1 if ``out`` is full, else 0."""
+    """Read one datagram of a line's socket: 1 if there was one, -1 if ``out`` is full, else 0."""
     s = view(state, RECEIVER)
     if s.sockets[line] < 0 or (line == LINE_RETRANSMIT and view(s.arbiter, ARBITER).hole == 0):
         return np.int64(0)
@@ -239,12 +265,42 @@ def _take(state, line, now_ns):
     if length > DATAGRAM_BYTES:
         s.truncated += 1
         return np.int64(1)
-    mold_packet(s.arbiter, line, s.data, length, now_ns, rdtscp())
-    if mold_take_reset(s.arbiter):
-        s.count += feed_reset(s.feed, now_ns, _out(state))
-    drained = _drain(state)
-    _flush(state)
-    return np.int64(1) if drained else np.int64(-1)
+    return _apply(state, line, s.data, length, now_ns)
+
+
+@jit
+def _take_packet(state, now_ns):
+    """The same for the packet ring. A datagram whose records do not all fit stays in it until they do."""
+    s = view(state, RECEIVER)
+    if not _has_room(state):
+        s.held_back += 1
+        return np.int64(-1)
+    line = packet_next(s.packets)
+    if line < 0:
+        return np.int64(0)
+    p = view(s.packets, PACKETS)
+    s.datagrams += 1
+    s.bytes += p.length
+    s.kernel_ns = p.kernel_ns
+    if s.kernel_stamps != 0:
+        _note_kernel(s)
+    taken = _apply(state, line, p.data, p.length, now_ns)
+    if taken > 0:
+        packet_done(s.packets)
+    return taken
+
+
+@jit
+def _read_packets(state, now_ns):
+    """Read the ring, then the answers; returns as :func:`_read_lines`."""
+    s = view(state, RECEIVER)
+    for total in range(s.max_datagrams):
+        got = _take_packet(state, now_ns)
+        if got == 0:
+            got = _take(state, np.int64(LINE_RETRANSMIT), now_ns)
+        if got <= 0:
+            return got - total if got < 0 else np.int64(total)
+    return s.max_datagrams
 
 
 @jit
@@ -289,7 +345,9 @@ def receive_step(state, now_ns):
     s = view(state, RECEIVER)
     if not _drain(state):
         return s.count
-    got = _read_lines(state, now_ns)
+    if s.packets != ZERO:
+        packet_done(s.packets)
+    got = _read_packets(state, now_ns) if s.packets != ZERO else _read_lines(state, now_ns)
     if got < 0:
         _flush(state)
         return s.count - got

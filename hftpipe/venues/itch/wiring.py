@@ -12,9 +12,12 @@ from hftpipe.core.jit import entry
 from hftpipe.core.records import RECORD, RECORD_BYTES
 from hftpipe.venues.itch.arbiter import arbiter_bytes, arbiter_init
 from hftpipe.venues.itch.feed import FEED, feed_bytes, feed_init
+from hftpipe.venues.itch.packet_ring import PACKETS, PacketRing, open_packets
 from hftpipe.venues.itch.receive import OUT_ROOM, receive_step, receiver_bytes, receiver_init
 from hftpipe.venues.itch.sockets import open_line, open_request
 
+AUTO, PACKET_RING, SOCKET = RECEIVE_WAYS = ("auto", "packet_ring", "socket")
+Closable = socket.socket | PacketRing
 #: Resting orders kept: three quarters of this.
 ORDER_SLOTS = 1 << 17
 
@@ -32,6 +35,7 @@ class Lines:
         group_a, port_a, group_b, port_b: the multicast lines; interface: address of the interface to join on.
         request_address, request_port: the re-request server (port 0: there is none).
         busy_poll_us: SO_BUSY_POLL for the lines, 0 leaves it alone.
+        receive: one of RECEIVE_WAYS; ``auto`` is a packet ring where that is allowed.
         max_datagrams: most datagrams read in one step; 1 where other stages of the same process wait for the step's end.
     """
 
@@ -43,6 +47,7 @@ class Lines:
     request_address: str
     request_port: int
     busy_poll_us: int = 0
+    receive: str = AUTO
     max_datagrams: int = 64
 
 
@@ -53,14 +58,14 @@ class Joined:
     Attributes:
         receiver, out, books: addresses of the RECEIVER, its record array, and the first book; book_stride in bytes.
         sockets: kept open for as long as this lives.
-        facts: what the system refused, as text.
+        facts: how the lines are read, and what the system granted and refused, as text.
     """
 
     receiver: int
     out: int
     books: int
     book_stride: int
-    sockets: list[socket.socket]
+    sockets: list[Closable]
     facts: list[str]
 
 
@@ -70,6 +75,7 @@ def _sizes(n_instruments: int, levels: int) -> dict[str, int]:
         "feed": feed_bytes(n_instruments, ORDER_SLOTS, levels),
         "receiver": receiver_bytes(),
         "out": 2 * OUT_ROOM * RECORD_BYTES,
+        "packets": PACKETS.itemsize,
     }
     return {name: -(-size // 128) * 128 for name, size in sizes.items()}
 
@@ -95,23 +101,43 @@ def join(
     for name, size in _sizes(len(instruments), levels).items():
         parts[name] = memory[at : at + size]
         at += size
-    line_a = open_line(lines.group_a, lines.port_a, interface=lines.interface, busy_poll_us=lines.busy_poll_us)
-    line_b = open_line(lines.group_b, lines.port_b, interface=lines.interface, busy_poll_us=lines.busy_poll_us)
-    sockets, facts = [line_a.socket, line_b.socket], [*line_a.facts, *line_b.facts]
-    retransmit = -1
+    ways, sockets, facts = _open_lines(lines, parts["packets"])
     if lines.request_port:
         request = open_request(lines.request_address, lines.request_port, interface=lines.interface)
         sockets.append(request.socket)
-        facts += request.facts
-        retransmit = request.socket.fileno()
+        facts += [f"re-requests: {fact}" for fact in request.facts]
+        ways["retransmit"] = request.socket.fileno()
     arbiter_init(parts["arbiter"])
     feed_init(parts["feed"], instruments, ORDER_SLOTS, levels, midnight_ns)
     out = parts["out"].view(RECORD)
     receiver_init(
-        parts["receiver"], parts["arbiter"].ctypes.data, parts["feed"].ctypes.data, out,
-        line_a=line_a.socket.fileno(), line_b=line_b.socket.fileno(), retransmit=retransmit,
+        parts["receiver"], parts["arbiter"].ctypes.data, parts["feed"].ctypes.data, out, **ways,
         max_datagrams=lines.max_datagrams, sink=sink, sink_state=sink_state,
     )  # fmt: skip
     feed = parts["feed"][: FEED.itemsize].view(FEED)
     receiver = parts["receiver"].ctypes.data
     return Joined(receiver, out.ctypes.data, int(feed["books"][0]), int(feed["book_stride"][0]), sockets, facts)
+
+
+def _open_lines(lines: Lines, packets: np.ndarray) -> tuple[dict[str, int], list[Closable], list[str]]:
+    """Open the lines as asked for: arguments of :func:`receiver_init`, what must stay open, and what is to be said."""
+    facts: list[str] = []
+    if lines.receive != SOCKET:
+        try:
+            ring = open_packets(
+                packets[: PACKETS.itemsize].view(PACKETS),
+                [(lines.group_a, lines.port_a), (lines.group_b, lines.port_b)],
+                lines.interface,
+            )
+            return {"packets": packets.ctypes.data}, [ring], ["lines read from a packet ring"]
+        except OSError as error:
+            if lines.receive == PACKET_RING:
+                raise
+            facts.append(f"lines read from sockets, packet ring refused: {error.strerror}")
+    opened = [
+        open_line(group, port, interface=lines.interface, busy_poll_us=lines.busy_poll_us)
+        for group, port in ((lines.group_a, lines.port_a), (lines.group_b, lines.port_b))
+    ]
+    facts += [f"line {name}: {fact}" for name, line in zip("AB", opened, strict=True) for fact in line.facts]
+    a, b = (line.socket for line in opened)
+    return {"line_a": a.fileno(), "line_b": b.fileno()}, [a, b], facts
