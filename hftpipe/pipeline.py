@@ -82,6 +82,7 @@ RINGS = (
 
 #: Latency histograms: name, from, to.
 HOPS = (
+    ("kernel_to_market", "received by the kernel", "bytes received (venue udp, with kernel stamps)"),
     ("decode", "bytes received", "update published"),
     ("market_to_strategy", "bytes received", "record read by the strategy stage"),
     ("strategy", "hook called", "hook returned"),
@@ -355,14 +356,14 @@ class Pipeline:
         udp, state = self.config.udp, self.state("market_data")
         fields = (
             "group_a", "port_a", "group_b", "port_b", "interface", "request_address", "request_port", "busy_poll_us",
-            "receive",
+            "receive", "kernel_stamps",
         )  # fmt: skip
         # Stages in the same process wait for the end of the step: it ends with the first datagram.
         max_datagrams = 64 if ["market_data"] in self.processes else 1
         self.feed = join(
             self.segment.region("itch"), self.instruments, self.config.market.book_levels,
             Lines(**{name: getattr(udp, name) for name in fields}, max_datagrams=max_datagrams), clock_module.midnight_ns(start_ts),
-            udp_sink_entry.address, self.address("state.market_data"),
+            udp_sink_entry.address, self.address("state.market_data"), self.address("hist.kernel_to_market"), self.address("clock"),
         )  # fmt: skip
         state["source"], state["sim"], state["hold_back"], state["inverse_speed"] = market_state.UDP, 0, 0, 1.0
         state["receive"], state["receiver"], state["out"] = receive_entry.address, self.feed.receiver, self.feed.out

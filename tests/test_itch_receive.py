@@ -11,6 +11,8 @@ from itch_reference import TwinBook, directory, message, packet, random_flow
 from itch_rig import ArbiterRig, FeedRig, plain
 from memory import aligned
 
+from hftpipe.core.clock import CLOCK, calibrate
+from hftpipe.core.hist import HIST_BYTES, summarize
 from hftpipe.core.jit import entry
 from hftpipe.core.mem import U64, load_i64, store_i64
 from hftpipe.core.records import BOOK_RESET, BOOK_STATE, INVALID, RECORD, SYNCING, VALID
@@ -170,12 +172,16 @@ def test_a_sink_takes_the_records_of_every_step(wire):
 
 
 def test_kernel_stamps_come_with_the_datagram(wire):
-    w = wire(kernel_stamps=True)
+    clock, hist = np.zeros(1, CLOCK), np.zeros(HIST_BYTES // 8, np.int64)
+    calibrate(clock)
+    w = wire(h_kernel=hist.ctypes.data, clock=clock.ctypes.data)
     if any("TIMESTAMPNS refused" in fact for fact in w.facts):
         pytest.skip("this kernel refuses SO_TIMESTAMPNS")
     w.senders[0].send(packets([directory(7, "TEST")])[0])
     w.step()
     assert w.state["kernel_ns"] > 10**18 and w.feed.state["directory"] == 1
+    summary = summarize(hist, float(clock["ns_per_tick"][0]))
+    assert summary.count == 1 and 0 < summary.max < 10**9
 
 
 def test_a_closed_socket_is_an_error_counted_and_named(wire):

@@ -292,6 +292,7 @@ class Udp:
         choice("auto", "packet_ring", "socket"),
         "How the lines are read; auto = a packet ring where allowed (CAP_NET_RAW), with a kernel-bypass library socket.",
     )
+    kernel_stamps: bool = key(False, BOOLEAN, "Measure how long datagrams lie in the kernel (SO_TIMESTAMPNS).")
     busy_poll_us: int = key(0, integer(0, 1_000_000, "microseconds"), "SO_BUSY_POLL of the lines; 0 = left alone.")
     loss_a: float = key(0.0, SHARE, "Embedded exchange: share of line A's datagrams that are lost.")
     loss_b: float = key(0.0, SHARE, "Embedded exchange: share of line B's datagrams that are lost.")

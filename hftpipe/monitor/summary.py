@@ -58,10 +58,12 @@ def _line(name: str, value: str) -> str:
 
 
 def _table(summary: dict[str, Any]) -> list[str]:
-    head = f"  {'latency (us)':<20}{'p50':>10}{'p99':>10}{'p99.9':>10}{'p99.99':>10}{'max':>12}{'count':>12}"
+    head = f"  {'latency (us)':<20}{'p50':>12}{'p99':>12}{'p99.9':>12}{'p99.99':>12}{'max':>12}{'count':>12}"
     rows = [head]
     for hop, row in summary["latency_ns"].items():
-        cells = "".join(f"{row[key] / 1000:>10.3f}" for key in ("p50", "p99", "p99_9", "p99_99"))
+        if row["count"] == 0:
+            continue
+        cells = "".join(f"{row[key] / 1000:>12.3f}" for key in ("p50", "p99", "p99_9", "p99_99"))
         rows.append(f"  {hop:<20}{cells}{row['max'] / 1000:>12.1f}{row['count']:>12,}")
     return rows
 

@@ -25,7 +25,8 @@ import ctypes
 import numpy as np
 from numba import types
 
-from hftpipe.core.hist import HIST_BYTES, hist_record
+from hftpipe.core.clock import CLOCK
+from hftpipe.core.hist import hist_record
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, call_step, clock_gettime, load_i64, rdtscp, view
 from hftpipe.core.records import RECORD_BYTES
@@ -79,14 +80,16 @@ _CONTROL = np.dtype(
 RECEIVER = np.dtype(
     [
         # Sockets by line (-1: none). Answers come to the socket that requests go out from.
-        ("sockets", "i8", LINES), ("max_datagrams", "i8"), ("kernel_stamps", "i8"), ("line", "i8"),
+        ("sockets", "i8", LINES), ("max_datagrams", "i8"), ("line", "i8"),
         # Wiring (addresses). ``sink`` is a C function int64 f(sink_state, count), or 0: then the caller empties ``out``.
         ("arbiter", "u8"), ("feed", "u8"), ("out", "u8"), ("capacity", "i8"), ("sink", "u8"), ("sink_state", "u8"),
         # ``packets``: PACKETS of a packet ring, in place of the lines' sockets (0: none).
-        ("data", "u8"), ("request", "u8"), ("header", "u8"), ("h_kernel", "u8"), ("packets", "u8"),
+        ("data", "u8"), ("request", "u8"), ("header", "u8"), ("packets", "u8"),
+        # Where kernel times go (0: they are not asked for), and the CLOCK they are compared with.
+        ("h_kernel", "u8"), ("clock", "u8"),
         # Records in ``out`` that nobody has taken yet.
         ("count", "i8"),
-        # Kernel receive time of the last datagram (ns of the wall clock), when kernel_stamps is 1.
+        # Kernel receive time of the last datagram (ns of the wall clock), where asked for.
         ("kernel_ns", "i8"),
         ("datagrams", "i8"), ("bytes", "i8"), ("records", "i8"), ("truncated", "i8"), ("receive_errors", "i8"),
         ("requests_sent", "i8"), ("send_errors", "i8"), ("unanswerable", "i8"), ("held_back", "i8"), ("last_errno", "i8"),
@@ -97,13 +100,12 @@ _RECORD_SHIFT = np.uint64(RECORD_BYTES.bit_length() - 1)
 _DATA_AT = 64 * 9
 _REQUEST_AT = 64 * 5
 _HEADER_AT = 64 * 6
-_HIST_AT = _DATA_AT + DATAGRAM_BYTES
 assert RECEIVER.itemsize <= _REQUEST_AT and _MESSAGE_HEADER.itemsize <= _DATA_AT - _HEADER_AT
 
 
 def receiver_bytes() -> int:
     """Memory of a receiver, with its datagram buffer."""
-    return _HIST_AT + HIST_BYTES
+    return _DATA_AT + DATAGRAM_BYTES
 
 
 def receiver_init(
@@ -117,7 +119,8 @@ def receiver_init(
     retransmit: int = -1,
     packets: int = 0,
     max_datagrams: int = 64,
-    kernel_stamps: bool = False,
+    h_kernel: int = 0,
+    clock: int = 0,
     sink: int = 0,
     sink_state: int = 0,
 ) -> None:
@@ -129,7 +132,9 @@ def receiver_init(
         out: RECORD array of at least OUT_ROOM records; must outlive the receiver.
         line_a, line_b: file descriptors of the lines (-1: none); retransmit: a connected socket to the server, or -1.
         packets: address of the PACKETS of a ring that brings both lines; the lines have no sockets then.
-        max_datagrams: most datagrams read in one step; kernel_stamps: use recvmsg and read SO_TIMESTAMPNS.
+        max_datagrams: most datagrams read in one step.
+        h_kernel: address of a histogram for the time from the kernel's receive stamp (SO_TIMESTAMPNS on the lines, the
+            frame's in a packet ring) to ours, 0 for none; clock: address of a CLOCK then.
         sink: address of a C function ``int64 f(uint64 state, int64 count)`` called with the records of each step.
 
     Raises:
@@ -143,11 +148,11 @@ def receiver_init(
     state = memory[: RECEIVER.itemsize].view(RECEIVER)
     base = memory.ctypes.data
     state["sockets"][0] = (line_a, line_b, retransmit)
-    state["max_datagrams"], state["kernel_stamps"] = max_datagrams, int(kernel_stamps)
+    state["max_datagrams"], state["h_kernel"], state["clock"] = max_datagrams, h_kernel, clock
     state["arbiter"], state["feed"], state["out"], state["capacity"] = arbiter, feed, out.ctypes.data, len(out)
     state["sink"], state["sink_state"], state["packets"] = sink, sink_state, packets
     state["data"], state["request"] = base + _DATA_AT, base + _REQUEST_AT
-    state["header"], state["h_kernel"] = base + _HEADER_AT, base + _HIST_AT
+    state["header"] = base + _HEADER_AT
     header = memory[_HEADER_AT : _HEADER_AT + _MESSAGE_HEADER.itemsize].view(_MESSAGE_HEADER)
     header["base"], header["size"] = base + _DATA_AT, DATAGRAM_BYTES
     header["iov"], header["iov_length"] = base + _HEADER_AT + _MESSAGE_HEADER.fields["base"][1], 1
@@ -161,10 +166,11 @@ def _errno():
 
 @jit
 def _note_kernel(s):
-    """How long ago the kernel received the last datagram, ns of the wall clock."""
+    """How long ago by the wall clock the kernel received the last datagram, in ticks as all histograms are."""
     now = s.header + _NOW_AT
     clock_gettime(np.int32(_CLOCK_REALTIME), now)
-    hist_record(s.h_kernel, load_i64(now) * 1_000_000_000 + load_i64(now + U64(8)) - s.kernel_ns)
+    ns = load_i64(now) * 1_000_000_000 + load_i64(now + U64(8)) - s.kernel_ns
+    hist_record(s.h_kernel, np.int64(np.float64(ns) / view(s.clock, CLOCK).ns_per_tick))
 
 
 @jit
@@ -185,7 +191,7 @@ def _receive_stamped(state, socket):
 def _receive(state, socket):
     """Length of the next datagram, now in the buffer; -1 if there is none (errors are counted)."""
     s = view(state, RECEIVER)
-    if s.kernel_stamps != 0:
+    if s.h_kernel != ZERO:
         length = _receive_stamped(state, socket)
     else:
         length = _recv(np.int32(socket), s.data, U64(DATAGRAM_BYTES), np.int32(_MSG_DONTWAIT | _MSG_TRUNC))
@@ -282,7 +288,7 @@ def _take_packet(state, now_ns):
     s.datagrams += 1
     s.bytes += p.length
     s.kernel_ns = p.kernel_ns
-    if s.kernel_stamps != 0:
+    if s.h_kernel != ZERO:
         _note_kernel(s)
     taken = _apply(state, line, p.data, p.length, now_ns)
     if taken > 0:

@@ -36,6 +36,7 @@ class Lines:
         request_address, request_port: the re-request server (port 0: there is none).
         busy_poll_us: SO_BUSY_POLL for the lines, 0 leaves it alone.
         receive: one of RECEIVE_WAYS; ``auto`` is a packet ring where that is allowed.
+        kernel_stamps: whether to note when the kernel received each datagram.
         max_datagrams: most datagrams read in one step; 1 where other stages of the same process wait for the step's end.
     """
 
@@ -48,6 +49,7 @@ class Lines:
     request_port: int
     busy_poll_us: int = 0
     receive: str = AUTO
+    kernel_stamps: bool = False
     max_datagrams: int = 64
 
 
@@ -86,13 +88,22 @@ def itch_bytes(n_instruments: int, levels: int) -> int:
 
 
 def join(
-    memory: np.ndarray, instruments: np.ndarray, levels: int, lines: Lines, midnight_ns: int, sink: int, sink_state: int
+    memory: np.ndarray,
+    instruments: np.ndarray,
+    levels: int,
+    lines: Lines,
+    midnight_ns: int,
+    sink: int,
+    sink_state: int,
+    h_kernel: int = 0,
+    clock: int = 0,
 ) -> Joined:
     """Lay out the feed in ``memory`` (uint8 array of :func:`itch_bytes`) and join its lines.
 
     Args:
         midnight_ns: the session's midnight on the clock that ``exchange_ts`` shall show.
         sink, sink_state: C function ``int64 f(uint64 state, int64 count)`` for the records, and its state.
+        h_kernel, clock: addresses of a histogram and a CLOCK, needed with ``kernel_stamps``.
 
     Raises:
         OSError: a group or port that cannot be had, by name. ValueError: an instrument the wire cannot carry.
@@ -113,6 +124,7 @@ def join(
     receiver_init(
         parts["receiver"], parts["arbiter"].ctypes.data, parts["feed"].ctypes.data, out, **ways,
         max_datagrams=lines.max_datagrams, sink=sink, sink_state=sink_state,
+        h_kernel=h_kernel if lines.kernel_stamps else 0, clock=clock,
     )  # fmt: skip
     feed = parts["feed"][: FEED.itemsize].view(FEED)
     receiver = parts["receiver"].ctypes.data
@@ -135,7 +147,9 @@ def _open_lines(lines: Lines, packets: np.ndarray) -> tuple[dict[str, int], list
                 raise
             facts.append(f"lines read from sockets, packet ring refused: {error.strerror}")
     opened = [
-        open_line(group, port, interface=lines.interface, busy_poll_us=lines.busy_poll_us)
+        open_line(
+            group, port, interface=lines.interface, busy_poll_us=lines.busy_poll_us, timestamps=lines.kernel_stamps
+        )
         for group, port in ((lines.group_a, lines.port_a), (lines.group_b, lines.port_b))
     ]
     facts += [f"line {name}: {fact}" for name, line in zip("AB", opened, strict=True) for fact in line.facts]
