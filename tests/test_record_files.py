@@ -8,7 +8,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from record_files import header, make_session, records, writer_of
+from record_files import append, header, make_session, records, writer_of
 
 from hftpipe.core.records import RECORD, RECORD_BYTES
 from hftpipe.core.tape import TAPE_GAP
@@ -45,12 +45,11 @@ def test_layout_is_64_byte_headers() -> None:
 )
 def test_what_is_appended_is_read_back(tmp_path_factory, counts: list[int], block_records: int, segment_slots: int):
     folder = create_session(tmp_path_factory.mktemp("s"), header(("risk",)), "s")
-    writer = writer_of(folder, "risk", block_records=block_records, segment_bytes=64 * segment_slots)
+    writer = writer_of(folder, "risk", segment_bytes=64 * segment_slots)
     rows = records(sum(counts))
     at = 0
     for count in counts:
-        writer.append(rows[at : at + count])
-        writer.flush(0)
+        append(writer, rows[at : at + count], block_records)
         at += count
     writer.close(0)
     session = open_session(folder)

@@ -22,6 +22,7 @@ from hftpipe.core.ring import RING, ring_bytes, ring_consumed, ring_init, ring_p
 from hftpipe.core.shm import Segment
 from hftpipe.core.tape import TAPE_GAP, tape_record
 from hftpipe.record import recorder as recorder_module
+from hftpipe.record.block import block_bytes
 from hftpipe.record.format import TORN, RecordError
 from hftpipe.record.reader import Session, open_session
 from hftpipe.record.recorder import (
@@ -38,7 +39,7 @@ from hftpipe.record.recorder import (
 from hftpipe.record.session import COMPLETE, INCOMPLETE, RECORDING, create_session
 
 CAPACITY = 1024
-BLOCK_RECORDS = 256
+BLOCK_RECORDS, BUFFER_BLOCKS = 256, 16
 STAGES = ("market_data", "strategy", "risk", "gateway")
 PATIENCE_S = 30.0
 
@@ -66,7 +67,7 @@ class Rig:
         warm()
         self.recorder = Recorder(
             self.segment, {stage: f"tape.{stage}" for stage in stages}, self.folder,
-            segment_bytes=64 * 2048, block_records=BLOCK_RECORDS,
+            segment_bytes=64 * 2048, buffer_bytes=BUFFER_BLOCKS * block_bytes(BLOCK_RECORDS), block_records=BLOCK_RECORDS,
         )  # fmt: skip
         self.pid = 0
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from data import DATA, needs_data
+from record_files import append
 from typer.testing import CliRunner
 
 from hftpipe.cli import app
@@ -79,7 +80,7 @@ def copy_of(
     for stage, rows in tapes.items():
         writer = TapeWriter(folder, stage, facts["session_id"], facts["epoch"])
         writer.open()
-        writer.append(rows)
+        append(writer, rows)
         writer.close((lost or {}).get(stage, 0))
         totals[stage] = writer.totals()
     write_session(folder, {**facts, "totals": totals, "state": COMPLETE})
