@@ -70,6 +70,7 @@ class Pool:
 
     Attributes:
         free_min: fewest blocks that were ever free.
+        refused: how often one was asked for and none was free.
     """
 
     def __init__(self, blocks: int, block_records: int = BLOCK_RECORDS) -> None:
@@ -80,11 +81,12 @@ class Pool:
         # exchange are single operations of a deque, which two threads may do without a lock.
         self._free = deque(Block(memory[at : at + size]) for at in range(0, blocks * size, size))
         self.blocks = self.free_min = blocks
+        self.refused = 0
 
     def take(self) -> Block | None:
         """An empty block, or None when all are in use."""
         if not self._free:
-            self.free_min = 0
+            self.refused += 1
             return None
         self.free_min = min(self.free_min, len(self._free) - 1)
         return self._free.pop()

@@ -47,11 +47,11 @@ WRITING_DIED = "the recorder's writing thread has died"
 
 STARTING, RUNNING, FAILED, ENDED = 0, 1, 2, 3
 #: First line of the recorder's region: what it shows of itself. ``errno`` of the write that failed, or 0;
-#: ``buffer_used_max``: most blocks that were in use at a time.
+#: ``buffer_used_max``: most blocks that were in use at a time; ``buffer_refused``: how often a tape found none free.
 RECORDER = np.dtype(
     [
         ("state", "u8"), ("heartbeat_tsc", "u8"), ("pid", "i8"), ("errno", "i8"), ("rounds", "u8"),
-        ("buffer_used_max", "u8"), ("_pad", "u8", 2),
+        ("buffer_used_max", "u8"), ("buffer_refused", "u8"), ("_pad", "u8"),
     ]
 )  # fmt: skip
 #: One line per tape behind it, in the order of the tapes. ``lost``: dropped by the stage because the tape was full;
@@ -309,6 +309,7 @@ class Recorder:
         self._status["heartbeat_tsc"] = tsc_now()
         self._status["rounds"] += np.uint64(1)
         self._status["buffer_used_max"] = self._pool.blocks - self._pool.free_min
+        self._status["buffer_refused"] = self._pool.refused
         if not writing.is_alive():
             raise RuntimeError(WRITING_DIED)
 
