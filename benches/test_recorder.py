@@ -36,6 +36,7 @@ from hftpipe.core.records import LEVEL, RECORD
 from hftpipe.core.ring import RING, RING_HEADER_BYTES, ring_bytes, ring_init
 from hftpipe.core.shm import Segment
 from hftpipe.core.tape import tape_record
+from hftpipe.record.block import BLOCK_RECORDS, BUFFER_BYTES, block_bytes
 from hftpipe.record.reader import open_session
 from hftpipe.record.recorder import RECORDER, Recorder, Tape, recorder_bytes, warm
 from hftpipe.record.session import build_header, create_session
@@ -296,7 +297,7 @@ def test_recorder_sustains_a_million_records_a_second(report: Report, tmp_path: 
     report.row(
         "recorder", "tape to checked session files", f"target {TARGET_PER_S:,}/s, none lost", "records/s", p50=mine.rate,
         ratio=rate, bar=">= 1.00", ok=bool(mine.lost == 0 and rate >= 1.0),
-        note=f"{mine.note()}; most blocks in use {mine.blocks_used}",
+        note=f"{mine.note()}; at most {mine.blocks_used} of {BUFFER_BYTES // block_bytes(BLOCK_RECORDS)} blocks in use",
     )  # fmt: skip
     for name, what in zip(
         TIMES, ("between two looks at the tape", "a look at the tape", "a block's write"), strict=True
