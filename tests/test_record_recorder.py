@@ -374,30 +374,54 @@ def test_what_outlasts_the_buffer_is_counted_exactly_and_recording_goes_on(rig: 
     assert all(check_exact(rig, session, stage) == 0 for stage in STAGES if stage != "risk")
 
 
-def test_what_a_stalled_disk_did_not_take_before_the_end_is_untaken(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    disk, closing, close = SlowDisk(), shared(8), Tape.hand_over
+def end_while_the_disk_stalls(rig: Rig, monkeypatch: pytest.MonkeyPatch, drain_ns: int) -> None:
+    """Stop a recorder whose buffer and tape are full; the disk goes on when the last drain has begun, or is over if
+    it has no time."""
+    disk, closing = SlowDisk(), shared(8)
+    finish, hand_over = Recorder._finish, Tape.hand_over
 
     def noted(tape: Tape) -> None:
-        close(tape)
+        hand_over(tape)
         closing[0] = 1
 
     def begin_closing(recorder: Recorder, *arguments: Any) -> None:
+        closing[0] = drain_ns > 0
         monkeypatch.setattr(Tape, "hand_over", noted)
         finish(recorder, *arguments)
 
-    finish = Recorder._finish
     monkeypatch.setattr(Recorder, "_finish", begin_closing)
-    monkeypatch.setattr(recorder_module, "FINAL_DRAIN_NS", 0)
+    monkeypatch.setattr(recorder_module, "FINAL_DRAIN_NS", drain_ns)
     fill_the_buffer(rig, disk)
     rig.recorder.request_stop()
     rig.wait(lambda: closing[0])
+    # Not a deadline: without it, the disk might go on before the first look of the last drain.
+    time.sleep(0.02)
     disk.is_open[0] = 1
     assert rig.stop() == 0
+
+
+def test_what_a_stalled_disk_did_not_take_before_the_end_is_untaken(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    end_while_the_disk_stalls(rig, monkeypatch, drain_ns=0)
     session, row = open_session(rig.folder), rig.row("risk")
     stored = len(check_stage(rig, session, "risk"))
     assert stored == int(row["records"]) and int(row["untaken"]) == session.untaken["risk"] == CAPACITY
     assert stored + CAPACITY + session.lost["risk"] == rig.offered["risk"]
     assert session.header["state"] == INCOMPLETE and rig.status()["state"] == ENDED
+
+
+def test_the_last_drain_waits_for_a_disk_that_goes_on(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    end_while_the_disk_stalls(rig, monkeypatch, drain_ns=int(PATIENCE_S * 1e9))
+    session = open_session(rig.folder)
+    assert session.is_complete and check_exact(rig, session, "risk") > 0 and not rig.unread("risk")
+
+
+def test_a_killed_recorder_has_said_what_was_dropped_before(rig: Rig) -> None:
+    rig.offer("risk", CAPACITY + 123)
+    rig.start()
+    rig.wait(lambda: int(rig.row("risk")["records"]) == CAPACITY)
+    rig.kill()
+    session = open_session(rig.folder)
+    assert session.lost["risk"] == 123 and len(check_stage(rig, session, "risk")) == CAPACITY
 
 
 def test_old_records_are_written_at_once_but_fill_their_block_while_the_disk_is_behind(rig: Rig) -> None:
