@@ -99,7 +99,7 @@ def inject_entry(state, now_ns):
     return np.int64(1)
 
 
-def settings(name: str, processes: int):
+def settings(name: str, processes: int, **more: object):
     limits = {
         "max_order_qty": 1, "max_market_order_qty": 1, "max_order_notional": 1_000_000, "max_position": 1_000_000,
         "orders_per_s": 1_000_000, "orders_per_min": 60_000_000,
@@ -110,7 +110,7 @@ def settings(name: str, processes: int):
         {
             "pipeline.name": name, "pipeline.processes": processes, "pipeline.cpus": "0-3",
             "sim.latency_new_us": 0, "sim.latency_cancel_us": 0, "sim.latency_report_us": 0,
-            **{f"risk.limits.BTCUSDT.{key}": value for key, value in limits.items()},
+            **{f"risk.limits.BTCUSDT.{key}": value for key, value in limits.items()}, **more,
         },
     )  # fmt: skip
 

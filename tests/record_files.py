@@ -8,6 +8,8 @@ import numpy as np
 from hftpipe.core.clock import CLOCK
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.records import LEVEL, RECORD
+from hftpipe.record.block import BLOCK_RECORDS, Block
+from hftpipe.record.format import HEADER_BYTES
 from hftpipe.record.session import COMPLETE, build_header, create_session, read_session, write_session
 from hftpipe.record.writer import TapeWriter
 
@@ -43,20 +45,34 @@ def writer_of(folder: Path, stage: str, **sizes: int) -> TapeWriter:
     return writer
 
 
+def append(writer: TapeWriter, rows: np.ndarray, block_records: int = BLOCK_RECORDS) -> None:
+    """Write an array of RECORDs in blocks."""
+    for at in range(0, len(rows), block_records):
+        part = rows[at : at + block_records].view(np.uint8)
+        memory = np.concatenate([np.zeros(HEADER_BYTES, np.uint8), part])
+        block = Block(memory)
+        block.added(block.room, 0)
+        writer.write(block)
+
+
 def make_session(
-    base: Path, content: dict[str, np.ndarray], name: str = "s", closed: bool = True, epoch: int = 7, **sizes: int
+    base: Path,
+    content: dict[str, np.ndarray],
+    name: str = "s",
+    closed: bool = True,
+    epoch: int = 7,
+    block_records: int = BLOCK_RECORDS,
+    **sizes: int,
 ) -> Path:
     """A session with the given records per stage; not ``closed``: as a killed recorder leaves it (all blocks whole)."""
     folder = create_session(base, header(tuple(content), epoch), name)
     totals = {}
     for stage, rows in content.items():
         writer = writer_of(folder, stage, **sizes)
-        writer.append(rows)
+        append(writer, rows, block_records)
         if closed:
             writer.close(0)
             totals[stage] = writer.totals()
-        else:
-            writer.flush(0)
     if closed:
         write_session(folder, {**read_session(folder), "state": COMPLETE, "totals": totals})
     return folder

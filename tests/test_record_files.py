@@ -1,5 +1,6 @@
 """Session files: what is written is read back; any change to them is noticed and named."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -8,13 +9,15 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from record_files import header, make_session, records, writer_of
+from record_files import append, header, make_session, records, writer_of
 
 from hftpipe.core.records import RECORD, RECORD_BYTES
 from hftpipe.core.tape import TAPE_GAP
+from hftpipe.record.block import Pool, block_bytes
 from hftpipe.record.format import BLOCK, CORRUPT, FILE_HEADER, HEADER_BYTES, TORN, RecordError
 from hftpipe.record.reader import Gap, open_session, verify_files
 from hftpipe.record.session import SESSION_FILE, create_session, read_session, segment_file
+from hftpipe.record.writer import CACHED_BYTES, WRITEBACK_BYTES
 
 #: Every two records are a block, and a file of their own.
 TINY = {"segment_bytes": 5 * RECORD_BYTES, "block_records": 2}
@@ -45,12 +48,11 @@ def test_layout_is_64_byte_headers() -> None:
 )
 def test_what_is_appended_is_read_back(tmp_path_factory, counts: list[int], block_records: int, segment_slots: int):
     folder = create_session(tmp_path_factory.mktemp("s"), header(("risk",)), "s")
-    writer = writer_of(folder, "risk", block_records=block_records, segment_bytes=64 * segment_slots)
+    writer = writer_of(folder, "risk", segment_bytes=64 * segment_slots)
     rows = records(sum(counts))
     at = 0
     for count in counts:
-        writer.append(rows[at : at + count])
-        writer.flush(0)
+        append(writer, rows[at : at + count], block_records)
         at += count
     writer.close(0)
     session = open_session(folder)
@@ -60,6 +62,35 @@ def test_what_is_appended_is_read_back(tmp_path_factory, counts: list[int], bloc
     assert len(files) == writer.segments
     assert sum(path.stat().st_size for path in files) == writer.bytes_written
     assert all(path.stat().st_size % 64 == 0 for path in files)
+
+
+def test_memory_for_waiting_records_is_bounded_and_used_again() -> None:
+    pool = Pool(3, 10)
+    taken = [pool.take() for _ in range(3)]
+    assert pool.take() is None and pool.free_min == 0 and pool.refused == 1
+    taken[1].added(10, 5)
+    assert taken[1].room == 0 and len(taken[1].bytes()) == block_bytes(10)
+    assert len({int(block.target) for block in taken}) == 3
+    pool.give(taken[1])
+    again = pool.take()
+    assert again is taken[1] and again.room == 10 and pool.take() is None
+
+
+def test_the_kernel_is_told_to_write_early_and_to_forget_what_is_old(tmp_path: Path, monkeypatch) -> None:
+    told: list[tuple[int, int]] = []
+
+    def advise(fd: int, start: int, length: int, advice: int) -> None:
+        told.append((start, start + length))
+        raise OSError(22, "Invalid argument")
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+    rows = np.zeros((CACHED_BYTES + 4 * WRITEBACK_BYTES) // RECORD_BYTES, RECORD)
+    folder = make_session(tmp_path, {"risk": rows})
+    assert open_session(folder).is_complete
+    # Without holes, never past what has been cached long, and never nothing (which would mean the whole file).
+    assert [start for start, _ in told] == [0, *(end for _, end in told[:-1])]
+    assert all(start < end for start, end in told)
+    assert 3 * WRITEBACK_BYTES <= told[-1][1] <= first_file(folder).stat().st_size - CACHED_BYTES
 
 
 def test_a_closed_session_has_no_problems_and_rolls_over(tmp_path: Path) -> None:

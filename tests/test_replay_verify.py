@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 from data import DATA, needs_data
+from record_files import append
 from typer.testing import CliRunner
 
 from hftpipe.cli import app
 from hftpipe.core.records import NEW, RECORD, REPLACE
 from hftpipe.core.shm import Segment
 from hftpipe.core.tape import TAPE_GAP
-from hftpipe.record.compare import MARKET_KINDS, of_kinds, order_changes
+from hftpipe.record.compare import MARKET_KINDS, first_difference, of_kinds, order_changes
 from hftpipe.record.format import RecordError
 from hftpipe.record.reader import open_session
 from hftpipe.record.recorder import RECORDER
@@ -79,7 +80,7 @@ def copy_of(
     for stage, rows in tapes.items():
         writer = TapeWriter(folder, stage, facts["session_id"], facts["epoch"])
         writer.open()
-        writer.append(rows)
+        append(writer, rows)
         writer.close((lost or {}).get(stage, 0))
         totals[stage] = writer.totals()
     write_session(folder, {**facts, "totals": totals, "state": COMPLETE})
@@ -135,6 +136,21 @@ def test_a_recorded_run_replays_identically(
     sent = recorded["orders"] + recorded["replaces"] + recorded["cancels"]
     assert sent > 0
     assert text.startswith(f"identical: {recorded['intents']} intents, ") and " orders, " in text
+
+
+def test_a_run_on_the_udp_venue_is_identical_as_far_as_it_is_on_tape(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    summary = record_run(tmp_path, "--duration", "3", "--processes", "1", "--venue", "udp", *QUICK)
+    assert verify(Path(summary["recording"]["session"])) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("identical: ") and " orders, " in out and " reports" not in out
+    assert "what the venue answered is on no tape, so the gateway was left out" in out
+
+
+def test_nothing_replayed_is_a_difference_only_when_something_was_recorded() -> None:
+    none, one = np.zeros(0, RECORD), np.zeros(1, RECORD)
+    assert [first_difference(*pair) for pair in ((none, none), (one, none), (none, one), (one, one))] == [-1, 0, -1, -1]
 
 
 def test_stages_in_two_processes_replay_identically(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

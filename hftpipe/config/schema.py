@@ -308,6 +308,7 @@ class Record:
         'Folder for recorded sessions, made if absent; "" = nothing is recorded.',
     )
     segment_mb: int = key(256, integer(1, 65_536, "megabytes"), "Largest file of a recording.")
+    buffer_mb: int = key(128, integer(1, 65_536, "megabytes"), "Memory for records that wait for a slow disk.")
 
 
 @dataclass(frozen=True)

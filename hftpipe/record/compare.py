@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hftpipe.core.fixed import format_fixed
-from hftpipe.core.records import ACK, CANCEL, KIND_NAMES, NEW, RECORD, REPLACE, TIMER
+from hftpipe.core.records import ACK, CANCEL, KIND_NAMES, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER
 from hftpipe.core.tape import HALT_SEEN, PARAMS, PARAMS_DATA, TAPE_GAP, TOP_SEEN
 
 #: Field -> first and last kind in whose records it is not compared.
@@ -73,7 +73,7 @@ def first_difference(recorded: np.ndarray, replayed: np.ndarray) -> int:
     Records that only the replay has are no difference: at the stop they were still on their way.
     """
     count = min(len(recorded), len(replayed))
-    words = [masked(rows[:count]).view(np.uint64).reshape(count, -1) for rows in (recorded, replayed)]
+    words = [masked(rows[:count]).view(np.uint64).reshape(count, RECORD_BYTES // 8) for rows in (recorded, replayed)]
     unequal = np.flatnonzero((words[0] != words[1]).any(axis=1))
     if len(unequal):
         return int(unequal[0])

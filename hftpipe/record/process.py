@@ -64,8 +64,10 @@ class Recording:
         self._pipeline = pipeline
         self.folder, self.pid, self._status = create_session(config.record.folder, header), 0, 0
         warm()
-        size = config.record.segment_mb << 20
-        self._recorder = Recorder(pipeline.segment, TAPES, self.folder, segment_bytes=size)
+        self._recorder = Recorder(
+            pipeline.segment, TAPES, self.folder, segment_bytes=config.record.segment_mb << 20,
+            buffer_bytes=config.record.buffer_mb << 20,
+        )  # fmt: skip
 
     def start(self, hot_cpus: set[int]) -> None:
         """Fork the recorder, on the CPUs that no stage has if there are any."""

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.config import Config, Instrument, Limits, Log, Market, Record, Rings, Risk, Sim, Strategy, Table
+from hftpipe.config import Config, Instrument, Limits, Log, Market, Record, Rings, Risk, Sim, Strategy, Table, Udp
 from hftpipe.config import Pipeline as PipelineConfig
 from hftpipe.core.cell import CELL_BYTES, TOP_CELL
 from hftpipe.core.jit import jit
@@ -120,6 +120,7 @@ def config_from(facts: dict[str, Any]) -> Config:
             strategy=Strategy(**strategy),
             risk=Risk(Table.of(limits)),
             sim=_section(Sim, facts["sim"]),
+            udp=_section(Udp, facts["udp"]),
             record=_section(Record, facts["record"]),
             log=_section(Log, facts["log"]),
         )
@@ -128,12 +129,13 @@ def config_from(facts: dict[str, Any]) -> Config:
 
 
 def build(config: Config, strategy: LoadedStrategy, epoch: int, start_ts: int) -> Pipeline:
-    """The pipeline in private memory, without tapes, and with no source of its own.
+    """The pipeline in private memory, without tapes or sockets, and with no source of its own.
 
     Its rings are never full: they need not be as large as the recorded ones, for each is emptied after every step.
     """
     market = dataclasses.replace(config.market, source="replay", replay="the tape")
-    config = dataclasses.replace(config, market=market, rings=Rings(), record=Record())
+    paper = dataclasses.replace(config.pipeline, venue="sim")
+    config = dataclasses.replace(config, pipeline=paper, market=market, rings=Rings(), record=Record())
     return Pipeline(config, strategy, epoch, start_ts, PrivateSegment)
 
 
