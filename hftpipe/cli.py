@@ -232,6 +232,9 @@ def sim_exchange(
     reorder_b: Annotated[float, typer.Option(help="Share overtaken by later ones.")] = 0.0,
     delay_a_us: Annotated[float, typer.Option(help="Delay of line A, microseconds.")] = 0.0,
     delay_b_us: Annotated[float, typer.Option(help="Delay of line B, microseconds.")] = 0.0,
+    store_messages: Annotated[
+        int | None, typer.Option(help="Messages kept for who joins late, a power of two (default: 16777216, 1 GiB).")
+    ] = None,
     duration: Duration = None,
     ports_file: Annotated[str, typer.Option(help="Write the open ports to this file, name=number.")] = "",
     cpu: Annotated[int, typer.Option(help="Pin to this CPU.")] = -1,
@@ -246,6 +249,7 @@ def sim_exchange(
     fields |= {"order_port": order_port, "tcp_port": tcp_port, "request_port": request_port, "speed": speed}
     fields |= {"rate_per_s": market.event_rate_per_s if rate is None else rate}
     fields |= {"seed": market.seed if seed is None else seed}
+    fields |= {} if store_messages is None else {"store_messages": store_messages}
     lines = [
         {
             "loss": udp.loss_a if loss_a is None else loss_a,
@@ -264,7 +268,7 @@ def sim_exchange(
     def action() -> None:
         from hftpipe.pipeline import instrument_rows, ouch_password
         from hftpipe.sim.servers.command import exchange_options, run_exchange
-        from hftpipe.sim.servers.itch_exchange import Account
+        from hftpipe.sim.servers.settings import Account
 
         who = {"instruments": instrument_rows(settings), "accounts": (Account(udp.user, ouch_password()),)}
         figures = run_exchange(exchange_options(who | fields, *lines, cpu, ports_file), duration, typer.echo)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("hftpipe.run")
 VIEW_NS = 250_000_000
 PROGRESS_NS = 5_000_000_000
+#: Messages the embedded exchange keeps (64 MiB): its one client is there from the start.
+EMBEDDED_STORE = 1 << 20
 
 
 def match_capture(config: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any]) -> Config:
@@ -176,15 +178,15 @@ def embedded_exchange(config: Config) -> "ExchangeProcess | None":
     if config.pipeline.venue != "udp" or not config.udp.embedded:
         return None
     from hftpipe.sim.servers.impair import Impairment
-    from hftpipe.sim.servers.itch_exchange import Account, ExchangeConfig
     from hftpipe.sim.servers.process import ExchangeProcess
+    from hftpipe.sim.servers.settings import Account, ExchangeConfig
 
     udp, password = config.udp, ouch_password()
     return ExchangeProcess(
         ExchangeConfig(
             instruments=instrument_rows(config), accounts=(Account(udp.user, password),),
             group_a=udp.group_a, port_a=udp.port_a, group_b=udp.group_b, port_b=udp.port_b, interface=udp.interface,
-            rate_per_s=config.market.event_rate_per_s, seed=config.market.seed,
+            rate_per_s=config.market.event_rate_per_s, seed=config.market.seed, store_messages=EMBEDDED_STORE,
             speed=config.market.speed_e8 / 1e8 or 1.0, line_a=Impairment(loss=udp.loss_a), line_b=Impairment(loss=udp.loss_b),
         )
     )  # fmt: skip

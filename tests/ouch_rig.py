@@ -11,7 +11,8 @@ from memory import aligned
 from hftpipe.core.clock import CLOCK, calibrate, steady_ns
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.records import BUY, CANCEL, GTC, NEW, RECORD, REPLACE
-from hftpipe.sim.servers.itch_exchange import Account, ExchangeConfig, ItchExchange
+from hftpipe.sim.servers.itch_exchange import ItchExchange
+from hftpipe.sim.servers.settings import Account, ExchangeConfig
 from hftpipe.venues.itch.arbiter import ARBITER, arbiter_bytes, arbiter_init
 from hftpipe.venues.itch.feed import FEED, feed_bytes, feed_init
 from hftpipe.venues.itch.receive import RECEIVER, receive_step, receiver_bytes, receiver_init
@@ -64,8 +65,8 @@ class Exchange:
         settings = {"speed": 0.0, "accounts": ACCOUNTS, "port_a": free_port(), "port_b": free_port()} | settings
         self.config = ExchangeConfig(instruments(), **settings)
         self.server = ItchExchange(self.config)
-        self._stop = np.zeros(1, np.uint64)
-        self._thread = threading.Thread(target=self.server.run, args=(self._stop,), daemon=True)
+        self._stop, self.said = np.zeros(1, np.uint64), list[str]()
+        self._thread = threading.Thread(target=self.server.run, args=(self._stop, self.said.append), daemon=True)
 
     def start(self) -> "Exchange":
         self._thread.start()

@@ -158,6 +158,8 @@ def test_a_capture_from_the_start_needs_no_server_and_ends_with_its_session(
         (("sim-exchange", "--protocol", "itch", "--rate", "nan"), "--rate nan"),
         (("sim-exchange", "--protocol", "itch", "--speed", "-1"), "--speed -1"),
         (("sim-exchange", "--protocol", "itch", "--cpu", "9999"), "--cpu 9999"),
+        (("sim-exchange", "--protocol", "itch", "--store-messages", "5000"), "--store-messages 5000: a power of two"),
+        (("sim-exchange", "--protocol", "itch", "--store-messages", "512"), "from 1024 to"),
         (("sim-exchange", "--protocol", "itch", "--ports-file", "/nonexistent/ports"), "/nonexistent/ports"),
         (("record",), "hftpipe run --record DIR"),
         (("record", "--raw", "/nonexistent/x.raw"), "cannot be written"),

@@ -306,6 +306,44 @@ def test_a_late_joiner_gets_the_day_from_its_first_message(started):
             assert levels_of_feed(watcher, instrument, side) == levels_of_engine(exchange, instrument, side)
 
 
+def test_who_joins_a_busy_session_late_gets_all_of_it(started):
+    exchange, early = started.watched(rate_per_s=10_000.0, speed=4.0)
+    early.close()
+    wait_for(lambda: exchange.server.figures()["messages"] > 200_000, 60)
+    watcher = started.watcher(exchange)
+
+    def has_all():
+        for _ in range(200):
+            watcher.step()
+        watcher.records.clear()
+        is_valid = watcher.feed_state["line_state"] == VALID and watcher.arbiter["expected"] > 1
+        return is_valid and watcher.arbiter["delivered"] == exchange.server.figures()["messages"]
+
+    for _ in range(50):
+        has_all()
+    exchange.server.state["speed"] = 0.0
+    wait_for(has_all, 60)
+    for instrument in range(2):
+        for side in (BUY, SELL):
+            assert levels_of_feed(watcher, instrument, side) == levels_of_engine(exchange, instrument, side)
+    assert watcher.arbiter["delivered"] > 200_000 and watcher.feed_state["damages"] == 0
+
+
+def test_who_joins_too_late_is_not_valid_and_is_told_of(started):
+    exchange = started.exchange(store_messages=1024, speed=1.0)
+    wait_for(lambda: exchange.server.figures()["messages"] > 4096)
+    watcher = started.watcher(exchange)
+
+    def given_up():
+        watcher.step()
+        return watcher.arbiter["give_ups"] > 0
+
+    wait_for(given_up)
+    assert watcher.feed_state["line_state"] != VALID and exchange.server.figures()["too_late"] > 0
+    wait_for(lambda: exchange.said)
+    assert "only the last 1024" in exchange.said[0]
+
+
 def test_a_new_session_cancels_what_the_old_one_left(started):
     exchange = started.exchange()
     client = started.client(exchange)

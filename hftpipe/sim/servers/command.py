@@ -19,10 +19,12 @@ import numpy as np
 
 from hftpipe.core.clock import steady_ns
 from hftpipe.sim.servers.impair import Impairment
-from hftpipe.sim.servers.itch_exchange import ExchangeConfig, SimExchangeOptions, sim_exchange_main
+from hftpipe.sim.servers.itch_exchange import sim_exchange_main
 from hftpipe.sim.servers.process import warm
+from hftpipe.sim.servers.settings import ExchangeConfig, SimExchangeOptions
 
 POLL_S = 0.05
+STORE_MIN, STORE_MAX = 1 << 10, 1 << 26
 _PORTS = ("order_port", "tcp_port", "request_port")
 
 
@@ -43,6 +45,9 @@ def exchange_options(
         raise ValueError(f"--rate {config.rate_per_s}: events per second, above 0 and up to 1e7")
     if not 0 <= config.speed < math.inf:
         raise ValueError(f"--speed {config.speed}: a multiple of real time, 0 (stands still) or more")
+    stored = config.store_messages
+    if not STORE_MIN <= stored <= STORE_MAX or stored & (stored - 1):
+        raise ValueError(f"--store-messages {stored}: a power of two from {STORE_MIN} to {STORE_MAX} (64 bytes each)")
     if cpu >= 0 and cpu not in os.sched_getaffinity(0):
         raise ValueError(f"--cpu {cpu}: this process may use {sorted(os.sched_getaffinity(0))}")
     return SimExchangeOptions(config, cpu, ports_file)
@@ -77,7 +82,7 @@ def _greeting(config: ExchangeConfig, ports: dict[str, int]) -> str:
 
 
 def run_exchange(options: SimExchangeOptions, duration_s: float | None, say: Callable[[str], None]) -> dict[str, int]:
-    """Serve until SIGINT, SIGTERM or the end of ``duration_s``; ``say`` gets the ports once they are open.
+    """Serve until SIGINT, SIGTERM or the end of ``duration_s``; ``say`` gets the ports once they are open, and warnings.
 
     Returns:
         The figures of :func:`sim_exchange_main`.
@@ -93,7 +98,7 @@ def run_exchange(options: SimExchangeOptions, duration_s: float | None, say: Cal
         # Compiled beforehand: once the ports are open, clients are served at once.
         warm()
         deadline = steady_ns() + int(duration_s * 1e9) if duration_s else 0
-        future, greeted = pool.submit(sim_exchange_main, replace(options, ports_file=str(file)), stop), False
+        future, greeted = pool.submit(sim_exchange_main, replace(options, ports_file=str(file)), stop, say), False
         try:
             while not wait([future], POLL_S).done:
                 if not greeted and (ports := _opened(file)):

@@ -8,12 +8,13 @@
 
 Each round: requests are carried out, the flow's events that are due by the clock (times ``speed``; 0 stands still)
 happen, and what came of it is published. A session starts with the system events O, S, Q, the directory and every
-resting order; who comes late asks for all that from sequence 1, as long as it is kept.
+resting order; who comes late asks for all that from sequence 1, as long as it is kept: for the whole session, unless
+that has more messages than the store (counted and said; the memory is only taken as they come).
 """
 
 import os
 import socket
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,8 @@ from hftpipe.sim.servers.publisher import (
     publish_system,
     publisher_step,
 )
-from hftpipe.sim.servers.retransmit import store_bytes, store_init
+from hftpipe.sim.servers.retransmit import STORE, store_bytes, store_init
+from hftpipe.sim.servers.settings import ExchangeConfig, SimExchangeOptions
 from hftpipe.sim.servers.streams import STREAM, streams_close, streams_step
 from hftpipe.sim.servers.trading import EXCHANGE, book_of, cancel_due, settle, take_request
 from hftpipe.venues.itch.encode import ENCODER, encoder_init
@@ -68,61 +70,8 @@ IDLE_US = 20
 #: 09:30, when the session starts on its own clock.
 OPEN_NS = 34_200 * 10**9
 _DATAGRAM_MEMORY = 2048
-
-
-@dataclass(frozen=True)
-class Account:
-    """Who may trade: user (at most 6 ASCII characters) and password (at most 10)."""
-
-    user: str
-    password: str = ""
-
-
-@dataclass(frozen=True)
-class ExchangeConfig:
-    """What the exchange is.
-
-    Attributes:
-        instruments: INSTRUMENT array; symbol, tick, lot (one share) and reference_price must be set.
-        accounts: who may trade.
-        group_a, port_a, group_b, port_b: the multicast lines; interface: address of the interface they go out on.
-        address: where orders and re-requests are served; order_port, tcp_port, request_port: 0 takes a free one
-            (see ``ItchExchange.order_port`` and so on).
-        rate_per_s, speed, seed: of the order flow; speed 0 lets no event of it happen.
-        line_a, line_b, orders_in, orders_out: how bad each line is.
-        stp: ``none``, ``cancel_resting`` or ``cancel_incoming``.
-        store_messages, log_messages: kept for re-requests and for accounts, powers of two.
-        cancel_on_loss, cancel_on_new_session: whether an account's orders go when it is lost, or starts anew.
-        idle: ``spin``, ``yield`` or ``sleep`` while nothing happens.
-        mold_session: name of the market-data session.
-    """
-
-    instruments: np.ndarray
-    accounts: tuple[Account, ...] = (Account("HFTPIP"),)
-    group_a: str = "239.192.0.1"
-    port_a: int = 26477
-    group_b: str = "239.192.0.2"
-    port_b: int = 26478
-    interface: str = "127.0.0.1"
-    address: str = "127.0.0.1"
-    order_port: int = 0
-    tcp_port: int = 0
-    request_port: int = 0
-    rate_per_s: float = 1000.0
-    speed: float = 1.0
-    seed: int = 1
-    line_a: Impairment = field(default_factory=Impairment)
-    line_b: Impairment = field(default_factory=Impairment)
-    orders_in: Impairment = field(default_factory=Impairment)
-    orders_out: Impairment = field(default_factory=Impairment)
-    stp: str = "cancel_resting"
-    store_messages: int = 1 << 17
-    log_messages: int = 1 << 12
-    cancel_on_loss: bool = False
-    cancel_on_new_session: bool = True
-    heartbeat_ms: int = 100
-    idle: str = "sleep"
-    mold_session: str = "HFTPIPE001"
+#: Rounds between two looks at what a person should know of: a second or so.
+ROUNDS = 20_000
 
 
 @jit
@@ -379,14 +328,26 @@ class ItchExchange:
         """Address of an instrument's matching book."""
         return book_of(np.uint64(self.state.ctypes.data), np.int64(instrument))
 
-    def run(self, stop: np.ndarray) -> None:
-        """Serve until the stop word (uint64 array of length 1) is not 0, then end the session."""
+    def _say_who_is_too_late(self, say: Callable[[str], None], told: int) -> int:
+        """Say it when someone first asks for what is no longer kept; how many have asked by now."""
+        count = int(self.part("store", STORE)["too_late"][0])
+        if count and not told:
+            kept = self.config.store_messages
+            say(f"a receiver asks for messages that are no longer kept (only the last {kept}): store more of them")
+        return count
+
+    def run(self, stop: np.ndarray, say: Callable[[str], None]) -> None:
+        """Serve until the stop word (uint64 array of length 1) is not 0, then end the session.
+
+        ``say`` gets what a person should know of, a line of text at a time.
+        """
         exchange, clock = np.uint64(self.state.ctypes.data), np.uint64(self.clock.ctypes.data)
         calibrate(self.clock)
         exchange_open(exchange, np.int64(steady_ns()))
         idle, address = np.int64(IDLE_NAMES[self.config.idle]), np.uint64(stop.ctypes.data)
-        while not serve(exchange, clock, address, idle, np.int64(100_000)):
-            continue
+        too_late = 0
+        while not serve(exchange, clock, address, idle, np.int64(ROUNDS)):
+            too_late = self._say_who_is_too_late(say, too_late)
         exchange_close(exchange, np.int64(steady_ns()))
 
     def close(self) -> None:
@@ -400,26 +361,11 @@ class ItchExchange:
         names = ("flow_events", "entered", "rejected", "executed", "unknown_orders", "flow_behind")
         figures = {name: int(self.state[name][0]) for name in names}
         publisher = self.part("publisher", PUBLISHER)
-        return figures | {
-            name: int(publisher[name][0]) for name in ("messages", "packets", "send_errors", "unencodable")
-        }
+        figures |= {name: int(publisher[name][0]) for name in ("messages", "packets", "send_errors", "unencodable")}
+        return figures | {"too_late": int(self.part("store", STORE)["too_late"][0])}
 
 
-@dataclass(frozen=True)
-class SimExchangeOptions:
-    """Options of the command line; ``config`` with the ports that were asked for.
-
-    Attributes:
-        config: the exchange; cpu: pin to this CPU (-1: no); ports_file: where to write the ports as lines
-            ``name=number`` once they are open (empty: nowhere).
-    """
-
-    config: ExchangeConfig
-    cpu: int = -1
-    ports_file: str = ""
-
-
-def sim_exchange_main(options: SimExchangeOptions, stop: np.ndarray) -> dict[str, int]:
+def sim_exchange_main(options: SimExchangeOptions, stop: np.ndarray, say: Callable[[str], None]) -> dict[str, int]:
     """Run an exchange until the stop word is set (by a signal handler, say); returns its figures.
 
     Raises:
@@ -432,7 +378,7 @@ def sim_exchange_main(options: SimExchangeOptions, stop: np.ndarray) -> dict[str
         if options.ports_file:
             ports = ("order_port", "tcp_port", "request_port")
             Path(options.ports_file).write_text("".join(f"{name}={getattr(exchange, name)}\n" for name in ports))
-        exchange.run(stop)
+        exchange.run(stop, say)
         return exchange.figures()
     finally:
         exchange.close()

@@ -12,7 +12,8 @@ import numpy as np
 from hftpipe.core.clock import steady_ns
 from hftpipe.core.process import die_with_parent
 from hftpipe.log import event
-from hftpipe.sim.servers.itch_exchange import ExchangeConfig, ItchExchange, exchange_close, exchange_open, serve
+from hftpipe.sim.servers.itch_exchange import ItchExchange, exchange_close, exchange_open, serve
+from hftpipe.sim.servers.settings import ExchangeConfig
 
 LOG = logging.getLogger("hftpipe.exchange")
 STOP_LIMIT_NS = 3_000_000_000
@@ -64,7 +65,7 @@ class ExchangeProcess:
 
     def _serve(self, parent: int) -> None:
         die_with_parent(parent)
-        self.exchange.run(self._stop)
+        self.exchange.run(self._stop, lambda text: event(LOG, logging.WARNING, text))
 
     def has_died(self) -> bool:
         """Whether it ended before it was told to; logged the first time (the feed falls silent then)."""
