@@ -12,7 +12,7 @@ from hftpipe.core.clock import CLOCK, calibrate, steady_ns
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.records import BUY, CANCEL, GTC, NEW, RECORD, REPLACE
 from hftpipe.sim.servers.itch_exchange import ItchExchange
-from hftpipe.sim.servers.settings import Account, ExchangeConfig
+from hftpipe.sim.servers.settings import Account, ExchangeConfig, Told
 from hftpipe.venues.itch.arbiter import ARBITER, arbiter_bytes, arbiter_init
 from hftpipe.venues.itch.feed import FEED, feed_bytes, feed_init
 from hftpipe.venues.itch.receive import RECEIVER, receive_step, receiver_bytes, receiver_init
@@ -61,12 +61,13 @@ def wait_for(condition, seconds: float = WAIT_S):
 class Exchange:
     """An exchange that runs in a thread until :meth:`stop`."""
 
-    def __init__(self, **settings):
+    def __init__(self, rows: np.ndarray | None = None, **settings):
         settings = {"speed": 0.0, "accounts": ACCOUNTS, "port_a": free_port(), "port_b": free_port()} | settings
-        self.config = ExchangeConfig(instruments(), **settings)
+        self.config = ExchangeConfig(instruments() if rows is None else rows, **settings)
         self.server = ItchExchange(self.config)
         self._stop, self.said = np.zeros(1, np.uint64), list[str]()
-        self._thread = threading.Thread(target=self.server.run, args=(self._stop, self.said.append), daemon=True)
+        self.told = Told(self.said.append, self.said.append, lambda: self.said.append("ended"))
+        self._thread = threading.Thread(target=self.server.run, args=(self._stop, self.told), daemon=True)
 
     def start(self) -> "Exchange":
         self._thread.start()
@@ -164,7 +165,7 @@ class Watcher:
 
     def __init__(self, exchange: Exchange, order_capacity: int = 1 << 14, levels: int = 2048):
         config = exchange.config
-        self.rows = instruments()
+        self.rows = config.instruments
         self.feed_memory = aligned(feed_bytes(len(self.rows), order_capacity, levels))
         feed_init(self.feed_memory, self.rows, order_capacity, levels)
         self.arbiter_memory = aligned(arbiter_bytes())

@@ -1,5 +1,6 @@
 """What a simulated exchange is told before it opens: who may trade, what, on which lines and how bad they are."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,6 +30,7 @@ class ExchangeConfig:
         address: where orders and re-requests are served; order_port, tcp_port, request_port: 0 takes a free one
             (see ``ItchExchange.order_port`` and so on).
         rate_per_s, speed, seed: of the order flow; speed 0 lets no event of it happen.
+        replay: a capture that is the market in place of the flow, at ``speed`` times its pace; empty: none.
         line_a, line_b, orders_in, orders_out: how bad each line is.
         stp: ``none``, ``cancel_resting`` or ``cancel_incoming``.
         store_messages, log_messages: kept for re-requests (64 bytes each) and for accounts, powers of two.
@@ -51,6 +53,7 @@ class ExchangeConfig:
     rate_per_s: float = 1000.0
     speed: float = 1.0
     seed: int = 1
+    replay: str = ""
     line_a: Impairment = field(default_factory=Impairment)
     line_b: Impairment = field(default_factory=Impairment)
     orders_in: Impairment = field(default_factory=Impairment)
@@ -77,3 +80,18 @@ class SimExchangeOptions:
     config: ExchangeConfig
     cpu: int = -1
     ports_file: str = ""
+
+
+@dataclass(frozen=True)
+class Told:
+    """Whom a running exchange tells what.
+
+    Attributes:
+        say: gets a line of text that a person should know of.
+        damaged: gets a line of text about a capture that cannot be read, or not to its end.
+        ended: called once, when the whole capture has been played and receivers have had time to ask for the last of it.
+    """
+
+    say: Callable[[str], None]
+    damaged: Callable[[str], None]
+    ended: Callable[[], None]
