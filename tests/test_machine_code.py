@@ -72,6 +72,7 @@ EXPECTED = {
     "hftpipe.sim.exchange.poll_entry": "hftpipe.sim.exchange.poll_entry",
     "hftpipe.sim.feed.step_entry": "hftpipe.sim.flow.flow_step",
     "hftpipe.core.stage.duty_loop": "hftpipe.core.stage.duty_loop",
+    "hftpipe.sim.servers.captured.play_entry": "hftpipe.venues.binance.scanner.scan",
 }
 
 
