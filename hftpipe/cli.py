@@ -217,6 +217,9 @@ def sim_exchange(
     order_port: Annotated[int, Port] = 0,
     tcp_port: Annotated[int, Port] = 0,
     request_port: Annotated[int, Port] = 0,
+    replay: Annotated[
+        str | None, typer.Option(help="Play a recorded capture (.gz or plain) as the market; ends with it.")
+    ] = None,
     rate: Annotated[float | None, typer.Option(help="Events per second and instrument at speed 1.")] = None,
     speed: Annotated[float, typer.Option(help="Multiple of real time; 0: the market stands still.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Seed of the market and of the bad lines.")] = None,
@@ -232,6 +235,9 @@ def sim_exchange(
     reorder_b: Annotated[float, typer.Option(help="Share overtaken by later ones.")] = 0.0,
     delay_a_us: Annotated[float, typer.Option(help="Delay of line A, microseconds.")] = 0.0,
     delay_b_us: Annotated[float, typer.Option(help="Delay of line B, microseconds.")] = 0.0,
+    store_messages: Annotated[
+        int | None, typer.Option(help="Messages kept for who joins late, a power of two (default: 16777216, 1 GiB).")
+    ] = None,
     duration: Duration = None,
     ports_file: Annotated[str, typer.Option(help="Write the open ports to this file, name=number.")] = "",
     cpu: Annotated[int, typer.Option(help="Pin to this CPU.")] = -1,
@@ -239,36 +245,34 @@ def sim_exchange(
     """Run a simulated exchange: market data over multicast, orders over UDP and SoupBinTCP."""
     if protocol != "itch":
         raise _fail(f"--protocol {protocol}: there is only itch (ITCH 5.0 multicast out, OUCH 5.0 orders in)")
-    settings = _load(config or [], {})
+    if replay and rate is not None:
+        raise _fail(f"--rate {rate}: a capture has its own; --speed plays it faster")
+    overrides = {"market.replay": replay} if replay else {"market.source": "synthetic"}
+    settings = _load(config or [], overrides)
     udp, market = settings.udp, settings.market
     given = {"group_a": group_a, "port_a": port_a, "group_b": group_b, "port_b": port_b, "interface": interface}
     fields = {name: getattr(udp, name) if value is None else value for name, value in given.items()}
     fields |= {"order_port": order_port, "tcp_port": tcp_port, "request_port": request_port, "speed": speed}
     fields |= {"rate_per_s": market.event_rate_per_s if rate is None else rate}
     fields |= {"seed": market.seed if seed is None else seed}
-    lines = [
-        {
-            "loss": udp.loss_a if loss_a is None else loss_a,
-            "duplicate": dup_a,
-            "reorder": reorder_a,
-            "delay_us": delay_a_us,
-        },
-        {
-            "loss": udp.loss_b if loss_b is None else loss_b,
-            "duplicate": dup_b,
-            "reorder": reorder_b,
-            "delay_us": delay_b_us,
-        },
-    ]
+    fields |= {"replay": replay or ""}
+    fields |= {} if store_messages is None else {"store_messages": store_messages}
+    names = ("loss", "duplicate", "reorder", "delay_us")
+    line_a = (udp.loss_a if loss_a is None else loss_a, dup_a, reorder_a, delay_a_us)
+    line_b = (udp.loss_b if loss_b is None else loss_b, dup_b, reorder_b, delay_b_us)
+    lines = [dict(zip(names, line, strict=True)) for line in (line_a, line_b)]
 
-    def action() -> None:
+    def action() -> int:
         from hftpipe.pipeline import instrument_rows, ouch_password
+        from hftpipe.run import match_capture
         from hftpipe.sim.servers.command import exchange_options, run_exchange
-        from hftpipe.sim.servers.itch_exchange import Account
+        from hftpipe.sim.servers.settings import Account
 
-        who = {"instruments": instrument_rows(settings), "accounts": (Account(udp.user, ouch_password()),)}
+        rows = instrument_rows(match_capture(settings, config or [], dict(os.environ), overrides))
+        who = {"instruments": rows, "accounts": (Account(udp.user, ouch_password()),)}
         figures = run_exchange(exchange_options(who | fields, *lines, cpu, ports_file), duration, typer.echo)
         typer.echo(" ".join(f"{name}={value}" for name, value in figures.items()))
+        return int(figures["damages"] > 0)
 
     raise typer.Exit(_network(action))
 

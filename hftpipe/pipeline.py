@@ -16,7 +16,7 @@ exchange never sees a market event before an order that was decided on an earlie
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +38,7 @@ from hftpipe.gateway import stage as gateway_stage
 from hftpipe.market import stage as market_stage
 from hftpipe.market import state as market_state
 from hftpipe.market.message import message_bytes
+from hftpipe.market.source import ReplaySource, symbol_ids
 from hftpipe.record.recorder import recorder_bytes
 from hftpipe.risk import limits as risk_limits
 from hftpipe.risk import rate as risk_rate
@@ -115,6 +116,11 @@ def instrument_rows(config: Config) -> np.ndarray:
     return rows
 
 
+def market_source(config: Config) -> str:
+    """What the market stage reads: ``synthetic``, ``replay``, or ``udp``, whatever the venue there plays."""
+    return "udp" if config.pipeline.venue == "udp" else config.market.source
+
+
 def region_sizes(config: Config, strategy: LoadedStrategy) -> dict[str, int]:
     """Bytes of every region of the segment, in order."""
     n, levels = len(config.instruments), config.market.book_levels
@@ -140,7 +146,7 @@ def region_sizes(config: Config, strategy: LoadedStrategy) -> dict[str, int]:
         "market.scratch": RECORD_BYTES * max(2 * levels + 8, sim_feed.MAX_RECORDS + 8),
         "market.top_scratch": CELL_BYTES,
         "market.conflating": 64 * ((n + 63) // 64),
-        "market.flows": n * flow_bytes() if config.market.source == "synthetic" else 64,
+        "market.flows": n * flow_bytes() if market_source(config) == "synthetic" else 64,
         "risk.limits": n * risk_limits.LIMITS_BYTES,
         "risk.rates": n * risk_rate.RATE.itemsize,
         "risk.positions": n * POSITION.itemsize,
@@ -246,7 +252,7 @@ class Pipeline:
         config, stride = self.config, _book_stride(self.config.market.book_levels)
         latency_us = config.sim.latency_new_us + config.sim.latency_cancel_us + config.sim.latency_report_us
         speed = config.market.speed_e8 / 1e8
-        is_replay = config.market.source == "replay"
+        source_name = market_source(config)
         state = self._set(
             "market_data",
             {
@@ -259,7 +265,7 @@ class Pipeline:
                 "book_stride": stride, "sync_stride": binance_sync.sync_bytes(),
                 "flow_stride": flow_bytes(), "n_instruments": len(self.instruments),
                 "flow_next_ts": sim_feed.next_ts_entry.address, "flow_step": sim_feed.step_entry.address, "flow_snapshot": sim_feed.snapshot_entry.address,
-                "source": market_state.REPLAY if is_replay else market_state.SYNTHETIC,
+                "source": market_state.REPLAY if source_name == "replay" else market_state.SYNTHETIC,
                 "inverse_speed": 1.0 / speed if speed else 0.0, "hold_back": int(speed == 0),
                 "window": min(config.market.window_records, config.rings.market // 2, config.rings.sim // 2),
                 "timer_ns": config.market.timer_ms * 1_000_000, "drain_ns": DRAIN_NS + 4_000 * latency_us,
@@ -269,19 +275,18 @@ class Pipeline:
             self._init_book("market.books", index)
             sync = self._slice("market.syncs", index, binance_sync.sync_bytes())
             binance_sync.sync_init(sync, binance_sync.MARKETS[config.instruments[index].venue])
-            if not is_replay:
+            if source_name == "synthetic":
                 flow = self._slice("market.flows", index, flow_bytes())
                 seed = config.market.seed + index
                 sim_flow.flow_init(flow, row, index, seed, config.market.event_rate_per_s, start_ts)
-        if not is_replay:
+        if source_name != "replay":
             return self._stage("market_data", market_stage.step_entry)
-        source = market_stage.ReplaySource(
-            config.market.replay, state, market_stage.symbol_ids(self.instruments),
-            self.segment.region("market.message"), self._report_source_error,
-        )  # fmt: skip
+        message = self.segment.region("market.message")
+        source = ReplaySource(config.market.replay, state, symbol_ids(self.instruments), message)
         return self._stage(
-            "market_data", market_stage.step_entry, service=source.service, opened=source.open, closed=source.close
-        )
+            "market_data", market_stage.step_entry, service=source.service,
+            opened=lambda: source.open(self.report_source_error), closed=source.close,
+        )  # fmt: skip
 
     def _wire_strategy(self) -> Stage:
         n, levels = len(self.instruments), self.config.market.book_levels
@@ -354,16 +359,13 @@ class Pipeline:
         from hftpipe.venues.itch.wiring import Lines, join, receive_entry
 
         udp, state = self.config.udp, self.state("market_data")
-        fields = (
-            "group_a", "port_a", "group_b", "port_b", "interface", "request_address", "request_port", "busy_poll_us",
-            "receive", "kernel_stamps",
-        )  # fmt: skip
         # Stages in the same process wait for the end of the step: it ends with the first datagram.
         max_datagrams = 64 if ["market_data"] in self.processes else 1
+        settings = {one.name: getattr(udp, one.name) for one in fields(Lines) if hasattr(udp, one.name)}
         self.feed = join(
             self.segment.region("itch"), self.instruments, self.config.market.book_levels,
-            Lines(**{name: getattr(udp, name) for name in fields}, max_datagrams=max_datagrams), clock_module.midnight_ns(start_ts),
-            udp_sink_entry.address, self.address("state.market_data"), self.address("hist.kernel_to_market"), self.address("clock"),
+            Lines(**settings, max_datagrams=max_datagrams), clock_module.midnight_ns(start_ts), udp_sink_entry.address,
+            self.address("state.market_data"), self.address("hist.kernel_to_market"), self.address("clock"),
         )  # fmt: skip
         state["source"], state["sim"], state["hold_back"], state["inverse_speed"] = market_state.UDP, 0, 0, 1.0
         state["receive"], state["receiver"], state["out"] = receive_entry.address, self.feed.receiver, self.feed.out
@@ -436,7 +438,8 @@ class Pipeline:
         text = bytes(self.segment.region("source_errors")).rstrip(b"\0").decode(errors="replace")
         return text.splitlines()
 
-    def _report_source_error(self, message: str) -> None:
+    def report_source_error(self, message: str) -> None:
+        """Add a line to :meth:`source_errors`."""
         region = self.segment.region("source_errors")
         text = (bytes(region).rstrip(b"\0") + message.encode() + b"\n")[: len(region)]
         region[: len(text)] = np.frombuffer(text, np.uint8)

@@ -4,6 +4,7 @@ import logging
 import os
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from hftpipe.pipeline import Pipeline, instrument_rows, ouch_password
 from hftpipe.record.process import Recording
 from hftpipe.strategy.loader import LoadedStrategy, StrategyError, publish_params
 from hftpipe.strategy.loader import load as load_strategy
-from hftpipe.supervisor import Outcome, Supervisor, next_epoch, place
+from hftpipe.supervisor import END_OF_RECORDING, Outcome, Supervisor, next_epoch, place
 
 if TYPE_CHECKING:
     from hftpipe.sim.servers.itch_exchange import ItchExchange
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("hftpipe.run")
 VIEW_NS = 250_000_000
 PROGRESS_NS = 5_000_000_000
+#: Messages the embedded exchange keeps (64 MiB): its one client is there from the start.
+EMBEDDED_STORE = 1 << 20
 
 
 def match_capture(config: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any]) -> Config:
@@ -63,7 +66,8 @@ def instrument_table(info: CaptureInfo, index: int) -> dict[str, str]:
     tick = info.ticks[index]
     return {
         "symbol": info.symbols[index], "venue": info.market, "tick_size": format_fixed(tick),
-        "lot_size": format_fixed(info.lots[index]), "min_notional": "5", "reference_price": format_fixed(1000 * tick),
+        "lot_size": format_fixed(info.lots[index]), "min_notional": "5",
+        "reference_price": format_fixed(max(info.prices[index] // tick, 1000) * tick),
     }  # fmt: skip
 
 
@@ -176,16 +180,16 @@ def embedded_exchange(config: Config) -> "ExchangeProcess | None":
     if config.pipeline.venue != "udp" or not config.udp.embedded:
         return None
     from hftpipe.sim.servers.impair import Impairment
-    from hftpipe.sim.servers.itch_exchange import Account, ExchangeConfig
     from hftpipe.sim.servers.process import ExchangeProcess
+    from hftpipe.sim.servers.settings import Account, ExchangeConfig
 
     udp, password = config.udp, ouch_password()
     return ExchangeProcess(
         ExchangeConfig(
             instruments=instrument_rows(config), accounts=(Account(udp.user, password),),
             group_a=udp.group_a, port_a=udp.port_a, group_b=udp.group_b, port_b=udp.port_b, interface=udp.interface,
-            rate_per_s=config.market.event_rate_per_s, seed=config.market.seed,
-            speed=config.market.speed_e8 / 1e8 or 1.0, line_a=Impairment(loss=udp.loss_a), line_b=Impairment(loss=udp.loss_b),
+            rate_per_s=config.market.event_rate_per_s, seed=config.market.seed, store_messages=EMBEDDED_STORE,
+            replay=config.market.replay if config.market.source == "replay" else "", speed=config.market.speed_e8 / 1e8, line_a=Impairment(loss=udp.loss_a), line_b=Impairment(loss=udp.loss_b),
         )
     )  # fmt: skip
 
@@ -226,9 +230,11 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
     exchange = embedded_exchange(config)
     if exchange:
         served = exchange.exchange
-        ports = {"udp.request_port": served.request_port, "udp.order_port": order_port(config, served)}
-        config = load(files, env, {**overrides, **ports})
+        udp = replace(config.udp, request_port=served.request_port, order_port=order_port(config, served))
+        config = replace(config, udp=udp)
     pipeline = _build(config, strategy)
+    if exchange:
+        exchange.damaged = pipeline.report_source_error
     try:
         measure_skew(pipeline.segment.record("clock", CLOCK), sorted(set(cpus)))
         pipeline.segment.publish()
@@ -247,9 +253,10 @@ def _supervise(
     began_tsc, age_s = np.uint64(snapshot(pipeline.segment).tsc), process_age_s()
     screen = Screen(pipeline, Console())
 
-    def refresh() -> None:
+    def refresh() -> str | None:
         watch.poll()
         screen.poll()
+        return END_OF_RECORDING if exchange and exchange.has_ended() else None
 
     recording = Recording(pipeline) if pipeline.config.record.folder else None
     companions = [companion for companion in (recording, exchange) if companion]

@@ -37,6 +37,7 @@ STOP_LIMIT_NS = 5_000_000_000
 QUIET_NS = 300_000_000
 HALT_STAGE_DIED, HALT_HEARTBEAT, HALT_INVARIANT = 1, 2, 4
 EXIT_OK, EXIT_FAILED = 0, 1
+END_OF_RECORDING = "end of the recording"
 
 #: Written by each child as it ends: context switches of its whole life.
 USAGE = np.dtype([("voluntary", "i8"), ("involuntary", "i8"), ("faults", "i8"), ("cpu_ns", "i8")])
@@ -157,12 +158,13 @@ class Supervisor:
 
     Args:
         pipeline: laid out and compiled.
-        refresh: called about every POLL_S while running, with nothing (live view, parameter reload).
+        refresh: called about every POLL_S while running (live view, parameter reload); a text that it returns is the
+            reason to end the run.
         companions: processes beside the stages: started first and stopped last; their death ends nothing.
     """
 
     def __init__(
-        self, pipeline: Pipeline, refresh: Callable[[], None] | None = None, companions: Sequence[Companion] = ()
+        self, pipeline: Pipeline, refresh: Callable[[], str | None] | None = None, companions: Sequence[Companion] = ()
     ) -> None:
         self._pipeline, self._refresh, self._companions = pipeline, refresh, companions
         self._children: list[Child] = []
@@ -266,15 +268,15 @@ class Supervisor:
                 quiet_since, quiet_tsc = now, tsc_now()
             if quiet_since and now - quiet_since >= QUIET_NS:
                 self._ended_tsc = quiet_tsc
-                return "end of the recording", EXIT_OK
+                return END_OF_RECORDING, EXIT_OK
             self._halt_if_tripped()
             for companion in self._companions:
                 companion.has_died()
             if now >= next_sample:
                 next_sample = now + SAMPLE_NS
                 self._sample_memory()
-            if self._refresh:
-                self._refresh()
+            if self._refresh and (ended := self._refresh()):
+                return ended, EXIT_OK
             time.sleep(POLL_S)
 
     def _failure(self) -> str | None:

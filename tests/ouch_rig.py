@@ -3,6 +3,7 @@
 import socket
 import threading
 import time
+from pathlib import Path
 
 import numpy as np
 from memory import aligned
@@ -10,7 +11,8 @@ from memory import aligned
 from hftpipe.core.clock import CLOCK, calibrate, steady_ns
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.records import BUY, CANCEL, GTC, NEW, RECORD, REPLACE
-from hftpipe.sim.servers.itch_exchange import Account, ExchangeConfig, ItchExchange
+from hftpipe.sim.servers.itch_exchange import ItchExchange
+from hftpipe.sim.servers.settings import Account, ExchangeConfig, Told
 from hftpipe.venues.itch.arbiter import ARBITER, arbiter_bytes, arbiter_init
 from hftpipe.venues.itch.feed import FEED, feed_bytes, feed_init
 from hftpipe.venues.itch.receive import RECEIVER, receive_step, receiver_bytes, receiver_init
@@ -59,12 +61,13 @@ def wait_for(condition, seconds: float = WAIT_S):
 class Exchange:
     """An exchange that runs in a thread until :meth:`stop`."""
 
-    def __init__(self, **settings):
+    def __init__(self, rows: np.ndarray | None = None, **settings):
         settings = {"speed": 0.0, "accounts": ACCOUNTS, "port_a": free_port(), "port_b": free_port()} | settings
-        self.config = ExchangeConfig(instruments(), **settings)
+        self.config = ExchangeConfig(instruments() if rows is None else rows, **settings)
         self.server = ItchExchange(self.config)
-        self._stop = np.zeros(1, np.uint64)
-        self._thread = threading.Thread(target=self.server.run, args=(self._stop,), daemon=True)
+        self._stop, self.said = np.zeros(1, np.uint64), list[str]()
+        self.told = Told(self.said.append, self.said.append, lambda: self.said.append("ended"))
+        self._thread = threading.Thread(target=self.server.run, args=(self._stop, self.told), daemon=True)
 
     def start(self) -> "Exchange":
         self._thread.start()
@@ -162,7 +165,7 @@ class Watcher:
 
     def __init__(self, exchange: Exchange, order_capacity: int = 1 << 14, levels: int = 2048):
         config = exchange.config
-        self.rows = instruments()
+        self.rows = config.instruments
         self.feed_memory = aligned(feed_bytes(len(self.rows), order_capacity, levels))
         feed_init(self.feed_memory, self.rows, order_capacity, levels)
         self.arbiter_memory = aligned(arbiter_bytes())
@@ -190,6 +193,12 @@ class Watcher:
             self.records.append(self.out[: int(self.state["count"])].copy())
             self.state["count"] = 0
         return done
+
+    def kernel_drops(self) -> int:
+        """Datagrams that came but found the sockets' buffers full: not the fault of the lines."""
+        ports = {sock.getsockname()[1] for sock in self.lines}
+        rows = [line.split() for line in Path("/proc/net/udp").read_text().splitlines()[1:]]
+        return sum(int(row[-1]) for row in rows if int(row[1].partition(":")[2], 16) in ports)
 
     def close(self) -> None:
         for sock in self.lines:

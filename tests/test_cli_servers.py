@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from ouch_rig import free_port, wait_for
 from typer.testing import CliRunner
+from usdm_tape import opened
 
 from hftpipe.cli import app
+from hftpipe.core.records import BUY
 from hftpipe.record.raw import RAW_HEADER, RawReader, RawWriter
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -148,6 +150,44 @@ def test_a_capture_from_the_start_needs_no_server_and_ends_with_its_session(
     assert code == 0 and "the session has ended" in text and figure(text, "missing") == 0, text
 
 
+def test_a_capture_is_played_as_the_market_and_ends_the_session(start, config: Path, tmp_path: Path) -> None:
+    tape = opened().trade("100.01", "5", BUY).depth([["99.97", "1"]], [["100.01", "0"]]).write(tmp_path)
+    lines = config.read_text().splitlines()[:-1]
+    row = 'symbol = "TEST"\ntick_size = "0.01"\nlot_size = "1"\nmin_notional = "5"\nreference_price = "100"'
+    config.write_text("\n".join([*lines, "[[instruments]]", row]) + "\n")
+    recorder = start("record", "--raw", tmp_path / "lines.raw", "-c", config)
+    recorder.until("capturing")
+    code, text = start("sim-exchange", "--protocol", "itch", "-c", config, "--replay", tape, "--speed", 0.5).end()
+    assert code == 0 and "depth_updates=1 reloads=2 trades=1" in text and "damages=0" in text, text
+    recorder.end(signal.SIGTERM)
+    code, text = invoke("check-raw", tmp_path / "lines.raw", "-c", config)
+    assert code == 0 and "the session has ended" in text and figure(text, "missing") == 0, text
+    (book,) = [line.split() for line in text.splitlines() if line.startswith("book ")]
+    assert (book[1], float(book[4]), float(book[8])) == ("TEST", 100.0, 100.02)
+
+
+def test_a_capture_that_is_cut_off_is_played_so_far_and_fails(start, config: Path, tmp_path: Path) -> None:
+    tape = opened()
+    tape.lines.append("\0")
+    code, text = start("sim-exchange", "--protocol", "itch", "-c", config, "--replay", tape.write(tmp_path)).end()
+    assert code == 1 and "reloads=2" in text and "problem: " in text and "zero byte" in text, text
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--replay", "/nonexistent/x.gz"), "market.replay = /nonexistent/x.gz: no such readable path"),
+        (("--replay", __file__), "no local time in ns"),
+        (("--replay", "TAPE", "--rate", 5), "--rate 5"),
+        (("--replay", "TAPE", "--speed", 0), "--speed 0"),
+    ],
+)
+def test_a_capture_that_cannot_be_played_is_refused_in_one_line(flags, message: str, tmp_path: Path) -> None:
+    tape = opened().write(tmp_path)
+    code, text = invoke("sim-exchange", "--protocol", "itch", *(tape if flag == "TAPE" else flag for flag in flags))
+    assert code == 2 and message in text and text.strip().splitlines()[-1].startswith("error: "), text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -158,6 +198,8 @@ def test_a_capture_from_the_start_needs_no_server_and_ends_with_its_session(
         (("sim-exchange", "--protocol", "itch", "--rate", "nan"), "--rate nan"),
         (("sim-exchange", "--protocol", "itch", "--speed", "-1"), "--speed -1"),
         (("sim-exchange", "--protocol", "itch", "--cpu", "9999"), "--cpu 9999"),
+        (("sim-exchange", "--protocol", "itch", "--store-messages", "5000"), "--store-messages 5000: a power of two"),
+        (("sim-exchange", "--protocol", "itch", "--store-messages", "512"), "from 1024 to"),
         (("sim-exchange", "--protocol", "itch", "--ports-file", "/nonexistent/ports"), "/nonexistent/ports"),
         (("record",), "hftpipe run --record DIR"),
         (("record", "--raw", "/nonexistent/x.raw"), "cannot be written"),

@@ -141,6 +141,20 @@ def test_replay_on_the_command_line_implies_the_replay_source(tmp_path):
     assert load([], {}, explicit).market.source == "synthetic"
 
 
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"market.speed": "max"}, "market.speed = max: a multicast feed cannot hold back"),
+        ({"udp.embedded": "false"}, "market.replay = .*: an exchange elsewhere plays its own market"),
+    ],
+)
+def test_a_recording_on_the_udp_venue_needs_a_pace_and_our_own_exchange(more, message):
+    settings = {"pipeline.venue": "udp", "market.replay": __file__}
+    assert load([], {}, settings).market.source == "replay"
+    with pytest.raises(ConfigError, match=message):
+        load([], {}, settings | more)
+
+
 def test_replay_in_the_environment_implies_the_replay_source(tmp_path):
     path = str(write(tmp_path, "", "day.tape"))
     env = {"HFTPIPE_MARKET__REPLAY": path}

@@ -43,6 +43,7 @@ TABLE: dict[str, Any] = {
             "sqrt", "sched_yield", "usleep",
             "send", "sendto", "recv", "recvfrom", "accept4", "setsockopt", "close", "__errno_location",
         ],
+        "hftpipe.sim.servers.captured.play_entry": ["memchr", "send", "__errno_location"],
         "hftpipe.venues.itch.receive.receive_step": ["recv", "recvmsg", "send", "__errno_location", "clock_gettime"],
         "hftpipe.venues.itch.wiring.receive_entry": ["recv", "recvmsg", "send", "__errno_location", "clock_gettime"],
         "hftpipe.venues.ouch.venue.submit_entry": ["send", "close", "__errno_location"],
@@ -54,6 +55,7 @@ TABLE: dict[str, Any] = {
     "by_address": [
         "hftpipe.core.stage", "hftpipe.strategy.stage", "hftpipe.gateway.stage", "hftpipe.market.synthetic",
         "hftpipe.market.udp", "hftpipe.market.stage", "hftpipe.venues.itch.receive",
+        "hftpipe.sim.servers.itch_exchange",
     ],
     # Code of users is compiled with its bounds checked: a bad index must not write memory.
     "may_raise": r"hftpipe\.strategy\.(market_making\.MarketMaking|momentum\.Momentum)\.",
@@ -70,6 +72,7 @@ EXPECTED = {
     "hftpipe.sim.exchange.poll_entry": "hftpipe.sim.exchange.poll_entry",
     "hftpipe.sim.feed.step_entry": "hftpipe.sim.flow.flow_step",
     "hftpipe.core.stage.duty_loop": "hftpipe.core.stage.duty_loop",
+    "hftpipe.sim.servers.captured.play_entry": "hftpipe.venues.binance.scanner.scan",
 }
 
 

@@ -122,6 +122,21 @@ def test_a_capture_of_a_symbol_nobody_configured_brings_its_own_instrument(tmp_p
 
 
 @needs_data
+def test_the_udp_venue_trades_in_a_capture_until_its_end(tmp_path):
+    capture, out = tmp_path / "head.txt", tmp_path / "summary.json"
+    capture.write_bytes(b"".join(gzip.decompress(USDM.read_bytes()).splitlines(keepends=True)[:12_000]))
+    done = run(
+        "t-udp", "--venue", "udp", "--replay", str(capture), "--speed", "5", "--json", str(out), "--processes", "2"
+    )
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(out.read_text())
+    assert summary["reason"] == "end of the recording" and summary["source_errors"] == []
+    assert summary["counters"]["market_data"]["trades"] > 500 and summary["book_updates"] > 10_000
+    assert summary["orders"] > 0 and all(count == 0 for count in summary["drops"].values())
+    assert_clean("t-udp", [])
+
+
+@needs_data
 def test_a_paced_replay_keeps_the_recorded_spacing(tmp_path):
     capture = tmp_path / "two_seconds.txt"
     first = None

@@ -27,6 +27,8 @@ MAY_IMPORT = {
     # The simulated exchange speaks the venue's protocols, in a process that the supervisor starts beside the stages.
     "sim/servers/": ("core", "venues.itch", "venues.ouch"),
     "sim/servers/process.py": ("core", "log"),
+    # A recorded capture as the market: the code that reads captures and rebuilds their books.
+    "sim/servers/captured": ("core", "market.capture", "market.message", "market.source", "market.state", "venues"),
     # The whole pipeline in one thread, and the bugs that are planted in it.
     "sim/world": ("core", "config", "pipeline", "market.state", "strategy", "venues.binance"),
     "sim/faults.py": ("core", "risk.limits"),

@@ -62,6 +62,11 @@ def _agreement_problems(config: Config, checked: Checked) -> Iterator[str]:
         yield checked.given("strategy", "profile").refused("unknown profile", allowed)
     if market.source == "replay" and not (market.replay and os.access(market.replay, os.R_OK)):
         yield checked.given("market", "replay").refused("no such readable path", "the path of a recording")
+    if config.pipeline.venue == "udp" and config.udp.embedded and not market.speed_e8:
+        yield checked.given("market", "speed").refused("a multicast feed cannot hold back", "a multiple such as 10")
+    if config.pipeline.venue == "udp" and not config.udp.embedded and market.source == "replay":
+        reason = "an exchange elsewhere plays its own market"
+        yield checked.given("market", "replay").refused(reason, "udp.embedded = true, or no recording")
     symbols = [one.symbol for one in config.instruments]
     if len(set(symbols)) != len(symbols) and ("instruments",) in checked.settings:
         twice = ", ".join(sorted({one for one in symbols if symbols.count(one) > 1}))

@@ -9,6 +9,7 @@ import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median_low
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
@@ -217,6 +218,7 @@ class CaptureInfo(NamedTuple):
         market: "binance_spot" or "binance_usdm".
         ticks: greatest common divisor of the prices seen, 1e-8 units, one per symbol.
         lots: the same of the quantities.
+        prices: median of the prices seen, 1e-8 units, one per symbol.
         first_ts: the recorder's time of the first line, ns.
         lines: how many lines were looked at.
         snapshots: how many of them are order book snapshots.
@@ -226,6 +228,7 @@ class CaptureInfo(NamedTuple):
     market: str
     ticks: tuple[int, ...]
     lots: tuple[int, ...]
+    prices: tuple[int, ...]
     first_ts: int
     lines: int
     snapshots: int
@@ -243,6 +246,7 @@ class _Detector:
 
     def __init__(self) -> None:
         self.steps: dict[str, list[int]] = {}
+        self.prices: dict[str, list[int]] = {}
         self.usdm = 0
         self.snapshots = 0
 
@@ -260,6 +264,7 @@ class _Detector:
         steps = self.steps.setdefault(symbol, [0, 0])
         for price, qty in _prices(data, event):
             steps[0], steps[1] = math.gcd(steps[0], price), math.gcd(steps[1], qty)
+            self.prices.setdefault(symbol, []).append(price)
 
 
 def _prices(data: dict[str, Any], event: str) -> list[tuple[int, int]]:
@@ -315,6 +320,7 @@ def detect(path: str | Path, lines: int = 3000) -> CaptureInfo:
         market="binance_usdm" if evidence.usdm else "binance_spot",
         ticks=tuple(tick or SCALE for tick, _ in steps),
         lots=tuple(lot or SCALE for _, lot in steps),
+        prices=tuple(median_low(evidence.prices.get(symbol, [SCALE])) for symbol in evidence.steps),
         first_ts=int(sample[0].partition(b" ")[0]),
         lines=len(sample),
         snapshots=evidence.snapshots,

@@ -19,10 +19,12 @@ import numpy as np
 
 from hftpipe.core.clock import steady_ns
 from hftpipe.sim.servers.impair import Impairment
-from hftpipe.sim.servers.itch_exchange import ExchangeConfig, SimExchangeOptions, sim_exchange_main
+from hftpipe.sim.servers.itch_exchange import sim_exchange_main
 from hftpipe.sim.servers.process import warm
+from hftpipe.sim.servers.settings import ExchangeConfig, SimExchangeOptions, Told
 
 POLL_S = 0.05
+STORE_MIN, STORE_MAX = 1 << 10, 1 << 26
 _PORTS = ("order_port", "tcp_port", "request_port")
 
 
@@ -43,6 +45,11 @@ def exchange_options(
         raise ValueError(f"--rate {config.rate_per_s}: events per second, above 0 and up to 1e7")
     if not 0 <= config.speed < math.inf:
         raise ValueError(f"--speed {config.speed}: a multiple of real time, 0 (stands still) or more")
+    if config.replay and not config.speed:
+        raise ValueError("--speed 0: a capture is played at a multiple of its pace above 0")
+    stored = config.store_messages
+    if not STORE_MIN <= stored <= STORE_MAX or stored & (stored - 1):
+        raise ValueError(f"--store-messages {stored}: a power of two from {STORE_MIN} to {STORE_MAX} (64 bytes each)")
     if cpu >= 0 and cpu not in os.sched_getaffinity(0):
         raise ValueError(f"--cpu {cpu}: this process may use {sorted(os.sched_getaffinity(0))}")
     return SimExchangeOptions(config, cpu, ports_file)
@@ -77,15 +84,22 @@ def _greeting(config: ExchangeConfig, ports: dict[str, int]) -> str:
 
 
 def run_exchange(options: SimExchangeOptions, duration_s: float | None, say: Callable[[str], None]) -> dict[str, int]:
-    """Serve until SIGINT, SIGTERM or the end of ``duration_s``; ``say`` gets the ports once they are open.
+    """Serve until SIGINT, SIGTERM, the end of ``duration_s`` or of the capture.
+
+    ``say`` gets the ports once they are open, and warnings.
 
     Returns:
-        The figures of :func:`sim_exchange_main`.
+        The figures of :func:`sim_exchange_main`, and ``damages`` found in the capture.
 
     Raises:
-        ValueError, OSError: as :class:`ItchExchange`, and a ports file that cannot be written.
+        ValueError, CaptureError, OSError: as :class:`ItchExchange`, and a ports file that cannot be written.
     """
-    stop = np.zeros(1, np.uint64)
+    stop, damages = np.zeros(1, np.uint64), list[str]()
+
+    def end() -> None:
+        stop[0] = 1
+
+    told = Told(say, damages.append, end)
     with stop_on_signals(stop), tempfile.TemporaryDirectory(prefix="hftpipe-") as folder, ThreadPoolExecutor(1) as pool:
         file = Path(options.ports_file or f"{folder}/ports")
         # A file of an earlier run would be taken for this one's.
@@ -93,7 +107,7 @@ def run_exchange(options: SimExchangeOptions, duration_s: float | None, say: Cal
         # Compiled beforehand: once the ports are open, clients are served at once.
         warm()
         deadline = steady_ns() + int(duration_s * 1e9) if duration_s else 0
-        future, greeted = pool.submit(sim_exchange_main, replace(options, ports_file=str(file)), stop), False
+        future, greeted = pool.submit(sim_exchange_main, replace(options, ports_file=str(file)), stop, told), False
         try:
             while not wait([future], POLL_S).done:
                 if not greeted and (ports := _opened(file)):
@@ -103,4 +117,7 @@ def run_exchange(options: SimExchangeOptions, duration_s: float | None, say: Cal
                     stop[0] = 1
         finally:
             stop[0] = 1
-        return future.result()
+        figures = future.result()
+    for damage in damages:
+        say(f"problem: {damage}")
+    return figures | {"damages": len(damages)}

@@ -2,26 +2,30 @@
 
 ::
 
-    synthetic flow ─▶ matching books ◀─ orders of clients (UDP session, SoupBinTCP)
+    synthetic flow,
+    or a capture   ─▶ matching books ◀─ orders of clients (UDP session, SoupBinTCP)
                           │   └─▶ reports to their owners
                           └─▶ ITCH 5.0 in MoldUDP64 ─▶ line A, line B (each as bad as asked for), re-request server
 
 Each round: requests are carried out, the flow's events that are due by the clock (times ``speed``; 0 stands still)
-happen, and what came of it is published. A session starts with the system events O, S, Q, the directory and every
-resting order; who comes late asks for all that from sequence 1, as long as it is kept.
+happen (or the capture's lines), and what came of it is published. A session starts with the system events O, S, Q, the directory and every
+resting order; who comes late asks for all that from sequence 1, as long as it is kept: for the whole session, unless
+that has more messages than the store (counted and said; the memory is only taken as they come).
 """
 
 import os
 import socket
-from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hftpipe.core.clock import CLOCK, calibrate, monotonic_ns, steady_ns
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, ZERO, load_relaxed, pause, rdtsc, sched_yield, usleep, view
+from hftpipe.core.mem import U64, ZERO, call_step, load_relaxed, pause, rdtsc, sched_yield, usleep, view
 from hftpipe.core.stage import IDLE_NAMES, SLEEP, SPIN
 from hftpipe.sim.flow import flow_init, perform, wait_ns
 from hftpipe.sim.flow_decide import advance_fair_value, decide
@@ -50,7 +54,8 @@ from hftpipe.sim.servers.publisher import (
     publish_system,
     publisher_step,
 )
-from hftpipe.sim.servers.retransmit import store_bytes, store_init
+from hftpipe.sim.servers.retransmit import STORE, store_bytes, store_init
+from hftpipe.sim.servers.settings import ExchangeConfig, SimExchangeOptions, Told
 from hftpipe.sim.servers.streams import STREAM, streams_close, streams_step
 from hftpipe.sim.servers.trading import EXCHANGE, book_of, cancel_due, settle, take_request
 from hftpipe.venues.itch.encode import ENCODER, encoder_init
@@ -62,67 +67,19 @@ from hftpipe.venues.ouch.session import VENUE_SIDE, session_bytes, session_end, 
 from hftpipe.venues.ouch.sockets import bind_udp, listen_tcp
 from hftpipe.venues.ouch.soup import soup_bytes, soup_init
 
+if TYPE_CHECKING:
+    from hftpipe.sim.servers.captured import CapturedMarket
+
 STP = {"none": STP_NONE, "cancel_resting": STP_CANCEL_MAKER, "cancel_incoming": STP_CANCEL_TAKER}
 MAX_DATAGRAMS, MAX_FLOW_EVENTS, MAX_REQUESTS = 64, 64, 256
 IDLE_US = 20
 #: 09:30, when the session starts on its own clock.
 OPEN_NS = 34_200 * 10**9
 _DATAGRAM_MEMORY = 2048
-
-
-@dataclass(frozen=True)
-class Account:
-    """Who may trade: user (at most 6 ASCII characters) and password (at most 10)."""
-
-    user: str
-    password: str = ""
-
-
-@dataclass(frozen=True)
-class ExchangeConfig:
-    """What the exchange is.
-
-    Attributes:
-        instruments: INSTRUMENT array; symbol, tick, lot (one share) and reference_price must be set.
-        accounts: who may trade.
-        group_a, port_a, group_b, port_b: the multicast lines; interface: address of the interface they go out on.
-        address: where orders and re-requests are served; order_port, tcp_port, request_port: 0 takes a free one
-            (see ``ItchExchange.order_port`` and so on).
-        rate_per_s, speed, seed: of the order flow; speed 0 lets no event of it happen.
-        line_a, line_b, orders_in, orders_out: how bad each line is.
-        stp: ``none``, ``cancel_resting`` or ``cancel_incoming``.
-        store_messages, log_messages: kept for re-requests and for accounts, powers of two.
-        cancel_on_loss, cancel_on_new_session: whether an account's orders go when it is lost, or starts anew.
-        idle: ``spin``, ``yield`` or ``sleep`` while nothing happens.
-        mold_session: name of the market-data session.
-    """
-
-    instruments: np.ndarray
-    accounts: tuple[Account, ...] = (Account("HFTPIP"),)
-    group_a: str = "239.192.0.1"
-    port_a: int = 26477
-    group_b: str = "239.192.0.2"
-    port_b: int = 26478
-    interface: str = "127.0.0.1"
-    address: str = "127.0.0.1"
-    order_port: int = 0
-    tcp_port: int = 0
-    request_port: int = 0
-    rate_per_s: float = 1000.0
-    speed: float = 1.0
-    seed: int = 1
-    line_a: Impairment = field(default_factory=Impairment)
-    line_b: Impairment = field(default_factory=Impairment)
-    orders_in: Impairment = field(default_factory=Impairment)
-    orders_out: Impairment = field(default_factory=Impairment)
-    stp: str = "cancel_resting"
-    store_messages: int = 1 << 17
-    log_messages: int = 1 << 12
-    cancel_on_loss: bool = False
-    cancel_on_new_session: bool = True
-    heartbeat_ms: int = 100
-    idle: str = "sleep"
-    mold_session: str = "HFTPIPE001"
+#: Rounds between two looks at what a person should know of: a second or so.
+ROUNDS = 20_000
+#: From the last line of a capture to its end: receivers ask for what they miss.
+LINGER_NS = 1_000_000_000
 
 
 @jit
@@ -190,7 +147,10 @@ def exchange_step(exchange, now_ns):
     work = _take_orders(exchange)
     work += streams_step(exchange)
     cancel_due(exchange)
-    work += _play_flows(exchange)
+    if x.play == ZERO:
+        work += _play_flows(exchange)
+    elif x.speed > 0.0:
+        work += call_step(x.play, exchange, now_ns)
     work += publisher_step(x.publisher, now_ns)
     return work + desk_pump(x.desk, now_ns)
 
@@ -230,17 +190,28 @@ def exchange_close(exchange, now_ns):
 
 @jit
 def serve(exchange, clock, stop, idle, rounds):
-    """Run rounds until the word at ``stop`` is not 0, or ``rounds`` of them; the clock is the CLOCK record's."""
+    """Run rounds until the word at ``stop`` is not 0 (True), or ``rounds`` of them, or Python is needed (False).
+
+    The clock is the CLOCK record's.
+    """
     for _ in range(rounds):
         if load_relaxed(stop) != ZERO:
             return True
-        if exchange_step(exchange, monotonic_ns(clock, rdtsc())) > 0 or idle == SPIN:
+        work = exchange_step(exchange, monotonic_ns(clock, rdtsc()))
+        if view(exchange, EXCHANGE).need != 0:
+            return False
+        if work > 0 or idle == SPIN:
             pause()
         elif idle == SLEEP:
             usleep(np.uint32(IDLE_US))
         else:
             sched_yield()
     return False
+
+
+def captured() -> ModuleType:
+    """The module of captured markets, compiled only where there is one."""
+    return import_module("hftpipe.sim.servers.captured")
 
 
 def _aligned(size: int) -> np.ndarray:
@@ -254,9 +225,11 @@ class ItchExchange:
 
     Attributes:
         config: as given; order_port, tcp_port, request_port: what is really served.
+        captured: the captured market, if it is one.
 
     Raises:
-        ValueError: a setting that makes no exchange; OSError: a port or group that cannot be had, by name.
+        ValueError: a setting that makes no exchange; CaptureError: a capture that cannot be read; OSError: a port or
+            group that cannot be had, by name.
     """
 
     def __init__(self, config: ExchangeConfig) -> None:
@@ -265,6 +238,8 @@ class ItchExchange:
         if not config.accounts or config.log_messages < 2 or config.log_messages & (config.log_messages - 1):
             raise ValueError("at least one account, and log_messages a power of two")
         self.config, self._parts, self._sockets = config, {}, []
+        self.captured: CapturedMarket | None = None
+        self._too_late, self._ended_ns, self._told_end = 0, 0, False
         self.clock = np.zeros(1, CLOCK)
         self.state = _aligned(EXCHANGE.itemsize).view(EXCHANGE)
         try:
@@ -305,13 +280,26 @@ class ItchExchange:
         return self._parts[name].ctypes.data
 
     def _build_flows(self) -> None:
-        rows, stride = self.config.instruments, (flow_bytes() + 63) // 64 * 64
+        rows = self.config.instruments
         assert rows.dtype == INSTRUMENT
+        stride = (self._book_bytes() + 63) // 64 * 64
         memory = self._memory("flows", stride * len(rows))
         for index, row in enumerate(rows):
             part = memory[index * stride : (index + 1) * stride]
-            flow_init(part, row, index, self.config.seed + index, self.config.rate_per_s, OPEN_NS)
+            if self.config.replay:
+                captured().book_memory_init(part, row)
+            else:
+                flow_init(part, row, index, self.config.seed + index, self.config.rate_per_s, OPEN_NS)
         self.state["flows"], self.state["flow_stride"] = memory.ctypes.data, stride
+
+    def _book_bytes(self) -> int:
+        """Memory of one instrument's market. A captured one is set up first: it may have to be refused."""
+        if not self.config.replay:
+            return flow_bytes()
+        module = captured()
+        self.captured = module.CapturedMarket(self.config.replay, self.config.instruments)
+        self.state["captured"], self.state["play"] = self.captured.state.ctypes.data, module.play_entry.address
+        return module.book_memory()
 
     def _line(self, name: str, impairment: Impairment, salt: int) -> int:
         memory = self._memory(name, impair_bytes())
@@ -379,14 +367,42 @@ class ItchExchange:
         """Address of an instrument's matching book."""
         return book_of(np.uint64(self.state.ctypes.data), np.int64(instrument))
 
-    def run(self, stop: np.ndarray) -> None:
-        """Serve until the stop word (uint64 array of length 1) is not 0, then end the session."""
+    def _say_who_is_too_late(self, told: Told) -> None:
+        """Say it when someone first asks for what is no longer kept."""
+        count = int(self.part("store", STORE)["too_late"][0])
+        if count and not self._too_late:
+            kept = self.config.store_messages
+            told.say(f"a receiver asks for messages that are no longer kept (only the last {kept}): store more of them")
+        self._too_late = count
+
+    def _serve_capture(self, market: "CapturedMarket", told: Told) -> None:
+        """Bring what the capture needs; a while after its end, tell of that."""
+        if self.state["need"][0]:
+            market.source.service()
+            self.state["need"], market.state["need"] = 0, 0
+        if market.has_ended() and not self._told_end:
+            self._ended_ns = self._ended_ns or steady_ns()
+            if steady_ns() - self._ended_ns > LINGER_NS:
+                self._told_end = True
+                told.ended()
+
+    def run(self, stop: np.ndarray, told: Told) -> None:
+        """Serve until the stop word (uint64 array of length 1) is not 0, then end the session.
+
+        At the end of a capture the market stands still, and goes on being served.
+        """
         exchange, clock = np.uint64(self.state.ctypes.data), np.uint64(self.clock.ctypes.data)
         calibrate(self.clock)
         exchange_open(exchange, np.int64(steady_ns()))
         idle, address = np.int64(IDLE_NAMES[self.config.idle]), np.uint64(stop.ctypes.data)
-        while not serve(exchange, clock, address, idle, np.int64(100_000)):
-            continue
+        if self.captured:
+            self.captured.source.open(told.damaged)
+        while not serve(exchange, clock, address, idle, np.int64(ROUNDS)):
+            self._say_who_is_too_late(told)
+            if self.captured:
+                self._serve_capture(self.captured, told)
+        if self.captured:
+            self.captured.source.close()
         exchange_close(exchange, np.int64(steady_ns()))
 
     def close(self) -> None:
@@ -400,30 +416,16 @@ class ItchExchange:
         names = ("flow_events", "entered", "rejected", "executed", "unknown_orders", "flow_behind")
         figures = {name: int(self.state[name][0]) for name in names}
         publisher = self.part("publisher", PUBLISHER)
-        return figures | {
-            name: int(publisher[name][0]) for name in ("messages", "packets", "send_errors", "unencodable")
-        }
+        figures |= {name: int(publisher[name][0]) for name in ("messages", "packets", "send_errors", "unencodable")}
+        figures["too_late"] = int(self.part("store", STORE)["too_late"][0])
+        return figures | (self.captured.figures() if self.captured else {})
 
 
-@dataclass(frozen=True)
-class SimExchangeOptions:
-    """Options of the command line; ``config`` with the ports that were asked for.
-
-    Attributes:
-        config: the exchange; cpu: pin to this CPU (-1: no); ports_file: where to write the ports as lines
-            ``name=number`` once they are open (empty: nowhere).
-    """
-
-    config: ExchangeConfig
-    cpu: int = -1
-    ports_file: str = ""
-
-
-def sim_exchange_main(options: SimExchangeOptions, stop: np.ndarray) -> dict[str, int]:
+def sim_exchange_main(options: SimExchangeOptions, stop: np.ndarray, told: Told) -> dict[str, int]:
     """Run an exchange until the stop word is set (by a signal handler, say); returns its figures.
 
     Raises:
-        ValueError, OSError: as :class:`ItchExchange`.
+        ValueError, CaptureError, OSError: as :class:`ItchExchange`.
     """
     if options.cpu >= 0:
         os.sched_setaffinity(0, {options.cpu})
@@ -432,7 +434,7 @@ def sim_exchange_main(options: SimExchangeOptions, stop: np.ndarray) -> dict[str
         if options.ports_file:
             ports = ("order_port", "tcp_port", "request_port")
             Path(options.ports_file).write_text("".join(f"{name}={getattr(exchange, name)}\n" for name in ports))
-        exchange.run(stop)
+        exchange.run(stop, told)
         return exchange.figures()
     finally:
         exchange.close()

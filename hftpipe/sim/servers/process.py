@@ -6,13 +6,15 @@ import os
 import signal
 import time
 import traceback
+from collections.abc import Callable
 
 import numpy as np
 
 from hftpipe.core.clock import steady_ns
 from hftpipe.core.process import die_with_parent
 from hftpipe.log import event
-from hftpipe.sim.servers.itch_exchange import ExchangeConfig, ItchExchange, exchange_close, exchange_open, serve
+from hftpipe.sim.servers.itch_exchange import ItchExchange, exchange_close, exchange_open, serve
+from hftpipe.sim.servers.settings import ExchangeConfig, Told
 
 LOG = logging.getLogger("hftpipe.exchange")
 STOP_LIMIT_NS = 3_000_000_000
@@ -25,21 +27,28 @@ def warm() -> None:
     exchange_close.compile("(uint64, int64)")
 
 
+def _warn(text: str) -> None:
+    event(LOG, logging.WARNING, text)
+
+
 class ExchangeProcess:
     """One simulated exchange on this machine.
 
     Attributes:
         exchange: its ports are open from the start, so that they can be wired before anything runs.
         pid: process id once started.
+        damaged: gets a line of text, in the exchange's process, about a capture that cannot be read on.
 
     Raises:
-        ValueError, OSError: as :class:`ItchExchange`.
+        ValueError, CaptureError, OSError: as :class:`ItchExchange`.
     """
 
     def __init__(self, config: ExchangeConfig) -> None:
         warm()
         self.exchange, self.pid = ItchExchange(config), 0
-        self._stop = np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.uint64)[:1]
+        self.damaged: Callable[[str], None] = _warn
+        # Shared with the process: the stop word, and whether its capture has come to its end.
+        self._stop, self._ended = np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.uint64)[:2].reshape(2, 1)
 
     def start(self, hot_cpus: set[int]) -> None:
         """Fork the exchange, on the CPUs that no stage has if there are any."""
@@ -64,7 +73,14 @@ class ExchangeProcess:
 
     def _serve(self, parent: int) -> None:
         die_with_parent(parent)
-        self.exchange.run(self._stop)
+        self.exchange.run(self._stop, Told(_warn, self.damaged, self._end))
+
+    def _end(self) -> None:
+        self._ended[0] = 1
+
+    def has_ended(self) -> bool:
+        """Whether its capture has been played to the end; the market stands still then, until it is stopped."""
+        return bool(self._ended[0])
 
     def has_died(self) -> bool:
         """Whether it ended before it was told to; logged the first time (the feed falls silent then)."""

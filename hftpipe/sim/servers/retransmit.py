@@ -4,7 +4,8 @@
 
     base | STORE | block[capacity] of 64 bytes: each message with its length prefix, by sequence number
 
-A request outside of what is kept, or of another session, gets no answer. An answer holds as many of the messages asked
+Memory is only taken as messages come. A request outside of what is kept, or of another session, gets no answer; one
+for a message that has been overwritten is counted apart: whoever joined that late cannot be served. An answer holds as many of the messages asked
 for as fit one datagram; the client asks again for the rest.
 """
 
@@ -27,10 +28,12 @@ STORE = np.dtype(
     [
         ("session_low", "u8"), ("session_high", "u8"), ("capacity", "u8"), ("next_sequence", "u8"),
         ("requests", "i8"), ("answered", "i8"), ("messages", "i8"), ("refused", "i8"),
+        # Of the refused: for a message of this session that is no longer kept.
+        ("too_late", "i8"), ("_pad", "i8", 7),
     ],
     align=True,
 )  # fmt: skip
-STORE_HEADER_BYTES, BLOCK_BYTES = 64, 64
+STORE_HEADER_BYTES, BLOCK_BYTES = 128, 64
 _BLOCKS, _SHIFT = np.uint64(STORE_HEADER_BYTES), np.uint64(6)
 assert STORE.itemsize == STORE_HEADER_BYTES
 
@@ -42,13 +45,13 @@ def store_bytes(capacity: int) -> int:
         ValueError: not a power of two.
     """
     if capacity < 1 or capacity & (capacity - 1):
-        raise ValueError(f"store capacity {capacity} is not a power of two")
+        raise ValueError(f"store of {capacity} messages: a power of two is needed")
     return STORE_HEADER_BYTES + capacity * BLOCK_BYTES
 
 
 def store_init(memory: np.ndarray, capacity: int, session: tuple[int, int]) -> None:
     """Make an empty store in ``memory`` (uint8 array of :func:`store_bytes`) for a session's two words."""
-    memory[: store_bytes(capacity)] = 0
+    memory[:STORE_HEADER_BYTES] = 0
     header = memory[:STORE_HEADER_BYTES].view(STORE)
     header["session_low"], header["session_high"] = session
     header["capacity"], header["next_sequence"] = capacity, 1
@@ -71,7 +74,9 @@ def store_put(store, block, length):
 def _is_kept(s, sequence, count):
     if count == ZERO or sequence == ZERO or sequence >= s.next_sequence:
         return False
-    return sequence + s.capacity >= s.next_sequence
+    kept = sequence + s.capacity >= s.next_sequence
+    s.too_late += 0 if kept else 1
+    return kept
 
 
 @jit

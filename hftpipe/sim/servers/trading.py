@@ -57,6 +57,9 @@ EXCHANGE = np.dtype(
         ("time_ns", "i8"), ("now_ns", "i8"), ("start_ns", "i8"), ("open_ns", "i8"), ("speed", "f8"),
         ("stp", "i8"), ("streams", "u8"), ("n_streams", "i8"), ("listener", "i8"), ("flow_events", "i8"),
         ("entered", "i8"), ("rejected", "i8"), ("executed", "i8"), ("unknown_orders", "i8"), ("flow_behind", "i8"),
+        # A captured market in place of the flows: its CAPTURED, the C function ``int64 f(uint64 exchange, int64 now_ns)``
+        # that plays it, and what that needs from Python.
+        ("captured", "u8"), ("play", "u8"), ("need", "i8"),
         ("wire", WIRE),
     ],
     align=True,
