@@ -2,7 +2,8 @@
 
 Integers are big-endian and unsigned, prices have 4 decimals in 8 bytes, text is padded on the right with blanks.
 UserRefNum rises strictly within an account and a day; the venue ignores a number it has seen, so that every inbound
-message may be sent again. Source: "O*U*C*H Version 5.0", sections 2 and 3, appendices A to D.
+message may be sent again. Source: "OUCH 5.0 Order Entry Specification", revision 1.05, sections 2 and 3, appendices A to D,
+checked against captures of Nasdaq's order ports (docs/decisions/0004-ouch-layouts.md, with the messages not used here).
 
 To the venue:
 
