@@ -13,12 +13,12 @@ resting order; who comes late asks for all that from sequence 1, as long as it i
 
 import os
 import socket
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from hftpipe.core.clock import CLOCK, calibrate, monotonic_ns, steady_ns
+from hftpipe.core.clock import CLOCK, calibrate, monotonic_ns, steady_ns, wall_ns
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, load_relaxed, pause, rdtsc, sched_yield, usleep, view
@@ -94,7 +94,8 @@ class ExchangeConfig:
         store_messages, log_messages: kept for re-requests and for accounts, powers of two.
         cancel_on_loss, cancel_on_new_session: whether an account's orders go when it is lost, or starts anew.
         idle: ``spin``, ``yield`` or ``sleep`` while nothing happens.
-        mold_session: name of the market-data session.
+        mold_session: name of the session, at most 10 characters; empty: one of its own for every start, so that nobody
+            takes a restarted exchange for one that goes on.
     """
 
     instruments: np.ndarray
@@ -122,7 +123,7 @@ class ExchangeConfig:
     cancel_on_new_session: bool = True
     heartbeat_ms: int = 100
     idle: str = "sleep"
-    mold_session: str = "HFTPIPE001"
+    mold_session: str = ""
 
 
 @jit
@@ -243,6 +244,11 @@ def serve(exchange, clock, stop, idle, rounds):
     return False
 
 
+def _new_session() -> str:
+    """A name that no earlier start had: the time in milliseconds."""
+    return f"{wall_ns() // 1_000_000 % 16**10:010X}"
+
+
 def _aligned(size: int) -> np.ndarray:
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
@@ -264,7 +270,11 @@ class ItchExchange:
             raise ValueError(f"stp {config.stp!r}, idle {config.idle!r} or speed {config.speed} is not usable")
         if not config.accounts or config.log_messages < 2 or config.log_messages & (config.log_messages - 1):
             raise ValueError("at least one account, and log_messages a power of two")
-        self.config, self._parts, self._sockets = config, {}, []
+        self.config, self._parts, self._sockets = (
+            replace(config, mold_session=config.mold_session or _new_session()),
+            {},
+            [],
+        )
         self.clock = np.zeros(1, CLOCK)
         self.state = _aligned(EXCHANGE.itemsize).view(EXCHANGE)
         try:
