@@ -24,10 +24,10 @@ FLAGS = $(foreach file,$(CONFIG),--config $(file)) --cpus $(CPUS) \
 	$(if $(VENUE),--venue $(VENUE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(JSON),--json $(JSON)) \
 	$(if $(RECORD),--record $(RECORD)) $(if $(PROCESSES),--processes $(PROCESSES)) $(ARGS)
 
-# Simulated world: how many seeds.
+# Simulated world and feed campaign: how many seeds.
 SEEDS ?= 200
 
-.PHONY: run test sim bench lint format doctor clean
+.PHONY: run test sim feed bench lint format doctor clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml
@@ -47,6 +47,10 @@ test: $(STAMP)
 ## The whole pipeline in one thread on simulated time, under faults: SEEDS runs, each with its invariants checked.
 sim: $(STAMP)
 	$(BIN)/python -m hftpipe.sim.world --seeds $(SEEDS) $(ARGS)
+
+## The ITCH feed behind a bad network, one thread a seed: SEEDS runs, every VALID book compared with the engine's.
+feed: $(STAMP)
+	$(BIN)/python -m hftpipe.sim.feed_world --seeds $(SEEDS) $(ARGS)
 
 ## All benches: percentile tables, and one JSON row per figure.
 bench: $(STAMP)

@@ -22,7 +22,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hftpipe.core.cell import set_halt
+from hftpipe.core.cell import HALT_CAUSES, set_halt
 from hftpipe.core.clock import steady_ns, tsc_now, wall_ns
 from hftpipe.core.process import die_with_parent
 from hftpipe.core.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages
@@ -297,8 +297,13 @@ class Supervisor:
         """A stage that stopped itself stops all of them; the run goes on, so that orders are cancelled and seen."""
         stage = self._pipeline.tripped()
         if stage and not self._pipeline.halt_cell()["halted"][0]:
-            event(LOG, logging.ERROR, "halted: a stage met something that must not happen", stage=stage)
-            self._halt(HALT_INVARIANT)
+            gateway = self._pipeline.state("gateway")
+            cause = int(gateway["trip_cause"][0]) or HALT_INVARIANT
+            names = () if cause == HALT_INVARIANT else ("fault_id", "fault_price", "fault_qty")
+            facts = {name: int(gateway[name][0]) for name in names}
+            what = "halted: a stage met something that must not happen"
+            event(LOG, logging.ERROR, what, stage=stage, cause=HALT_CAUSES[cause], **facts)
+            self._halt(cause)
 
     def _halt(self, cause: int) -> None:
         set_halt(self._pipeline.halt_cell(), True, cause, wall_ns())

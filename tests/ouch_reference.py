@@ -68,7 +68,19 @@ def appendage_is_whole(text: bytes, length_at: int) -> bool:
 
 
 SHORTEST = {b"O": 47, b"U": 40, b"X": 9, b"Q": 1}
-SHORTEST_REPORT = {b"S": 10, b"A": 64, b"U": 68, b"C": 18, b"D": 32, b"E": 36, b"J": 29, b"P": 13, b"I": 13, b"Q": 13}
+SHORTEST_REPORT = {
+    b"S": 10,
+    b"A": 64,
+    b"U": 68,
+    b"C": 18,
+    b"D": 32,
+    b"E": 36,
+    b"B": 36,
+    b"J": 29,
+    b"P": 13,
+    b"I": 13,
+    b"Q": 13,
+}
 
 
 def request_is_sound(text: bytes) -> bool:

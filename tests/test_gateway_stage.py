@@ -8,7 +8,7 @@ from memory import address, aligned, record
 from risk_rig import BID, E8, NOW, TICK, fill_instrument, make, new_ring, pop_all, push
 
 from hftpipe.core import order_table, reasons
-from hftpipe.core.cell import HALT_CELL, set_halt
+from hftpipe.core.cell import BROKEN_TRADE, HALT_CELL, ORPHAN_FILL, VENUE_FORGOT, set_halt
 from hftpipe.core.hist import HIST_BYTES, summarize
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.jit import entry, jit
@@ -36,6 +36,7 @@ from hftpipe.core.records import (
     SELL,
     TRADE,
     VALID,
+    VENUE_FAULT,
 )
 from hftpipe.core.ring import RING, ring_peek, ring_pop, ring_push
 from hftpipe.gateway.stage import MAX_MARKET_PER_STEP, MAX_ORDERS_PER_STEP, STATE, step
@@ -504,6 +505,36 @@ def test_more_requests_than_the_ring_delivered_trips(rig):
     rig.step()
     assert rig.requests() == [(NEW, 1)]
     assert (rig.count("invariant_breaches"), rig.count("tripped")) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("cause", "counter"),
+    [(ORPHAN_FILL, "orphan_fills"), (BROKEN_TRADE, "broken_trades"), (VENUE_FORGOT, "venue_forgot")],
+)
+def test_what_the_venue_says_and_nobody_can_book_is_counted_kept_and_ends_trading(rig, cause, counter):
+    rig.working(1, 2)
+    rig.answer(kind=VENUE_FAULT, flags=cause, id=999, price=7, qty=5)
+    rig.answer(kind=VENUE_FAULT, flags=ORPHAN_FILL, id=1000)
+    rig.step()
+    assert rig.reported() == [], "there is no order it could be a report of"
+    assert rig.count(counter) == 1 + (cause == ORPHAN_FILL)
+    assert (rig.count("tripped"), rig.count("trip_cause"), rig.count("invariant_breaches")) == (1, cause, 0)
+    assert [rig.count(name) for name in ("fault_id", "fault_price", "fault_qty")] == [999, 7, 5], "those of the first"
+    rig.order(id=3)
+    rig.step()
+    assert sorted(rig.requests()) == [(CANCEL, 1), (CANCEL, 2)]
+    assert rig.reported() == [(REJECT, 3, reasons.HALTED)]
+
+
+def test_an_order_the_venue_forgot_is_unknown_and_counts_until_it_is_known(rig):
+    rig.state["venue_unanswered"] = fake_unanswered_entry.address
+    rig.working(1)
+    rig.fake["silent_id"] = 1
+    rig.step()
+    assert (rig.state_of(1), rig.count("unanswered")) == ("UNKNOWN", 1)
+    rig.answer(kind=CANCELED, id=1)
+    rig.step()
+    assert rig.state_of(1) == "CANCELED"
 
 
 # Room.

@@ -110,7 +110,7 @@ LAYOUTS = {
 KINDS = {
     "LEVEL": 1, "TOP": 2, "TRADE": 3, "BOOK_RESET": 4, "BOOK_STATE": 5, "TIMER": 6, "NEW": 16, "CANCEL": 17,
     "REPLACE": 18, "ACK": 32, "REPLACED": 33, "FILL": 34, "CANCELED": 35, "EXPIRED": 36, "REJECT": 37,
-    "CANCEL_REJECT": 38, "HALT": 48,
+    "CANCEL_REJECT": 38, "HALT": 48, "VENUE_FAULT": 49,
 }  # fmt: skip
 
 

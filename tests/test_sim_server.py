@@ -363,6 +363,7 @@ def test_a_broken_stream_reconnects_and_misses_nothing(started):
     # The same account logs in elsewhere: our stream is closed, and takes the session back.
     started.client(exchange, transport=TCP, session=2).close()
     wait_for(lambda: client.poll() or (client.part("link")["connects"] == 2 and client.part("soup")["is_up"]))
+    client.log_in()
     client.wait(client.new(BUY, bid - 4 * TICK, 5), 1)
     client.cancel(first)
     assert kinds(client.wait(first, 2)) == [ACK, CANCELED]

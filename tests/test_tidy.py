@@ -32,6 +32,8 @@ MAY_IMPORT = {
     # The whole pipeline in one thread, and the bugs that are planted in it.
     "sim/world": ("core", "config", "pipeline", "market.state", "strategy", "venues.binance"),
     "sim/faults.py": ("core", "risk.limits"),
+    # The exchange, a bad network and the ITCH feed in one thread.
+    "sim/feed_": ("core", "venues.itch"),
     "market/": ("core", "venues"),
     "strategy/": ("core",),
     "risk/": ("core",),

@@ -39,7 +39,12 @@ TOP_CELL = np.dtype(
 HALT_CELL = np.dtype(
     [("version", "u8"), ("halted", "i8"), ("cause", "i8"), ("local_ts", "i8"), ("_pad", "i8", 4)], align=True
 )
-HALT_CAUSES = {0: "none", 1: "stage_died", 2: "heartbeat_lost", 3: "operator", 4: "invariant", 5: "strategy_stalled"}
+HALT_CAUSES = {
+    0: "none", 1: "stage_died", 2: "heartbeat_lost", 3: "operator", 4: "invariant", 5: "strategy_stalled",
+    6: "orphan_fill", 7: "broken_trade", 8: "venue_forgot",
+}  # fmt: skip
+#: Causes of a VENUE_FAULT: an execution of an order we do not know, an execution taken back, our orders lost there.
+ORPHAN_FILL, BROKEN_TRADE, VENUE_FORGOT = 6, 7, 8
 
 
 @jit

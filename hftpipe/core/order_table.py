@@ -6,15 +6,16 @@ The life of an order is this table, and nothing else moves a state (illegal pair
 state            ACK      PART_FILL FILLED   CANCELED EXPIRED  REJECT   CANCEL_SENT    REPLACE_SENT   NO_ANSWER
 ================ ======== ========= ======== ======== ======== ======== ============== ============== =========
 PENDING_NEW      WORKING  PARTIAL   FILLED   CANCELED EXPIRED  REJECTED PENDING_CANCEL -              UNKNOWN
-WORKING          WORKING  PARTIAL   FILLED   CANCELED EXPIRED  REJECTED PENDING_CANCEL PENDING_REPLACE -
-PARTIAL          PARTIAL  PARTIAL   FILLED   CANCELED EXPIRED  -        PENDING_CANCEL PENDING_REPLACE -
+WORKING          WORKING  PARTIAL   FILLED   CANCELED EXPIRED  REJECTED PENDING_CANCEL PENDING_REPLACE UNKNOWN
+PARTIAL          PARTIAL  PARTIAL   FILLED   CANCELED EXPIRED  -        PENDING_CANCEL PENDING_REPLACE UNKNOWN
 PENDING_CANCEL   same     same      FILLED   CANCELED EXPIRED  REJECTED same           -              UNKNOWN
 PENDING_REPLACE  same     same      FILLED   CANCELED EXPIRED  -        PENDING_CANCEL -              UNKNOWN
 UNKNOWN          WORKING  PARTIAL   FILLED   CANCELED EXPIRED  REJECTED same           -              same
 FILLED, CANCELED, EXPIRED, REJECTED: terminal; nothing moves them (a late fill still reaches the position)
 ================ ======== ========= ======== ======== ======== ======== ============== ============== =========
 
-REJECT reaches a WORKING order whose NEW was not answered yet when its cancel was refused.
+REJECT reaches a WORKING order whose NEW was not answered yet when its cancel was refused. NO_ANSWER reaches one that
+rests when its venue has forgotten it.
 CHANGE_DONE (a replace was accepted or refused, or a cancel was refused) returns PENDING_* to WORKING or PARTIAL.
 
 Orders stand in slots and are found by id through :mod:`hftpipe.core.order_index`. A slot is free, open or past: an order
@@ -68,8 +69,8 @@ TRANSITIONS = np.array(
         # ACK PART FILLED CANC EXP REJ CXL_SENT RPL_SENT NO_ANSWER CHANGE_DONE
         [_X, _X, _X, _X, _X, _X, _X, _X, _X, _X],  # EMPTY
         [_W, _P, _F, _C, _E, _R, _PC, _X, _U, _X],  # PENDING_NEW
-        [_W, _P, _F, _C, _E, _R, _PC, _PR, _X, _W],  # WORKING
-        [_P, _P, _F, _C, _E, _X, _PC, _PR, _X, _P],  # PARTIAL
+        [_W, _P, _F, _C, _E, _R, _PC, _PR, _U, _W],  # WORKING
+        [_P, _P, _F, _C, _E, _X, _PC, _PR, _U, _P],  # PARTIAL
         [_PC, _PC, _F, _C, _E, _R, _PC, _X, _U, _B],  # PENDING_CANCEL
         [_PR, _PR, _F, _C, _E, _X, _PC, _X, _U, _B],  # PENDING_REPLACE
         [_W, _P, _F, _C, _E, _R, _U, _X, _U, _B],  # UNKNOWN

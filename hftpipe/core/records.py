@@ -39,6 +39,7 @@ EXPIRED        price                  remaining client id      order side reason
 REJECT         price                  qty       client id      order side reason code (risk, gateway, venue)
 CANCEL_REJECT  0                      0         client id      order side reason code
 HALT           0                      0         -              -          flags = 1 halted, 0 re-armed
+VENUE_FAULT    of the execution, or 0 likewise  the venue's    -          flags = cause in HALT_CAUSES; never in a ring
 ============== ====================== ========= ============== ========== ==================================
 
 A FILL's ``local_ts`` holds the fee (1e-8 quote units, negative for a rebate); its ``exchange_ts`` is the time
@@ -78,11 +79,14 @@ NEW, CANCEL, REPLACE = 16, 17, 18
 # Back from the gateway, and from risk:
 ACK, REPLACED, FILL, CANCELED, EXPIRED, REJECT, CANCEL_REJECT = 32, 33, 34, 35, 36, 37, 38
 HALT = 48
+#: From a venue to the gateway alone: what it said cannot be booked, or shows that it has lost our orders.
+VENUE_FAULT = 49
 
 KIND_NAMES = {
     LEVEL: "level", TOP: "top", TRADE: "trade", BOOK_RESET: "book_reset", BOOK_STATE: "book_state", TIMER: "timer",
     NEW: "new", CANCEL: "cancel", REPLACE: "replace", ACK: "ack", REPLACED: "replaced", FILL: "fill",
     CANCELED: "canceled", EXPIRED: "expired", REJECT: "reject", CANCEL_REJECT: "cancel_reject", HALT: "halt",
+    VENUE_FAULT: "venue_fault",
 }  # fmt: skip
 
 # Flags of LEVEL and TOP.

@@ -17,7 +17,8 @@ venue_room    reports the venue can still hold; 0: poll first (address 0: no suc
 ============= =======================================================================================
 
 **Stopping.** The gateway is stopped while the halt cell is set, and for good once it has *tripped* itself: a fill
-beyond an order's quantity, a fill without price or quantity, or more requests sent than the orders ring delivered.
+beyond an order's quantity, a fill without price or quantity, more requests sent than the orders ring delivered, or a
+VENUE_FAULT (``trip_cause``): an execution of an order nobody knows, one taken back, or a venue that lost our orders.
 Stopped, it refuses every NEW and REPLACE (the cell is read again immediately before each send), lets every CANCEL
 pass, and cancels each open order of its own table once, whether or not risk and strategy still live. The halt cell
 itself belongs to the supervisor and the operator; the supervisor sees ``tripped`` and sets it.
@@ -29,7 +30,7 @@ it names goes on working. Reports are never dropped: what needs room in the repo
 import numpy as np
 
 from hftpipe.core import reasons
-from hftpipe.core.cell import halted
+from hftpipe.core.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT, halted
 from hftpipe.core.hist import hist_since, stamp
 from hftpipe.core.jit import entry, jit
 from hftpipe.core.mem import U64, ZERO, call_step, load_acquire, view
@@ -61,6 +62,7 @@ from hftpipe.core.records import (
     REJECT,
     REPLACE,
     REPLACED,
+    VENUE_FAULT,
 )
 from hftpipe.core.ring import RING, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
 from hftpipe.core.tape import WITH_RECORD, tape_halt, tape_record
@@ -91,6 +93,9 @@ STATE = np.dtype(
         # Counters of what should not happen, and of waiting for room.
         ("late_fills", "i8"), ("duplicate_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"),
         ("invariant_breaches", "i8"), ("unanswered", "i8"), ("reports_held", "i8"), ("sim_records", "i8"),
+        ("orphan_fills", "i8"), ("broken_trades", "i8"), ("venue_forgot", "i8"),
+        # Why it tripped, if not by an invariant of its own (HALT_CAUSES); that VENUE_FAULT's number, price and quantity.
+        ("trip_cause", "i8"), ("fault_id", "i8"), ("fault_price", "i8"), ("fault_qty", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
         # Flags: stopped for good by ourselves; stopped when last looked; cancels of a stop still to be sent.
         ("tripped", "i8"), ("stopped", "i8"), ("cancel_all", "i8"),
@@ -179,6 +184,18 @@ def _count_outcome(s, outcome):
 
 
 @jit
+def _venue_fault(s, r):
+    """Nothing that could be booked: counted by name, the first kept for a person to look at, and the end of trading."""
+    cause = np.int64(r.flags)
+    s.orphan_fills += np.int64(cause == ORPHAN_FILL)
+    s.broken_trades += np.int64(cause == BROKEN_TRADE)
+    s.venue_forgot += np.int64(cause == VENUE_FORGOT)
+    if s.trip_cause == 0:
+        s.trip_cause, s.fault_id, s.fault_price, s.fault_qty = cause, np.int64(r.id), r.price, r.qty
+    s.tripped = 1
+
+
+@jit
 def _poll(s, state):
     """Pass on every report that has arrived: (number polled, whether none is left)."""
     report = state + _REPORT
@@ -188,6 +205,9 @@ def _poll(s, state):
         if call_step(s.venue_poll, s.venue, np.int64(report)) == 0:
             return polled, True
         polled += 1
+        if r.kind == VENUE_FAULT:
+            _venue_fault(s, r)
+            continue
         outcome = apply_report(s.table, report)
         if outcome != 0:
             _count_outcome(s, outcome)

@@ -182,6 +182,20 @@ def drops(look: Snapshot) -> dict[str, int]:
     return lost | look.tapes
 
 
+#: Counters of what should not happen, by stage.
+FAULTS = {
+    "gateway": ("orphan_fills", "broken_trades", "venue_forgot", "unknown_reports", "invariant_breaches", "illegal",
+                "late_fills", "duplicate_fills", "unanswered"),
+    "risk": ("unknown_reports", "not_booked", "overfills", "illegal"),
+}  # fmt: skip
+
+
+def faults(look: Snapshot) -> dict[str, int]:
+    """What should not have happened and did, as ``stage.counter``."""
+    counts = {(stage, name): look.counters[stage][name] for stage, names in FAULTS.items() for name in names}
+    return {f"{stage}.{name}": count for (stage, name), count in counts.items() if count}
+
+
 def totals(look: Snapshot) -> dict[str, Any]:
     """The headline counters of a run."""
     market, gateway = look.counters["market_data"], look.counters["gateway"]
@@ -195,5 +209,6 @@ def totals(look: Snapshot) -> dict[str, Any]:
         "cancels": gateway["cancels_sent"],
         "rejects": look.rejects,
         "drops": drops(look),
+        "faults": faults(look),
         "conflations": market["conflations"],
     }

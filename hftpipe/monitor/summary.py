@@ -96,6 +96,7 @@ def render(summary: dict[str, Any]) -> str:
         _line("rejects", _counts(summary["rejects"])),
         _line("drops", _counts(summary["drops"])),
         _line("conflations", f"{summary['conflations']:,}"),
+        _line("faults", _counts(summary["faults"])),
         _line("position", ", ".join(f"{symbol} {qty:.8g}" for symbol, qty in summary["positions"].items())),
         _line("pnl", f"realised {pnl['realised']:.4f}, unrealised {pnl['unrealised']:.4f}, fees {pnl['fees']:.4f}"),
         *_table(summary),

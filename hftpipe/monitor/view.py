@@ -49,7 +49,8 @@ class View:
         if last and seconds > 0:
             table.add_row("per s", *(f"{(now[n] - last[n]) / seconds:,.0f}" for n in _RATES), "", "")
         rejects = ", ".join(f"{name} {count:,}" for name, count in look.rejects.items()) or "none"
-        table.caption, table.caption_justify = f"rejects: {rejects}", "left"
+        odd = ", ".join(f"{name} {count:,}" for name, count in now["faults"].items()) or "none"
+        table.caption, table.caption_justify = f"rejects: {rejects}\nfaults: {odd}", "left"
         return table
 
     def _instruments(self, look: Snapshot) -> Table:

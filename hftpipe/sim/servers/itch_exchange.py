@@ -15,6 +15,7 @@ that has more messages than the store (counted and said; the memory is only take
 
 import os
 import socket
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hftpipe.core.clock import CLOCK, calibrate, monotonic_ns, steady_ns
+from hftpipe.core.clock import CLOCK, calibrate, monotonic_ns, steady_ns, wall_ns
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, call_step, load_relaxed, pause, rdtsc, sched_yield, usleep, view
@@ -214,6 +215,11 @@ def captured() -> ModuleType:
     return import_module("hftpipe.sim.servers.captured")
 
 
+def _new_session() -> str:
+    """A name that no earlier start had: the time in milliseconds."""
+    return f"{wall_ns() // 1_000_000 % 16**10:010X}"
+
+
 def _aligned(size: int) -> np.ndarray:
     raw = np.zeros(size + 64, np.uint8)
     start = -raw.ctypes.data % 64
@@ -237,7 +243,8 @@ class ItchExchange:
             raise ValueError(f"stp {config.stp!r}, idle {config.idle!r} or speed {config.speed} is not usable")
         if not config.accounts or config.log_messages < 2 or config.log_messages & (config.log_messages - 1):
             raise ValueError("at least one account, and log_messages a power of two")
-        self.config, self._parts, self._sockets = config, {}, []
+        self.config = replace(config, mold_session=config.mold_session or _new_session())
+        self._parts, self._sockets = {}, []
         self.captured: CapturedMarket | None = None
         self._too_late, self._ended_ns, self._told_end = 0, 0, False
         self.clock = np.zeros(1, CLOCK)

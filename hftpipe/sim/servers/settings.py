@@ -36,7 +36,8 @@ class ExchangeConfig:
         store_messages, log_messages: kept for re-requests (64 bytes each) and for accounts, powers of two.
         cancel_on_loss, cancel_on_new_session: whether an account's orders go when it is lost, or starts anew.
         idle: ``spin``, ``yield`` or ``sleep`` while nothing happens.
-        mold_session: name of the market-data session.
+        mold_session: name of the session, at most 10 characters; empty: one of its own for every start, so that nobody
+            takes a restarted exchange for one that goes on.
     """
 
     instruments: np.ndarray
@@ -65,7 +66,7 @@ class ExchangeConfig:
     cancel_on_new_session: bool = True
     heartbeat_ms: int = 100
     idle: str = "sleep"
-    mold_session: str = "HFTPIPE001"
+    mold_session: str = ""
 
 
 @dataclass(frozen=True)

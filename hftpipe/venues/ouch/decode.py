@@ -17,6 +17,8 @@ from hftpipe.venues.ouch.messages import (
     A_QTY_AT,
     A_SIDE_AT,
     A_STATE_AT,
+    B_MATCH_AT,
+    B_REASON_AT,
     C_REASON_AT,
     CANCEL_QTY_AT,
     CANCEL_REF_AT,
@@ -165,6 +167,8 @@ def _report_body(wire, kind, data):
     elif kind == ouch.EXECUTED:
         w.shares, w.price = be32(data + QTY_AT), be64(data + E_PRICE_AT)
         w.code, w.match = np.int64(load_u8(data + E_LIQUIDITY_AT)), be64(data + E_MATCH_AT)
+    elif kind == ouch.BROKEN:
+        w.match, w.code = be64(data + B_MATCH_AT), np.int64(load_u8(data + B_REASON_AT))
     elif kind == ouch.REJECTED:
         w.code = np.int64(be16(data + J_REASON_AT))
 

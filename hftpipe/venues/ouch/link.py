@@ -43,11 +43,13 @@ from hftpipe.venues.ouch.sockets import (
 from hftpipe.venues.ouch.soup import (
     CLIENT_BEAT,
     LOGOUT,
+    NO_SESSION,
     SOUP,
     UNSEQUENCED,
     soup_beat,
     soup_client_next,
     soup_commit,
+    soup_forget,
     soup_login,
     soup_pending,
     soup_plain,
@@ -59,6 +61,8 @@ from hftpipe.venues.ouch.soup import (
 )
 
 UDP, TCP = 0, 1
+#: What is known of the venue's session after a login (``restarted``; 0: it goes on).
+OTHER_SESSION, REPORTS_LOST = 1, 2
 #: Datagrams that one pump may send: a bound, not a rate.
 MAX_SENDS = 64
 _ENOTCONN, _EINPROGRESS, _EALREADY = 107, 115, 114
@@ -72,11 +76,11 @@ LINK = np.dtype(
         # The next message: set by link_next.
         ("length", "i8"),
         # Logged in anew: requests may be lost (UDP: the venue has forgotten us; TCP: the stream broke).
-        ("renewed", "i8"), ("was_up", "i8"), ("retry_ns", "i8"), ("backoff_ns", "i8"),
+        ("renewed", "i8"), ("restarted", "i8"), ("was_up", "i8"), ("retry_ns", "i8"), ("backoff_ns", "i8"),
         ("sends", "i8"), ("send_errors", "i8"), ("reads", "i8"), ("read_errors", "i8"), ("last_errno", "i8"),
         ("connects", "i8"), ("disconnects", "i8"), ("refused_logins", "i8"),
         # Time-stamp counter just before the last send (0 without metrics).
-        ("send_tsc", "u8"), ("_pad", "i8", 2),
+        ("send_tsc", "u8"), ("_pad", "i8", 1),
     ],
     align=True,
 )  # fmt: skip
@@ -243,6 +247,8 @@ def _note_up(link):
     is_up = link_is_up(link)
     if is_up and k.was_up == 0:
         k.renewed, k.backoff_ns = 1, 0
+        if k.transport == TCP and view(k.soup, SOUP).skipped != 0:
+            k.restarted = REPORTS_LOST
     k.was_up = 1 if is_up else 0
 
 
@@ -256,6 +262,9 @@ def _pump_stream(link, now_ns):
         return
     if soup.rejected != 0:
         k.refused_logins += 1
+        if soup.rejected == NO_SESSION:
+            soup_forget(k.soup)
+            k.restarted = OTHER_SESSION
     if soup.broken != 0 or not soup_beat(k.soup, np.int64(CLIENT_BEAT), now_ns):
         _disconnect(link, now_ns)
         return
@@ -268,7 +277,7 @@ def _pump_datagrams(link, now_ns):
     s = view(k.session, SESSION)
     if s.state == ENDED and k.retry_ns != 0 and now_ns >= k.retry_ns:
         # The venue does not know the session (any more): a new one, under the next number.
-        k.retry_ns, k.was_up = 0, 0
+        k.retry_ns, k.was_up, k.restarted = 0, 0, OTHER_SESSION
         session_start(k.session, (s.session + U64(1)) & U64(0xFFFFFFFF) | U64(1))
     for _ in range(MAX_SENDS):
         datagram = session_poll(k.session, now_ns)

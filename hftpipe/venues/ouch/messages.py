@@ -2,7 +2,8 @@
 
 Integers are big-endian and unsigned, prices have 4 decimals in 8 bytes, text is padded on the right with blanks.
 UserRefNum rises strictly within an account and a day; the venue ignores a number it has seen, so that every inbound
-message may be sent again. Source: "O*U*C*H Version 5.0", sections 2 and 3, appendices A to D.
+message may be sent again. Source: "OUCH 5.0 Order Entry Specification", revision 1.05, sections 2 and 3, appendices A to D,
+checked against captures of Nasdaq's order ports (docs/decisions/0006-ouch-layouts.md, with the messages not used here).
 
 To the venue:
 
@@ -30,6 +31,7 @@ U    68 +   replaced            old_ref@9:4 ref@13:4 side@17:1 quantity@18:4 sym
 C    18 +   cancelled           ref@9:4 quantity@13:4 (taken away) reason@17:1
 D    32 +   self-match (AIQ)    as C, then more that is not read
 E    36 +   executed            ref@9:4 quantity@13:4 price@17:8 liquidity@25:1 match@26:8 appendage_length@34:2
+B    36 +   broken trade        ref@9:4 match@13:8 reason@21:1, then more that is not read
 J    29 +   rejected            ref@9:4 reason@13:2 cl_ord_id@15:14
 P    13 +   cancel pending      ref@9:4
 I    13 +   cancel reject       ref@9:4
@@ -48,15 +50,15 @@ import numpy as np
 from hftpipe.core import reasons
 
 ENTER, REPLACE, CANCEL, QUERY = b"OUXQ"
-SYSTEM, ACCEPTED, REPLACED, CANCELED, SELF_MATCH, EXECUTED, REJECTED, CANCEL_PENDING, CANCEL_REJECT, ACCOUNT = (
-    b"SAUCDEJPIQ"
+SYSTEM, ACCEPTED, REPLACED, CANCELED, SELF_MATCH, EXECUTED, BROKEN, REJECTED, CANCEL_PENDING, CANCEL_REJECT, ACCOUNT = (
+    b"SAUCDEBJPIQ"
 )
 
 #: Shortest legal length by type; what may be longer carries an appendage.
 REQUEST_LENGTHS = {"O": 47, "U": 40, "X": 9, "Q": 1}
-REPORT_LENGTHS = {"S": 10, "A": 64, "U": 68, "C": 18, "D": 32, "E": 36, "J": 29, "P": 13, "I": 13, "Q": 13}
+REPORT_LENGTHS = {"S": 10, "A": 64, "U": 68, "C": 18, "D": 32, "E": 36, "B": 36, "J": 29, "P": 13, "I": 13, "Q": 13}
 #: Reports that say nothing about an order's fate: known, counted, not used.
-IGNORED_REPORTS = "BKMRTGX"
+IGNORED_REPORTS = "KMRTGX"
 #: Longest message that is sent or taken, appendage included.
 MESSAGE_BYTES_MAX = 128
 
@@ -112,6 +114,7 @@ A_SIDE_AT, A_QTY_AT, A_SYMBOL_AT, A_PRICE_AT, A_TIF_AT, A_ORDER_AT, A_STATE_AT, 
 U_SHIFT = np.uint64(4)
 E_PRICE_AT, E_LIQUIDITY_AT, E_MATCH_AT, E_EXTRA_AT = (np.uint64(n) for n in (17, 25, 26, 34))
 C_REASON_AT, J_REASON_AT, J_ID_AT = (np.uint64(n) for n in (17, 13, 15))
+B_MATCH_AT, B_REASON_AT = np.uint64(13), np.uint64(21)
 
 _CANCEL_REASONS = (
     ("U", reasons.USER_REQUEST), ("I", reasons.IOC_REMAINDER), ("Q", reasons.SELF_TRADE),

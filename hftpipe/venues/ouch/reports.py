@@ -10,14 +10,18 @@ C cancelled, all of it  CANCELED for our own cancel and for what the venue withd
 C cancelled in part     REPLACED with the total that remains
 J of an order           REJECT
 J of a replace          CANCEL_REJECT; none if a cancel is on its way too, which is then sent again for the order itself
-I cancel reject         CANCEL_REJECT; none if it is about a number the order no longer has
-P S Q others            none
+I cancel reject         CANCEL_REJECT; none if it is about a number the order no longer has, or one the venue forgot
+E of an unknown number  VENUE_FAULT, ORPHAN_FILL (quantity in shares): the wire does not say what to book it on
+B broken trade          VENUE_FAULT, BROKEN_TRADE: a fill that was booked did not happen
+Q account query         VENUE_FAULT, VENUE_FORGOT if the venue does not go on where it was (see ``_account``)
+P S others              none
 ======================= =============================================================================================
 """
 
 import numpy as np
 
 from hftpipe.core import reasons
+from hftpipe.core.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT
 from hftpipe.core.fixed import OVERFLOW, SCALE, muldiv_rem, notional
 from hftpipe.core.instruments import INSTRUMENT, INSTRUMENT_BYTES
 from hftpipe.core.jit import jit
@@ -28,11 +32,14 @@ from hftpipe.core.order_table import (
     ON_CHANGE_DONE,
     ON_EXPIRED,
     ON_FILLED,
+    ON_NO_ANSWER,
     ON_PART_FILL,
     ON_REJECT,
     ORDER,
     PENDING_CANCEL,
     is_open,
+    open_count,
+    open_order,
     order_move,
 )
 from hftpipe.core.records import (
@@ -52,9 +59,19 @@ from hftpipe.core.records import (
 from hftpipe.venues.ouch import messages as ouch
 from hftpipe.venues.ouch.decode import IGNORED, REFUSED, WIRE, decode_report
 from hftpipe.venues.ouch.encode import encode_cancel
-from hftpipe.venues.ouch.link import link_commit, link_reserve
+from hftpipe.venues.ouch.link import LINK, REPORTS_LOST, link_commit, link_reserve
 from hftpipe.venues.ouch.messages import CANCEL_REASON, PRICE_UNIT, VENUE_REASONS
-from hftpipe.venues.ouch.state import ANSWERED, VENUE, WIRE_AT, fill_record, lot_of, order_of_ref, ref_of
+from hftpipe.venues.ouch.state import (
+    ANSWERED,
+    LOST,
+    VENUE,
+    WIRE_AT,
+    fault_record,
+    fill_record,
+    lot_of,
+    order_of_ref,
+    ref_of,
+)
 
 
 @jit
@@ -180,7 +197,8 @@ def _rejected(venue, slot, o, w, record, now_ns):
 @jit
 def _cancel_rejected(venue, slot, o, w, record):
     v = view(venue, VENUE)
-    if ref_of(o) != w.ref:
+    # A venue that has forgotten the order proves nothing by not knowing it.
+    if ref_of(o) != w.ref or o.venue_id & LOST:
         v.stale += 1
         return False
     order_move(v.table, slot, np.int64(ON_CHANGE_DONE))
@@ -189,15 +207,88 @@ def _cancel_rejected(venue, slot, o, w, record):
 
 
 @jit
+def _orphan(venue, kind, w, record):
+    """A report about a number that is not ours (any more): nothing, unless it is an execution."""
+    v = view(venue, VENUE)
+    v.unknown_ref += 1
+    if kind != ouch.EXECUTED:
+        return False
+    v.orphan_fills += 1
+    fault_record(record, np.int64(ORPHAN_FILL), w.ref, np.int64(w.price) * PRICE_UNIT, np.int64(w.shares))
+    return True
+
+
+@jit
+def _broken(venue, w, record):
+    view(venue, VENUE).broken_trades += 1
+    fault_record(record, np.int64(BROKEN_TRADE), w.ref, np.int64(0), np.int64(0))
+    view(record, RECORD).seq = w.match
+    return True
+
+
+@jit
+def _has_unseen(venue, next_ref):
+    """Whether an order without answer has a number that the venue has not seen."""
+    v = view(venue, VENUE)
+    for index in range(open_count(v.table)):
+        o = view(open_order(v.table, np.int64(index)), ORDER)
+        if o.venue_id & ANSWERED == ZERO and ref_of(o) >= next_ref:
+            return True
+    return False
+
+
+@jit
+def _lose_orders(venue):
+    """The venue does not know our orders any more, which says nothing of what became of them: all are UNKNOWN."""
+    v = view(venue, VENUE)
+    for index in range(open_count(v.table)):
+        slot = open_order(v.table, np.int64(index))
+        view(slot, ORDER).venue_id |= LOST
+        order_move(v.table, slot, np.int64(ON_NO_ANSWER))
+    v.check_ns = 0
+
+
+@jit
+def _account(venue, w, record):
+    """The venue's next number, asked for after a login: does it go on where it was?
+
+    =========================================================== =======================================================
+    case                                                        what happens
+    =========================================================== =======================================================
+    it would take a number that it has answered about           it has forgotten: a restart, or another day
+    its reports do not go on where ours ended, and we had any   the same: some are lost
+    it is in another session, and has not seen an order we sent the same: it may have seen it, and forgotten
+    otherwise                                                   what has no answer goes out again under its own number
+    =========================================================== =======================================================
+
+    Forgotten orders become UNKNOWN, and nothing is sent again: what was sent may have been executed.
+    """
+    v = view(venue, VENUE)
+    k = view(v.link, LINK)
+    has_gaps = k.restarted == REPORTS_LOST and (v.answered_ref != ZERO or open_count(v.table) > 0)
+    lost = has_gaps or w.ref <= v.answered_ref or (k.restarted != 0 and _has_unseen(venue, w.ref))
+    v.next_ref, v.ready, k.restarted = max(v.next_ref, w.ref), 1, 0
+    v.resend = 0 if lost else 1
+    if not lost:
+        return False
+    v.forgotten += 1
+    v.answered_ref = ZERO
+    _lose_orders(venue)
+    fault_record(record, np.int64(VENUE_FORGOT), w.ref, np.int64(0), np.int64(open_count(v.table)))
+    return True
+
+
+@jit
 def _about_order(venue, kind, w, record, now_ns):
     """A report that names an order: whether it is one for the gateway."""
     v = view(venue, VENUE)
+    if kind == ouch.BROKEN:
+        return _broken(venue, w, record)
     slot = order_of_ref(venue, w.ref)
     if slot == ZERO:
-        v.unknown_ref += 1
-        v.orphan_fills += 1 if kind == ouch.EXECUTED else 0
-        return False
+        return _orphan(venue, kind, w, record)
     o = view(slot, ORDER)
+    v.answered_ref = max(v.answered_ref, w.ref)
     if kind == ouch.EXECUTED:
         return _executed(venue, slot, o, w, record)
     if not is_open(o.state):
@@ -231,8 +322,7 @@ def apply_message(venue, data, length, record, now_ns):
         v.day_ended = 1 if w.code == ouch.END_OF_DAY else v.day_ended
         return False
     if kind == ouch.ACCOUNT:
-        v.next_ref, v.ready = max(v.next_ref, w.ref), 1
-        return False
+        return _account(venue, w, record)
     if not _about_order(venue, kind, w, record, now_ns):
         return False
     view(record, RECORD).exchange_ts = v.midnight_ns + w.time_ns

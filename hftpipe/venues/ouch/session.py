@@ -18,7 +18,8 @@ never a message. What arrives twice is dropped, what arrives early is held, and 
 Nothing is sent beyond the window: then :func:`session_reserve` says no, and nothing is lost by it.
 
 A session is LOST when nothing has been heard for ``silence_ns``; it goes on trying, and is UP again at the first sign
-of life. A new number is a new session; the venue decides what becomes of the old one's orders.
+of life. A venue that then accepts it from an earlier number than it had reached has forgotten it: that is a REJECT. A
+new number is a new session; the venue decides what becomes of the old one's orders.
 
 All functions work on memory: the caller sends the datagram whose address he gets (``out_length`` bytes).
 """
@@ -405,8 +406,10 @@ def session_take(session, data, length, now_ns):
     if not _is_sound(session, data, length, kind):
         return np.int64(0)
     s.received += 1
+    if kind == ACCEPT and s.state == LOST and (be64(data + _SEQ_AT) < s.expected or be64(data + _ACK_AT) < s.acked):
+        kind = np.int64(REJECT)
     _hear(session, kind, now_ns)
-    if kind == LOGIN:
+    if kind in (LOGIN, REJECT):
         return kind
     s.acked = max(s.acked, be64(data + _ACK_AT))
     if kind == DATA:

@@ -40,7 +40,8 @@ SOUP = np.dtype(
         ("text", "u8"), ("length", "i8"),
         # Number of the next sequenced message (client: wanted; venue: to send), and the session's name.
         ("next_number", "u8"), ("session", "u1", 16), ("credentials", "u1", CREDENTIAL_BYTES),
-        ("is_up", "i8"), ("ended", "i8"), ("rejected", "i8"), ("broken", "i8"),
+        # ``rejected``: the code of a refused login; ``skipped``: the session did not go on at the number we wanted.
+        ("is_up", "i8"), ("ended", "i8"), ("rejected", "i8"), ("skipped", "i8"), ("broken", "i8"),
         ("heartbeat_ns", "i8"), ("silence_ns", "i8"), ("last_sent_ns", "i8"), ("last_heard_ns", "i8"),
         ("packets", "i8"), ("malformed", "i8"), ("logins", "i8"), ("out_full", "i8"),
     ],
@@ -91,7 +92,7 @@ def soup_reset(soup, now_ns):
     """A new connection: empty buffers; session and number stay."""
     s = view(soup, SOUP)
     s.out_start, s.out_end, s.in_start, s.in_end = 0, 0, 0, 0
-    s.is_up, s.rejected, s.broken = 0, 0, 0
+    s.is_up, s.rejected, s.skipped, s.broken = 0, 0, 0, 0
     s.last_sent_ns, s.last_heard_ns = now_ns, now_ns
 
 
@@ -269,7 +270,16 @@ def _accepted(soup):
         s.broken = 1
         return
     copy_bytes(soup + _SESSION, s.text, np.int64(SESSION_BYTES))
+    s.skipped = 1 if s.next_number != ZERO and number != s.next_number else 0
     s.next_number, s.is_up = number, 1
+
+
+@jit
+def soup_forget(soup):
+    """Client: the session is gone; the next login asks for whatever session there is, from its first message."""
+    for place in range(SESSION_BYTES):
+        store_u8(soup + _SESSION + U64(place), np.uint8(_BLANK))
+    view(soup, SOUP).next_number = U64(1)
 
 
 @jit
@@ -284,7 +294,7 @@ def soup_client_next(soup):
         if kind == ACCEPTED:
             _accepted(soup)
         elif kind == REJECTED:
-            s.rejected, s.broken = 1, 1
+            s.rejected, s.broken = np.int64(load_u8(s.text)) if s.length == 1 else np.int64(NOT_AUTHORISED), 1
         elif kind == END:
             s.ended = 1
         elif kind != VENUE_BEAT and kind != DEBUG:

@@ -5,7 +5,8 @@
     base | VENUE | LINK | SESSION or SOUP | datagram | templates | REF[refs] | order table | RECORD[LOCAL_SLOTS]
 
 An order is found by its client id in a table of :mod:`hftpipe.core.order_table`; its ``venue_id`` holds the reference
-number it has at the venue (low 32 bits) and ANSWERED, ``user`` the number it will have once a replace is accepted,
+number it has at the venue (low 32 bits), ANSWERED, and LOST once the venue has forgotten it (TOLD: the gateway knows);
+``user`` the number it will have once a replace is accepted,
 ``created_ts`` when the last request about it went out. REF leads back from a reference number to the client id.
 """
 
@@ -15,7 +16,7 @@ from hftpipe.core.instruments import INSTRUMENT, INSTRUMENT_BYTES
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import ONE, U64, ZERO, view
 from hftpipe.core.order_table import ORDER, order_find, table_bytes, table_init
-from hftpipe.core.records import RECORD, RECORD_BYTES
+from hftpipe.core.records import RECORD, RECORD_BYTES, VENUE_FAULT
 from hftpipe.venues.ouch.decode import WIRE
 from hftpipe.venues.ouch.encode import templates_bytes, templates_init
 from hftpipe.venues.ouch.link import DATA_BYTES, LINK, TCP, UDP
@@ -26,7 +27,7 @@ from hftpipe.venues.ouch.soup import SOUP, soup_bytes, soup_init
 
 #: Answers of our own (what the wire cannot say, say), until polled.
 LOCAL_SLOTS = 64
-ANSWERED = np.uint64(1 << 32)
+ANSWERED, LOST, TOLD = (np.uint64(1 << bit) for bit in (32, 33, 34))
 REF_MASK = np.uint64(0xFFFFFFFF)
 
 VENUE = np.dtype(
@@ -40,19 +41,21 @@ VENUE = np.dtype(
         # the socket when nothing is owed.
         ("next_ref", "u8"), ("ready", "i8"), ("local_in", "u8"), ("local_out", "u8"), ("check_ns", "i8"),
         ("read_ns", "i8"), ("day_ended", "i8"),
+        # Highest number the venue has ever answered about; 1: requests without answer are to be sent again.
+        ("answered_ref", "u8"), ("resend", "i8"),
         # Requests: sent by kind, refused here.
         ("entered", "i8"), ("replaces", "i8"), ("cancels", "i8"), ("not_ready", "i8"), ("unsendable", "i8"),
         ("again", "i8"),
         # Reports: taken, and what was odd about them.
         ("reports", "i8"), ("ignored", "i8"), ("refused", "i8"), ("unknown_ref", "i8"), ("stale", "i8"),
-        ("orphan_fills", "i8"), ("system_events", "i8"), ("unanswered", "i8"),
+        ("orphan_fills", "i8"), ("system_events", "i8"), ("unanswered", "i8"), ("broken_trades", "i8"), ("forgotten", "i8"),
         ("wire", WIRE),
     ],
     align=True,
 )  # fmt: skip
 COUNTERS = (
     "entered", "replaces", "cancels", "not_ready", "unsendable", "again", "reports", "ignored", "refused",
-    "unknown_ref", "stale", "orphan_fills", "system_events", "unanswered",
+    "unknown_ref", "stale", "orphan_fills", "system_events", "unanswered", "broken_trades", "forgotten",
 )  # fmt: skip
 WIRE_AT = np.uint64(VENUE.fields["wire"][1])
 REF = np.dtype([("ref", "u8"), ("id", "u8")], align=True)
@@ -228,6 +231,15 @@ def fill_record(record, order, kind, price, qty, reason):
     r.seq, r.origin_tsc, r.exchange_ts, r.local_ts = ZERO, ZERO, 0, 0
     r.price, r.qty, r.id, r.instrument = price, qty, order.id, order.instrument
     r.kind, r.side, r.strategy, r.flags = kind, order.side, order.strategy, reason
+
+
+@jit
+def fault_record(record, cause, id_, price, qty):
+    """Write a VENUE_FAULT."""
+    r = view(record, RECORD)
+    r.seq, r.origin_tsc, r.exchange_ts, r.local_ts = ZERO, ZERO, 0, 0
+    r.price, r.qty, r.id, r.instrument = price, qty, id_, 0
+    r.kind, r.side, r.strategy, r.flags = VENUE_FAULT, 0, 0, np.uint8(cause)
 
 
 def order_view(address: int, memory: np.ndarray) -> np.ndarray:

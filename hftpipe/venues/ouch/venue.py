@@ -8,12 +8,14 @@ submit        1: encoded and handed to the kernel with one ``send`` (or answered
 poll          1: the next report is in the record; 0: none. Also does what is due: sending again, heartbeats
 market        1: a real venue has no market to play
 unanswered    1: the record names an order (id, instrument, side, strategy; kind 0) about which the venue has said
-              nothing for ``answer_ns``: apply ON_NO_ANSWER to it. It counts as working until its fate is known
+              nothing for ``answer_ns``, or which it has forgotten: apply ON_NO_ANSWER to it. It counts as working
+              until its fate is known
 ============= ================================================================================================
 
 NEW and REPLACE are taken only while the session is up and the next reference number is known. A CANCEL is taken whenever
-there is room, and waits for the session if need be. A request is never sent under two numbers, and after a login the
-requests without answer are sent again under their own: the venue takes each number once.
+there is room, and waits for the session if need be. A request is never sent under two numbers. After every login the
+venue is first asked for its next number. If it goes on where it was, the requests without answer are sent again under
+their own: it takes each number once. If it does not, our orders are UNKNOWN, and ``poll`` brings a VENUE_FAULT.
 """
 
 import socket
@@ -66,6 +68,8 @@ from hftpipe.venues.ouch.reports import apply_message, cancel_now
 from hftpipe.venues.ouch.sockets import open_udp
 from hftpipe.venues.ouch.state import (
     ANSWERED,
+    LOST,
+    TOLD,
     VENUE,
     fill_record,
     local_room,
@@ -203,9 +207,11 @@ def _cancel(venue, slot, now_ns):
 def venue_submit(venue, record):
     """Take the request RECORD at address ``record`` (uint64); see the module for the result."""
     v, r = view(venue, VENUE), view(record, RECORD)
-    now_ns = _now(venue)
+    now_ns, k = _now(venue), view(v.link, LINK)
     is_change = r.kind != NEW
-    if (r.kind == NEW or r.kind == REPLACE) and (v.ready == 0 or not link_is_up(v.link)):
+    # Logged in again, but the venue has not been asked yet whether it goes on where it was.
+    is_ungreeted = k.was_up == 0 or k.renewed != 0
+    if (r.kind == NEW or r.kind == REPLACE) and (v.ready == 0 or is_ungreeted or not link_is_up(v.link)):
         v.not_ready += 1
         return np.int64(0)
     if not is_change:
@@ -235,17 +241,24 @@ def _send_again(venue, slot, now_ns):
 
 @jit
 def _greet(venue, now_ns):
-    """First thing after a login: requests without answer, then the question for the next reference number."""
+    """First thing after a login: the question for the next reference number. Nothing new is sent before its answer."""
     v = view(venue, VENUE)
-    k = view(v.link, LINK)
-    for index in range(open_count(v.table)):
-        if not _send_again(venue, open_order(v.table, np.int64(index)), now_ns):
-            return
-        v.again += 1
     text = link_reserve(v.link)
     if text != ZERO:
         link_commit(v.link, encode_query(text), now_ns)
-        k.renewed = 0
+        view(v.link, LINK).renewed, v.ready, v.resend = 0, 0, 0
+
+
+@jit
+def _resend(venue, now_ns):
+    """The venue goes on where it was: what waits for an answer goes out once more."""
+    v = view(venue, VENUE)
+    for index in range(open_count(v.table)):
+        slot = open_order(v.table, np.int64(index))
+        if view(slot, ORDER).venue_id & LOST == ZERO and not _send_again(venue, slot, now_ns):
+            return
+        v.again += 1
+    v.resend = 0
 
 
 @jit
@@ -285,6 +298,8 @@ def venue_poll(venue, record):
     link_pump(v.link, now_ns)
     if k.renewed != 0:
         _greet(venue, now_ns)
+    if v.resend != 0:
+        _resend(venue, now_ns)
     return np.int64(0)
 
 
@@ -299,7 +314,9 @@ def venue_unanswered(venue, record):
         slot = open_order(v.table, np.int64(index))
         o = view(slot, ORDER)
         waits = o.state == PENDING_NEW or o.state == PENDING_REPLACE or o.state == PENDING_CANCEL
-        if waits and now_ns - o.created_ts >= v.answer_ns:
+        untold = o.venue_id & (LOST | TOLD) == LOST
+        if untold or (waits and now_ns - o.created_ts >= v.answer_ns):
+            o.venue_id |= TOLD if untold else ZERO
             order_move(v.table, slot, np.int64(ON_NO_ANSWER))
             fill_record(record, o, 0, o.price, o.qty, np.uint8(0))
             v.unanswered += 1

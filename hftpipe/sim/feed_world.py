@@ -1,0 +1,101 @@
+"""The feed campaign: a bad network between the simulated exchange and the ITCH feed, from a seed, with a checker.
+
+::
+
+    python -m hftpipe.sim.feed_world --seeds 1000      # two processes; one line for each seed that fails
+    python -m hftpipe.sim.feed_world --seed 17         # the same run again
+    python -m hftpipe.sim.feed_world --seeds 20 --mutant hole_ignored
+
+One thread a seed, on simulated time. The engine, the order flow and the publisher are the simulated exchange's, the
+receive loop with arbiter, decoder and books is the product's. What a seed has is drawn in ``feed_plan``, the rules are
+in ``feed_checks``, planted bugs in ``feed_faults``.
+"""
+
+import argparse
+import sys
+import zlib
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+
+from hftpipe.sim.checkers import Violation
+from hftpipe.sim.feed_faults import FEED_MUTANTS
+from hftpipe.sim.feed_plan import STEPS, plan_of
+from hftpipe.sim.feed_rig import FeedWorld
+
+_PROCESSES = 2
+_COUNTERS = ("delivered", "holes", "gaps", "recovered", "requests", "give_ups", "overflows", "session_changes")
+
+
+@dataclass(frozen=True)
+class FeedResult:
+    """How a seed ended: ``violation`` is empty if every rule held.
+
+    Attributes:
+        compared: VALID books compared with the engine's; counters: of the arbiter.
+        digest: covers the counters, the number of levels handed on and the final books.
+    """
+
+    seed: int
+    kind: str
+    step: int
+    violation: str
+    compared: int
+    counters: dict[str, int]
+    digest: int
+
+
+def run_seed(seed: int, steps: int = STEPS, mutant: str = "") -> FeedResult:
+    """Run one seed to the end, or to the first broken rule."""
+    plan = plan_of(seed, steps)
+    # A planted bug acts on one datagram at a time.
+    world = FeedWorld(replace(plan, batch=1), FEED_MUTANTS[mutant]()) if mutant else FeedWorld(plan)
+    violation = ""
+    try:
+        world.disturb()
+        world.settle()
+    except Violation as broken:
+        violation = str(broken)
+    finally:
+        world.close()
+    counters = {name: int(world.arbiter[name]) for name in _COUNTERS}
+    facts = repr((world.step_count, violation, counters, world.checker.compared, world.checker.levels))
+    digest = zlib.crc32(world.checker.truth.cells, zlib.crc32(facts.encode()))
+    return FeedResult(seed, plan.kind, world.step_count, violation, world.checker.compared, counters, digest)
+
+
+def describe(result: FeedResult) -> str:
+    """The line of a seed that failed."""
+    return f"seed {result.seed} {result.kind} step {result.step} {result.violation}"
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run seeds and say which fail; the exit code is 0 if none does (with a planted bug: if at least one does)."""
+    parser = argparse.ArgumentParser(prog="python -m hftpipe.sim.feed_world", description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=200, help="how many, from --first on")
+    parser.add_argument("--first", type=int, default=1)
+    parser.add_argument("--seed", type=int, help="this one only")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps with faults")
+    parser.add_argument("--mutant", default="", choices=["", *FEED_MUTANTS], help="plant this bug")
+    given = parser.parse_args(argv)
+    seeds = [given.seed] if given.seed is not None else list(range(given.first, given.first + given.seeds))
+    run = partial(run_seed, steps=given.steps, mutant=given.mutant)
+    if len(seeds) == 1:
+        results = [run(seeds[0])]
+    else:
+        with ProcessPoolExecutor(_PROCESSES) as pool:
+            results = list(pool.map(run, seeds, chunksize=4))
+    failed = [result for result in results if result.violation]
+    for result in failed:
+        sys.stdout.write(describe(result) + "\n")
+    digest = zlib.crc32(repr([result.digest for result in results]).encode())
+    totals = {name: sum(result.counters[name] for result in results) for name in _COUNTERS}
+    counted = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items())
+    compared = sum(result.compared for result in results)
+    sys.stdout.write(f"{len(seeds)} seeds, {len(failed)} failed, {compared} VALID books compared with the engine's\n")
+    sys.stdout.write(f"{counted}, digest {digest:08x}\n")
+    return int(not failed) if given.mutant else int(bool(failed))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
