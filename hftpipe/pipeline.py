@@ -325,19 +325,11 @@ class Pipeline:
     def _wire_gateway(self) -> Stage:
         sim = self.config.sim
         model = sim_exchange.SimModel(
-            queue_model=sim.queue_model,
-            power_n=sim.power_n,
-            latency_new_ns=sim.latency_new_us * 1000,
-            latency_cancel_ns=sim.latency_cancel_us * 1000,
-            latency_report_ns=sim.latency_report_us * 1000,
-        )
-        sim_exchange.exchange_init(
-            self.segment.region("exchange"),
-            self.instruments,
-            model,
-            ORDER_SLOTS["exchange"],
-            self.config.market.book_levels,
-        )
+            queue_model=sim.queue_model, power_n=sim.power_n, latency_new_ns=sim.latency_new_us * 1000,
+            latency_cancel_ns=sim.latency_cancel_us * 1000, latency_report_ns=sim.latency_report_us * 1000,
+        )  # fmt: skip
+        memory, levels = self.segment.region("exchange"), self.config.market.book_levels
+        sim_exchange.exchange_init(memory, self.instruments, model, ORDER_SLOTS["exchange"], levels)
         table_init(self.segment.region("gateway.table"), ORDER_SLOTS["gateway"])
         self._set(
             "gateway",

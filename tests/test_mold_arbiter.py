@@ -205,6 +205,37 @@ def test_a_new_session_starts_over_and_the_old_one_stays_out():
     assert rig.send(data(3)) == REFUSED and rig.state["old_session"] == 1
 
 
+def test_a_session_begun_again_under_its_own_name_is_never_taken_for_one_that_goes_on():
+    rig = Rig(silence_ns=5_000)
+    rig.send(data(1, 100))
+    rig.delivered.clear()
+    for number in range(1, 6):
+        assert rig.send(data(number)) == DUPLICATE and rig.send(packet(SESSION, number + 1, [])) == IDLE
+        rig.poll(1_000)
+    assert rig.book_state == VALID, "a slow line's copies look the same"
+    rig.poll(1)
+    assert rig.book_state == SYNCING
+    rig.send(data(6))
+    assert mold_take_reset(rig.address) and rig.state["restarts"] == 1
+    assert rig.poll(WAIT) == (1, 5)
+    rig.send(data(1, 5), LINE_RETRANSMIT)
+    rig.poll()
+    assert rig.delivered == [1, 2, 3, 4, 5, 6] and rig.book_state == VALID
+
+
+def test_late_copies_of_a_line_far_behind_restart_nothing_while_the_other_lives_or_after_the_end():
+    rig = Rig(silence_ns=5_000)
+    rig.send(data(1, 100))
+    for number in range(1, 20):
+        rig.poll(4_000)
+        rig.send(packet(SESSION, 101, []), LINE_A)
+        assert rig.send(data(number), LINE_B) == DUPLICATE and rig.book_state == VALID
+    rig.send(packet(SESSION, 101, [], END_OF_SESSION))
+    rig.poll(6_000)
+    rig.send(data(50), LINE_B)
+    assert rig.state["restarts"] == 0 and rig.state["reset_due"] == 0
+
+
 def test_a_stray_packet_of_another_session_changes_nothing():
     rig = Rig(session_votes=3)
     rig.send(data(1))

@@ -3,22 +3,25 @@
 Whichever line brings a packet first wins; the other copy is a duplicate. What comes too early is held in the window.
 The states, by what is known of the sequence (``expected``: next to deliver; ``high``: one past the last one heard of):
 
-============================================= ======= ==========================================================
-situation                                     state   what happens
-============================================= ======= ==========================================================
-no packet of any session yet                  INVALID
-expected == high                              VALID   packets are delivered as they come
-expected < high, for less than ``wait_ns``    VALID   a *hole*: later packets are held, the other line may fill it
-expected < high, for longer                   SYNCING a *gap*: asked for again and again, with doubling waits
-as above, window overflowed                   INVALID later packets are lost for now and asked for when it is their turn
-as above, ``max_retries`` unanswered          INVALID *given up*, though still asked for at ``retry_max_ns``
-no packet (heartbeats included) for silence_ns SYNCING
-session ended and all delivered               INVALID no more will come
-============================================= ======= ==========================================================
+============================================== ======= ==========================================================
+situation                                      state   what happens
+============================================== ======= ==========================================================
+no packet of any session yet                   INVALID
+expected == high                               VALID   packets are delivered as they come
+expected < high, for less than ``wait_ns``     VALID   a *hole*: later packets are held, the other line may fill it
+expected < high, for longer                    SYNCING a *gap*: asked for again and again, with doubling waits
+as above, window overflowed                    INVALID later packets are lost for now and asked for when it is their turn
+as above, ``max_retries`` unanswered           INVALID *given up*, though still asked for at ``retry_max_ns``
+nothing new, no heartbeat, for ``silence_ns``  SYNCING
+session ended and all delivered                INVALID no more will come
+============================================== ======= ==========================================================
 
 A hole is no worse than having only the slower line, and a book is right as of its last message: that is why it stays
 VALID until the other line has had its time. Whatever state, messages are delivered in order and exactly once, so a
 book that catches up is right again.
+
+Packets that all end before ``expected``, for longer than ``silence_ns``, are a session begun again under the same name: they
+are no sign of life (so the state is SYNCING), and the first of them after that time starts it anew.
 
 A packet of another session starts that session (from ``first_sequence``) at once if the current one has ended or the
 packet is the new one's first; otherwise after ``session_votes`` such packets without one of the current session
@@ -87,13 +90,13 @@ ARBITER = np.dtype(
         ("packets", "i8", LINES), ("duplicates", "i8", LINES), ("malformed", "i8", LINES), ("used", "i8", LINES),
         # Altogether:
         ("delivered", "i8"), ("heartbeats", "i8"), ("trailing", "i8"), ("bad_sequence", "i8"), ("old_session", "i8"),
-        ("stray_session", "i8"), ("session_changes", "i8"), ("holes", "i8"), ("gaps", "i8"), ("recovered", "i8"),
+        ("stray_session", "i8"), ("session_changes", "i8"), ("restarts", "i8"), ("holes", "i8"), ("gaps", "i8"), ("recovered", "i8"),
         ("requests", "i8"), ("give_ups", "i8"), ("overflows", "i8"), ("too_long", "i8"),
     ],
     align=True,
 )  # fmt: skip
 COUNTERS = (
-    "delivered", "heartbeats", "trailing", "bad_sequence", "old_session", "stray_session", "session_changes", "holes",
+    "delivered", "heartbeats", "trailing", "bad_sequence", "old_session", "stray_session", "session_changes", "restarts", "holes",
     "gaps", "recovered", "requests", "give_ups", "overflows", "too_long",
 )  # fmt: skip
 _WINDOW_AT = -(-ARBITER.itemsize // 64) * 64
@@ -275,7 +278,11 @@ def _accept(arbiter, line, data, length, sequence, count, now_ns, origin_tsc):
     a = view(arbiter, ARBITER)
     messages = np.int64(0) if count == END_OF_SESSION else count
     end = sequence + U64(messages)
-    a.last_packet_ns = now_ns
+    if end >= a.expected:
+        a.last_packet_ns = now_ns
+    elif a.ended == 0 and a.silence_ns > 0 and now_ns - a.last_packet_ns > a.silence_ns:
+        a.restarts += 1
+        _start_session(arbiter, a.session_low, a.session_high)
     a.high = max(a.high, end)
     if messages == 0:
         a.heartbeats += 1
