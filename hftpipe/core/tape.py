@@ -30,6 +30,16 @@ PARAMS = 83
 #: 48 bytes of parameters in origin_tsc .. id (offset 8 to 56).
 PARAMS_DATA = 84
 PARAMS_BYTES_PER_RECORD = 48
+# What a venue of flesh and blood answered (the paper venue's answers follow from the market). Its reports go on the tape as
+# they are, and:
+#: ``id`` is the number of the fill that follows (a report's ``seq``, which no ring or tape keeps).
+FILL_NUMBER = 85
+#: The venue did not take the request before.
+VENUE_BUSY_SEEN = 86
+#: The venue took the cancel of order ``id`` that a halt has caused.
+HALT_CANCEL = 87
+#: Order ``id`` has waited too long for its answer.
+NO_ANSWER_SEEN = 88
 
 
 @jit
@@ -87,6 +97,22 @@ def tape_halt(tape, halted):
     """Put a change of the halt state that the stage has seen on the tape."""
     if tape != ZERO and tape_room(tape, np.int64(1)):
         _fields(tape, HALT_SEEN, 0, np.uint8(halted), 0, np.int64(0), np.int64(0), np.int64(0), ZERO)
+
+
+@jit
+def tape_mark(tape, kind, id_):
+    """Put a record of ``kind`` that says nothing but ``id`` on the tape."""
+    if tape != ZERO and tape_room(tape, np.int64(1)):
+        _fields(tape, kind, 0, np.uint8(0), 0, np.int64(0), np.int64(0), np.int64(0), id_)
+
+
+@jit
+def tape_report(tape, report):
+    """Put a venue's report on the tape, behind its fill number if it has one."""
+    number = view(report, RECORD).seq
+    if number != ZERO:
+        tape_mark(tape, FILL_NUMBER, number)
+    tape_record(tape, report)
 
 
 @jit

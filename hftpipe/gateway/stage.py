@@ -65,51 +65,24 @@ from hftpipe.core.records import (
     VENUE_FAULT,
 )
 from hftpipe.core.ring import RING, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
-from hftpipe.core.tape import WITH_RECORD, tape_halt, tape_record
+from hftpipe.core.tape import (
+    HALT_CANCEL,
+    NO_ANSWER_SEEN,
+    VENUE_BUSY_SEEN,
+    WITH_RECORD,
+    tape_halt,
+    tape_mark,
+    tape_record,
+    tape_report,
+)
 from hftpipe.gateway.orders import BREACH, DUPLICATE_FILL, ILLEGAL_MOVE, LATE_FILL, UNKNOWN_ID, apply_report
+from hftpipe.gateway.state import STATE
 
 MAX_ORDERS_PER_STEP = 256
 MAX_MARKET_PER_STEP = 512
 #: Room in the reports ring before the venue's market moves on (a smaller ring: all of it).
 MIN_REPORT_ROOM = 64
 
-STATE = np.dtype(
-    [
-        # Rings: in, out; ``sim`` holds the market records for the paper venue (0: a real venue).
-        ("orders", "u8"), ("reports", "u8"), ("sim", "u8"),
-        # Cells: risk's u64 "all orders of market records below this are sent on"; HALT_CELL.
-        ("progress", "u8"), ("halt", "u8"),
-        ("table", "u8"),
-        ("venue", "u8"), ("venue_submit", "u8"), ("venue_market", "u8"), ("venue_poll", "u8"), ("venue_room", "u8"),
-        # 1: the record names an order that has waited too long for its answer; 0: none (address 0: there never is one).
-        ("venue_unanswered", "u8"),
-        # Histograms: order sent by risk -> read; market event received -> request handed to the venue.
-        ("h_risk_to_gateway", "u8"), ("h_tick_to_order", "u8"),
-        # Counters of requests: records read; NEW, CANCEL and REPLACE sent; CANCEL sent on a halt or trip.
-        ("orders_seen", "i8"), ("sent", "i8"), ("cancels_sent", "i8"), ("replaces_sent", "i8"), ("halt_cancels", "i8"),
-        # Counters of reports, our own refusals included.
-        ("acks", "i8"), ("replaced", "i8"), ("fills", "i8"), ("canceled", "i8"), ("expired", "i8"),
-        ("rejected", "i8"), ("cancel_rejects", "i8"),
-        # Counters of what should not happen, and of waiting for room.
-        ("late_fills", "i8"), ("duplicate_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"),
-        ("invariant_breaches", "i8"), ("unanswered", "i8"), ("reports_held", "i8"), ("sim_records", "i8"),
-        ("orphan_fills", "i8"), ("broken_trades", "i8"), ("venue_forgot", "i8"),
-        # Why it tripped, if not by an invariant of its own (HALT_CAUSES); that VENUE_FAULT's number, price and quantity.
-        ("trip_cause", "i8"), ("fault_id", "i8"), ("fault_price", "i8"), ("fault_qty", "i8"),
-        ("rejects", "i8", reasons.REASON_SLOTS),
-        # Flags: stopped for good by ourselves; stopped when last looked; cancels of a stop still to be sent.
-        ("tripped", "i8"), ("stopped", "i8"), ("cancel_all", "i8"),
-        # Newest event time seen (ns): the time of requests that no event caused.
-        ("event_ts", "i8"),
-        # Private records: a report on its way out, a request of our own.
-        ("report", RECORD), ("request", RECORD),
-        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. HALT_SEEN: a step found itself
-        # stopped (1) or not (0) and the last one had not; with WITH_RECORD: only the request before was sent (0) or
-        # refused (1) by another state than the step's.
-        ("tape", "u8"),
-    ],
-    align=True,
-)  # fmt: skip
 _REPORT = np.uint64(STATE.fields["report"][1])
 _REQUEST = np.uint64(STATE.fields["request"][1])
 _ROOM = np.int64(1)
@@ -205,6 +178,8 @@ def _poll(s, state):
         if call_step(s.venue_poll, s.venue, np.int64(report)) == 0:
             return polled, True
         polled += 1
+        if s.sim == ZERO:
+            tape_report(s.tape, report)
         if r.kind == VENUE_FAULT:
             _venue_fault(s, r)
             continue
@@ -228,6 +203,7 @@ def _note_unanswered(s, state):
     for _ in range(open_count(s.table)):
         if call_step(s.venue_unanswered, s.venue, np.int64(report)) == 0:
             return
+        tape_mark(s.tape, NO_ANSWER_SEEN, view(report, RECORD).id)
         slot = order_find(s.table, view(report, RECORD).id)
         if slot != ZERO and TRANSITIONS[view(slot, ORDER).state, ON_NO_ANSWER] != ILLEGAL:
             order_move(s.table, slot, np.int64(ON_NO_ANSWER))
@@ -328,6 +304,8 @@ def _take_order(s, state, order):
         hist_since(s.h_risk_to_gateway, U64(r.exchange_ts), tsc)
         return True
     if has_room:
+        if reason == reasons.VENUE_BUSY and s.sim == ZERO:
+            tape_mark(s.tape, VENUE_BUSY_SEEN, r.id)
         _refuse(s, state, order, reason)
     return has_room
 
@@ -396,6 +374,8 @@ def _cancel_all(s, state):
         if not _submit(s, request):
             return sent
         order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
+        if s.sim == ZERO:
+            tape_mark(s.tape, HALT_CANCEL, o.id)
         s.halt_cancels += 1
         sent += 1
     s.cancel_all = 0

@@ -18,7 +18,17 @@ import numpy as np
 
 from hftpipe.core.fixed import format_fixed
 from hftpipe.core.records import ACK, CANCEL, KIND_NAMES, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER
-from hftpipe.core.tape import HALT_SEEN, PARAMS, PARAMS_DATA, TAPE_GAP, TOP_SEEN
+from hftpipe.core.tape import (
+    FILL_NUMBER,
+    HALT_CANCEL,
+    HALT_SEEN,
+    NO_ANSWER_SEEN,
+    PARAMS,
+    PARAMS_DATA,
+    TAPE_GAP,
+    TOP_SEEN,
+    VENUE_BUSY_SEEN,
+)
 
 #: Field -> first and last kind in whose records it is not compared.
 MASKS = {"seq": (0, 255), "origin_tsc": (0, 255), "exchange_ts": (NEW, REPLACE)}
@@ -26,6 +36,7 @@ MASKS = {"seq": (0, 255), "origin_tsc": (0, 255), "exchange_ts": (NEW, REPLACE)}
 FIRST_TAPE_KIND = TAPE_GAP
 NAMES = KIND_NAMES | {
     TAPE_GAP: "tape_gap", TOP_SEEN: "top_seen", HALT_SEEN: "halt_seen", PARAMS: "params", PARAMS_DATA: "params_data",
+    FILL_NUMBER: "fill_number", VENUE_BUSY_SEEN: "venue_busy", HALT_CANCEL: "halt_cancel", NO_ANSWER_SEEN: "no_answer",
 }  # fmt: skip
 CONTEXT_RECORDS = 5
 

@@ -21,19 +21,24 @@ from hftpipe.core.mem import U64, ZERO, call_step, load_relaxed, store_relaxed, 
 from hftpipe.core.records import ACK, ASK, NEW, RECORD, RECORD_BYTES, REPLACE
 from hftpipe.core.ring import RING, ring_init, ring_push
 from hftpipe.core.tape import (
+    FILL_NUMBER,
+    HALT_CANCEL,
     HALT_SEEN,
+    NO_ANSWER_SEEN,
     PARAMS,
     PARAMS_BYTES_PER_RECORD,
     PARAMS_DATA,
     RING_FULL,
     TAPE_GAP,
     TOP_SEEN,
+    VENUE_BUSY_SEEN,
     WITH_RECORD,
 )
 from hftpipe.pipeline import RINGS, Pipeline
 from hftpipe.record.compare import FLOWS
 from hftpipe.record.format import RecordError
 from hftpipe.record.recorder import drain
+from hftpipe.record.taped_venue import TAPED_VENUE, put_behind, tell_report
 from hftpipe.strategy.loader import LoadedStrategy
 from hftpipe.strategy.params import PARAMS_CELL, PARAMS_HEADER_BYTES
 
@@ -42,13 +47,14 @@ _ALIGN = 128
 MORE_OUTPUTS = 65_536
 _SHIFT = np.uint64(6)
 _FREE = np.uint64(2**63)
+_VENUE_MARKS = (FILL_NUMBER, HALT_CANCEL, NO_ANSWER_SEEN)
 
 #: One stage being fed: its input rings by kind of record, its output rings and where their records are gathered.
-#: ``tripped`` and ``stopped`` are addresses of the gateway's flags (0 for other stages).
+#: ``tripped`` and ``stopped`` are addresses of the gateway's flags (0 for other stages), ``venue`` that of its taped venue.
 FEED = np.dtype(
     [
         ("step", "u8"), ("state", "u8"), ("market", "u8"), ("requests", "u8"), ("answers", "u8"),
-        ("tripped", "u8"), ("stopped", "u8"), ("n_outs", "i8"),
+        ("tripped", "u8"), ("stopped", "u8"), ("venue", "u8"), ("n_outs", "i8"),
         ("ring", "u8", 2), ("out", "u8", 2), ("cause", "u8", 2), ("count", "i8", 2), ("capacity", "i8", 2),
     ],
     align=True,
@@ -185,9 +191,14 @@ def feed_one(feed, record, index):
     replay's step must not find it earlier, between two records of one recorded step.
     """
     f = view(feed, FEED)
-    ring = _ring_of(f, view(record, RECORD).kind)
+    kind = view(record, RECORD).kind
     if f.tripped != ZERO and load_relaxed(f.tripped) != ZERO:
         store_relaxed(f.stopped, U64(1))
+    if f.venue != ZERO and kind >= ACK:
+        tell_report(f.venue, record)
+        step_once(feed, index)
+        return view(f.venue, TAPED_VENUE).has_report == 0
+    ring = _ring_of(f, kind)
     if ring == ZERO or not ring_push(ring, record):
         return False
     call_step(f.step, f.state, np.int64(0))
@@ -222,9 +233,12 @@ class StageReplay:
         stage: strategy, risk or gateway.
         tape: its RECORDs.
         expected: how many records the recording has of each output ring.
+        is_paper: whether the venue was the paper one, which plays along; any other's answers are on the gateway's tape.
     """
 
-    def __init__(self, pipeline: Pipeline, stage: str, tape: np.ndarray, expected: dict[str, int]) -> None:
+    def __init__(
+        self, pipeline: Pipeline, stage: str, tape: np.ndarray, expected: dict[str, int], is_paper: bool = True
+    ) -> None:
         self._pipeline, self._stage, self.tape = pipeline, stage, np.ascontiguousarray(tape)
         segment = pipeline.segment
         for spec in RINGS:
@@ -244,6 +258,10 @@ class StageReplay:
             f["ring"][at], f["capacity"][at] = segment.address(f"ring.{ring}"), len(self.records[ring])
             f["out"][at], f["cause"][at] = self.records[ring].ctypes.data, self.causes[ring].ctypes.data
         self._prepare_cells()
+        if stage == "gateway" and not is_paper:
+            f["market"] = 0
+            self._venue = put_behind(pipeline.state("gateway"), pipeline.address("state.gateway"))
+            f["venue"] = self._venue.ctypes.data
 
     def _prepare_cells(self) -> None:
         """The order on the tape says when what was consumed: nothing is held back for another stage."""
@@ -290,6 +308,9 @@ class StageReplay:
         if kind == HALT_SEEN and self._stage == "gateway":
             self._gateway_stop(at)
             return at + 1
+        if kind in _VENUE_MARKS and self._feed["venue"][0]:
+            self._venue_said(at, kind)
+            return at + 1
         if kind >= TAPE_GAP:
             self._stuck(at)
         end = at + 1
@@ -300,7 +321,7 @@ class StageReplay:
 
     def _belongs(self, at: int) -> bool:
         kind, flags = int(self.tape["kind"][at]), int(self.tape["flags"][at])
-        return kind == TOP_SEEN or (kind == HALT_SEEN and bool(flags & WITH_RECORD))
+        return kind in (TOP_SEEN, VENUE_BUSY_SEEN) or (kind == HALT_SEEN and bool(flags & WITH_RECORD))
 
     def _params(self, at: int) -> int:
         """A new version of the parameters is there when the next step begins."""
@@ -323,14 +344,29 @@ class StageReplay:
         self._pipeline.halt_cell()["halted"] = is_stopped
         step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
 
+    def _venue_said(self, at: int, kind: int) -> None:
+        """A mark of what the venue did: the number of the next fill, or something that makes a step of its own."""
+        id_ = int(self.tape["id"][at])
+        if kind == FILL_NUMBER:
+            self._venue["number"] = id_
+            return
+        self._venue["cancels"], self._venue["unanswered"] = (1, 0) if kind == HALT_CANCEL else (0, id_)
+        step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
+        if self._venue["cancels"][0] or self._venue["unanswered"][0]:
+            self._stuck(at)
+
     def _sent(self, at: int, seen: np.ndarray) -> None:
-        """A request for which the last look before the send saw another halt state than the step's beginning."""
+        """A request that the venue did not take, or for which the last look saw another halt state than the step had."""
         cell, state = self._pipeline.halt_cell(), self._pipeline.state("gateway")
-        before = int(cell["halted"][0]), int(state["stopped"][0])
-        if len(seen):
-            cell["halted"] = state["stopped"] = int(seen["flags"][-1]) & 1
+        before, halts = (int(cell["halted"][0]), int(state["stopped"][0])), seen["flags"][seen["kind"] == HALT_SEEN]
+        if len(halts):
+            cell["halted"] = state["stopped"] = int(halts[-1]) & 1
+        if self._feed["venue"][0]:
+            self._venue["takes"] = int(VENUE_BUSY_SEEN not in seen["kind"])
         self._one(at)
-        if len(seen):
+        if self._feed["venue"][0]:
+            self._venue["takes"] = 1
+        if len(halts):
             cell["halted"], state["stopped"] = before
 
     def _judged(self, at: int, seen: np.ndarray) -> None:

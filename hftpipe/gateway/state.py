@@ -1,0 +1,45 @@
+"""State of the gateway stage: one record in shared memory, counters readable by the monitor."""
+
+import numpy as np
+
+from hftpipe.core import reasons
+from hftpipe.core.records import RECORD
+
+STATE = np.dtype(
+    [
+        # Rings: in, out; ``sim`` holds the market records for the paper venue (0: a real venue).
+        ("orders", "u8"), ("reports", "u8"), ("sim", "u8"),
+        # Cells: risk's u64 "all orders of market records below this are sent on"; HALT_CELL.
+        ("progress", "u8"), ("halt", "u8"),
+        ("table", "u8"),
+        ("venue", "u8"), ("venue_submit", "u8"), ("venue_market", "u8"), ("venue_poll", "u8"), ("venue_room", "u8"),
+        # 1: the record names an order that has waited too long for its answer; 0: none (address 0: there never is one).
+        ("venue_unanswered", "u8"),
+        # Histograms: order sent by risk -> read; market event received -> request handed to the venue.
+        ("h_risk_to_gateway", "u8"), ("h_tick_to_order", "u8"),
+        # Counters of requests: records read; NEW, CANCEL and REPLACE sent; CANCEL sent on a halt or trip.
+        ("orders_seen", "i8"), ("sent", "i8"), ("cancels_sent", "i8"), ("replaces_sent", "i8"), ("halt_cancels", "i8"),
+        # Counters of reports, our own refusals included.
+        ("acks", "i8"), ("replaced", "i8"), ("fills", "i8"), ("canceled", "i8"), ("expired", "i8"),
+        ("rejected", "i8"), ("cancel_rejects", "i8"),
+        # Counters of what should not happen, and of waiting for room.
+        ("late_fills", "i8"), ("duplicate_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"),
+        ("invariant_breaches", "i8"), ("unanswered", "i8"), ("reports_held", "i8"), ("sim_records", "i8"),
+        ("orphan_fills", "i8"), ("broken_trades", "i8"), ("venue_forgot", "i8"),
+        # Why it tripped, if not by an invariant of its own (HALT_CAUSES); that VENUE_FAULT's number, price and quantity.
+        ("trip_cause", "i8"), ("fault_id", "i8"), ("fault_price", "i8"), ("fault_qty", "i8"),
+        ("rejects", "i8", reasons.REASON_SLOTS),
+        # Flags: stopped for good by ourselves; stopped when last looked; cancels of a stop still to be sent.
+        ("tripped", "i8"), ("stopped", "i8"), ("cancel_all", "i8"),
+        # Newest event time seen (ns): the time of requests that no event caused.
+        ("event_ts", "i8"),
+        # Private records: a report on its way out, a request of our own.
+        ("report", RECORD), ("request", RECORD),
+        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. HALT_SEEN: a step found itself
+        # stopped (1) or not (0) and the last one had not; with WITH_RECORD: only the request before was sent (0) or
+        # refused (1) by another state than the step's. Of a venue that is not simulated here (``sim`` 0) also what it
+        # answered: its reports, and which requests it did not take.
+        ("tape", "u8"),
+    ],
+    align=True,
+)  # fmt: skip
