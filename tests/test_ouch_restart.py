@@ -12,7 +12,8 @@ from hftpipe.core.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT
 from hftpipe.core.order_table import ORDER, STATE_NAMES, order_find
 from hftpipe.core.records import ACK, BUY, CANCELED, FILL, IOC, RECORD, SELL, VENUE_FAULT
 from hftpipe.sim.matching_query import match_best
-from hftpipe.sim.servers.itch_exchange import ExchangeConfig, ItchExchange
+from hftpipe.sim.servers.itch_exchange import ItchExchange
+from hftpipe.sim.servers.settings import ExchangeConfig, Told
 from hftpipe.venues.ouch.encode import encode_executed
 from hftpipe.venues.ouch.link import TCP, UDP, link_is_up
 from hftpipe.venues.ouch.reports import apply_message
@@ -29,7 +30,8 @@ class Killed:
         self.pid = fork(self._serve)
 
     def _serve(self) -> None:
-        ItchExchange(ExchangeConfig(instruments(), **self.settings)).run(np.zeros(1, np.uint64))
+        told = Told(print, print, lambda: None)
+        ItchExchange(ExchangeConfig(instruments(), **self.settings)).run(np.zeros(1, np.uint64), told)
 
     def kill(self) -> None:
         """Without a goodbye."""
