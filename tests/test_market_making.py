@@ -3,6 +3,7 @@
 import pytest
 from strategy_rig import E8, LOT, TICK, Rig
 
+from hftpipe.core.order_table import TABLE, TABLE_HEADER_BYTES
 from hftpipe.core.records import (
     ACK,
     ASK,
@@ -202,7 +203,7 @@ def test_never_more_than_one_order_per_side_and_level_whatever_the_market_does()
             id_, side = open_orders.popitem()
             rig.push("updates", kind=FILL, id=id_, side=side, price=100 * E8, qty=LOT, instrument=0)
         rig.touch(99.9 + (n * 37 % 23) / 10, 100.1 + (n * 37 % 23) / 10)
-    assert rig.memory["table"][:64].view("i8")[3] == 0, "no illegal transition"
+    assert rig.memory["table"][:TABLE_HEADER_BYTES].view(TABLE)["illegal"][0] == 0, "no illegal transition"
 
 
 # --- momentum --------------------------------------------------------------------------------------
