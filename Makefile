@@ -56,7 +56,7 @@ feed: $(STAMP)
 bench: $(STAMP)
 	@mkdir -p $(dir $(BENCH_JSON))
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[bench]'
-	$(BIN)/python -m pytest benches --bench-json $(BENCH_JSON) $(ARGS)
+	$(BIN)/python -m pytest benches -rs --bench-json $(BENCH_JSON) $(ARGS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

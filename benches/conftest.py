@@ -1,6 +1,7 @@
 """Collects the rows of all benches: one percentile table at the end, and one JSON file for machines."""
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,6 +86,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.bench_rows = []
+
+
+@pytest.fixture(autouse=True)
+def _own_cpus() -> Iterator[None]:
+    """A bench may pin itself: the next one has all CPUs again."""
+    before = os.sched_getaffinity(0)
+    yield
+    os.sched_setaffinity(0, before)
 
 
 @pytest.fixture

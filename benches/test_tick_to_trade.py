@@ -386,7 +386,7 @@ def _ns_per_tick() -> float:
 
 @pytest.mark.parametrize("lines", [1, 2], ids=["line-a", "both-lines"])
 def test_tick_to_trade_against_an_echo(report: Any, tmp_path: Path, lines: int) -> None:
-    places, before, inside = cpus(2), os.sched_getaffinity(0), []
+    places, inside = cpus(2), []
     strategy = tmp_path / "every_bid.py"
     strategy.write_text(STRATEGY)
     library = compile_cpp("udp_echo.cpp", tmp_path)
@@ -398,10 +398,7 @@ def test_tick_to_trade_against_an_echo(report: Any, tmp_path: Path, lines: int) 
         (_drive, "(uint64, int64, boolean, uint64)"),
     ):
         function.compile(signature)
-    try:
-        series = interleave({"ours": lambda: bench.ours(inside), "echo": lambda: bench.echo(library)}, REPETITIONS)
-    finally:
-        os.sched_setaffinity(0, before)
+    series = interleave({"ours": lambda: bench.ours(inside), "echo": lambda: bench.echo(library)}, REPETITIONS)
     ours, echo, which = series["ours"], series["echo"], "line A" if lines == 1 else "lines A and B"
     report.row(BENCH, f"ITCH datagram in -> order datagram back, {which}", **ours.figures(), note=ours.spread("p50"))
     bars = {"bar": f"<= {RATIO_BAR}"} if lines == 1 else {}
