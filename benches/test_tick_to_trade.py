@@ -406,7 +406,8 @@ def test_tick_to_trade_against_an_echo(report: Any, tmp_path: Path, lines: int) 
         BENCH, "the same", rival="C++ busy-poll echo, no work", ratio=ratio(ours, echo, "p50"), **bars, **echo.figures(),
         note=echo.spread("p50"),
     )  # fmt: skip
-    runs = [percentiles(run) for run in inside]
+    kept = ours.kept
+    runs = [percentiles(ticks) for ticks, run in zip(inside, ours.runs, strict=True) if run in kept]
     typical = {name: float(np.median([run[name] for run in runs])) for name in runs[0]}
     report.row(
         BENCH, f"inside: receive returned -> send called, {which}", ok=typical["p50"] <= INSIDE_BAR_NS,
