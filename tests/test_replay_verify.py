@@ -139,13 +139,15 @@ def test_a_recorded_run_replays_identically(
     assert text.startswith(f"identical: {recorded['intents']} intents, ") and " orders, " in text
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize(("transport", "receive"), [("udp", "auto"), ("tcp", "socket")])
 def test_a_run_on_the_udp_venue_replays_identically_with_the_answers_of_its_venue(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], transport: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], transport: str, receive: str
 ) -> None:
-    flags = ("--duration", "3", "--processes", "1", "--venue", "udp", "--set", f"udp.transport={transport}", *QUICK)
-    summary = record_run(tmp_path, *flags)
+    given = (f"udp.transport={transport}", f"udp.receive={receive}", "udp.kernel_stamps=true", QUICK[1], QUICK[3])
+    settings = [text for setting in given for text in ("--set", setting)]
+    summary = record_run(tmp_path, "--duration", "3", "--processes", "1", "--venue", "udp", *settings)
     assert summary["orders"] > 0 and summary["fills"] > 0
+    assert summary["latency_ns"]["kernel_to_market"]["count"] > 1000
     assert verify(Path(summary["recording"]["session"])) == 0
     out = capsys.readouterr().out
     reports = int(re.search(r"^identical: .* (\d+) reports", out).group(1))

@@ -54,8 +54,8 @@ _MAX_SKIPPED = 64
 
 _SOL_PACKET, _RX_RING, _VERSION, _IGNORE_OUTGOING = 263, 5, 10, 23
 _TPACKET_V2, _ETH_P_IP, _SO_ATTACH_FILTER = 1, 0x0800, 26
-#: 8 MiB: 4,096 packets of up to 1.9 kB.
-_FRAME_BYTES, _BLOCK_BYTES, _BLOCKS = 2048, 1 << 17, 64
+#: 16 MiB: 8,192 packets of up to 1.9 kB, about what the buffers of two sockets hold.
+_FRAME_BYTES, _BLOCK_BYTES, _BLOCKS = 2048, 1 << 17, 128
 
 
 @jit
