@@ -354,6 +354,9 @@ class Pipeline:
         # Stages in the same process wait for the end of the step: it ends with the first datagram.
         max_datagrams = 64 if ["market_data"] in self.processes else 1
         settings = {one.name: getattr(udp, one.name) for one in fields(Lines) if hasattr(udp, one.name)}
+        if udp.embedded and settings["receive"] == "auto" and not udp.interface.startswith("127."):
+            # A packet ring does not see a sender on this machine but on the loopback interface.
+            settings["receive"] = "socket"
         self.feed = join(
             self.segment.region("itch"), self.instruments, self.config.market.book_levels,
             Lines(**settings, max_datagrams=max_datagrams), clock_module.midnight_ns(start_ts), udp_sink_entry.address,

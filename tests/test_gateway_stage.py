@@ -172,6 +172,32 @@ def rig() -> GatewayRig:
 # Requests.
 
 
+def test_a_stop_cancels_each_unknown_order_once_however_often_the_venue_is_busy(rig):
+    for id_ in (1, 2, 3, 4, 5):
+        rig.order(id=id_)
+    rig.step()
+    rig.requests()
+    rig.state["venue_unanswered"] = fake_unanswered_entry.address
+    for id_ in (1, 2, 3, 4, 5):
+        rig.fake["silent_id"] = id_
+        rig.step()
+    assert {rig.state_of(id_) for id_ in (1, 2, 3, 4, 5)} == {"UNKNOWN"}
+    # A venue that takes two requests between two looks.
+    rig.venue["requests"] = new_ring(2)
+    rig.fake["requests"] = address(rig.venue["requests"])
+    set_halt(rig.halt, True, 3, NOW)
+    sent = []
+    for _ in range(6):
+        rig.step()
+        sent += rig.requests()
+    assert sorted(sent) == [(CANCEL, id_) for id_ in (1, 2, 3, 4, 5)] and rig.count("cancel_all") == 0
+    set_halt(rig.halt, False, 0, NOW)
+    rig.step()
+    set_halt(rig.halt, True, 3, NOW)
+    rig.step()
+    assert len(rig.requests()) == 2, "a second stop asks again"
+
+
 def test_each_approved_record_is_sent_once_and_in_order(rig):
     rig.order(id=1)
     rig.order(id=2, side=SELL)

@@ -205,34 +205,60 @@ def test_a_new_session_starts_over_and_the_old_one_stays_out():
     assert rig.send(data(3)) == REFUSED and rig.state["old_session"] == 1
 
 
-def test_a_session_begun_again_under_its_own_name_is_never_taken_for_one_that_goes_on():
-    rig = Rig(silence_ns=5_000)
-    rig.send(data(1, 100))
+def run_on(rig: Rig, line: int = LINE_A, last: int = 70_000) -> None:
+    """A line's packets 1 to ``last``, a hundred messages each."""
+    for first in range(1, last, 100):
+        rig.send(data(first, 100), line)
     rig.delivered.clear()
-    for number in range(1, 6):
-        assert rig.send(data(number)) == DUPLICATE and rig.send(packet(SESSION, number + 1, [])) == IDLE
-        rig.poll(1_000)
-    assert rig.book_state == VALID, "a slow line's copies look the same"
-    rig.poll(1)
-    assert rig.book_state == SYNCING
-    rig.send(data(6))
+
+
+def test_a_session_begun_again_under_its_own_name_is_read_anew():
+    rig = Rig(session_votes=3)
+    run_on(rig)
+    for number in (1, 2):
+        assert rig.send(data(number)) == DUPLICATE
+    assert rig.send(data(3)) == TOO_EARLY
     assert mold_take_reset(rig.address) and rig.state["restarts"] == 1
-    assert rig.poll(WAIT) == (1, 5)
-    rig.send(data(1, 5), LINE_RETRANSMIT)
+    assert rig.poll(WAIT) == (1, 2)
+    rig.send(data(1, 2), LINE_RETRANSMIT)
     rig.poll()
-    assert rig.delivered == [1, 2, 3, 4, 5, 6] and rig.book_state == VALID
+    assert rig.delivered == [1, 2, 3] and rig.book_state == VALID
+    # The other line has begun again too, and that is the same session.
+    for number in (1, 2, 3, 4):
+        rig.send(data(number), LINE_B)
+    assert rig.delivered == [1, 2, 3, 4] and rig.state["restarts"] == 1
 
 
-def test_late_copies_of_a_line_far_behind_restart_nothing_while_the_other_lives_or_after_the_end():
+def test_old_packets_are_no_sign_of_life():
     rig = Rig(silence_ns=5_000)
     rig.send(data(1, 100))
-    for number in range(1, 20):
-        rig.poll(4_000)
-        rig.send(packet(SESSION, 101, []), LINE_A)
-        assert rig.send(data(number), LINE_B) == DUPLICATE and rig.book_state == VALID
-    rig.send(packet(SESSION, 101, [], END_OF_SESSION))
-    rig.poll(6_000)
-    rig.send(data(50), LINE_B)
+    rig.poll(5_001)
+    rig.send(data(50))
+    assert rig.book_state == SYNCING
+    rig.send(packet(SESSION, 101, []), LINE_B)
+    assert rig.book_state == VALID
+
+
+def test_a_line_far_behind_the_other_late_answers_and_strays_restart_nothing():
+    rig = Rig(session_votes=3, silence_ns=5_000)
+    run_on(rig)
+    # After a standstill of ours the slow line is read first.
+    rig.poll(10_000)
+    for first in range(1, 70_000, 100):
+        assert rig.send(data(first, 100), LINE_B) == DUPLICATE
+    for number in range(1, 10):
+        assert rig.send(data(number), LINE_RETRANSMIT) == DUPLICATE
+        assert rig.send(data(number), LINE_A) == DUPLICATE
+        rig.send(packet(SESSION, 70_001, []), LINE_A)
+    assert rig.state["restarts"] == 0 and rig.state["reset_due"] == 0 and rig.book_state == VALID
+
+
+def test_late_copies_after_the_end_of_a_session_do_not_begin_it_again():
+    rig = Rig(session_votes=3)
+    run_on(rig)
+    rig.send(packet(SESSION, 70_001, [], END_OF_SESSION))
+    for number in range(1, 9):
+        rig.send(data(number))
     assert rig.state["restarts"] == 0 and rig.state["reset_due"] == 0
 
 

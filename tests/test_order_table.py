@@ -124,6 +124,11 @@ def test_as_many_orders_as_slots_fit_whatever_their_ids_and_one_more_takes_nothi
     assert sorted(table.open_ids()) == sorted(ids) and all(table.find(id_) for id_ in ids)
 
 
+def test_0_is_no_id():
+    table = Table()
+    assert table.insert(0) == 0 and table.insert(5) and table.find(0) == 0 and table.find(6) == 0
+
+
 def test_the_order_that_ended_first_gives_its_slot_up_first():
     table = Table(16)
     for id_ in range(1, 17):

@@ -30,6 +30,7 @@ from hftpipe.sim.servers.impair import Impairment
 from hftpipe.venues.itch.feed import feed_book
 from hftpipe.venues.ouch.link import TCP, UDP
 from hftpipe.venues.ouch.session import ENDED, UP
+from hftpipe.venues.ouch.state import take_ref
 
 BAD = Impairment(loss=0.3, duplicate=0.2, reorder=0.3, delay_us=50, reorder_us=1000)
 
@@ -199,6 +200,16 @@ def test_a_cancel_behind_a_rejected_replace_still_cancels(trading):
     assert client.replace(id_, bid - 3 * TICK + 10_000, 5) == 1 and client.cancel(id_) == 1
     assert kinds(client.wait(id_, 2)) == [ACK, CANCELED]
     assert client.state["stale"] == 1
+
+
+def test_an_order_that_rests_for_longer_than_numbers_are_remembered_is_still_found(trading):
+    exchange, client, _ = trading
+    resting = client.new(BUY, best(exchange, BUY)[0] - 5 * TICK, 10)
+    client.wait(resting, 1)
+    for other in range(1, 1100):
+        take_ref(client.address, np.uint64(1 << 40 | other))
+    client.cancel(resting)
+    assert kinds(client.wait(resting, 2)) == [ACK, CANCELED]
 
 
 def test_every_order_gets_one_fate_over_a_bad_network(started):

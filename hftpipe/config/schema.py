@@ -290,7 +290,7 @@ class Udp:
     receive: str = key(
         "auto",
         choice("auto", "packet_ring", "socket"),
-        "How the lines are read; auto = a packet ring where allowed (CAP_NET_RAW), with a kernel-bypass library socket.",
+        "How the lines are read; auto = packet ring with CAP_NET_RAW and no LD_PRELOAD (datagrams up to 1.9 kB), else socket.",
     )
     kernel_stamps: bool = key(False, BOOLEAN, "Measure how long datagrams lie in the kernel (SO_TIMESTAMPNS).")
     busy_poll_us: int = key(0, integer(0, 1_000_000, "microseconds"), "SO_BUSY_POLL of the lines; 0 = left alone.")

@@ -192,11 +192,13 @@ def _expect_next(table, id_):
 
 @jit
 def order_insert(table, id_):
-    """Address of a fresh order in PENDING_NEW, or 0 when every slot holds an open one.
+    """Address of a fresh order in PENDING_NEW, or 0 when every slot holds an open one (and for id 0, which is no id).
 
-    The caller has made sure that ``id_`` is new and not 0, and sets the other fields.
+    The caller has made sure that ``id_`` is new, and sets the other fields.
     """
     t = view(table, TABLE)
+    if id_ == ZERO:
+        return ZERO
     if t.n_free == 0 and not _forget_oldest(table):
         return ZERO
     t.n_free -= 1

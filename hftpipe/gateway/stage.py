@@ -33,7 +33,7 @@ from hftpipe.core import reasons
 from hftpipe.core.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT, halted
 from hftpipe.core.hist import hist_since, stamp
 from hftpipe.core.jit import entry, jit
-from hftpipe.core.mem import U64, ZERO, call_step, load_acquire, view
+from hftpipe.core.mem import ONE, U64, ZERO, call_step, load_acquire, view
 from hftpipe.core.order_table import (
     ILLEGAL,
     ON_CANCEL_SENT,
@@ -366,7 +366,7 @@ def _cancel_all(s, state):
     for index in range(open_count(s.table)):
         slot = open_order(s.table, index)
         o = view(slot, ORDER)
-        if o.state == PENDING_CANCEL:
+        if o.state == PENDING_CANCEL or o.venue_id == s.stops:
             continue
         r.origin_tsc, r.exchange_ts, r.local_ts, r.price, r.qty = ZERO, 0, s.event_ts, 0, 0
         r.id, r.instrument, r.kind, r.side = o.id, o.instrument, CANCEL, o.side
@@ -374,6 +374,8 @@ def _cancel_all(s, state):
         if not _submit(s, request):
             return sent
         order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
+        # An UNKNOWN order stays UNKNOWN: the mark says that it has had its cancel.
+        o.venue_id = s.stops
         if s.sim == ZERO:
             tape_mark(s.tape, HALT_CANCEL, o.id)
         s.halt_cancels += 1
@@ -391,6 +393,7 @@ def _watch_halt(s, state):
         s.stopped = np.int64(stopped)
         if stopped:
             s.cancel_all = 1
+            s.stops += ONE
     sent = _cancel_all(s, state) if s.cancel_all != 0 else np.int64(0)
     return stopped, sent
 

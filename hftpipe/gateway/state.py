@@ -31,6 +31,8 @@ STATE = np.dtype(
         ("rejects", "i8", reasons.REASON_SLOTS),
         # Flags: stopped for good by ourselves; stopped when last looked; cancels of a stop still to be sent.
         ("tripped", "i8"), ("stopped", "i8"), ("cancel_all", "i8"),
+        # Stops so far: an order's ``venue_id`` is the last one that has sent a cancel for it.
+        ("stops", "u8"),
         # Newest event time seen (ns): the time of requests that no event caused.
         ("event_ts", "i8"),
         # Private records: a report on its way out, a request of our own.

@@ -350,7 +350,7 @@ class StageReplay:
         if kind == FILL_NUMBER:
             self._venue["number"] = id_
             return
-        self._venue["cancels"], self._venue["unanswered"] = (1, 0) if kind == HALT_CANCEL else (0, id_)
+        self._venue["cancels"], self._venue["unanswered"] = (id_, 0) if kind == HALT_CANCEL else (0, id_)
         step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
         if self._venue["cancels"][0] or self._venue["unanswered"][0]:
             self._stuck(at)

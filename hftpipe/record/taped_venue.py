@@ -11,10 +11,10 @@ from hftpipe.core.mem import U64, ZERO, copy_bytes, view
 from hftpipe.core.records import RECORD, RECORD_BYTES
 
 #: ``own``: address of the gateway's private request, the cancels of a halt; ``takes``: whether other requests are taken,
-#: ``cancels``: how many of the gateway's own are; ``has_report`` and ``unanswered`` (an id): to be said once.
+#: ``cancels``: the order (an id) whose own cancel is; ``has_report`` and ``unanswered`` (an id): to be said once.
 TAPED_VENUE = np.dtype(
     [
-        ("own", "u8"), ("takes", "i8"), ("cancels", "i8"), ("has_report", "i8"), ("unanswered", "u8"), ("number", "u8"),
+        ("own", "u8"), ("takes", "i8"), ("cancels", "u8"), ("has_report", "i8"), ("unanswered", "u8"), ("number", "u8"),
         ("_pad", "u8", 2), ("report", RECORD),
     ],
     align=True,
@@ -36,9 +36,9 @@ def submit_entry(venue, record):
     v = view(venue, TAPED_VENUE)
     if U64(record) != v.own:
         return v.takes
-    if v.cancels == 0:
+    if v.cancels == ZERO or view(U64(record), RECORD).id != v.cancels:
         return np.int64(0)
-    v.cancels -= 1
+    v.cancels = ZERO
     return np.int64(1)
 
 

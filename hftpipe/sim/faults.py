@@ -10,7 +10,7 @@ import numpy as np
 
 from hftpipe.core.book import BOOK, book_level, book_set
 from hftpipe.core.mem import I64
-from hftpipe.core.order_table import CANCELED, ORDER, TABLE_HEADER_BYTES, WORKING
+from hftpipe.core.order_table import CANCELED, ORDER, TABLE, TABLE_HEADER_BYTES, WORKING
 from hftpipe.core.position import POSITION
 from hftpipe.core.records import BID, INVALID, VALID
 from hftpipe.core.ring import RING, RING_HEADER_BYTES
@@ -199,7 +199,7 @@ class RiskForgetsTerminal(Mutant):
     def after(self, world: Any, stage: str) -> None:
         if stage == "risk" and world.step_count % 64 == 0:
             memory = world.region("risk.table")
-            count = (len(memory) - TABLE_HEADER_BYTES) // (ORDER.itemsize + 8)
+            count = int(memory[:TABLE_HEADER_BYTES].view(TABLE)["capacity"][0])
             orders = memory[TABLE_HEADER_BYTES:][: count * ORDER.itemsize].view(ORDER)
             ended = np.flatnonzero(orders["state"] == CANCELED)
             if len(ended):

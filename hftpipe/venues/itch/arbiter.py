@@ -20,16 +20,15 @@ A hole is no worse than having only the slower line, and a book is right as of i
 VALID until the other line has had its time. Whatever state, messages are delivered in order and exactly once, so a
 book that catches up is right again.
 
-Packets that all end before ``expected``, for longer than ``silence_ns``, are a session begun again under the same name: they
-are no sign of life (so the state is SYNCING), and the first of them after that time starts it anew.
+Packets that end before ``expected`` are no sign of life. ``session_votes`` in a row, more than REORDER messages behind what
+their line has brought, start the session anew: it was begun again under its own name. Sooner that cannot be told from copies.
 
 A packet of another session starts that session (from ``first_sequence``) at once if the current one has ended or the
 packet is the new one's first; otherwise after ``session_votes`` such packets without one of the current session
 between them, so that a stray packet cannot wipe the books. Packets of the session before are dropped.
 
-Refused and counted: packets whose blocks do not lie within the datagram, and sequence numbers of 0 or from 2**63 on
-(they would wrap). One call to :func:`mold_packet`, then :func:`mold_next` until it says no: the packet's memory
-must stay until then.
+Refused and counted: packets whose blocks do not lie within the datagram, and sequence numbers of 0 or from 2**63 on.
+Call :func:`mold_packet`, then :func:`mold_next` until it says no; the packet's memory must stay until then.
 """
 
 import numpy as np
@@ -69,6 +68,8 @@ LINE_A, LINE_B, LINE_RETRANSMIT, LINES = 0, 1, 2, 3
 REFUSED, DUPLICATE, TOO_EARLY, READY, IDLE, BUSY = 0, 1, 2, 3, 4, 5
 #: First sequence number that is refused.
 SEQUENCE_LIMIT = 1 << 63
+#: Messages that a packet may be behind others of its own line: what a network holds back for some ms in the worst burst.
+REORDER = 1 << 16
 
 ARBITER = np.dtype(
     [
@@ -80,6 +81,8 @@ ARBITER = np.dtype(
         ("new_low", "u8"), ("new_high", "u8"), ("votes", "i8"), ("sessions", "i8"), ("reset_due", "i8"),
         # Position.
         ("expected", "u8"), ("high", "u8"), ("ended", "i8"), ("last_packet_ns", "i8"),
+        # By line: one past its latest message, and how many packets in a row have lain far behind that.
+        ("line_high", "u8", LINES), ("line_back", "i8", LINES),
         # The hole in front of ``expected``.
         ("hole", "i8"), ("hole_at", "u8"), ("hole_since_ns", "i8"), ("refilled", "i8"), ("gap", "i8"),
         ("next_request_ns", "i8"), ("backoff_ns", "i8"), ("retries", "i8"), ("given_up", "i8"), ("overflowed", "i8"),
@@ -129,9 +132,8 @@ def arbiter_init(
     Args:
         memory: uint8 array of :func:`arbiter_bytes`, 64-byte aligned.
         first_sequence: where a session is read from; whoever joins late asks for all since then.
-        wait_ns: how long the other line may take to fill a hole.
+        wait_ns: how long the other line may take to fill a hole; max_retries: requests without answer until it is given up.
         retry_ns: wait after a first request; doubles with every one that brings nothing, up to ``retry_max_ns``.
-        max_retries: requests without any answer after which the gap counts as given up.
         request_limit: most messages in one request.
         silence_ns: silence on all lines after which the books are not VALID; 0 turns that off.
         session_votes: packets that make a session change.
@@ -153,17 +155,26 @@ def arbiter_init(
 
 
 @jit
+def _begin(arbiter):
+    """From the first message of the current session, forgetting what another, or the same before, has brought."""
+    a = view(arbiter, ARBITER)
+    a.reset_due = 1 if a.sessions > 0 else 0
+    a.sessions += 1
+    a.expected, a.high = a.first_sequence, a.first_sequence
+    a.votes, a.ended, a.hole, a.gap, a.given_up, a.overflowed = 0, 0, 0, 0, 0, 0
+    for line in range(LINES):
+        a.line_high[line], a.line_back[line] = ZERO, 0
+    window_clear(arbiter + _WINDOW)
+
+
+@jit
 def _start_session(arbiter, low, high):
     a = view(arbiter, ARBITER)
     if a.sessions > 0:
         a.old_low, a.old_high = a.session_low, a.session_high
         a.session_changes += 1
-        a.reset_due = 1
-    a.sessions += 1
     a.session_low, a.session_high = low, high
-    a.expected, a.high = a.first_sequence, a.first_sequence
-    a.votes, a.ended, a.hole, a.gap, a.given_up, a.overflowed = 0, 0, 0, 0, 0, 0
-    window_clear(arbiter + _WINDOW)
+    _begin(arbiter)
 
 
 @jit
@@ -273,6 +284,17 @@ def _deliver(arbiter, data, sequence, end, now_ns, origin_tsc):
 
 
 @jit
+def _has_gone_back(a, line, end):
+    """Whether a line has begun the session again: several of its packets in a row lie far behind what it has had."""
+    if end + U64(REORDER) >= a.line_high[line]:
+        a.line_high[line] = max(a.line_high[line], end)
+        a.line_back[line] = 0
+        return False
+    a.line_back[line] += 1
+    return a.ended == 0 and a.line_back[line] >= a.session_votes
+
+
+@jit
 def _accept(arbiter, line, data, length, sequence, count, now_ns, origin_tsc):
     """A well-formed packet of the current session."""
     a = view(arbiter, ARBITER)
@@ -280,9 +302,9 @@ def _accept(arbiter, line, data, length, sequence, count, now_ns, origin_tsc):
     end = sequence + U64(messages)
     if end >= a.expected:
         a.last_packet_ns = now_ns
-    elif a.ended == 0 and a.silence_ns > 0 and now_ns - a.last_packet_ns > a.silence_ns:
+    if line != LINE_RETRANSMIT and _has_gone_back(a, line, end):
         a.restarts += 1
-        _start_session(arbiter, a.session_low, a.session_high)
+        _begin(arbiter)
     a.high = max(a.high, end)
     if messages == 0:
         a.heartbeats += 1

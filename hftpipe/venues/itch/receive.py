@@ -298,15 +298,22 @@ def _take_packet(state, now_ns):
 
 @jit
 def _read_packets(state, now_ns):
-    """Read the ring, then the answers; returns as :func:`_read_lines`."""
+    """Read one answer if any is awaited (a backlog in the ring must not keep it waiting), then the ring.
+
+    Returns as :func:`_read_lines`.
+    """
     s = view(state, RECEIVER)
-    for total in range(s.max_datagrams):
+    total = _take(state, np.int64(LINE_RETRANSMIT), now_ns)
+    if total < 0:
+        return total
+    for _ in range(s.max_datagrams):
         got = _take_packet(state, now_ns)
+        if got < 0:
+            return -1 - total
         if got == 0:
-            got = _take(state, np.int64(LINE_RETRANSMIT), now_ns)
-        if got <= 0:
-            return got - total if got < 0 else np.int64(total)
-    return s.max_datagrams
+            break
+        total += 1
+    return total
 
 
 @jit

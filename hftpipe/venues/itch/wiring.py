@@ -3,6 +3,7 @@
 One region holds arbiter, feed (order table and books), receiver and the array of records that the receive loop fills.
 """
 
+import os
 import socket
 from dataclasses import dataclass
 
@@ -134,7 +135,11 @@ def join(
 def _open_lines(lines: Lines, packets: np.ndarray) -> tuple[dict[str, int], list[Closable], list[str]]:
     """Open the lines as asked for: arguments of :func:`receiver_init`, what must stay open, and what is to be said."""
     facts: list[str] = []
-    if lines.receive != SOCKET:
+    if lines.receive == AUTO and os.environ.get("LD_PRELOAD"):
+        facts.append(
+            "lines read from sockets: LD_PRELOAD is set, and a kernel-bypass library does not see a packet ring"
+        )
+    elif lines.receive != SOCKET:
         try:
             ring = open_packets(
                 packets[: PACKETS.itemsize].view(PACKETS),

@@ -15,7 +15,7 @@ import numpy as np
 from hftpipe.core.instruments import INSTRUMENT, INSTRUMENT_BYTES
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import ONE, U64, ZERO, view
-from hftpipe.core.order_table import ORDER, order_find, table_bytes, table_init
+from hftpipe.core.order_table import ORDER, open_count, open_order, order_find, table_bytes, table_init
 from hftpipe.core.records import RECORD, RECORD_BYTES, VENUE_FAULT
 from hftpipe.venues.ouch.decode import WIRE
 from hftpipe.venues.ouch.encode import templates_bytes, templates_init
@@ -181,11 +181,34 @@ def remember_ref(venue, ref, id_):
 
 
 @jit
+def ref_of(order):
+    """The reference number under which the venue knows an ORDER."""
+    return order.venue_id & REF_MASK
+
+
+@jit
+def _open_under(venue, ref):
+    """An open ORDER that the venue knows, or will know, as ``ref``; 0 if there is none."""
+    v = view(venue, VENUE)
+    for index in range(open_count(v.table)):
+        slot = open_order(v.table, np.int64(index))
+        o = view(slot, ORDER)
+        if ref_of(o) == ref or U64(o.user) == ref:
+            return slot
+    return ZERO
+
+
+@jit
 def order_of_ref(venue, ref):
-    """Address of the ORDER that ``ref`` belongs or belonged to; 0 if it is not known any more."""
+    """Address of the ORDER that ``ref`` belongs or belonged to; 0 if it is not known any more.
+
+    An order that rests while as many numbers are given out as are remembered is found among the open ones.
+    """
     v = view(venue, VENUE)
     r = view(v.refs + ((ref & v.refs_mask) << _REF_SHIFT), REF)
-    return order_find(v.table, r.id) if r.ref == ref and ref != ZERO else ZERO
+    if ref == ZERO:
+        return ZERO
+    return order_find(v.table, r.id) if r.ref == ref else _open_under(venue, ref)
 
 
 @jit
@@ -196,12 +219,6 @@ def take_ref(venue, id_):
     v.next_ref += ONE
     remember_ref(venue, ref, id_)
     return ref
-
-
-@jit
-def ref_of(order):
-    """The reference number under which the venue knows an ORDER."""
-    return order.venue_id & REF_MASK
 
 
 @jit
