@@ -1,4 +1,4 @@
-"""Where an order stands, by its client id: an open-addressed table of (id, address), probed linearly, without tombstones.
+"""Where an order stands, by its id: an open-addressed table of (id, place), probed linearly, without tombstones.
 
 Sixteen consecutive ids share a run of entries (256 bytes), and the runs are scattered by a multiplicative hash: a strategy
 numbers its orders upwards, so the ids that matter now lie in a few cache lines, and a long-lived stretch of ids cannot
@@ -17,7 +17,7 @@ from hftpipe.core.mem import ONE, ZERO, prefetch_write, view
 
 INDEX = np.dtype([("mask", "u8"), ("shift", "u8"), ("_pad", "u8", 6)])
 INDEX_HEADER_BYTES = 64
-#: ``id`` 0 marks an empty entry; its ``at`` is 0 too.
+#: ``at`` (an address, an index: never 0) is where the order stands; 0 marks an empty entry.
 ENTRY = np.dtype([("id", "u8"), ("at", "u8")])
 MIN_ENTRIES = 32
 _RUN_BITS, _RUN_MASK = np.uint64(4), np.uint64(15)
@@ -52,22 +52,22 @@ def _entry(index, number):
 def _locate(index, id_):
     """Number of the entry of ``id_``, or of the empty one where it would go."""
     mask, number = view(index, INDEX).mask, _home(index, id_)
-    found = view(_entry(index, number), ENTRY).id
-    while found != id_ and found != ZERO:
+    entry = view(_entry(index, number), ENTRY)
+    while entry.at != ZERO and entry.id != id_:
         number = (number + ONE) & mask
-        found = view(_entry(index, number), ENTRY).id
+        entry = view(_entry(index, number), ENTRY)
     return number
 
 
 @jit
 def index_find(index, id_):
-    """What was put under ``id_``; 0 if nothing (and for id 0)."""
+    """What was put under ``id_``; 0 if nothing."""
     return view(_entry(index, _locate(index, id_)), ENTRY).at
 
 
 @jit
 def index_put(index, id_, at):
-    """Enter ``id_`` (not 0) with ``at`` (not 0), over what stood under it."""
+    """Enter ``id_`` with ``at`` (not 0), over what stood under it."""
     entry = view(_entry(index, _locate(index, id_)), ENTRY)
     entry.id, entry.at = id_, at
 
@@ -78,7 +78,7 @@ def index_remove(index, id_):
     mask, hole = view(index, INDEX).mask, _locate(index, id_)
     number = (hole + ONE) & mask
     entry = view(_entry(index, number), ENTRY)
-    while entry.id != ZERO:
+    while entry.at != ZERO:
         # An entry moves back unless that would put it in front of its home.
         if ((number - _home(index, entry.id)) & mask) >= ((number - hole) & mask):
             target = view(_entry(index, hole), ENTRY)
@@ -86,8 +86,7 @@ def index_remove(index, id_):
             hole = number
         number = (number + ONE) & mask
         entry = view(_entry(index, number), ENTRY)
-    empty = view(_entry(index, hole), ENTRY)
-    empty.id, empty.at = ZERO, ZERO
+    view(_entry(index, hole), ENTRY).at = ZERO
 
 
 @jit

@@ -11,19 +11,16 @@ receive loop with arbiter, decoder and books is the product's. What a seed has i
 in ``feed_checks``, planted bugs in ``feed_faults``.
 """
 
-import argparse
 import sys
 import zlib
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
 
+from hftpipe.sim.campaign import campaign
 from hftpipe.sim.checkers import Violation
 from hftpipe.sim.feed_faults import FEED_MUTANTS
 from hftpipe.sim.feed_plan import STEPS, plan_of
 from hftpipe.sim.feed_rig import FeedWorld
 
-_PROCESSES = 2
 _COUNTERS = ("delivered", "holes", "gaps", "recovered", "requests", "give_ups", "overflows", "session_changes")
 
 
@@ -69,32 +66,17 @@ def describe(result: FeedResult) -> str:
     return f"seed {result.seed} {result.kind} step {result.step} {result.violation}"
 
 
+def total(results: list[FeedResult]) -> str:
+    """The figures of a campaign."""
+    sums = {name: sum(result.counters[name] for result in results) for name in _COUNTERS}
+    counted = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in sums.items())
+    return f"{sum(result.compared for result in results)} VALID books compared with the engine's\n{counted}"
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run seeds and say which fail; the exit code is 0 if none does (with a planted bug: if at least one does)."""
-    parser = argparse.ArgumentParser(prog="python -m hftpipe.sim.feed_world", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=200, help="how many, from --first on")
-    parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--seed", type=int, help="this one only")
-    parser.add_argument("--steps", type=int, default=STEPS, help="steps with faults")
-    parser.add_argument("--mutant", default="", choices=["", *FEED_MUTANTS], help="plant this bug")
-    given = parser.parse_args(argv)
-    seeds = [given.seed] if given.seed is not None else list(range(given.first, given.first + given.seeds))
-    run = partial(run_seed, steps=given.steps, mutant=given.mutant)
-    if len(seeds) == 1:
-        results = [run(seeds[0])]
-    else:
-        with ProcessPoolExecutor(_PROCESSES) as pool:
-            results = list(pool.map(run, seeds, chunksize=4))
-    failed = [result for result in results if result.violation]
-    for result in failed:
-        sys.stdout.write(describe(result) + "\n")
-    digest = zlib.crc32(repr([result.digest for result in results]).encode())
-    totals = {name: sum(result.counters[name] for result in results) for name in _COUNTERS}
-    counted = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in totals.items())
-    compared = sum(result.compared for result in results)
-    sys.stdout.write(f"{len(seeds)} seeds, {len(failed)} failed, {compared} VALID books compared with the engine's\n")
-    sys.stdout.write(f"{counted}, digest {digest:08x}\n")
-    return int(not failed) if given.mutant else int(bool(failed))
+    about = __doc__.splitlines()[0]
+    return campaign(argv, "hftpipe.sim.feed_world", about, STEPS, FEED_MUTANTS, run_seed, describe, total)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 ::
 
-    base | MATCHING | EVENT[MAX_EVENTS] | summary bits | bits | PRICE_LEVEL[window] | ID_SLOT[2..4 x orders] | ORDER[1 + orders]
+    base | MATCHING | EVENT[MAX_EVENTS] | summary bits | bits | PRICE_LEVEL[window] | index of ids | ORDER[1 + orders]
 
 Everything is found by offsets from the base, so the memory may be mapped anywhere. Order 0 is never used: 0 means
 "none" in every link. The id table is open-addressed with linear probing, at most half full, and a removal closes
@@ -12,7 +12,8 @@ the gap behind it, so that no probe grows longer with time.
 import numpy as np
 
 from hftpipe.core.jit import jit
-from hftpipe.core.mem import ONE, U64, view
+from hftpipe.core.mem import U64, view
+from hftpipe.core.order_index import MIN_ENTRIES, index_bytes, index_find, index_init, index_put, index_remove
 
 #: Events that one caller may leave unread; also the bound on the work of one operation.
 MAX_EVENTS = 1024
@@ -51,8 +52,6 @@ ORDER_BYTES = 64
 #: All orders at one price, oldest first. Bids and asks share the array: a book that is not crossed never needs both.
 PRICE_LEVEL = np.dtype([("head", "i4"), ("tail", "i4"), ("qty", "i8")], align=True)
 LEVEL_BYTES = 16
-ID_SLOT = np.dtype([("id", "u8"), ("order", "i8")], align=True)
-ID_SLOT_BYTES = 16
 
 MATCHING = np.dtype(
     [
@@ -63,18 +62,17 @@ MATCHING = np.dtype(
         ("n_events", "i8"), ("match_id", "u8"),
         # Offsets from the base.
         ("events_at", "u8"), ("summary_at", "u8"), ("bits_at", "u8"), ("levels_at", "u8"),
-        ("ids_at", "u8"), ("orders_at", "u8"), ("id_shift", "u8"), ("id_mask", "u8"),
-        ("refused", "i8"), ("executions", "i8"), ("recentred", "i8"), ("_pad", "i8", 9),
+        ("ids_at", "u8"), ("orders_at", "u8"),
+        ("refused", "i8"), ("executions", "i8"), ("recentred", "i8"), ("_pad", "i8", 11),
     ],
     align=True,
 )  # fmt: skip
 HEADER_BYTES = 256
 assert MATCHING.itemsize == HEADER_BYTES and EVENT.itemsize == EVENT_BYTES and ORDER.itemsize == ORDER_BYTES
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _id_slots(max_orders: int) -> int:
-    return 1 << (2 * max_orders - 1).bit_length()
+def _id_entries(max_orders: int) -> int:
+    return max(1 << (2 * max_orders - 1).bit_length(), MIN_ENTRIES)
 
 
 def _offsets(max_orders: int, window_ticks: int) -> dict[str, int]:
@@ -84,7 +82,7 @@ def _offsets(max_orders: int, window_ticks: int) -> dict[str, int]:
         ("summary_at", window_ticks // 512),
         ("bits_at", window_ticks // 8),
         ("levels_at", window_ticks * LEVEL_BYTES),
-        ("ids_at", _id_slots(max_orders) * ID_SLOT_BYTES),
+        ("ids_at", index_bytes(_id_entries(max_orders))),
         ("orders_at", (max_orders + 1) * ORDER_BYTES),
     )
     offsets, at = {}, HEADER_BYTES
@@ -133,11 +131,10 @@ def matching_init(
     offsets = _offsets(max_orders, window_ticks)
     for name in ("events_at", "summary_at", "bits_at", "levels_at", "ids_at", "orders_at"):
         header[name] = offsets[name]
-    slots = _id_slots(max_orders)
     header["tick"], header["lot"], header["window"], header["max_orders"] = tick, lot, window_ticks, max_orders
     header["base_tick"] = max(0, centre_price // tick - window_ticks // 2)
     header["best_bid"], header["best_ask"], header["free"] = -1, window_ticks, 1
-    header["id_mask"], header["id_shift"] = slots - 1, 64 - (slots.bit_length() - 1)
+    index_init(memory[offsets["ids_at"] :], _id_entries(max_orders))
     start = offsets["orders_at"]
     orders = memory[start : start + (max_orders + 1) * ORDER_BYTES].view(ORDER)
     orders["next"][1:-1] = np.arange(2, max_orders + 1)
@@ -169,55 +166,26 @@ def order_give(book, index):
 
 
 @jit
-def _id_slot(book, at):
-    return book + view(book, MATCHING).ids_at + (at << U64(4))
-
-
-@jit
-def _id_home(book, id_):
-    return (id_ * _MIX) >> view(book, MATCHING).id_shift
-
-
-@jit
-def _id_locate(book, id_):
-    """Position of ``id_`` in the table, or of the empty slot where its probe ends (there always is one)."""
-    mask = view(book, MATCHING).id_mask
-    at = _id_home(book, id_)
-    slot = view(_id_slot(book, at), ID_SLOT)
-    while slot.order != 0 and slot.id != id_:
-        at = (at + ONE) & mask
-        slot = view(_id_slot(book, at), ID_SLOT)
-    return at
+def _ids(book):
+    return book + view(book, MATCHING).ids_at
 
 
 @jit
 def id_find(book, id_):
     """Index of the resting order with this id, 0 if there is none."""
-    return view(_id_slot(book, _id_locate(book, id_)), ID_SLOT).order
+    return np.int64(index_find(_ids(book), id_))
 
 
 @jit
 def id_put(book, id_, index):
     """Enter an id that is not in the table."""
-    slot = view(_id_slot(book, _id_locate(book, id_)), ID_SLOT)
-    slot.id, slot.order = id_, index
+    index_put(_ids(book), id_, U64(index))
 
 
 @jit
 def id_remove(book, id_):
-    """Remove an id that is in the table; later entries of its run move up, so that no probe ends early."""
-    mask = view(book, MATCHING).id_mask
-    hole = _id_locate(book, id_)
-    at = (hole + ONE) & mask
-    slot = view(_id_slot(book, at), ID_SLOT)
-    while slot.order != 0:
-        if ((at - _id_home(book, slot.id)) & mask) >= ((at - hole) & mask):
-            target = view(_id_slot(book, hole), ID_SLOT)
-            target.id, target.order = slot.id, slot.order
-            hole = at
-        at = (at + ONE) & mask
-        slot = view(_id_slot(book, at), ID_SLOT)
-    view(_id_slot(book, hole), ID_SLOT).order = 0
+    """Remove an id."""
+    index_remove(_ids(book), id_)
 
 
 @jit

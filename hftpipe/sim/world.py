@@ -12,19 +12,14 @@ draws which faults it has (``world_plan``); in the end faults stop, and everythi
 are in ``checkers``, planted bugs in ``faults``.
 """
 
-import argparse
 import sys
-import zlib
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 
+from hftpipe.sim.campaign import campaign
 from hftpipe.sim.checkers import Violation
 from hftpipe.sim.faults import MUTANTS
 from hftpipe.sim.world_plan import STEPS, plan_of
 from hftpipe.sim.world_stages import SPECS, World, loaded_strategy
-
-_PROCESSES = 2
 
 
 @dataclass(frozen=True)
@@ -65,31 +60,17 @@ def describe(result: Result) -> str:
     return f"seed {result.seed} step {result.step} {result.violation}"
 
 
+def total(results: list[Result]) -> str:
+    """The figures of a campaign."""
+    return f"{sum(result.sent for result in results)} requests, {sum(result.fills for result in results)} fills"
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run seeds and say which fail; the exit code is 0 if none does (with a planted bug: if at least one does)."""
-    parser = argparse.ArgumentParser(prog="python -m hftpipe.sim.world", description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=200, help="how many, from --first on")
-    parser.add_argument("--first", type=int, default=1)
-    parser.add_argument("--seed", type=int, help="this one only")
-    parser.add_argument("--steps", type=int, default=STEPS, help="scheduler steps with faults")
-    parser.add_argument("--mutant", default="", choices=["", *MUTANTS], help="plant this bug")
-    given = parser.parse_args(argv)
-    seeds = [given.seed] if given.seed is not None else list(range(given.first, given.first + given.seeds))
-    run = partial(run_seed, steps=given.steps, mutant=given.mutant)
+    # Compiled before there are processes that would each do it.
     for name in SPECS:
         loaded_strategy(name)
-    if len(seeds) == 1:
-        results = [run(seeds[0])]
-    else:
-        with ProcessPoolExecutor(_PROCESSES) as pool:
-            results = list(pool.map(run, seeds, chunksize=1))
-    failed = [result for result in results if result.violation]
-    for result in failed:
-        sys.stdout.write(describe(result) + "\n")
-    digest = zlib.crc32(repr([result.digest for result in results]).encode())
-    sent, fills = sum(r.sent for r in results), sum(r.fills for r in results)
-    sys.stdout.write(f"{len(seeds)} seeds, {len(failed)} failed, {sent} requests, {fills} fills, digest {digest:08x}\n")
-    return int(not failed) if given.mutant else int(bool(failed))
+    return campaign(argv, "hftpipe.sim.world", __doc__.splitlines()[0], STEPS, MUTANTS, run_seed, describe, total)
 
 
 if __name__ == "__main__":
