@@ -11,7 +11,7 @@ from strategy_rig import E8, LOT, TICK, Rig, address
 
 from hftpipe.core.order_table import ORDER, ORDER_BYTES, TABLE, TABLE_HEADER_BYTES
 from hftpipe.core.reasons import (
-    ILLEGAL_TRANSITION,
+    CHANGE_IN_FLIGHT,
     INTENTS_RING_FULL,
     TOO_MANY_ACTIONS,
     TOO_MANY_OPEN_ORDERS,
@@ -337,7 +337,7 @@ def test_cancel_all_leaves_out_what_is_being_cancelled(rig):
 
 def test_replace_needs_a_working_order_and_ends_with_the_answer(rig):
     order = act(rig, 1)[0]
-    assert act(rig, 4, order["id"]) == [] and rig.ctx["refused"][ILLEGAL_TRANSITION] == 1
+    assert act(rig, 4, order["id"]) == [] and rig.ctx["refused"][CHANGE_IN_FLIGHT] == 1
     rig.update(ACK, order["id"])
     rig.run()
     (sent,) = act(rig, 4, order["id"])

@@ -6,6 +6,7 @@
     params  ─▶ self ─────────────▶ on_params ─┼─▶ actions ─▶ intents
     market  ─▶ books ─▶ on_book, on_trade ────┤
                TIMER ─▶ on_timer ─────────────┘
+                          └─▶ wishes ─▶ quotes (quotes.py) ─▶ actions, after the hook's own
 
 Order of one step: updates first (a strategy decides on its latest position), then parameters, then market records.
 The intents of a record are in the ring before that record counts as read: who watches the market ring's progress
@@ -28,7 +29,7 @@ from hftpipe.core.mem import (
     store_i64,
     view,
 )
-from hftpipe.core.order_table import open_count
+from hftpipe.core.order_table import open_count, order_find
 from hftpipe.core.position import position_fill
 from hftpipe.core.records import (
     ACK,
@@ -50,6 +51,7 @@ from hftpipe.core.tape import tape_params, tape_record
 from hftpipe.strategy.context import CONTEXT, action_at, book_of, cancel_all, known_instrument, position_at
 from hftpipe.strategy.hooks import call_hook
 from hftpipe.strategy.params import MAX_PARAMS, PARAMS_HEADER_BYTES
+from hftpipe.strategy.quotes import answered, bring_about
 from hftpipe.strategy.updates import apply_update
 
 MAX_UPDATES = np.int64(64)
@@ -119,6 +121,19 @@ def _call(state, number, instrument, origin_tsc, argument):
 
 
 @jit
+def _bring_quotes(state, origin_tsc):
+    """Bring what stands nearer to what is wanted, where something is due; ``origin_tsc``: of the record that made it so."""
+    s, c = view(state, STATE), view(state + _CTX, CONTEXT)
+    if c.now < c.quote_due or c.halted != 0 or s.failed != 0:
+        return
+    c.origin_tsc = origin_tsc
+    while bring_about(state + _CTX):
+        _flush(state)
+    if c.n_actions > 0:
+        _flush(state)
+
+
+@jit
 def _cancel_everything(state):
     """After a hook raised nothing of the strategy may stay in the market; what is refused is retried at each timer."""
     ctx = state + _CTX
@@ -143,8 +158,12 @@ def _update(state, record):
     if r.kind > CANCEL_REJECT:
         s.bad_records += 1
         return NO_HOOK
-    if apply_update(c.table, record) < 0:
+    slot = order_find(c.table, r.id)
+    if slot == ZERO:
         s.unknown_orders += 1
+    else:
+        apply_update(c.table, slot, record)
+        answered(state + _CTX, slot, r)
     if r.kind != FILL:
         return NO_HOOK
     # A fill counts whether or not the order is known: it is ours.
@@ -186,6 +205,7 @@ def _check_params(state):
     s.params_version = version
     s.params_applied += 1
     _call(state, ON_PARAMS, np.int64(0), ZERO, ZERO)
+    _bring_quotes(state, ZERO)
     if s.cancel_due != 0:
         _cancel_everything(state)
     return np.int64(1)
@@ -287,6 +307,8 @@ def _handle(state, record):
     hook = _update(state, record) if r.kind >= ACK else _market(state, book, record)
     if hook != NO_HOOK:
         _call(state, hook, instrument, r.origin_tsc, book if hook == ON_BOOK else record)
+    # What an answer leads to was not caused by the market event that its order came from.
+    _bring_quotes(state, r.origin_tsc if r.kind < ACK else ZERO)
 
 
 @jit
