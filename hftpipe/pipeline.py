@@ -299,7 +299,7 @@ class Pipeline:
         addresses = {name: self.address(place) for name, place in places.items()}
         addresses |= {ring: self.address(f"ring.{ring}") for ring in ("market", "updates", "intents")}
         addresses |= {f"h_{hop}": self.address(f"hist.{hop}") for hop in ("market_to_strategy", "strategy")}
-        addresses["instruments"] = self.address("instruments")
+        addresses |= {name: self.address(name) for name in ("instruments", "halt")}
         strategy_wiring.wire(
             self.state("strategy"), self.strategy, addresses, n_instruments=n, levels=levels, epoch=self.segment.epoch
         )

@@ -12,7 +12,6 @@ from hftpipe.core.records import (
     CANCEL,
     EXPIRED,
     FILL,
-    HALT,
     INVALID,
     IOC,
     NEW,
@@ -153,10 +152,10 @@ def test_quotes_are_withdrawn_when_the_book_is_lost():
 
 def test_no_new_quote_while_halted():
     rig = make()
-    rig.update(HALT, 0, flags=1)
+    rig.halt()
     rig.ready()
     assert rig.run() == []
-    rig.update(HALT, 0, flags=0)
+    rig.halt(False)
     assert len(move(rig, 99.9, 100.1)) == 2
 
 

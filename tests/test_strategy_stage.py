@@ -28,7 +28,6 @@ from hftpipe.core.records import (
     CANCELED,
     EXPIRED,
     FILL,
-    HALT,
     INVALID,
     MARKET,
     NEW,
@@ -464,10 +463,10 @@ def test_a_strategy_that_raises_has_its_orders_cancelled_and_its_position_kept(r
 
 
 def test_a_halt_is_visible_to_the_strategy(rig):
-    rig.update(HALT, 0, flags=1)
+    rig.halt()
     rig.run()
     assert rig.ctx["halted"] == 1
-    rig.update(HALT, 0, flags=0)
+    rig.halt(False)
     rig.run()
     assert rig.ctx["halted"] == 0
 

@@ -82,12 +82,12 @@ def wire(
     """Put every address and constant into a STATE array of length 1.
 
     Args:
-        addresses: of ``market updates intents`` (rings), ``instruments`` (INSTRUMENT array), the stage's own
+        addresses: of ``market updates intents`` (rings), ``halt`` (HALT_CELL), ``instruments`` (INSTRUMENT array), the stage's own
             ``books positions table quotes quote_queue paces self params``, and ``h_market_to_strategy h_strategy`` (histograms).
         strategy: strategy id inside client order ids.
         epoch: run number; client order ids of another epoch never repeat.
     """
-    for name in ("market", "updates", "h_market_to_strategy", "h_strategy"):
+    for name in ("market", "updates", "halt", "h_market_to_strategy", "h_strategy"):
         state[name] = addresses[name]
     state["self_record"], state["params_cell"] = addresses["self"], addresses["params"]
     for hook, address in loaded.hooks.items():
