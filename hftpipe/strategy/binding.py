@@ -69,6 +69,14 @@ def class_constants(cls: type[Strategy]) -> dict[str, int | float | bool]:
     return found
 
 
+def state_names(cls: type[Strategy]) -> set[str]:
+    """Fields of ``self`` that the class may assign to; a later class overrides."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        found.update(vars(base))
+    return {name for name, value in found.items() if isinstance(value, State)}
+
+
 # --- the functions a hook reaches ------------------------------------------------------------------
 
 
@@ -248,7 +256,7 @@ def bind(
     Raises:
         StrategyError: a hook does not compile.
     """
-    binder, record = Binder(sys.modules[cls.__module__].__dict__), record_type("self", dtype)
+    binder, record = Binder(sys.modules[cls.__module__].__dict__), record_type("self", dtype, state_names(cls))
     functions = class_functions(cls)
     for name, function in functions.items():
         _register_method(record, name, binder.rebind(function))
