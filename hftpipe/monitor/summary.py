@@ -5,6 +5,7 @@ from typing import Any
 
 from hftpipe.core.hist import Summary
 from hftpipe.monitor.metrics import Snapshot, totals
+from hftpipe.strategy.faults import describe_fault
 
 _E8 = Decimal(10) ** 8
 
@@ -47,6 +48,7 @@ def summarise(look: Snapshot, facts: dict[str, Any]) -> dict[str, Any]:
         "latency_ns": {hop: _latency(values) for hop, values in look.latency.items()},
         "clock": {"skew_ns": round(look.skew_ns, 1), "skew_bound_ns": round(look.skew_bound_ns, 1)},
         "halted": look.halted,
+        "strategy_fault": look.strategy_fault,
         "counters": look.counters,
         "rings": look.rings,
         **facts,
@@ -106,6 +108,8 @@ def render(summary: dict[str, Any]) -> str:
     ]
     if "recording" in summary:
         lines.append(_line("recording", _recording(summary["recording"])))
+    if summary["strategy_fault"]:
+        lines.append(_line("STRATEGY FAULT", describe_fault(summary["strategy_fault"])))
     if summary["halted"]:
         lines.append(_line("HALTED", summary["halted"]))
     lines += [_line("source", text) for text in summary["source_errors"]]
