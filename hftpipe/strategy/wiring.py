@@ -65,7 +65,7 @@ def wire(
         addresses: of ``market updates intents`` (rings), ``instruments`` (INSTRUMENT array), the stage's own
             ``books positions table self params``, and ``h_market_to_strategy h_strategy`` (histograms).
         strategy: strategy id inside client order ids.
-        epoch: run number; client order ids of another epoch never repeat.
+        epoch: run number, at most EPOCH_MAX; client order ids of another epoch never repeat.
     """
     for name in ("market", "updates", "h_market_to_strategy", "h_strategy"):
         state[name] = addresses[name]
@@ -77,4 +77,4 @@ def wire(
     for name in ("intents", "table", "positions", "instruments", "books"):
         ctx[name] = addresses[name]
     ctx["book_stride"], ctx["n_instruments"] = book_stride(levels), n_instruments
-    ctx["strategy"], ctx["epoch"], ctx["sequence"] = strategy, epoch & 0xFFFF, 1
+    ctx["strategy"], ctx["epoch"], ctx["sequence"] = strategy, epoch, 1
