@@ -6,6 +6,7 @@ from typing import Any
 
 from hftpipe.config import Config, ConfigError, load
 from hftpipe.core.clock import steady_ns
+from hftpipe.core.fixed import format_fixed
 from hftpipe.log import event
 from hftpipe.pipeline import Pipeline
 from hftpipe.strategy.loader import StrategyError, publish_params
@@ -13,6 +14,11 @@ from hftpipe.strategy.loader import StrategyError, publish_params
 LOG = logging.getLogger("hftpipe.run")
 #: Their effect is that of the parameters they give.
 _PARAMETERS = ("strategy.params.", "strategy.profiles.", "strategy.profile")
+#: Kept in units of 1e-8, shown as they are written.
+_AMOUNTS = frozenset({
+    "max_order_qty", "max_market_order_qty", "max_order_notional", "max_position",
+    "tick_size", "lot_size", "min_notional", "reference_price",
+})  # fmt: skip
 
 
 def leaves(node: Any, path: str = "") -> dict[str, Any]:
@@ -28,11 +34,15 @@ def leaves(node: Any, path: str = "") -> dict[str, Any]:
     }
 
 
+def _shown(key: str, value: Any) -> Any:
+    return format_fixed(value) if key.rpartition(".")[2] in _AMOUNTS and value is not None else value
+
+
 def fixed_changes(running: Config, found: Config) -> dict[str, tuple[Any, Any]]:
     """Keys, strategy parameters apart, that a run's files now say otherwise: (running, found), None for "not set"."""
     old, new = leaves(running.as_dict()), leaves(found.as_dict())
     return {
-        key: (old.get(key), new.get(key))
+        key: (_shown(key, old.get(key)), _shown(key, new.get(key)))
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key) and not key.startswith(_PARAMETERS)
     }
