@@ -2,13 +2,13 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hftpipe import config as config_module
-from hftpipe import log
+from hftpipe import log, outputs
+from hftpipe.summary_file import why_not_writable
 
 app = typer.Typer(
     name="hftpipe",
@@ -71,6 +71,7 @@ def run(
     ] = None,
 ) -> None:
     """Run the whole pipeline in paper mode until Ctrl-C, --duration, or the end of a recording."""
+    outputs.guard()
     pairs = {
         "pipeline.cpus": cpus, "pipeline.duration_s": duration, "pipeline.name": name,
         "pipeline.processes": _processes(processes), "market.replay": replay, "market.speed": speed,
@@ -92,8 +93,8 @@ def run(
 
 
 def _check_target(json: str | None) -> None:
-    if json and not Path(json).resolve().parent.is_dir():
-        raise _fail(f"--json {json}: folder {Path(json).resolve().parent} does not exist")
+    if json and (problem := why_not_writable(json)):
+        raise _fail(f"--json {json}: {problem}")
 
 
 def _run(settings: config_module.Config, files: list[str], overrides: dict[str, Any], json: str | None) -> int:
@@ -112,11 +113,12 @@ def _guarded(action: Any) -> int:
     from hftpipe.core.shm import SegmentError
     from hftpipe.market.capture import CaptureError
     from hftpipe.record.format import RecordError
+    from hftpipe.state import StateError
     from hftpipe.strategy.loader import StrategyError
 
     try:
         return int(action() or 0)
-    except (config_module.ConfigError, CaptureError, SegmentError, StrategyError, RecordError) as error:
+    except (config_module.ConfigError, CaptureError, SegmentError, StrategyError, RecordError, StateError) as error:
         raise _fail(str(error)) from error
 
 
@@ -153,6 +155,36 @@ def top(
         from hftpipe.monitor.top import watch
 
         watch(name, once)
+
+    raise typer.Exit(_guarded(action))
+
+
+@app.command()
+def halt(
+    name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the halt.")] = "",
+) -> None:
+    """Halt a pipeline's trading at once: orders are cancelled, and it stays halted, restarts too, until resumed."""
+
+    def action() -> int:
+        from hftpipe import halt_command
+
+        return halt_command.halt(name, reason, typer.echo)
+
+    raise typer.Exit(_guarded(action))
+
+
+@app.command()
+def resume(
+    name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Show why a pipeline is halted and, if agreed, clear it: the next start trades again."""
+
+    def action() -> int:
+        from hftpipe import halt_command
+
+        return halt_command.resume(name, lambda question: yes or typer.confirm(question), typer.echo)
 
     raise typer.Exit(_guarded(action))
 

@@ -11,7 +11,7 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from numbers import Integral, Real
 from typing import Any, TextIO
@@ -187,10 +187,21 @@ def _visible(text: str) -> str:
 
 
 class _Handler(logging.StreamHandler[TextIO]):
-    """A stream handler whose own errors name the place only; the standard one prints the arguments."""
+    """A stream handler whose own errors name the place only (the standard one prints the arguments) and end nothing."""
+
+    lost = 0
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Say on stderr that a record was lost, and where it was logged."""
-        if logging.raiseExceptions and sys.stderr:
-            kind = sys.exc_info()[0]
+        """Count a record that was lost, and say where it was logged if stderr takes it."""
+        _Handler.lost += 1
+        if not (logging.raiseExceptions and sys.stderr):
+            return
+        kind = sys.exc_info()[0]
+        # Whatever was wrong with the stream of the log may be wrong with stderr too; closed is a ValueError.
+        with suppress(OSError, ValueError):
             sys.stderr.write(f"log record lost ({kind and kind.__name__}): {record.pathname}:{record.lineno}\n")
+
+
+def lost_records() -> int:
+    """Log records that could not be formatted or written, in this process."""
+    return _Handler.lost

@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,21 +12,28 @@ import orjson
 from rich.console import Console
 from rich.live import Live
 
-from hftpipe.config import Config, ConfigError, load
+from hftpipe import outputs
+from hftpipe.config import Config, load
 from hftpipe.core import stage as stage_module
 from hftpipe.core.clock import CLOCK, measure_skew, steady_ns, wall_ns
 from hftpipe.core.fixed import format_fixed
 from hftpipe.core.shm import process_started
-from hftpipe.log import event
+from hftpipe.epoch import next_epoch, raise_epoch
+from hftpipe.log import event, lost_records
 from hftpipe.market.capture import CaptureInfo, detect
 from hftpipe.monitor.metrics import Snapshot, snapshot
 from hftpipe.monitor.summary import render, summarise
 from hftpipe.monitor.view import View
+from hftpipe.params_watch import ParamsWatch
 from hftpipe.pipeline import Pipeline, instrument_rows, ouch_password
 from hftpipe.record.process import Recording
-from hftpipe.strategy.loader import LoadedStrategy, StrategyError, publish_params
+from hftpipe.run_marker import end_run
+from hftpipe.signals import noted_signals
+from hftpipe.start import Start, begin, refuse_if_halted
+from hftpipe.strategy.loader import LoadedStrategy
 from hftpipe.strategy.loader import load as load_strategy
-from hftpipe.supervisor import END_OF_RECORDING, Outcome, Supervisor, next_epoch, place
+from hftpipe.summary_file import write_summary
+from hftpipe.supervisor import END_OF_RECORDING, Outcome, Supervisor, place
 
 if TYPE_CHECKING:
     from hftpipe.sim.servers.itch_exchange import ItchExchange
@@ -77,40 +83,6 @@ def process_age_s() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks
 
 
-class ParamsWatch:
-    """Looks at the configuration files and publishes changed strategy parameters; a bad file changes nothing."""
-
-    def __init__(self, pipeline: Pipeline, files: list[str], env: dict[str, str], overrides: dict[str, Any]) -> None:
-        self._pipeline, self._files, self._env, self._overrides = pipeline, files, env, overrides
-        self._period_ns = int(pipeline.config.strategy.reload_s * 1e9)
-        self._next_ns = steady_ns() + self._period_ns
-        self._seen = self._stamps()
-        self._params = pipeline.config.strategy.effective_params()
-
-    def _stamps(self) -> list[int]:
-        return [Path(file).stat().st_mtime_ns if Path(file).exists() else 0 for file in self._files]
-
-    def poll(self) -> None:
-        """Publish what changed since the last look, at most every ``strategy.reload_s``."""
-        if not self._period_ns or steady_ns() < self._next_ns:
-            return
-        self._next_ns = steady_ns() + self._period_ns
-        stamps = self._stamps()
-        if stamps == self._seen:
-            return
-        self._seen = stamps
-        try:
-            params = load(self._files, self._env, self._overrides).strategy.effective_params()
-            if params != self._params:
-                strategy = self._pipeline.strategy
-                area = self._pipeline.segment.region("strategy.params")
-                publish_params(area, strategy, {**strategy.defaults, **params})
-                event(LOG, logging.INFO, "strategy parameters changed", old=self._params, new=params)
-                self._params = params
-        except (ConfigError, StrategyError) as error:
-            event(LOG, logging.ERROR, "strategy parameters not changed", reason=str(error))
-
-
 class Screen:
     """The live view on a terminal, or a progress line now and then where there is none."""
 
@@ -150,9 +122,12 @@ def _log_progress(look: Snapshot) -> None:
     )  # fmt: skip
 
 
-def _exit_code(look: Snapshot, outcome: Outcome, source_errors: list[str]) -> int:
-    """A recording that could not be read to its end, or a hook that raised, is a failure, however well the rest went."""
-    return outcome.exit_code or int(bool(source_errors or look.strategy_fault))
+def _exit_code(look: Snapshot, facts: dict[str, Any]) -> int:
+    """What failed beside the stages: a recording not read or written to its end, a hook, a halt that a restart would not know."""
+    is_recorded = facts.get("recording", {"complete": True})["complete"]
+    is_latched = (facts["latched_halt"] or {"stored": True})["stored"]
+    failed = facts["source_errors"] or look.strategy_fault or not is_recorded or not is_latched
+    return facts["exit_code"] or int(bool(failed))
 
 
 def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int, age_s: float) -> dict[str, Any]:
@@ -161,12 +136,14 @@ def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int,
     startup_s = age_s + (first - began_tsc) * look.ns_per_tick / 1e9 if first else age_s
     return {
         "reason": outcome.reason,
-        "exit_code": _exit_code(look, outcome, pipeline.source_errors()),
+        "exit_code": outcome.exit_code,
         "startup_s": round(startup_s, 3),
         "run_s": round(run_s, 3),
         "events_per_s": round(look.counters["market_data"]["events"] / run_s, 1) if run_s else 0.0,
         "pss_mb": round(outcome.pss_mb, 1),
         "context_switches": outcome.context_switches,
+        "late_polls": outcome.late_polls,
+        "left_behind": outcome.left_behind,
         "epoch": pipeline.segment.epoch,
         "fingerprint": pipeline.config.fingerprint(),
         "strategy": pipeline.strategy.name,
@@ -201,8 +178,11 @@ def order_port(config: Config, served: "ItchExchange") -> int:
 
 def _build(config: Config, strategy: LoadedStrategy) -> Pipeline:
     stage_module.warm()
-    pipeline = Pipeline(config, strategy, next_epoch(config.pipeline.name), wall_ns())
+    now_ns = wall_ns()
+    epoch = next_epoch(config.pipeline.name, now_ns // 1_000_000_000)
+    pipeline = Pipeline(config, strategy, epoch, now_ns)
     if pipeline.segment.replaced:
+        raise_epoch(config.pipeline.name, pipeline.segment.epoch)
         event(LOG, logging.WARNING, "replaced the segment of a crashed run", segment=pipeline.segment.name)
     if pipeline.feed:
         event(LOG, logging.INFO, "market data lines", facts=pipeline.feed.facts)
@@ -217,12 +197,13 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
         json_file: where the summary goes as JSON; None for nowhere.
 
     Returns:
-        The exit code: 0 for an end that was asked for, 1 when a stage failed.
+        The exit code: 0 for an end that was asked for, 1 when a stage, the recording, or the summary's file failed.
 
     Raises:
-        ConfigError, CaptureError, StrategyError, SegmentError, RecordError: nothing was started.
+        ConfigError, CaptureError, StrategyError, SegmentError, RecordError, StateError: nothing was started.
     """
-    config = match_capture(config, files, env, overrides)
+    asked, config = config, match_capture(config, files, env, overrides)
+    refuse_if_halted(config)
     strategy = load_strategy(config.strategy.name, dict(config.strategy.effective_params()))
     cpus, note = place(config.pipeline.cpu_ids, len(config.pipeline.processes), os.sched_getaffinity(0))
     if note:
@@ -232,23 +213,42 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
         served = exchange.exchange
         udp = replace(config.udp, request_port=served.request_port, order_port=order_port(config, served))
         config = replace(config, udp=udp)
-    pipeline = _build(config, strategy)
-    if exchange:
-        exchange.damaged = pipeline.report_source_error
-    try:
-        measure_skew(pipeline.segment.record("clock", CLOCK), sorted(set(cpus)))
-        pipeline.segment.publish()
-        summary = _supervise(pipeline, cpus, ParamsWatch(pipeline, files, env, overrides), exchange)
-    finally:
-        pipeline.segment.unlink()
-    if json_file:
-        Path(json_file).write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
+    with noted_signals() as signals:
+        pipeline = _build(config, strategy)
+        if exchange:
+            exchange.damaged = pipeline.report_source_error
+        try:
+            measure_skew(pipeline.segment.record("clock", CLOCK), sorted(set(cpus)))
+            start = begin(pipeline)
+            watch = ParamsWatch(pipeline, asked, files, env, overrides)
+            summary = _supervise(pipeline, cpus, watch, exchange, start, signals)
+        finally:
+            pipeline.segment.unlink()
+        code = _hand_over(summary, json_file)
+        end_run(pipeline.segment.name)
+    return code
+
+
+def _hand_over(summary: dict[str, Any], json_file: str | None) -> int:
+    """Write the summary, the file first: the exit code. A file that cannot be written has its text on standard output."""
+    outputs.be_patient()
+    summary["lost_output"] = {"log": lost_records(), **outputs.lost()}
+    data = orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
+    problem = write_summary(json_file, data) if json_file else ""
     sys.stdout.write(render(summary) + "\n")
-    return int(summary["exit_code"])
+    if problem:
+        event(LOG, logging.ERROR, "the summary could not be written", reason=problem)
+        sys.stdout.write(f"  summary            {problem}; here it is:\n{data.decode()}\n")
+    return int(summary["exit_code"]) or int(bool(problem))
 
 
 def _supervise(
-    pipeline: Pipeline, cpus: list[int], watch: ParamsWatch, exchange: "ExchangeProcess | None"
+    pipeline: Pipeline,
+    cpus: list[int],
+    watch: ParamsWatch,
+    exchange: "ExchangeProcess | None",
+    start: Start,
+    signals: list[str],
 ) -> dict[str, Any]:
     began_tsc, age_s = np.uint64(snapshot(pipeline.segment).tsc), process_age_s()
     screen = Screen(pipeline, Console())
@@ -256,15 +256,18 @@ def _supervise(
     def refresh() -> str | None:
         watch.poll()
         screen.poll()
+        if signals:
+            return signals[-1]
         return END_OF_RECORDING if exchange and exchange.has_ended() else None
 
     recording = Recording(pipeline) if pipeline.config.record.folder else None
     companions = [companion for companion in (recording, exchange) if companion]
-    supervisor = Supervisor(pipeline, refresh, companions)
+    supervisor = Supervisor(pipeline, refresh, companions, start.latch)
     with screen:
         outcome = supervisor.run(cpus, pipeline.config.pipeline.duration_s)
     look = snapshot(pipeline.segment)
-    facts = _facts(pipeline, look, outcome, int(began_tsc), age_s)
+    facts = _facts(pipeline, look, outcome, int(began_tsc), age_s) | start.facts()
     if recording:
         facts["recording"] = recording.facts()
+    facts["exit_code"] = _exit_code(look, facts)
     return summarise(look, facts)

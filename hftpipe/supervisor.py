@@ -6,7 +6,6 @@ see the segment at the same address. It has no threads until the last child is s
 """
 
 import contextlib
-import fcntl
 import gc
 import logging
 import os
@@ -14,7 +13,6 @@ import resource
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,8 +23,10 @@ import numpy as np
 from hftpipe.core.cell import HALT_CAUSES, set_halt
 from hftpipe.core.clock import steady_ns, tsc_now, wall_ns
 from hftpipe.core.order_table import TABLE
-from hftpipe.core.process import die_with_parent
+from hftpipe.core.process import die_with_parent, end_process, how_it_ended, kill
 from hftpipe.core.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages
+from hftpipe.halt_latch import HaltLatch
+from hftpipe.heartbeat import HeartbeatWatch
 from hftpipe.log import event
 from hftpipe.pipeline import Pipeline
 from hftpipe.strategy.faults import describe_fault, read_fault
@@ -76,6 +76,8 @@ class Outcome:
         pss_mb: largest sum of proportional set sizes seen, MB.
         context_switches: per process, voluntary and involuntary.
         ended_tsc: time-stamp counter when the reason arose (for a recording: when everything had been read).
+        late_polls: how often the supervisor itself was late (stopped, or without a CPU).
+        left_behind: processes that did not go when they were killed.
     """
 
     reason: str
@@ -83,6 +85,8 @@ class Outcome:
     pss_mb: float
     context_switches: dict[str, dict[str, int]] = field(default_factory=dict)
     ended_tsc: int = 0
+    late_polls: int = 0
+    left_behind: list[str] = field(default_factory=list)
 
 
 def place(asked: tuple[int, ...], processes: int, available: set[int]) -> tuple[list[int], str | None]:
@@ -112,23 +116,6 @@ def idle_mode(setting: str, cpus: list[int]) -> int:
     return SPIN if len(set(cpus)) == len(cpus) else YIELD
 
 
-def next_epoch(name: str) -> int:
-    """A run number that never repeats for this pipeline name, kept across crashes and restarts."""
-    base = os.environ.get("HFTPIPE_STATE_DIR") or os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    folder = Path(base) / "hftpipe"
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / f"{name}.epoch", "a+") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        file.seek(0)
-        text = file.read().strip()
-        epoch = (int(text) if text.isdigit() else 0) + 1
-        file.truncate(0)
-        file.write(f"{epoch}\n")
-        file.flush()
-        os.fsync(file.fileno())
-    return epoch
-
-
 def pss_bytes(pid: int) -> int:
     """Proportional set size of a process (0 if it is gone)."""
     try:
@@ -153,8 +140,8 @@ class Companion(Protocol):
     def has_died(self) -> bool:
         """Whether it ended by itself; reports that once."""
 
-    def stop(self) -> None:
-        """End it; called after the last stage has ended."""
+    def stop(self) -> str:
+        """End it; called after the last stage has ended. Says who did not go when killed, empty if nobody."""
 
 
 class Supervisor:
@@ -165,12 +152,21 @@ class Supervisor:
         refresh: called about every POLL_S while running (live view, parameter reload); a text that it returns is the
             reason to end the run.
         companions: processes beside the stages: started first and stopped last; their death ends nothing.
+        latch: where halts go that outlive the run; one of the pipeline's own if not given.
     """
 
     def __init__(
-        self, pipeline: Pipeline, refresh: Callable[[], str | None] | None = None, companions: Sequence[Companion] = ()
+        self,
+        pipeline: Pipeline,
+        refresh: Callable[[], str | None] | None = None,
+        companions: Sequence[Companion] = (),
+        latch: HaltLatch | None = None,
     ) -> None:
         self._pipeline, self._refresh, self._companions = pipeline, refresh, companions
+        self._latch = latch or HaltLatch(pipeline.segment.name, pipeline.segment.epoch)
+        timeout_ns = int(pipeline.config.pipeline.heartbeat_timeout_s * 1e9)
+        self._heartbeats = HeartbeatWatch(timeout_ns, steady_ns())
+        self._left_behind: list[str] = []
         self._children: list[Child] = []
         self._stop_reason: str | None = None
         self._pss = self._ended_tsc = self._fault_seen_ns = 0
@@ -191,12 +187,13 @@ class Supervisor:
             self._ended_tsc = self._ended_tsc or tsc_now()
         finally:
             self._stop_children()
-            for companion in self._companions:
-                companion.stop()
+            self._left_behind += filter(None, [companion.stop() for companion in self._companions])
             self._restore_signals()
         switches = self._context_switches()
+        code = code or (EXIT_FAILED if self._left_behind else EXIT_OK)
         event(LOG, logging.INFO, "pipeline stopped", reason=reason, exit_code=code)
-        return Outcome(reason, code, self._pss / 1e6, switches, self._ended_tsc)
+        late = self._heartbeats.late
+        return Outcome(reason, code, self._pss / 1e6, switches, self._ended_tsc, late, self._left_behind)
 
     def _catch_signals(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -232,11 +229,8 @@ class Supervisor:
             gc.disable()
             self._run_stages(index, cpus)
             code = EXIT_OK
-        except BaseException:  # the process boundary: nothing may unwind into the parent's code
-            traceback.print_exc()
         finally:
-            sys.stderr.flush()
-            os._exit(code)
+            end_process(code)
 
     def _run_stages(self, index: int, cpus: list[int]) -> None:
         pipeline = self._pipeline
@@ -274,6 +268,7 @@ class Supervisor:
                 self._ended_tsc = quiet_tsc
                 return END_OF_RECORDING, EXIT_OK
             self._halt_if_tripped()
+            self._latch_halt()
             if fault := self._strategy_fault():
                 return fault, EXIT_FAILED
             for companion in self._companions:
@@ -288,15 +283,13 @@ class Supervisor:
     def _failure(self) -> str | None:
         for child in self._children:
             if self._has_ended(child):
-                self._halt(HALT_STAGE_DIED)
-                how = os.waitstatus_to_exitcode(child.status or 0)
-                manner = f"killed by {signal.Signals(-how).name}" if how < 0 else f"exit code {how}"
-                return f"process {'+'.join(child.stages)} (pid {child.pid}) died: {manner}"
-        limit_ns = self._pipeline.config.pipeline.heartbeat_timeout_s * 1e9
-        for name, age_ns in self._pipeline.heartbeat_ages_ns().items():
-            if age_ns > limit_ns:
-                self._halt(HALT_HEARTBEAT)
-                return f"stage {name} has not moved for {age_ns / 1e9:.1f} s"
+                return self._halt(
+                    HALT_STAGE_DIED,
+                    f"process {'+'.join(child.stages)} (pid {child.pid}) died: {how_it_ended(child.status or 0)}",
+                )
+        overdue = self._heartbeats.overdue(steady_ns(), self._pipeline.heartbeats())
+        if overdue:
+            return self._halt(HALT_HEARTBEAT, f"stage {overdue[0]} has not moved for {overdue[1] / 1e9:.1f} s")
         return None
 
     def _halt_if_tripped(self) -> None:
@@ -309,7 +302,8 @@ class Supervisor:
             facts = {name: int(gateway[name][0]) for name in names}
             what = "halted: a stage met something that must not happen"
             event(LOG, logging.ERROR, what, stage=stage, cause=HALT_CAUSES[cause], **facts)
-            self._halt(cause)
+            shown = "".join(f", {name} {value}" for name, value in facts.items())
+            self._halt(cause, f"stage {stage} met something that must not happen{shown}")
 
     def _strategy_fault(self) -> str | None:
         """A hook that raised halts trading at once; why the run ends, when it shall and the strategy's orders are gone."""
@@ -319,7 +313,7 @@ class Supervisor:
         if not self._fault_seen_ns:
             self._fault_seen_ns = steady_ns()
             event(LOG, logging.ERROR, "strategy fault: a hook raised; the strategy is switched off", **fault)
-            self._halt(HALT_STRATEGY_FAULT)
+            self._halt(HALT_STRATEGY_FAULT, f"strategy fault: {describe_fault(fault)}")
         if self._pipeline.config.strategy.on_fault == "continue":
             return None
         is_late = steady_ns() - self._fault_seen_ns >= CANCEL_LIMIT_NS
@@ -329,8 +323,17 @@ class Supervisor:
         """Orders that the gateway takes for open."""
         return int(self._pipeline.segment.record("gateway.table", TABLE)["n_open"][0])
 
-    def _halt(self, cause: int) -> None:
+    def _halt(self, cause: int, what: str) -> str:
+        """Halt trading, first in shared memory and then for the runs after this one; ``what`` as it was given."""
         set_halt(self._pipeline.halt_cell(), True, cause, wall_ns())
+        self._latch.set(cause, what)
+        return what
+
+    def _latch_halt(self) -> None:
+        """Latch a halt that somebody else has set: an operator, or a stage."""
+        cell = self._pipeline.halt_cell()
+        if cell["halted"][0]:
+            self._latch.set(int(cell["cause"][0]), "set from outside the supervisor")
 
     def _has_ended(self, child: Child) -> bool:
         if child.status is None:
@@ -349,8 +352,9 @@ class Supervisor:
             time.sleep(0.005)
         for child in self._children:
             if child.status is None:
-                os.kill(child.pid, signal.SIGKILL)
-                child.status = os.waitpid(child.pid, 0)[1]
+                child.status = kill(child.pid)
+            if child.status is None:
+                self._left_behind.append(f"process {'+'.join(child.stages)} (pid {child.pid}) did not go when killed")
 
     def _context_switches(self) -> dict[str, dict[str, int]]:
         result = {}

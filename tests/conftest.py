@@ -13,6 +13,14 @@ settings.load_profile("product")
 SHM = Path("/dev/shm")
 
 
+@pytest.fixture(autouse=True)
+def own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of the test's own: no halt and no run of one test is found by another. Its pipelines' files."""
+    folder = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("HFTPIPE_STATE_DIR", str(folder))
+    return folder / "hftpipe"
+
+
 @pytest.fixture
 def clean_shm() -> Iterator[None]:
     """Fails a test that leaves a segment behind."""

@@ -170,12 +170,14 @@ def test_flags_of_an_order_do_not_overlap() -> None:
 
 
 def test_client_ids_of_two_runs_never_meet() -> None:
+    # A run an hour after another, and after 65,535 orders in each second of it.
     ids = {
         records.client_id(venue, strategy, epoch, sequence)
         for venue in (0, 255)
         for strategy in (0, 255)
-        for epoch in (0, 1, 65535)
-        for sequence in (0, 2**32 - 1)
+        for epoch in (1, 1_800_000_000, 1_800_003_600, records.EPOCH_MAX)
+        for sequence in (1, 3_600 * 65_535)
     }
-    assert len(ids) == 2 * 2 * 3 * 2
-    assert max(ids) == 2**64 - 1
+    assert len(ids) == 2 * 2 * 4 * 2
+    assert max(ids) < 2**64 and records.client_id(255, 255, records.EPOCH_MAX, 2**32 - 1) == 2**64 - 65_536 - 1
+    assert records.client_id(0, 0, 5, 2**28 - 1) < records.client_id(0, 0, 5 + records.EPOCH_STEP, 1)

@@ -39,8 +39,10 @@ CAPTURE_NS = 20_000_000_000
 QUICK = ("--set", "strategy.params.reprice_threshold=0", "--set", "market.event_rate_per_s=4000")
 
 
-def record_run(folder: Path, *arguments: str, name: str = f"test-replay-{os.getpid()}") -> dict[str, Any]:
-    """Record a run of the product in a process of its own: the summary."""
+def record_run(
+    folder: Path, *arguments: str, name: str = f"test-replay-{os.getpid()}", code: int = 0
+) -> dict[str, Any]:
+    """Record a run of the product in a process of its own, which ends with ``code``: the summary."""
     files = [text for name in ("paper", "risk_limits") for text in ("--config", str(ROOT / "configs" / f"{name}.toml"))]
     command = [
         sys.executable, "-c", "from hftpipe.cli import main; main()", "run", *files, "--record", str(folder),
@@ -49,7 +51,7 @@ def record_run(folder: Path, *arguments: str, name: str = f"test-replay-{os.getp
     folder.mkdir(parents=True, exist_ok=True)
     environment = os.environ | {"HFTPIPE_STATE_DIR": str(folder / "state")}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300, cwd=ROOT)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.returncode == code, done.stderr[-3000:]
     return json.loads((folder / "summary.json").read_text())
 
 
@@ -117,7 +119,7 @@ def test_a_dead_recorder_does_not_stop_trading_and_is_shown(tmp_path: Path) -> N
 
     killer = threading.Thread(target=kill)
     killer.start()
-    summary = record_run(folder, "--duration", "3", "--processes", "1", *QUICK, name=name)
+    summary = record_run(folder, "--duration", "3", "--processes", "1", *QUICK, name=name, code=1)
     killer.join()
     assert summary["reason"] == "duration reached" and summary["halted"] is None and summary["events"] > 1000
     recording = summary["recording"]
@@ -125,7 +127,7 @@ def test_a_dead_recorder_does_not_stop_trading_and_is_shown(tmp_path: Path) -> N
     assert summary["counters"]["market_data"]["records"] == (
         recording["records"]["market_data"] + recording["untaken"]["market_data"] + recording["lost"]["market_data"]
     )
-    with pytest.raises(RecordError, match="cannot be replayed: it is recording"):
+    with pytest.raises(RecordError, match=r"cannot be replayed: it is failed: the recorder .* killed by SIGKILL"):
         verify(Path(recording["session"]))
 
 
@@ -284,7 +286,7 @@ def test_an_unfinished_recording_is_refused(session: Path, tmp_path: Path) -> No
     copy = copy_of(session, tmp_path / "torn")
     facts = read_session(copy)
     write_session(copy, {key: value for key, value in facts.items() if key != "totals"} | {"state": "recording"})
-    with pytest.raises(RecordError, match="cannot be replayed: it is recording"):
+    with pytest.raises(RecordError, match="cannot be replayed: it was not closed"):
         verify(copy)
 
 

@@ -24,20 +24,23 @@ KEYS = {
 LIMIT_S = 240
 
 
-def command(name: str, *flags: str) -> list[str]:
-    code = "from hftpipe.cli import main; main()"
+MAIN = "from hftpipe.cli import main; main()"
+
+
+def command(name: str, *flags: str, code: str = MAIN) -> list[str]:
     return [sys.executable, "-c", code, "run", *FILES, "--cpus", "0-1", "--name", name, *flags]
 
 
-def run(name: str, *flags: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command(name, *flags), capture_output=True, text=True, timeout=LIMIT_S, cwd=REPO)
+def run(name: str, *flags: str, code: str = MAIN) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command(name, *flags, code=code), capture_output=True, text=True, timeout=LIMIT_S, cwd=REPO)
 
 
-def start(name: str, *flags: str) -> subprocess.Popen[str]:
-    """Start a run and wait until it moves."""
+def start(name: str, *flags: str, new_group: bool = False) -> subprocess.Popen[str]:
+    """Start a run and wait until it moves; ``new_group``: it leads a process group of its own."""
     process = subprocess.Popen(
-        command(name, *flags), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPO
-    )
+        command(name, *flags), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=REPO,
+        process_group=0 if new_group else None,
+    )  # fmt: skip
     for _ in range(LIMIT_S * 10):
         line = process.stderr.readline()
         if "pipeline started" in line:

@@ -300,7 +300,7 @@ def test_a_flooding_strategy_never_loses_count(loaded):
     sent = rig.intents()
     refused = sum(int(n) for n in rig.ctx["refused"])
     assert len(sent) == 64 == open_count(rig) and len(sent) + refused == 51 * 40
-    assert [int(r["id"]) & 0xFFFFFFFF for r in sent] == list(range(1, 65))
+    assert [int(r["id"]) for r in sent] == [client_id(2, 3, 1, number) for number in range(1, 65)]
 
 
 def test_what_is_no_number_is_marked_for_risk_and_counted(rig):

@@ -111,6 +111,11 @@ class Pipeline:
         real(0.1, 600, above=False, allowed="a number of seconds in 0.1..600"),
         "A stage that has not moved for this long halts trading and ends the run.",
     )
+    on_latched_halt: str = key(
+        "run_halted",
+        choice("run_halted", "refuse"),
+        "A start that finds a halt of an earlier run: runs without trading, or is refused.",
+    )
     metrics: bool = key(True, BOOLEAN, "Serve counters and histograms.")
     venue: str = key(
         "sim", choice("sim", "udp"), "With sim: market.source and the paper exchange; with udp: ITCH and OUCH."

@@ -106,10 +106,15 @@ TIF_NAMES = {GTC: "GTC", IOC: "IOC", FOK: "FOK", POST_ONLY: "POST_ONLY", MARKET:
 # Flags of FILL.
 FILL_MAKER = 1
 
-# Client order id: venue (8 bits) | strategy (8) | epoch (16) | sequence (32): never repeats across restarts.
-ID_SEQUENCE_BITS = 32
+# Client order id: venue (8 bits) | strategy (8) | number (48). A run's numbers begin at its epoch, a second of the wall
+# clock, times 2**16: they never meet those of an earlier run, for which it would have had to send 65,536 orders a second.
+ID_EPOCH_BITS = 16
+#: Numbers above the last run's that a run gets when the clock does not say later: 2**28 ids lie between.
+EPOCH_STEP = 1 << 12
+#: 2**32 ids fit above the largest epoch.
+EPOCH_MAX = 2**32 - 2**16 - 1
 
 
 def client_id(venue: int, strategy: int, epoch: int, sequence: int) -> int:
-    """Build a client order id from its parts."""
-    return (venue & 0xFF) << 56 | (strategy & 0xFF) << 48 | (epoch & 0xFFFF) << 32 | (sequence & 0xFFFFFFFF)
+    """Build a client order id from its parts: ``epoch`` in 0..EPOCH_MAX, ``sequence`` below 2**32."""
+    return (venue & 0xFF) << 56 | (strategy & 0xFF) << 48 | (epoch << ID_EPOCH_BITS) + sequence

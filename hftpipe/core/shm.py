@@ -57,6 +57,20 @@ def process_started(pid: int) -> int:
     return 0 if fields[0] in "ZX" else int(fields[19])
 
 
+def live_pid(name: str) -> int:
+    """Process that runs pipeline ``name``, of whatever build; 0 if none does."""
+    try:
+        with open(segment_path(name), "rb") as file:
+            raw = file.read(HEADER.itemsize)
+    except OSError:
+        return 0
+    if len(raw) < HEADER.itemsize:
+        return 0
+    header = np.frombuffer(raw, HEADER)[0]
+    pid, is_ours = int(header["pid"]), bytes(header["magic"]) == MAGIC.rstrip(b"\0")
+    return pid if is_ours and pid > 0 and process_started(pid) == int(header["pid_started"]) else 0
+
+
 def _round_up(value: int) -> int:
     return (value + ALIGN - 1) // ALIGN * ALIGN
 
@@ -192,20 +206,22 @@ class Segment:
         self.header()["ready"] = 1
 
     @classmethod
-    def attach(cls, name: str) -> "Segment":
-        """Map a running pipeline's segment read-only.
+    def attach(cls, name: str, is_writable: bool = False) -> "Segment":
+        """Map a running pipeline's segment, read-only unless it is to be halted.
 
         Raises:
             SegmentError: no such segment, not one of ours, not complete, other schema or build, or its run is dead.
         """
         path = segment_path(name)
         try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, (os.O_RDWR if is_writable else os.O_RDONLY) | os.O_CLOEXEC)
+        except PermissionError as error:
+            raise SegmentError(f"{path}: no permission, it is another user's") from error
         except FileNotFoundError as error:
             raise SegmentError(f"{path}: no pipeline named {name!r} is running") from error
         try:
             cls._check(path, fd)
-            mapping = mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ)
+            mapping = mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if is_writable else 0))
         except (SegmentError, OSError, ValueError):
             os.close(fd)
             raise

@@ -76,8 +76,23 @@ def _counts(table: dict[str, int]) -> str:
 
 def _recording(facts: dict[str, Any]) -> str:
     stored, lost, untaken = (sum(facts[name].values()) for name in ("records", "lost", "untaken"))
-    end = "" if facts["complete"] else "; INCOMPLETE: the recorder died or could not write"
+    end = "" if facts["complete"] else f"; INCOMPLETE: {facts['cause']}"
     return f"{facts['session']}: {stored:,} records, {lost:,} lost, {untaken:,} not stored{end}"
+
+
+def _warnings(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """What a person has to know or do beyond the figures; nothing after a run where all went well."""
+    found, halt = [], summary.get("latched_halt")
+    if halt:
+        stored = "" if halt["stored"] else "; NOT STORED: a restart would trade"
+        found.append(("halt latched", f"{halt['cause']}: {halt['what']}; `hftpipe resume` clears it{stored}"))
+    if summary.get("positions_from") == "zero":
+        found.append(("positions", "counted from 0, whatever the account holds at the venue"))
+    if before := summary.get("previous_run_not_ended"):
+        found.append(("run before", f"did not end in order ({before['file']})"))
+    if lost := sum(summary.get("lost_output", {}).values()):
+        found.append(("output lost", f"{lost:,} writes to the log or the terminal"))
+    return found + [("LEFT BEHIND", text) for text in summary.get("left_behind", [])]
 
 
 def render(summary: dict[str, Any]) -> str:
@@ -112,5 +127,6 @@ def render(summary: dict[str, Any]) -> str:
         lines.append(_line("STRATEGY FAULT", describe_fault(summary["strategy_fault"])))
     if summary["halted"]:
         lines.append(_line("HALTED", summary["halted"]))
+    lines += [_line(name, text) for name, text in _warnings(summary)]
     lines += [_line("source", text) for text in summary["source_errors"]]
     return "\n".join(lines)

@@ -7,22 +7,23 @@ fill up and the stages drop and count.
 import hashlib
 import logging
 import os
-import signal
-import time
-import traceback
 from typing import Any
 
 from hftpipe.core.clock import CLOCK, steady_ns, wall_ns
+from hftpipe.core.durable import within
+from hftpipe.core.process import end_process, how_it_ended, kill, wait_until
 from hftpipe.core.ring import RING
 from hftpipe.log import event
 from hftpipe.pipeline import TAPES, Pipeline
 from hftpipe.record.recorder import ENDED, FINAL_DRAIN_NS, RECORDED, RECORDER, Recorder, warm
-from hftpipe.record.session import build_header, create_session
+from hftpipe.record.session import build_header, create_session, mark_failed
 from hftpipe.strategy.loader import LoadedStrategy
 
 LOG = logging.getLogger("hftpipe.recording")
 #: Beyond its own last drain the recorder gets this long to write and close its files.
 CLOSE_NS = 5_000_000_000
+#: The disk that held the recorder up gets this long to take the note that the session was not closed.
+NOTE_LIMIT_S = 2.0
 
 
 def source_hash(strategy: LoadedStrategy) -> str:
@@ -62,7 +63,7 @@ class Recording:
             start_wall_ns=wall_ns(),
         )
         self._pipeline = pipeline
-        self.folder, self.pid, self._status = create_session(config.record.folder, header), 0, 0
+        self.folder, self.pid, self._cause = create_session(config.record.folder, header), 0, ""
         warm()
         self._recorder = Recorder(
             pipeline.segment, TAPES, self.folder, segment_bytes=config.record.segment_mb << 20,
@@ -84,52 +85,59 @@ class Recording:
             self._recorder.main(parent)
             code = 0
         finally:
-            # The process boundary: nothing may unwind into the parent's code.
-            if code:
-                traceback.print_exc()
-            os._exit(code)
+            end_process(code)
 
     def has_died(self) -> bool:
         """Whether it ended before it was told to; logged the first time."""
-        if self.pid and self._reap():
-            event(LOG, logging.ERROR, "the recorder died, trading goes on unrecorded", how=self._how(), pid=self.pid)
-            self.pid = 0
+        if self.pid and (status := wait_until(self.pid, 0)) is not None:
+            how = how_it_ended(status)
+            event(LOG, logging.ERROR, "the recorder died, trading goes on unrecorded", how=how, pid=self.pid)
+            self._fail(f"the recorder (pid {self.pid}) died: {how}")
         return not self.pid
 
-    def _reap(self) -> bool:
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        self._status = status if pid else 0
-        return bool(pid)
+    def _fail(self, cause: str) -> None:
+        self._cause, self.pid = cause, 0
 
-    def _how(self) -> str:
-        code = os.waitstatus_to_exitcode(self._status)
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    def stop(self) -> str:
+        """After the last stage has ended: have everything left written, and see the process off.
 
-    def stop(self) -> None:
-        """After the last stage has ended: have everything left written, and see the process off."""
-        if self.has_died():
-            return
+        Every wait has an end: a recorder that waits for a disk is killed, and left behind if it does not go.
+
+        Returns:
+            Who did not go when killed; empty if nobody.
+        """
+        stuck = "" if self.has_died() else self._see_off()
+        if self._cause:
+            error = within(NOTE_LIMIT_S, lambda: mark_failed(self.folder, self._cause))
+            if error:
+                event(LOG, logging.ERROR, "session.json does not say that it failed", reason=str(error))
+        return stuck
+
+    def _see_off(self) -> str:
         self._recorder.request_stop()
-        deadline = steady_ns() + FINAL_DRAIN_NS + CLOSE_NS
-        while steady_ns() < deadline:
-            if self._reap():
-                self.pid = 0
-                return
-            time.sleep(0.005)
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-        event(LOG, logging.ERROR, "the recorder did not end and was killed", pid=self.pid)
+        pid, status = self.pid, wait_until(self.pid, steady_ns() + FINAL_DRAIN_NS + CLOSE_NS)
         self.pid = 0
+        if status == 0:
+            return ""
+        if status is not None:
+            self._fail(f"the recorder (pid {pid}) ended with {how_it_ended(status)}")
+            return ""
+        is_gone = kill(pid) is not None
+        self._fail(f"the recorder (pid {pid}) did not end and was killed" + ("" if is_gone else "; it has not gone"))
+        event(LOG, logging.ERROR, self._cause)
+        return "" if is_gone else self._cause
 
     def facts(self) -> dict[str, Any]:
-        """For the summary: ``session``, ``complete``, and ``records lost untaken`` by stage.
+        """For the summary: ``session``, ``complete``, ``cause`` if it is not, and ``records lost untaken`` by stage.
 
         When the recorder died, ``untaken`` counts what it had not written.
         """
         memory = self._pipeline.segment.region("recorder")
         rows = memory[RECORDER.itemsize :][: RECORDED.itemsize * len(TAPES)].view(RECORDED)
-        is_ended = int(memory[: RECORDER.itemsize].view(RECORDER)["state"][0]) == ENDED
-        result: dict[str, Any] = {"session": str(self.folder), "complete": is_ended}
+        status = memory[: RECORDER.itemsize].view(RECORDER)
+        is_ended, error = int(status["state"][0]) == ENDED, int(status["errno"][0])
+        cause = self._cause or (os.strerror(error) if error else "")
+        result: dict[str, Any] = {"session": str(self.folder)}
         for name in ("records", "lost", "untaken"):
             result[name] = {stage: int(row[name]) for stage, row in zip(TAPES, rows, strict=True)}
         for stage, region in TAPES.items():
@@ -137,4 +145,6 @@ class Recording:
             result["lost"][stage] = int(ring["lost"][0])
             if not is_ended:
                 result["untaken"][stage] = int(ring["next_in"][0]) - result["records"][stage]
-        return result
+        if not cause and (untaken := sum(result["untaken"].values())):
+            cause = f"{untaken} records could not be stored"
+        return result | {"complete": is_ended and not cause, "cause": cause}

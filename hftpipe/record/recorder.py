@@ -243,7 +243,7 @@ class Recorder:
                 self.folder, stage, self._session["session_id"], self._session["epoch"], first, segment_bytes
             )
             self._tapes[stage] = Tape(ring, writer, rows[index : index + 1], self._pool, self._full)
-        self._parent, self._has_failed = 0, False
+        self._parent, self._has_failed, self._cause = 0, False, ""
 
     def request_stop(self) -> None:
         """Set the stop word."""
@@ -318,7 +318,7 @@ class Recorder:
         error = next((tape.writer.error for tape in self._tapes.values() if tape.writer.error), None)
         if error is None or self._has_failed:
             return
-        self._has_failed = True
+        self._has_failed, self._cause = True, str(error)
         self._status["errno"], self._status["state"] = error.errno or 0, FAILED
         for tape in self._tapes.values():
             tape.writer.error = tape.writer.error or error
@@ -343,11 +343,15 @@ class Recorder:
 
     def _close_session(self) -> None:
         totals = {stage: tape.writer.totals() for stage, tape in self._tapes.items()}
-        is_whole = not any(total["untaken"] for total in totals.values()) and not self._has_failed
-        header = {**self._session, "state": COMPLETE if is_whole else INCOMPLETE, "totals": totals}
+        untaken = sum(total["untaken"] for total in totals.values())
+        is_whole = not untaken and not self._has_failed
+        header = {**self._session, "state": COMPLETE, "totals": totals}
+        if not is_whole:
+            header |= {"state": INCOMPLETE, "cause": self._cause or f"{untaken} records could not be stored"}
         try:
             write_session(self.folder, header)
         except OSError as error:
             if self._has_failed:
                 return
+            self._has_failed, self._status["errno"] = True, error.errno or 0
             event(LOG, "error", "session.json not brought up to date", folder=str(self.folder), reason=str(error))

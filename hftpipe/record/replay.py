@@ -32,7 +32,7 @@ from hftpipe.record.format import RecordError
 from hftpipe.record.process import source_hash
 from hftpipe.record.reader import Session, open_session
 from hftpipe.record.rig import StageReplay, build, config_from
-from hftpipe.record.session import COMPLETE, instrument_facts
+from hftpipe.record.session import COMPLETE, how_it_ended, instrument_facts
 from hftpipe.strategy.loader import LoadedStrategy, load
 
 EXIT_SAME, EXIT_DIFFERENT = 0, 1
@@ -71,7 +71,7 @@ def _refusals(session: Session) -> list[str]:
     if header["build"] != BUILD_HASH:
         found.append(f"it was recorded by build {header['build'][:12]}, this is build {BUILD_HASH[:12]}")
     if header["state"] != COMPLETE or session.problems:
-        found.append(f"it is {header['state']}" + "".join(f"; {problem}" for problem in session.problems))
+        found.append(how_it_ended(header) + "".join(f"; {problem}" for problem in session.problems))
     for stage in STAGES:
         if stage not in session.stages:
             found.append(f"there is no tape of {stage}")

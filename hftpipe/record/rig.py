@@ -7,7 +7,6 @@ beside its rings (top of book, halt, parameters) is put into the cells before th
 """
 
 import dataclasses
-import mmap
 from decimal import Decimal
 from typing import Any
 
@@ -18,6 +17,7 @@ from hftpipe.config import Pipeline as PipelineConfig
 from hftpipe.core.cell import CELL_BYTES, TOP_CELL
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, call_step, load_relaxed, store_relaxed, view
+from hftpipe.core.private import PrivateSegment
 from hftpipe.core.records import ACK, ASK, NEW, RECORD, RECORD_BYTES, REPLACE
 from hftpipe.core.ring import RING, ring_init, ring_push
 from hftpipe.core.tape import (
@@ -42,7 +42,6 @@ from hftpipe.record.taped_venue import TAPED_VENUE, put_behind, tell_report
 from hftpipe.strategy.loader import LoadedStrategy
 from hftpipe.strategy.params import PARAMS_CELL, PARAMS_HEADER_BYTES
 
-_ALIGN = 128
 #: Outputs beyond the recorded ones that are kept: what was on its way at the stop, or a replay gone astray.
 MORE_OUTPUTS = 65_536
 _SHIFT = np.uint64(6)
@@ -59,36 +58,6 @@ FEED = np.dtype(
     ],
     align=True,
 )  # fmt: skip
-
-
-class PrivateSegment:
-    """Memory laid out as a pipeline's segment is, for this process only."""
-
-    def __init__(self, name: str, sizes: dict[str, int], meta: dict[str, Any], epoch: int) -> None:
-        self.name, self.meta, self.epoch, self.replaced = name, meta, epoch, False
-        self._places: dict[str, tuple[int, int]] = {}
-        at = 0
-        for region, size in sizes.items():
-            self._places[region] = (at, size)
-            at += (size + _ALIGN - 1) // _ALIGN * _ALIGN
-        self._bytes = np.frombuffer(mmap.mmap(-1, at), np.uint8)
-
-    def region(self, name: str) -> np.ndarray:
-        """The region as a uint8 array."""
-        at, size = self._places[name]
-        return self._bytes[at : at + size]
-
-    def record(self, name: str, dtype: np.dtype) -> np.ndarray:
-        """The region's start as an array of length 1 of ``dtype``."""
-        return self.region(name)[: dtype.itemsize].view(dtype)
-
-    def address(self, name: str) -> int:
-        """The region's address."""
-        return self._bytes.ctypes.data + self._places[name][0]
-
-    def regions(self) -> list[str]:
-        """Names of all regions."""
-        return list(self._places)
 
 
 # --- the configuration, back from session.json -----------------------------------------------------

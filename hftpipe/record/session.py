@@ -1,10 +1,13 @@
 """The session folder: ``DIR/<name>-e<epoch>/`` with session.json and the tape segments.
 
 session.json says what was recorded (build, configuration, instruments, strategy, clock) and, once the recorder has
-ended, how much. It is written whole or not at all, before the first record and again at the end; ``state`` is
-"recording" until then, so a session whose recorder died shows it.
+ended, how much. It is written whole or not at all, before the first record and again at the end, into room that is set
+aside at the start, so that a full disk does not keep it from saying how it ended. ``state`` is "recording" until then,
+"complete" or "incomplete" as the recorder closed it, "failed" when the recorder died and its supervisor said so; the last
+two have a ``cause``. One that stays "recording" after its run was not closed: all of its processes were killed.
 """
 
+import errno
 import os
 import zlib
 from collections.abc import Mapping, Sequence
@@ -16,13 +19,17 @@ import numpy as np
 import orjson
 
 from hftpipe.core.clock import CLOCK
+from hftpipe.core.durable import write_whole
 from hftpipe.core.jit import BUILD_HASH
 from hftpipe.core.records import SCHEMA_VERSION
 from hftpipe.log import clean
 from hftpipe.record.format import FORMAT_VERSION, RecordError
 
 SESSION_FILE = "session.json"
-RECORDING, COMPLETE, INCOMPLETE = "recording", "complete", "incomplete"
+#: Room for the final text.
+SPARE_FILE = SESSION_FILE + ".spare"
+SPARE_BYTES = 8192
+RECORDING, COMPLETE, INCOMPLETE, FAILED = "recording", "complete", "incomplete", "failed"
 _CHECKSUM = "crc32"
 
 
@@ -99,6 +106,7 @@ def create_session(base: str | Path, header: dict[str, Any], name: str | None = 
         folder.parent.mkdir(parents=True, exist_ok=True)
         folder.mkdir()
         write_session(folder, header)
+        (folder / SPARE_FILE).write_bytes(bytes(len(_encode(header)) + SPARE_BYTES))
     except FileExistsError as error:
         raise RecordError(f"{folder}: a recording of this name exists; it is never overwritten") from error
     except OSError as error:
@@ -116,18 +124,30 @@ def _encode(header: Mapping[str, Any]) -> bytes:
 
 
 def write_session(folder: Path, header: Mapping[str, Any]) -> None:
-    """Replace session.json as a whole. Raises OSError."""
-    path, temporary = folder / SESSION_FILE, folder / (SESSION_FILE + ".tmp")
-    with open(temporary, "wb") as file:
-        file.write(_encode(header))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    """Replace session.json as a whole, into the room set aside for it if that is there still. Raises OSError."""
+    write_whole(folder / SESSION_FILE, _encode(header), folder / SPARE_FILE)
+
+
+def mark_failed(folder: Path, cause: str) -> None:
+    """Have a session that nobody closed say so, and why.
+
+    Raises:
+        OSError: session.json cannot be read or written.
+    """
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        header = read_session(folder)
+    except RecordError as error:
+        raise OSError(errno.EIO, str(error)) from error
+    if header["state"] == RECORDING:
+        write_session(folder, {**header, "state": FAILED, "cause": cause})
+
+
+def how_it_ended(header: Mapping[str, Any]) -> str:
+    """The state of a session for people."""
+    if header["state"] == RECORDING:
+        return "it was not closed: its run was killed, or goes on"
+    cause = header.get("cause")
+    return f"it is {header['state']}" + (f": {cause}" if cause else "")
 
 
 def read_session(folder: str | Path) -> dict[str, Any]:

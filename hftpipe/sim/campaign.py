@@ -1,12 +1,18 @@
 """A campaign of seeds from the command line: which ones, in how many processes, which have failed, and the exit code."""
 
 import argparse
+import multiprocessing
+import os
+import signal
 import sys
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import Protocol, TypeVar
+
+from hftpipe.core.process import die_with_parent
 
 PROCESSES = 2
 
@@ -19,6 +25,41 @@ class Outcome(Protocol):
 
 
 R = TypeVar("R", bound=Outcome)
+
+
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+@contextmanager
+def _left_by_signals() -> Iterator[None]:
+    """A signal that asks for an end unwinds what runs inside, so that workers are ended too."""
+    before = {number: signal.signal(number, _leave) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start_worker(parent: int) -> None:
+    """In a worker: end with the campaign, however that ends, and leave the terminal's signals to it."""
+    die_with_parent(parent)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _run_all(run: Callable[[int], R], seeds: list[int]) -> list[R]:
+    """Run seeds in PROCESSES processes; none is left when this returns or raises."""
+    context = multiprocessing.get_context("fork")
+    pool = ProcessPoolExecutor(PROCESSES, context, initializer=_start_worker, initargs=(os.getpid(),))
+    try:
+        return list(pool.map(run, seeds))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in multiprocessing.active_children():
+            worker.terminate()
 
 
 def campaign(
@@ -51,11 +92,8 @@ def campaign(
     given = parser.parse_args(argv)
     seeds = [given.seed] if given.seed is not None else list(range(given.first, given.first + given.seeds))
     run = partial(run_seed, steps=given.steps, mutant=given.mutant)
-    if len(seeds) == 1:
-        results = [run(seeds[0])]
-    else:
-        with ProcessPoolExecutor(PROCESSES) as pool:
-            results = list(pool.map(run, seeds))
+    with _left_by_signals():
+        results = [run(seeds[0])] if len(seeds) == 1 else _run_all(run, seeds)
     failed = [result for result in results if result.violation]
     for result in failed:
         sys.stdout.write(describe(result) + "\n")

@@ -4,8 +4,6 @@ The memory is what ``hftpipe.pipeline`` lays out, the steps are the compiled one
 of the steps, the market (``world_feed``) and the venue's boundary (``world_venue``) are the world's own.
 """
 
-import itertools
-import os
 import random
 import zlib
 from dataclasses import replace
@@ -20,6 +18,7 @@ from hftpipe.core.cell import TOP_CELL, set_halt
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import call_step
 from hftpipe.core.order_table import TABLE
+from hftpipe.core.private import PrivateSegment
 from hftpipe.core.records import CANCEL, NEW, RECORD, REPLACE, VALID
 from hftpipe.core.ring import ring_push
 from hftpipe.core.stage import SERVICE
@@ -46,7 +45,6 @@ SETTLE_STEP_NS = 100_000
 HEARTBEAT_STEPS = 100
 SPECS = {"hostile": f"{Path(__file__).with_name('world_strategy.py')}:Hostile", "market_making": "market_making"}
 _HALT_STAGE_DIED, _HALT_OPERATOR = 1, 3
-_names = itertools.count()
 
 
 @jit
@@ -84,11 +82,9 @@ class World:
         self.sent_now: list[Fields] = []
         self._regions: dict[str, np.ndarray] = {}
         self._states: dict[str, np.ndarray] = {}
-        name = f"world-{os.getpid()}-{next(_names)}"
-        config = replace(plan.config, pipeline=replace(plan.config.pipeline, name=name))
         self.loaded = _with_params(plan.strategy, plan.params)
-        self.pipeline = Pipeline(config, self.loaded, epoch, self.now)
-        self.pipeline.segment.unlink()
+        # Private: a campaign that is ended by a signal leaves nothing in /dev/shm.
+        self.pipeline = Pipeline(plan.config, self.loaded, epoch, self.now, PrivateSegment)
         self.truth = Truth(len(plan.instruments), used_ids)
         self._stalled = dict.fromkeys(STAGES, 0)
         self._busy_until, self._garbage_id = 0, 0

@@ -43,7 +43,7 @@ from hftpipe.core.reasons import (
     TOO_MANY_OPEN_ORDERS,
     UNKNOWN_ORDER,
 )
-from hftpipe.core.records import CANCEL, NEW, NOT_A_NUMBER, RECORD, RECORD_BYTES, REPLACE
+from hftpipe.core.records import CANCEL, ID_EPOCH_BITS, NEW, NOT_A_NUMBER, RECORD, RECORD_BYTES, REPLACE
 from hftpipe.core.ring import ring_has_space
 from hftpipe.strategy.pacing import PACE_BYTES, pace_add
 from hftpipe.strategy.quote_slots import QUOTE_SLOTS, drop_wish, drop_wishes, note_cancel
@@ -74,6 +74,7 @@ CONTEXT = np.dtype(
 _NOTHING = np.uint64(CONTEXT.fields["nothing"][1])
 ACTIONS_OFFSET = np.uint64(CONTEXT.fields["actions"][1])
 _LAST_SEQUENCE = np.uint64(0xFFFFFFFF)
+_EPOCH_SHIFT = np.uint64(ID_EPOCH_BITS)
 _FLAGS = np.int64(0x7F)
 _POSITION_BYTES = np.uint64(POSITION.itemsize)
 assert int(ACTIONS_OFFSET) % 64 == 0
@@ -191,8 +192,8 @@ def _buffer(ctx, order, kind, price, qty, flags):
 @jit
 def _next_id(ctx, venue):
     c = view(ctx, CONTEXT)
-    base = (U64(venue & 0x7F) << U64(56)) | (U64(c.strategy & 0xFF) << U64(48)) | (c.epoch << U64(32))
-    return base | c.sequence
+    base = (U64(venue & 0x7F) << U64(56)) | (U64(c.strategy & 0xFF) << U64(48))
+    return base | ((c.epoch << _EPOCH_SHIFT) + c.sequence)
 
 
 @jit

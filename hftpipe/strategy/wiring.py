@@ -88,7 +88,7 @@ def wire(
         addresses: of ``market updates intents`` (rings), ``halt`` (HALT_CELL), ``instruments`` (INSTRUMENT array), the stage's own
             ``books positions table quotes quote_queue paces self params``, and ``h_market_to_strategy h_strategy`` (histograms).
         strategy: strategy id inside client order ids.
-        epoch: run number; client order ids of another epoch never repeat.
+        epoch: run number, at most EPOCH_MAX; client order ids of another epoch never repeat.
     """
     for name in ("market", "updates", "halt", "h_market_to_strategy", "h_strategy"):
         state[name] = addresses[name]
@@ -101,7 +101,7 @@ def wire(
         ctx[name] = addresses[name]
     ctx["book_stride"], ctx["n_instruments"] = book_stride(levels), n_instruments
     ctx["queue_mask"], ctx["quote_due"] = queue_slots(n_instruments) - 1, NEVER
-    ctx["strategy"], ctx["epoch"], ctx["sequence"] = strategy, epoch & 0xFFFF, 1
+    ctx["strategy"], ctx["epoch"], ctx["sequence"] = strategy, epoch, 1
 
 
 def fault_service(state: np.ndarray, loaded: LoadedStrategy, region: np.ndarray) -> Callable[[], bool]:

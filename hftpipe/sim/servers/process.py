@@ -4,14 +4,12 @@ import logging
 import mmap
 import os
 import signal
-import time
-import traceback
 from collections.abc import Callable
 
 import numpy as np
 
 from hftpipe.core.clock import steady_ns
-from hftpipe.core.process import die_with_parent
+from hftpipe.core.process import die_with_parent, end_process, kill, wait_until
 from hftpipe.log import event
 from hftpipe.sim.servers.itch_exchange import ItchExchange, exchange_close, exchange_open, serve
 from hftpipe.sim.servers.settings import ExchangeConfig, Told
@@ -66,10 +64,7 @@ class ExchangeProcess:
             self._serve(parent)
             code = 0
         finally:
-            # The process boundary: nothing may unwind into the parent's code.
-            if code:
-                traceback.print_exc()
-            os._exit(code)
+            end_process(code)
 
     def _serve(self, parent: int) -> None:
         die_with_parent(parent)
@@ -89,16 +84,11 @@ class ExchangeProcess:
             self.pid = 0
         return not self.pid
 
-    def stop(self) -> None:
-        """End the session and see the process off."""
+    def stop(self) -> str:
+        """End the session and see the process off: who did not go when killed, empty if nobody."""
         self._stop[0] = 1
-        deadline = steady_ns() + STOP_LIMIT_NS
-        while self.pid and steady_ns() < deadline:
-            if os.waitpid(self.pid, os.WNOHANG)[0]:
-                self.pid = 0
-            time.sleep(0.005)
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            self.pid = 0
+        pid, self.pid, stuck = self.pid, 0, ""
+        if pid and wait_until(pid, steady_ns() + STOP_LIMIT_NS) is None and kill(pid) is None:
+            stuck = f"the simulated exchange (pid {pid}) did not go when killed"
         self.exchange.close()
+        return stuck
