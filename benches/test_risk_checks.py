@@ -2,8 +2,8 @@
 
 ::
 
-    intent ──▶ 19 checks ──▶ verdict                                             "all checks"
-    intents ring ──▶ step: top of book, 19 checks, table, exposure, rates ──▶ orders ring    "risk step"
+    intent ──▶ 20 checks ──▶ verdict                                             "all checks"
+    intents ring ──▶ step: top of book, 20 checks, table, exposure, rates ──▶ orders ring    "risk step"
 
 Every intent is different (8 instruments, both sides, every type, NEW and REPLACE, price and quantity) and all of
 them pass, so that every check runs. Figures include one pair of time-stamp reads. Every verdict is checked.
@@ -18,6 +18,7 @@ from harness import cpus, percentiles, pin
 
 from hftpipe.core.cell import CELL_BYTES, HALT_CELL, TOP_CELL
 from hftpipe.core.clock import CLOCK, calibrate
+from hftpipe.core.event_time import EVENT_TIME, REAL_TIME_MULT
 from hftpipe.core.hist import HIST_BYTES
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.jit import jit
@@ -66,7 +67,7 @@ class World:
             self.limits[name] = 10 * E8
         self.limits["max_order_notional"], self.limits["max_position"] = 10**6 * E8, 10**6 * E8
         self.limits["collar_e8"], self.limits["post_only_collar_e8"] = E8 // 100, E8 // 200
-        self.limits["max_book_age_ns"] = 2 * 10**9
+        self.limits["max_book_age_ns"] = self.limits["max_intent_age_ns"] = 2 * 10**9
         self.limits["orders_per_s"], self.limits["orders_per_min"] = 10**9, 10**9
         mids = (100 + 50 * np.arange(INSTRUMENTS)) * E8
         self.tops["bid"], self.tops["ask"] = mids - TICK, mids + TICK
@@ -100,7 +101,7 @@ class World:
         made["intent"] = base(self.intents) + index * np.uint64(RECORD_BYTES)
         orders = base(self.orders) + index * np.uint64(ORDER.itemsize)
         made["order"] = np.where(self.intents["kind"] == REPLACE, orders, 0)
-        made["known"] = 1
+        made["known"], made["now"] = 1, self.intents["local_ts"] + 1000
         return made
 
 
@@ -172,8 +173,10 @@ def wired(world: World, keep: list[np.ndarray]) -> np.ndarray:
     for name in ("h_strategy_to_risk", "h_risk", "h_tick_to_risk"):
         keep.append(memory(HIST_BYTES))
         state[name] = base(keep[-1])
-    keep += [memory(CELL_BYTES).view(HALT_CELL), memory(table_bytes(SLOTS))]
-    state["halt"], state["table"] = base(keep[-2]), base(keep[-1])
+    keep += [memory(CELL_BYTES).view(HALT_CELL), rows(EVENT_TIME, 1), rows(CLOCK, 1), memory(table_bytes(SLOTS))]
+    state["halt"], state["time"], state["clock"], state["table"] = map(base, keep[-4:])
+    # Event time that stands still a millisecond after the tops: the clock is read, and nothing gets old.
+    keep[-3]["mult"], keep[-3]["mono_ns"], keep[-3]["event_ts"] = REAL_TIME_MULT, 2**62, NOW + 10**6
     table_init(keep[-1], SLOTS)
     for name in ("tops", "instruments", "limits", "positions", "rates"):
         state[name] = base(getattr(world, name))

@@ -26,6 +26,7 @@ from hftpipe.core import book as book_module
 from hftpipe.core import clock as clock_module
 from hftpipe.core.cell import CELL_BYTES, HALT_CELL
 from hftpipe.core.clock import CLOCK
+from hftpipe.core.event_time import EVENT_TIME, REAL_TIME_MULT, speed_mult
 from hftpipe.core.hist import HIST_BYTES
 from hftpipe.core.instruments import INSTRUMENT, INSTRUMENT_BYTES, SYMBOLS, VENUES, symbols_table
 from hftpipe.core.order_table import table_bytes, table_init
@@ -129,6 +130,7 @@ def region_sizes(config: Config, strategy: LoadedStrategy) -> dict[str, int]:
         "halt": CELL_BYTES,
         "progress": 64,
         "clock": CLOCK.itemsize,
+        "time": EVENT_TIME.itemsize,
         "usage": 64 * len(STAGES),
         "source_errors": 4096,
     }
@@ -151,6 +153,7 @@ def region_sizes(config: Config, strategy: LoadedStrategy) -> dict[str, int]:
         "risk.rates": n * risk_rate.RATE.itemsize,
         "risk.positions": n * POSITION.itemsize,
         "risk.table": table_bytes(ORDER_SLOTS["risk"]),
+        "gateway.max_ages": 64 * ((n + 7) // 8),
         "gateway.table": table_bytes(ORDER_SLOTS["gateway"]),
         "exchange": sim_exchange.exchange_bytes(n, ORDER_SLOTS["exchange"], levels),
     }
@@ -256,7 +259,7 @@ class Pipeline:
         state = self._set(
             "market_data",
             {
-                "market": "ring.market", "sim": "ring.sim", "tops": "tops", "books": "market.books",
+                "market": "ring.market", "sim": "ring.sim", "tops": "tops", "time": "time", "books": "market.books",
                 "syncs": "market.syncs", "message": "market.message", "symbols": "symbols",
                 "scratch": "market.scratch", "top_scratch": "market.top_scratch",
                 "conflating": "market.conflating", "h_decode": "hist.decode", "flows": "market.flows",
@@ -266,7 +269,7 @@ class Pipeline:
                 "flow_stride": flow_bytes(), "n_instruments": len(self.instruments),
                 "flow_next_ts": sim_feed.next_ts_entry.address, "flow_step": sim_feed.step_entry.address, "flow_snapshot": sim_feed.snapshot_entry.address,
                 "source": market_state.REPLAY if source_name == "replay" else market_state.SYNTHETIC,
-                "inverse_speed": 1.0 / speed if speed else 0.0, "hold_back": int(speed == 0),
+                "inverse_speed": 1.0 / speed if speed else 0.0, "hold_back": int(speed == 0), "speed_mult": speed_mult(speed),
                 "window": min(config.market.window_records, config.rings.market // 2, config.rings.sim // 2),
                 "timer_ns": config.market.timer_ms * 1_000_000, "drain_ns": DRAIN_NS + 4_000 * latency_us,
             },
@@ -314,7 +317,7 @@ class Pipeline:
             {
                 "intents": "ring.intents", "orders": "ring.orders", "reports": "ring.reports",
                 "updates": "ring.updates", "market": "ring.market", "progress": "progress", "halt": "halt",
-                "tops": "tops", "instruments": "instruments", "limits": "risk.limits",
+                "time": "time", "clock": "clock", "tops": "tops", "instruments": "instruments", "limits": "risk.limits",
                 "positions": "risk.positions", "table": "risk.table", "rates": "risk.rates",
                 "h_strategy_to_risk": "hist.strategy_to_risk", "h_risk": "hist.risk",
                 "h_tick_to_risk": "hist.tick_to_risk",
@@ -332,11 +335,13 @@ class Pipeline:
         memory, levels = self.segment.region("exchange"), self.config.market.book_levels
         sim_exchange.exchange_init(memory, self.instruments, model, ORDER_SLOTS["exchange"], levels)
         table_init(self.segment.region("gateway.table"), ORDER_SLOTS["gateway"])
+        self._init_max_ages()
         self._set(
             "gateway",
             {
                 "orders": "ring.orders", "reports": "ring.reports", "sim": "ring.sim", "progress": "progress",
-                "halt": "halt", "table": "gateway.table", "venue": "exchange",
+                "halt": "halt", "time": "time", "clock": "clock", "max_ages": "gateway.max_ages",
+                "table": "gateway.table", "venue": "exchange",
                 "h_risk_to_gateway": "hist.risk_to_gateway", "h_tick_to_order": "hist.tick_to_order",
             },
             {
@@ -345,6 +350,13 @@ class Pipeline:
             },
         )  # fmt: skip
         return self._stage("gateway", gateway_stage.step_entry)
+
+    def _init_max_ages(self) -> None:
+        """How old the event behind an order may be when it is sent: no older than risk allows it, or the book, to be."""
+        ages = self.segment.region("gateway.max_ages").view(np.int64)
+        for index, item in enumerate(self.config.instruments):
+            limits = self.config.risk.for_symbol(item.symbol)
+            ages[index] = min(limits.max_intent_age_ms, limits.max_book_age_ms) * 1_000_000
 
     def _wire_udp_market(self, start_ts: int) -> None:
         """Put the multicast feed in the place of the embedded source; its lines are joined here, before the fork."""
@@ -362,8 +374,10 @@ class Pipeline:
             self.segment.region("itch"), self.instruments, self.config.market.book_levels,
             Lines(**settings, max_datagrams=max_datagrams), clock_module.midnight_ns(start_ts), udp_sink_entry.address,
             self.address("state.market_data"), self.address("hist.kernel_to_market"), self.address("clock"),
+            self.address("time"),
         )  # fmt: skip
         state["source"], state["sim"], state["hold_back"], state["inverse_speed"] = market_state.UDP, 0, 0, 1.0
+        state["speed_mult"] = REAL_TIME_MULT
         state["receive"], state["receiver"], state["out"] = receive_entry.address, self.feed.receiver, self.feed.out
         state["books"], state["book_stride"] = self.feed.books, self.feed.book_stride
 

@@ -7,6 +7,7 @@ from memory import address, aligned, record
 
 from hftpipe.core import order_table, ring
 from hftpipe.core.cell import HALT_CELL, TOP_CELL
+from hftpipe.core.event_time import EVENT_TIME, REAL_TIME_MULT
 from hftpipe.core.hist import HIST_BYTES
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.order_table import ORDER, table_bytes, table_init
@@ -28,7 +29,8 @@ def fill_limits(row: np.ndarray) -> None:
     row["max_order_qty"], row["max_market_qty"] = 10 * E8, 5 * E8
     row["max_order_notional"], row["max_position"] = 600 * E8, 20 * E8
     row["collar_e8"], row["post_only_collar_e8"] = E8 // 100, E8 // 200
-    row["max_book_age_ns"], row["orders_per_s"], row["orders_per_min"] = 2 * 10**9, 1000, 10_000
+    row["max_book_age_ns"], row["max_intent_age_ns"] = 2 * 10**9, 10**9
+    row["orders_per_s"], row["orders_per_min"] = 1000, 10_000
 
 
 def fill_instrument(row: np.ndarray) -> None:
@@ -82,7 +84,7 @@ class RiskRig:
             "updates": new_ring(updates), "market": new_ring(16),
         }  # fmt: skip
         self.progress = aligned(64).view(np.uint64)
-        self.halt = record(HALT_CELL)
+        self.halt, self.time = record(HALT_CELL), record(EVENT_TIME)
         self.tops = aligned(64 * N_INSTRUMENTS).view(TOP_CELL)
         self.instruments = aligned(INSTRUMENT.itemsize * N_INSTRUMENTS).view(INSTRUMENT)
         self.limits = aligned(LIMITS.itemsize * N_INSTRUMENTS).view(LIMITS)
@@ -101,15 +103,19 @@ class RiskRig:
         s = self.state
         for name, memory in self.rings.items():
             s[name] = address(memory)
-        for name in ("progress", "halt", "tops", "instruments", "limits", "positions", "rates", "table"):
+        for name in ("progress", "halt", "time", "tops", "instruments", "limits", "positions", "rates", "table"):
             s[name] = address(getattr(self, name))
         s["n_instruments"] = N_INSTRUMENTS
         for name, memory in zip(("h_strategy_to_risk", "h_risk", "h_tick_to_risk"), self.hists, strict=True):
             s[name] = address(memory)
 
-    def step(self) -> int:
-        """One step."""
-        return int(step(address(self.state), np.int64(0)))
+    def run_clock(self) -> None:
+        """From now on event time is the monotonic time that each step is given; it is NOW."""
+        self.time["mult"], self.time["mono_ns"], self.time["event_ts"] = REAL_TIME_MULT, NOW, NOW
+
+    def step(self, now_ns: int = 0) -> int:
+        """One step at monotonic ``now_ns``."""
+        return int(step(address(self.state), np.int64(now_ns)))
 
     def intend(self, **fields: int) -> None:
         """Push an intent."""

@@ -9,6 +9,7 @@ from risk_rig import BID, E8, NOW, TICK, fill_instrument, make, new_ring, pop_al
 
 from hftpipe.core import order_table, reasons
 from hftpipe.core.cell import BROKEN_TRADE, HALT_CELL, ORPHAN_FILL, VENUE_FORGOT, set_halt
+from hftpipe.core.event_time import EVENT_TIME, REAL_TIME_MULT
 from hftpipe.core.hist import HIST_BYTES, summarize
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.jit import entry, jit
@@ -109,6 +110,8 @@ class GatewayRig:
 
     def __init__(self, reports: int = 1024, slots: int = 1024) -> None:
         self.state, self.halt, self.fake = record(STATE), record(HALT_CELL), record(FAKE)
+        self.time, self.max_ages = record(EVENT_TIME), aligned(64).view(np.int64)
+        self.max_ages[:] = 10**9
         self.orders, self.reports, self.sim = new_ring(1024), new_ring(reports), new_ring(1024)
         self.venue = {name: new_ring(4096) for name in ("requests", "reports", "played")}
         self.progress, self.table = aligned(64).view(np.uint64), aligned(table_bytes(slots))
@@ -117,7 +120,7 @@ class GatewayRig:
         self.fake["room"] = 1000
         for name, memory in self.venue.items():
             self.fake[name] = address(memory)
-        for name in ("orders", "reports", "sim", "progress", "halt", "table"):
+        for name in ("orders", "reports", "sim", "progress", "halt", "time", "max_ages", "table"):
             self.state[name] = address(getattr(self, name))
         self.state["h_risk_to_gateway"], self.state["h_tick_to_order"] = (address(h) for h in self.hists)
         self.state["venue"] = address(self.fake)
@@ -127,8 +130,12 @@ class GatewayRig:
         ):  # fmt: skip
             self.state[f"venue_{name}"] = function.address
 
-    def step(self) -> int:
-        return int(step(address(self.state), np.int64(0)))
+    def run_clock(self) -> None:
+        """From now on event time is the monotonic time that each step is given; it is NOW."""
+        self.time["mult"], self.time["mono_ns"], self.time["event_ts"] = REAL_TIME_MULT, NOW, NOW
+
+    def step(self, now_ns: int = 0) -> int:
+        return int(step(address(self.state), np.int64(now_ns)))
 
     def order(self, **fields: int) -> None:
         assert push(self.orders, make(**fields))
@@ -280,6 +287,39 @@ def test_latency_is_counted_from_the_tick_to_the_send(rig):
     rig.step()
     counts = [summarize(h.view(np.int64), 1.0).count for h in rig.hists]
     assert counts == [1, 1], "the second order has no origin"
+
+
+# Too old.
+
+
+def test_an_order_that_lay_too_long_is_refused_and_a_cancel_never_is(rig):
+    rig.working(1, 2)
+    rig.run_clock()
+    rig.order(id=3)
+    rig.order(id=1, kind=REPLACE, qty=2 * E8)
+    rig.order(id=2, kind=CANCEL)
+    rig.order(id=4, local_ts=NOW + 1)
+    rig.step(NOW + 10**9 + 1)
+    assert rig.requests() == [(CANCEL, 2), (NEW, 4)]
+    stale = reasons.INTENT_STALE
+    assert rig.reported() == [(REJECT, 3, stale), (CANCEL_REJECT, 1, stale)]
+    assert (rig.state_of(3), rig.state_of(1), int(rig.state["rejects"][0][stale])) == ("unknown", "WORKING", 2)
+
+
+def test_an_order_exactly_at_its_age_leaves(rig):
+    rig.run_clock()
+    rig.order(id=1)
+    rig.step(NOW + 10**9)
+    assert rig.requests() == [(NEW, 1)]
+
+
+def test_each_instrument_has_its_own_age(rig):
+    rig.max_ages[:2] = 5, 10
+    rig.run_clock()
+    rig.order(id=1, instrument=0)
+    rig.order(id=2, instrument=1)
+    rig.step(NOW + 6)
+    assert rig.requests() == [(NEW, 2)]
 
 
 # Stopping.

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 from itch_reference import TwinBook, directory, message, packet, random_flow
 from itch_rig import ArbiterRig, FeedRig, plain
-from memory import aligned
+from memory import aligned, record
 
 from hftpipe.core.clock import CLOCK, calibrate
+from hftpipe.core.event_time import EVENT_TIME
 from hftpipe.core.hist import HIST_BYTES, summarize
 from hftpipe.core.jit import entry
 from hftpipe.core.mem import U64, load_i64, store_i64
 from hftpipe.core.records import BOOK_RESET, BOOK_STATE, INVALID, RECORD, SYNCING, VALID
 from hftpipe.venues.itch.packet_ring import PACKETS, open_packets
-from hftpipe.venues.itch.receive import OUT_ROOM, RECEIVER, receive_step, receiver_bytes, receiver_init
+from hftpipe.venues.itch.receive import BACKLOG_NS, OUT_ROOM, RECEIVER, receive_step, receiver_bytes, receiver_init
 from hftpipe.venues.itch.sockets import open_line, open_request, open_sender
 from hftpipe.venues.itch.wiring import PACKET_RING, SOCKET
 
@@ -48,11 +49,11 @@ class Wire:
         self.feed = FeedRig()
         self.arbiter = ArbiterRig(wait_ns=WAIT, retry_ns=WAIT, silence_ns=0)
         self.out, self.sums = np.zeros(records, RECORD), np.zeros(2, np.int64)
-        self.memory = aligned(receiver_bytes())
+        self.memory, self.time = aligned(receiver_bytes()), record(EVENT_TIME)
         extra = {"sink": count_records.address, "sink_state": self.sums.ctypes.data} if sink else {}
         receiver_init(
             self.memory, int(self.arbiter.address), int(self.feed.address), self.out,
-            retransmit=self.request.socket.fileno(), **ways, **extra, **settings,
+            retransmit=self.request.socket.fileno(), time=self.time.ctypes.data, **ways, **extra, **settings,
         )  # fmt: skip
         self.address = np.uint64(self.memory.ctypes.data)
         self.state = self.memory[: RECEIVER.itemsize].view(RECEIVER)[0]
@@ -152,6 +153,62 @@ def test_a_new_session_resets_the_books(wire):
     kinds = [(r["kind"], r["flags"]) for r in records if r["instrument"] == 0]
     assert kinds == [(BOOK_RESET, 0), (BOOK_STATE, INVALID), (BOOK_STATE, VALID)]
     assert w.feed.levels(0, 0) == {}
+
+
+def known(w: Wire) -> int:
+    return int(w.time["known_ts"][0])
+
+
+def test_every_packet_in_sequence_says_that_the_market_is_known_up_to_then(wire):
+    w = wire()
+    first, second, third = packets([directory(7, "TEST"), directory(8, "OTHER"), directory(9, "NONE")], 1)
+    w.senders[0].send(first)
+    w.step()
+    assert known(w) == w.now
+    w.step(40_000_000)
+    assert known(w) == w.now - 40_000_000, "silence says nothing"
+    w.senders[1].send(packet("S1", 2, []))
+    w.step(40_000_000)
+    assert known(w) == w.now, "a heartbeat says that nothing happened"
+    before = w.now
+    w.senders[0].send(third)
+    w.step()
+    w.senders[1].send(packet("S1", 4, []))
+    w.step()
+    assert known(w) == before, "something is missing"
+    w.senders[1].send(second)
+    w.step()
+    assert known(w) == w.now
+    w.senders[0].send(packet("S1", 2, []))
+    w.step()
+    assert known(w) == w.now - 1, "a packet from before proves nothing"
+
+
+def test_what_waited_while_the_process_stood_still_looks_as_old_as_it_may_be(wire):
+    w = wire()
+    texts = [directory(7, "TEST"), *(message("A", 7, n, b"B", 1, b"TEST    ", 10_000) for n in range(1, 5))]
+    data = packets(texts, 1)
+    w.senders[0].send(data[0])
+    w.step()
+    w.step()
+    stopped = w.now
+    w.senders[0].send(data[1])
+    w.senders[0].send(packet("S1", 3, []))
+    old = w.step(4 * 10**9)
+    assert set(old["local_ts"]) == {stopped} and known(w) == stopped
+    w.senders[0].send(data[2])
+    assert set(w.step()["local_ts"]) == {w.now} and known(w) == w.now, "the lines have been found empty since"
+
+
+def test_a_receiver_that_never_catches_up_gets_old(wire):
+    w = wire(max_datagrams=1)
+    texts = [directory(7, "TEST"), *(message("A", 7, n, b"B", 1, b"TEST    ", 10_000) for n in range(1, 20))]
+    data = packets(texts, 1)
+    for each in data:
+        w.senders[0].send(each)
+    start = w.now + 1
+    stamps = [int(ts) for _ in data for ts in w.step(10_000_000)["local_ts"] if ts]
+    assert stamps[3] > start and stamps[-1] < w.now and known(w) <= start + BACKLOG_NS
 
 
 def test_records_that_do_not_fit_wait_for_the_next_step(wire):

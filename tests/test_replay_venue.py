@@ -28,7 +28,7 @@ from hftpipe.core.records import (
     REPLACED,
     VENUE_FAULT,
 )
-from hftpipe.core.tape import FILL_NUMBER, HALT_CANCEL, HALT_SEEN, NO_ANSWER_SEEN, VENUE_BUSY_SEEN
+from hftpipe.core.tape import FILL_NUMBER, HALT_CANCEL, HALT_SEEN, NO_ANSWER_SEEN, TOO_OLD_SEEN, VENUE_BUSY_SEEN
 from hftpipe.record.compare import first_difference
 from hftpipe.record.format import RecordError
 from hftpipe.record.rig import StageReplay, build
@@ -109,6 +109,7 @@ ACTIONS = st.one_of(
     st.tuples(st.just("busy"), st.booleans()),
     st.tuples(st.just("silent"), IDS),
     st.tuples(st.just("halt"), st.booleans()),
+    st.tuples(st.just("late")),
     st.tuples(st.just("drain")),
     st.tuples(st.just("step")),
     st.tuples(st.just("step")),
@@ -126,6 +127,10 @@ def act(rig: Recorded, what: str, *args: Any) -> None:
         rig.fake["busy" if what == "busy" else "silent_id"] = int(args[0])
     elif what == "halt":
         rig.halt_cell(args[0])
+    elif what == "late":
+        rig.run_clock()
+        rig.step(NOW + 2 * 10**9)
+        rig.time["mult"] = 0
     else:
         rig.drain() if what == "drain" else rig.step()
 
@@ -160,15 +165,18 @@ def day() -> Recorded:
     rig.order(id=5)
     rig.step()
     rig.step()
+    rig.drain()
+    rig.order(id=6)
+    act(rig, "late")
     return rig
 
 
 def test_each_thing_a_venue_can_do_is_on_the_tape_and_comes_back():
     tape = check(day())
-    assert {FILL_NUMBER, VENUE_BUSY_SEEN, NO_ANSWER_SEEN, HALT_SEEN, HALT_CANCEL, FILL} <= set(tape["kind"].tolist())
+    assert {FILL_NUMBER, VENUE_BUSY_SEEN, NO_ANSWER_SEEN, HALT_SEEN, HALT_CANCEL, TOO_OLD_SEEN, FILL} <= set(tape["kind"].tolist())
 
 
-@pytest.mark.parametrize("kind", [FILL_NUMBER, VENUE_BUSY_SEEN, NO_ANSWER_SEEN, HALT_CANCEL, FILL])
+@pytest.mark.parametrize("kind", [FILL_NUMBER, VENUE_BUSY_SEEN, NO_ANSWER_SEEN, HALT_CANCEL, TOO_OLD_SEEN, FILL])
 def test_an_answer_taken_off_the_tape_is_missed(kind, monkeypatch):
     rig = day()
     whole = rig.tape()

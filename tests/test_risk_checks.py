@@ -63,6 +63,8 @@ class Case:
         self.position, self.rates, self.top = record(POSITION), record(RATE), record(TOP_CELL)
         self.order, self.has_order = record(ORDER), kind == REPLACE
         self.known, self.halted, self.sent_at = True, False, []
+        #: How long after the intent's time it is judged.
+        self.late_ns = 0
         fill_instrument(self.instrument)
         fill_limits(self.limits)
         fill_top(self.top)
@@ -75,13 +77,18 @@ class Case:
         """What the jitted chain says."""
         c = record(checks.CONTEXT)
         c["intent"], c["top"] = address(self.intent), address(self.top)
-        c["halted"], c["known"] = int(self.halted), int(self.known)
+        c["halted"], c["known"], c["now"] = int(self.halted), int(self.known), self.now
         if self.known:
             for name in ("instrument", "limits", "position", "rates"):
                 c[name] = address(getattr(self, name))
         if self.has_order:
             c["order"] = address(self.order)
         return int(checks.evaluate(address(c)))
+
+    @property
+    def now(self) -> int:
+        """When it is judged."""
+        return min(self["intent.local_ts"] + self.late_ns, INT64_MAX)
 
     def send(self, at: int, times: int = 1) -> None:
         """Count earlier orders."""
@@ -125,7 +132,7 @@ def twin_is_legal(case: Case, tif: int) -> bool:
 
 
 def twin_in_window(case: Case, shift: int, before: int) -> int:
-    now = case["intent.local_ts"] >> shift
+    now = case.now >> shift
     return sum(now - (at >> shift) <= before for at in case.sent_at)
 
 
@@ -171,8 +178,10 @@ def twin(case: Case) -> int:
     bid, ask = case["top.bid"], case["top.ask"]
     if case["top.state"] != VALID or bid <= 0 or ask <= bid:
         return reasons.BOOK_INVALID
-    if case["intent.local_ts"] - case["top.local_ts"] > case["limits.max_book_age_ns"]:
+    if case.now - case["top.local_ts"] > case["limits.max_book_age_ns"]:
         return reasons.BOOK_STALE
+    if case.now - case["intent.local_ts"] > case["limits.max_intent_age_ns"]:
+        return reasons.INTENT_STALE
     mid = Fraction(bid + ask, 2)
     collar = case["limits.post_only_collar_e8"] if tif == POST_ONLY else case["limits.collar_e8"]
     if abs(worth - mid) > Fraction(collar, E8) * mid:
@@ -234,6 +243,10 @@ def over_position(case: Case) -> None:
     row["working_buy"] = row["working_sell"] = case["limits.max_position"] - growth + 1
 
 
+def wait_too_long(case: Case) -> None:
+    case.late_ns = case["limits.max_intent_age_ns"] + 1
+
+
 def far_price(case: Case) -> None:
     """Two per cent from the mid, seen from this order."""
     if case["intent.price"]:
@@ -271,6 +284,7 @@ BREAK = {
     reasons.MAX_POSITION: over_position,
     reasons.BOOK_INVALID: lambda case: off(case, "top.state", SYNCING),
     reasons.BOOK_STALE: lambda case: off(case, "top.local_ts", NOW - 3 * 10**9),
+    reasons.INTENT_STALE: wait_too_long,
     reasons.PRICE_COLLAR: far_price,
     reasons.RATE_PER_S: spend_rate,
     reasons.RATE_PER_MIN: spend_minute_rate,
@@ -383,6 +397,28 @@ def test_exactly_at_the_limit_passes_and_one_unit_beyond_fails(b):
     assert name_of(beyond.verdict()) == name_of(b.reason)
 
 
+@pytest.mark.parametrize("what, reason", [("book", "book_stale"), ("intent", "intent_stale")])
+def test_age_is_counted_up_to_the_verdict_not_up_to_the_event_behind_the_order(what, reason):
+    case = Case()
+    off(case, f"limits.max_{what}_age_ns", 10**8)
+    case.late_ns = 10**8
+    assert case.verdict() == reasons.NONE
+    case.late_ns += 1
+    assert name_of(case.verdict()) == name_of(twin(case)) == reason
+
+
+def test_rates_count_at_the_verdict():
+    case = Case()
+    off(case, "limits.orders_per_s", 1)
+    off(case, "limits.max_intent_age_ns", 10 * 10**9)
+    off(case, "limits.max_book_age_ns", 10 * 10**9)
+    case.send(NOW + 3 * 10**9)
+    case.late_ns = 3 * 10**9
+    assert name_of(case.verdict()) == "rate_per_s", "an old intent, but an order of this second"
+    case.late_ns = 5 * 10**9
+    assert case.verdict() == reasons.NONE
+
+
 def test_book_newer_than_the_intent_is_fresh():
     case = Case()
     off(case, "top.local_ts", NOW + 3600 * 10**9)
@@ -469,6 +505,7 @@ MUTATIONS = {
     "limits.max_order_notional": near(100 * E8, ASK),
     "limits.max_position": near(E8, 20 * E8),
     "limits.collar_e8": st.integers(0, E8),
+    "limits.max_intent_age_ns": near(0, 10**9).filter(lambda v: v >= 0),
     "limits.orders_per_s": st.integers(0, 4),
     "limits.orders_per_min": st.integers(0, 4),
     "instrument.min_notional": near(MIN_NOTIONAL, 100 * E8).filter(lambda v: v >= 0),
@@ -486,11 +523,13 @@ MUTATED = st.lists(
     changes=MUTATED,
     earlier=st.lists(st.integers(0, 70 * 10**9), max_size=5),
     flags=st.tuples(*[st.sampled_from([False] * 9 + [True])] * 3),
+    late_ns=near(0, 10**9, 2 * 10**9).filter(lambda v: v >= 0),
 )
-def test_verdict_equals_the_twins(kind, tif, side, changes, earlier, flags):
+def test_verdict_equals_the_twins(kind, tif, side, changes, earlier, flags, late_ns):
     case = Case(kind, tif, side)
     for age_ns in sorted(earlier, reverse=True):
         case.send(NOW - age_ns)
+    case.late_ns = late_ns
     case.halted, case.known = flags[0], not flags[1]
     if flags[2]:
         case.has_order = not case.has_order
@@ -545,6 +584,7 @@ def configured(**changes: object) -> SimpleNamespace:
     values = {
         "max_order_qty": 1, "max_market_order_qty": 2, "max_order_notional": 3, "max_position": 4,
         "collar_bps": Decimal("100"), "post_only_collar_bps": 50, "max_book_age_ms": 2000,
+        "max_intent_age_ms": 1000,
         "orders_per_s": 10, "orders_per_min": 200,
     }  # fmt: skip
     return SimpleNamespace(**{**values, **changes})
@@ -553,7 +593,7 @@ def configured(**changes: object) -> SimpleNamespace:
 def test_limits_row_carries_every_configured_limit():
     row = limits_row(configured())[0]
     names = [n for n in LIMITS.names if n != "_pad"]
-    assert [int(row[n]) for n in names] == [1, 2, 3, 4, 1_000_000, 500_000, 2 * 10**9, 10, 200]
+    assert [int(row[n]) for n in names] == [1, 2, 3, 4, 1_000_000, 500_000, 2 * 10**9, 10**9, 10, 200]
 
 
 @pytest.mark.parametrize("name", ["max_order_qty", "max_market_order_qty", "max_order_notional", "max_position"])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import address
-from risk_rig import E8, LOT, NOW, RiskRig, make, push
+from risk_rig import E8, LOT, NOW, RiskRig, make, new_ring, pop_all, push
 
 from hftpipe.core import order_table, reasons
 from hftpipe.core.cell import set_halt
@@ -29,8 +29,10 @@ from hftpipe.core.records import (
     REPLACE,
     REPLACED,
     SELL,
+    SYNCING,
 )
 from hftpipe.core.ring import ring_peek, ring_pop, ring_push
+from hftpipe.core.tape import TOP_SEEN
 from hftpipe.risk.stage import STATE, step
 
 
@@ -190,6 +192,69 @@ def test_full_table_refuses_before_an_order_is_sent():
     assert rig.rejects(reasons.TOO_MANY_OPEN_ORDERS) == 1
     assert len(rig.pop("orders")) == 16
     assert rig.position("working_buy") == 16 * E8
+
+
+# Time.
+
+
+def test_an_intent_that_lay_too_long_is_refused_when_it_is_judged(rig):
+    rig.run_clock()
+    rig.tops["local_ts"][:] = NOW + 5 * 10**9
+    rig.intend(id=1)
+    rig.intend(id=2, local_ts=NOW + 1)
+    rig.step(NOW + 10**9 + 1)
+    assert rig.rejects(reasons.INTENT_STALE) == 1
+    assert [r["id"] for r in rig.pop("orders")] == [2]
+
+
+def test_a_book_that_stands_still_gets_old_while_intents_go_on(rig):
+    rig.run_clock()
+    rig.intend(id=1, local_ts=NOW + 2 * 10**9)
+    rig.step(NOW + 2 * 10**9)
+    rig.intend(id=2, local_ts=NOW + 2 * 10**9)
+    rig.step(NOW + 2 * 10**9 + 1)
+    assert [r["id"] for r in rig.pop("orders")] == [1] and rig.rejects(reasons.BOOK_STALE) == 1
+
+
+def test_a_quiet_book_is_as_fresh_as_the_market_is_known(rig):
+    rig.run_clock()
+    rig.time["known_ts"] = NOW + 9 * 10**9
+    rig.intend(id=1, local_ts=NOW + 11 * 10**9)
+    rig.step(NOW + 11 * 10**9)
+    rig.intend(id=2, local_ts=NOW + 11 * 10**9)
+    rig.step(NOW + 11 * 10**9 + 1)
+    assert [r["id"] for r in rig.pop("orders")] == [1] and rig.rejects(reasons.BOOK_STALE) == 1
+
+
+def test_a_market_that_is_known_does_not_make_a_book_valid(rig):
+    rig.run_clock()
+    rig.time["known_ts"], rig.tops["state"][0] = NOW + 9 * 10**9, SYNCING
+    rig.intend(id=1, local_ts=NOW + 9 * 10**9)
+    rig.step(NOW + 9 * 10**9)
+    assert rig.rejects(reasons.BOOK_INVALID) == 1
+
+
+def test_a_backlog_counts_as_sent_now(rig):
+    """Four seconds of intents, each fresh enough by its limit, and a hundred orders a second."""
+    rig.run_clock()
+    rig.limits["orders_per_s"][0], rig.limits["max_intent_age_ns"][0] = 100, 10 * 10**9
+    rig.limits["max_book_age_ns"][0], rig.limits["max_position"][0] = 10 * 10**9, 10_000 * E8
+    for index in range(400):
+        rig.intend(id=index + 1, local_ts=NOW + index * 10**7)
+    while rig.step(NOW + 4 * 10**9):
+        pass
+    assert (rig.count("approved"), rig.rejects(reasons.RATE_PER_S)) == (100, 300)
+
+
+def test_what_a_verdict_saw_of_the_time_is_on_the_tape(rig):
+    tape = new_ring(64)
+    rig.state["tape"] = address(tape)
+    rig.run_clock()
+    rig.time["known_ts"] = NOW + 3 * 10**9
+    rig.intend(id=1, local_ts=NOW + 3 * 10**9)
+    rig.step(NOW + 3 * 10**9 + 5)
+    seen = [row for row in pop_all(tape) if row["kind"] == TOP_SEEN]
+    assert [(int(r["local_ts"]), int(r["exchange_ts"])) for r in seen] == 2 * [(NOW + 3 * 10**9, NOW + 3 * 10**9 + 5)]
 
 
 # Reports.

@@ -14,6 +14,7 @@ from hftpipe.config import demo_overrides, load
 from hftpipe.core.cell import TOP_CELL, set_halt
 from hftpipe.core.jit import entry, jit
 from hftpipe.core.mem import call_step, store_i64, view
+from hftpipe.core.reasons import INTENT_STALE
 from hftpipe.core.records import ASK, BID, NEW, RECORD, REJECT, REPLACE, VALID
 from hftpipe.core.ring import RING, RING_HEADER_BYTES, ring_bytes, ring_init, ring_peek, ring_pop
 from hftpipe.core.tape import (
@@ -23,6 +24,7 @@ from hftpipe.core.tape import (
     PARAMS_DATA,
     RING_FULL,
     TAPE_GAP,
+    TOO_OLD_SEEN,
     TOP_SEEN,
     WITH_RECORD,
     tape_halt,
@@ -84,7 +86,7 @@ def test_every_record_offered_is_on_the_tape_or_counted_where_it_is_missing(turn
 def test_nothing_happens_without_a_tape() -> None:
     source, top = record(RECORD), record(TOP_CELL)
     tape_record(np.uint64(0), address(source))
-    tape_top(np.uint64(0), np.uint32(0), address(top))
+    tape_top(np.uint64(0), np.uint32(0), address(top), np.int64(0))
     tape_halt(np.uint64(0), np.int64(1))
     tape_params(np.uint64(0), np.uint64(2), address(source), np.int64(64))
 
@@ -93,12 +95,13 @@ def test_a_top_of_book_is_a_bid_and_an_ask_that_are_never_separated() -> None:
     tape, top = new_tape(4), record(TOP_CELL)
     top["bid"], top["bid_qty"], top["ask"], top["ask_qty"] = 10, 1, 11, 2
     top["local_ts"], top["state"], top["update_id"] = 5, VALID, 99
-    for _ in range(2):
-        tape_top(address(tape), np.uint32(3), address(top))
+    for now in (7, 8):
+        tape_top(address(tape), np.uint32(3), address(top), np.int64(now))
     take(tape, 1)
-    tape_top(address(tape), np.uint32(3), address(top))
+    tape_top(address(tape), np.uint32(3), address(top), np.int64(9))
     rows = take(tape)
     assert [int(row["side"]) for row in rows] == [ASK, BID, ASK]
+    assert [int(now) for now in rows["exchange_ts"]] == [7, 8, 8] and set(rows["local_ts"]) == {5}
     assert set(rows["kind"]) == {TOP_SEEN} and set(rows["flags"]) == {VALID} and set(rows["instrument"]) == {3}
     assert (int(rows[1]["price"]), int(rows[1]["qty"]), int(rows[2]["price"]), int(rows[2]["qty"])) == (10, 1, 11, 2)
     assert int(tape[:RING_HEADER_BYTES].view(RING)["lost"][0]) == 2
@@ -121,8 +124,8 @@ def test_parameters_come_off_the_tape_as_they_went_on(size: int) -> None:
 
 
 @jit
-def turn(step, state):
-    return call_step(step, state, np.int64(1))
+def turn(step, state, now_ns):
+    return call_step(step, state, now_ns)
 
 
 STRATEGY = '''
@@ -177,13 +180,15 @@ class Rig:
             "risk.limits.default.orders_per_s": 100_000, "risk.limits.default.orders_per_min": 1_000_000,
             "record.folder": "here", "rings.tape": 65536, "strategy.name": spec,
         }  # fmt: skip
+        #: Monotonic time, and the longest that passes from one turn to the next, ns.
+        self.now, self.pace_ns = 1, 0
         self.config = load([], {}, {**demo_overrides(), **over, **settings})
         self.loaded: LoadedStrategy = load_strategy(spec, params)
         self.pipeline = Pipeline(self.config, self.loaded, EPOCH, START_TS, PrivateSegment)  # type: ignore[arg-type]
 
     def turn(self, stage: str) -> int:
         one = self.pipeline.stages[stage]
-        return int(turn(np.uint64(one.step), np.uint64(one.state)))
+        return int(turn(np.uint64(one.step), np.uint64(one.state), np.int64(self.now)))
 
     def run(self, turns: int, seed: int, disturb: Any = lambda turn: None) -> None:
         """Stages in random order, one of them often asleep for a while, so that rings fill and steps find many records."""
@@ -192,6 +197,7 @@ class Rig:
             if dice.random() < 0.02:
                 asleep = dice.choice([*STAGES, "", ""])
             disturb(number)
+            self.now += dice.randrange(self.pace_ns + 1)
             stage = dice.choice(STAGES)
             if stage != asleep:
                 self.turn(stage)
@@ -216,6 +222,25 @@ def test_any_interleaving_of_the_stages_replays_identically(restless: Path, seed
     rig.run(3000, seed)
     counts = check_same(rig, rig.tapes())
     assert counts["market"] > 100 and counts["orders"] > 10
+
+
+@pytest.mark.parametrize("seed", range(1, 7))
+def test_what_was_refused_for_its_age_is_refused_again(restless: Path, seed: int) -> None:
+    """A paced market, stages that sleep, and ages so short that books, intents and approved orders get too old."""
+    limits = {"max_book_age_ms": 20, "max_intent_age_ms": 15}
+    settings = {f"risk.limits.default.{name}": value for name, value in limits.items()}
+    rig = Rig(f"{restless}:Restless", {"every": 2}, seed, **{"market.speed": "1", **settings})
+    rig.pace_ns = 1_000_000
+    for stage in ("risk", "gateway"):
+        rig.pipeline.state(stage)["clock"] = 0
+    rig.run(6000, seed)
+    refused = {stage: rig.pipeline.state(stage)["rejects"][0] for stage in ("risk", "gateway")}
+    assert refused["risk"][INTENT_STALE] > 0 and rig.pipeline.state("gateway")["sent"][0] > 0
+    tapes = rig.tapes()
+    assert (tapes["gateway"]["kind"] == TOO_OLD_SEEN).sum() == refused["gateway"][INTENT_STALE]
+    seen = tapes["risk"][tapes["risk"]["kind"] == TOP_SEEN]
+    assert (seen["exchange_ts"] > START_TS).all()
+    check_same(rig, tapes)
 
 
 def test_orders_refused_because_a_ring_was_full_are_refused_again(restless: Path) -> None:

@@ -237,6 +237,9 @@ class Limits:
     collar_bps: Decimal = key(100, basis_points(0, 10_000, above=True), "Farthest a price may be from the mid.")
     post_only_collar_bps: Decimal = key(50, basis_points(0, 10_000, above=True), "The same for post-only orders.")
     max_book_age_ms: int = key(2000, integer(1, 86_400_000, "milliseconds"), "Oldest book that may be traded on.")
+    max_intent_age_ms: int = key(
+        1000, integer(1, 86_400_000, "milliseconds"), "Oldest market event that an order may still be sent on."
+    )
     orders_per_s: int = key(10, integer(1, 1_000_000), "Orders in any second; cancels are never counted.")
     orders_per_min: int = key(200, integer(1, 60_000_000), "Orders in any minute; cancels are never counted.")
 

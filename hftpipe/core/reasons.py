@@ -46,6 +46,8 @@ INTENTS_RING_FULL = 20
 TOO_MANY_ACTIONS = 21
 TOO_MANY_OPEN_ORDERS = 22
 CHANGE_IN_FLIGHT = 24
+# Risk, and the gateway's last look.
+INTENT_STALE = 23
 # Gateway.
 GATEWAY_TABLE_FULL = 30
 ILLEGAL_TRANSITION = 31
@@ -87,6 +89,7 @@ REASONS = (
     Reason(TOO_MANY_ACTIONS, "too_many_actions", "one callback asked for more actions than the buffer holds"),
     Reason(TOO_MANY_OPEN_ORDERS, "too_many_open_orders", "the open-order table is full"),
     Reason(CHANGE_IN_FLIGHT, "change_in_flight", "an earlier request for the order has not been answered yet"),
+    Reason(INTENT_STALE, "intent_stale", "decided longer ago than allowed"),
     Reason(GATEWAY_TABLE_FULL, "gateway_table_full", "the gateway's order table is full"),
     Reason(ILLEGAL_TRANSITION, "illegal_transition", "the order's state does not allow it"),
     Reason(POST_ONLY_WOULD_TAKE, "post_only_would_take", "post-only order would have taken liquidity"),

@@ -66,7 +66,7 @@ RECORD = np.dtype(
 )
 RECORD_BYTES = 64
 #: Raised whenever a field or a kind changes its meaning; retired numbers are never used again.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 BUY, SELL = 0, 1
 BID, ASK = 0, 1

@@ -17,7 +17,8 @@ from hftpipe.core.ring import RING, ring_claim, ring_has_space, ring_publish, ri
 # Kinds that exist on tapes only (see the table in records.py for the others):
 #: ``id`` records are missing here.
 TAPE_GAP = 80
-#: The top of book a check looked at: side BID then ASK; price, qty; local_ts and flags = book state; id = update id.
+#: What an order was checked against: the top of book, side BID then ASK; price, qty; flags = book state; id = update id;
+#: local_ts = event time up to which it is known to stand; exchange_ts = the event time at which it was checked.
 TOP_SEEN = 81
 #: The halt state a stage looked at, when it changed: flags = 1 or 0.
 HALT_SEEN = 82
@@ -40,6 +41,8 @@ VENUE_BUSY_SEEN = 86
 HALT_CANCEL = 87
 #: Order ``id`` has waited too long for its answer.
 NO_ANSWER_SEEN = 88
+#: The order before was too old to be sent.
+TOO_OLD_SEEN = 89
 
 
 @jit
@@ -73,23 +76,23 @@ def tape_record(tape, record):
 
 
 @jit
-def _fields(tape, kind, side, flags, instrument, price, qty, local_ts, id_):
+def _fields(tape, kind, side, flags, instrument, price, qty, local_ts, id_, now=np.int64(0)):
     slot = ring_claim(tape)
     r = view(slot, RECORD)
     r.kind, r.side, r.flags, r.instrument, r.strategy = kind, side, flags, instrument, 0
     r.price, r.qty, r.local_ts, r.id = price, qty, local_ts, id_
-    r.origin_tsc, r.exchange_ts = ZERO, 0
+    r.origin_tsc, r.exchange_ts = ZERO, now
     ring_publish(tape)
 
 
 @jit
-def tape_top(tape, instrument, top):
-    """Put the TOP_CELL copy at address ``top`` on the tape as a TOP_SEEN pair."""
+def tape_top(tape, instrument, top, now):
+    """Put the TOP_CELL copy at address ``top`` on the tape as a TOP_SEEN pair, with the event time it was looked at."""
     if tape != ZERO and tape_room(tape, np.int64(2)):
         t = view(top, TOP_CELL)
         state = np.uint8(t.state)
-        _fields(tape, TOP_SEEN, BID, state, instrument, t.bid, t.bid_qty, t.local_ts, t.update_id)
-        _fields(tape, TOP_SEEN, ASK, state, instrument, t.ask, t.ask_qty, t.local_ts, t.update_id)
+        _fields(tape, TOP_SEEN, BID, state, instrument, t.bid, t.bid_qty, t.local_ts, t.update_id, now)
+        _fields(tape, TOP_SEEN, ASK, state, instrument, t.ask, t.ask_qty, t.local_ts, t.update_id, now)
 
 
 @jit

@@ -23,6 +23,9 @@ Stopped, it refuses every NEW and REPLACE (the cell is read again immediately be
 pass, and cancels each open order of its own table once, whether or not risk and strategy still live. The halt cell
 itself belongs to the supervisor and the operator; the supervisor sees ``tripped`` and sets it.
 
+**Too old.** An approved NEW or REPLACE whose event lies further back than ``max_ages`` is refused, INTENT_STALE: when this
+process goes on after having been stopped, it does not send what was decided before.
+
 **Refusing.** A refused NEW is answered with REJECT; a refused REPLACE or CANCEL with CANCEL_REJECT, because the order
 it names goes on working. Reports are never dropped: what needs room in the reports ring waits for it.
 """
@@ -31,9 +34,10 @@ import numpy as np
 
 from hftpipe.core import reasons
 from hftpipe.core.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT, halted
+from hftpipe.core.event_time import event_now
 from hftpipe.core.hist import hist_since, stamp
 from hftpipe.core.jit import entry, jit
-from hftpipe.core.mem import ONE, U64, ZERO, call_step, load_acquire, view
+from hftpipe.core.mem import ONE, U64, ZERO, call_step, load_acquire, load_i64, rdtsc, view
 from hftpipe.core.order_table import (
     ILLEGAL,
     ON_CANCEL_SENT,
@@ -68,6 +72,7 @@ from hftpipe.core.ring import RING, ring_consumed, ring_has_space, ring_peek, ri
 from hftpipe.core.tape import (
     HALT_CANCEL,
     NO_ANSWER_SEEN,
+    TOO_OLD_SEEN,
     VENUE_BUSY_SEEN,
     WITH_RECORD,
     tape_halt,
@@ -229,6 +234,13 @@ def _refuse(s, state, order, reason):
 
 
 @jit
+def _is_too_old(s, r, tsc, now_ns):
+    """The last look at the clock: an order may have lain in its ring while this process stood still."""
+    now = event_now(s.time, s.clock, tsc, now_ns, r.local_ts)
+    return now - r.local_ts > load_i64(s.max_ages + (U64(r.instrument) << U64(3)))
+
+
+@jit
 def _send_new(s, order):
     """Enter and send a NEW: a reason code, NONE if it is on its way."""
     r = view(order, RECORD)
@@ -277,12 +289,12 @@ def _send_change(s, order):
 
 
 @jit
-def _take_order(s, state, order):
+def _take_order(s, state, order, now_ns):
     """One record of the orders ring. False leaves it unread, unchanged: a refusal could not be told.
 
     A CANCEL needs no room beforehand (only its refusal does), so a full reports ring never holds one up.
     """
-    r, tsc = view(order, RECORD), stamp()
+    r, tsc = view(order, RECORD), rdtsc()
     has_room = ring_has_space(s.reports, _ROOM)
     if not has_room and r.kind != CANCEL:
         return False
@@ -292,7 +304,10 @@ def _take_order(s, state, order):
     # Requests sent <= records delivered, by the ring's own count: one approval is never sent twice.
     if s.sent + s.replaces_sent + s.cancels_sent > np.int64(ring_consumed(s.orders)):
         _trip(s)
-    if r.kind == NEW:
+    if r.kind != CANCEL and _is_too_old(s, r, tsc, now_ns):
+        tape_mark(s.tape, TOO_OLD_SEEN, r.id)
+        reason = reasons.INTENT_STALE
+    elif r.kind == NEW:
         reason = _send_new(s, order)
     elif r.kind == REPLACE or r.kind == CANCEL:
         reason = _send_change(s, order)
@@ -311,13 +326,13 @@ def _take_order(s, state, order):
 
 
 @jit
-def _drain_orders(s, state):
+def _drain_orders(s, state, now_ns):
     """Send what risk approved: (number done, whether nothing is left)."""
     for done in range(MAX_ORDERS_PER_STEP):
         order = ring_peek(s.orders)
         if order == ZERO:
             return done, True
-        if not _take_order(s, state, order):
+        if not _take_order(s, state, order, now_ns):
             s.reports_held += 1
             return done, False
         s.orders_seen += 1
@@ -410,7 +425,7 @@ def step(state, now_ns):
     s = view(state, STATE)
     until = load_acquire(s.progress) if s.progress != ZERO else ZERO
     stopped, work = _watch_halt(s, state)
-    done, drained = _drain_orders(s, state)
+    done, drained = _drain_orders(s, state, now_ns)
     work += done
     if s.sim != ZERO and (drained or stopped):
         work += _play(s, state, ~ZERO if stopped else until)

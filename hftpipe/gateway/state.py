@@ -11,6 +11,9 @@ STATE = np.dtype(
         ("orders", "u8"), ("reports", "u8"), ("sim", "u8"),
         # Cells: risk's u64 "all orders of market records below this are sent on"; HALT_CELL.
         ("progress", "u8"), ("halt", "u8"),
+        # EVENT_TIME; the CLOCK it is read by (0: by the monotonic time each step is given); int64 an instrument: how old (ns
+        # of event time) the event behind an order may be when the order is sent.
+        ("time", "u8"), ("clock", "u8"), ("max_ages", "u8"),
         ("table", "u8"),
         ("venue", "u8"), ("venue_submit", "u8"), ("venue_market", "u8"), ("venue_poll", "u8"), ("venue_room", "u8"),
         # 1: the record names an order that has waited too long for its answer; 0: none (address 0: there never is one).

@@ -14,6 +14,7 @@ from hftpipe.core.records import ASK, BID, LAST, LEVEL
 from hftpipe.market.capture import LINE_OK, next_line
 from hftpipe.market.message import BOOK_TICKER, DEPTH, IGNORED, MESSAGE, MESSAGE_BYTES, TRADE
 from hftpipe.market.pacing import due, timer_first
+from hftpipe.core.event_time import show_known
 from hftpipe.market.publish import (
     admit,
     fill,
@@ -29,6 +30,7 @@ from hftpipe.market.publish import (
     set_conflating,
     show_top,
 )
+from hftpipe.market.stamps import event_time
 from hftpipe.market.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING, STATE
 from hftpipe.venues.binance.scanner import OK, scan
 from hftpipe.venues.binance.sync import (
@@ -40,6 +42,9 @@ from hftpipe.venues.binance.sync import (
     TRADE_SEEN,
     feed,
 )
+
+
+_STAMPS = np.uint64(STATE.fields["stamps"][1])
 
 
 @jit
@@ -156,7 +161,8 @@ def _read_line(state):
         if status != LINE_OK:
             s.bad_lines += 1
             continue
-        s.line_ts, s.json_at, s.json_end, s.line_ready = ts, start, end, 1
+        s.line_ts, s.json_at, s.json_end, s.line_ready = event_time(state + _STAMPS, ts), start, end, 1
+        s.time_jumps = s.stamps.jumps
     return True
 
 
@@ -173,6 +179,8 @@ def _consume_line(state, origin_tsc):
     s.event_ts = max(s.event_ts, s.line_ts)
     if s.message_ready > 0:
         on_message(state, s.message, origin_tsc)
+        # Whatever it was about: the connection brought it in order, so nothing else had happened.
+        show_known(s.time, s.event_ts)
     else:
         s.bad_messages += 1
     s.message_ready = 0

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from hftpipe.market.stamps import STAMPS
+
 #: What the stage asks Python for when its step returns SERVICE.
 NEED_NOTHING, NEED_CHUNK, NEED_DECODE = 0, 1, 2
 #: Sources.
@@ -12,6 +14,8 @@ STATE = np.dtype(
         # Wiring (addresses).
         ("market", "u8"), ("sim", "u8"), ("tape", "u8"), ("tops", "u8"), ("books", "u8"), ("syncs", "u8"), ("message", "u8"),
         ("symbols", "u8"), ("scratch", "u8"), ("top_scratch", "u8"), ("conflating", "u8"), ("h_decode", "u8"),
+        # EVENT_TIME, and the speed it is started with.
+        ("time", "u8"), ("speed_mult", "u8"),
         ("flows", "u8"), ("flow_next_ts", "u8"), ("flow_step", "u8"), ("flow_snapshot", "u8"),
         # A UDP feed: the receive loop (C address ``int64 f(uint64 receiver, int64 now_ns)``), its state, its records.
         ("receive", "u8"), ("receiver", "u8"), ("out", "u8"),
@@ -24,10 +28,10 @@ STATE = np.dtype(
         ("pending_at", "i8"), ("pending_n", "i8"), ("pending_origin", "u8"),
         # Replay: unread bytes of the chunk, the line under way, and what is needed from Python.
         ("text_at", "u8"), ("text_end", "u8"), ("line_ts", "i8"), ("json_at", "u8"), ("json_end", "u8"),
-        ("line_ready", "i8"), ("message_ready", "i8"), ("need", "i8"), ("ended", "i8"),
+        ("line_ready", "i8"), ("message_ready", "i8"), ("need", "i8"), ("ended", "i8"), ("stamps", STAMPS),
         # Counters.
         ("events", "i8"), ("book_updates", "i8"), ("top_updates", "i8"), ("trades", "i8"), ("trades_ignored", "i8"),
-        ("timers", "i8"), ("conflations", "i8"), ("dropped_trades", "i8"), ("resets", "i8"), ("invalidations", "i8"),
+        ("timers", "i8"), ("timers_skipped", "i8"), ("time_jumps", "i8"), ("conflations", "i8"), ("dropped_trades", "i8"), ("resets", "i8"), ("invalidations", "i8"),
         ("bad_lines", "i8"), ("bad_messages", "i8"), ("slow_decodes", "i8"), ("unknown_symbols", "i8"),
         ("ignored_messages", "i8"), ("held_back", "i8"), ("records", "i8"), ("max_lag_ns", "i8"),
     ],

@@ -7,6 +7,7 @@ caused. The stage's own book follows, so that conflation and the top cell work a
 import numpy as np
 
 from hftpipe.core.book import BOOK, book_clear, book_commit, book_set
+from hftpipe.core.event_time import show_known
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, call_step, rdtsc, view
 from hftpipe.core.records import BOOK_RESET, LAST, LEVEL, TRADE, VALID
@@ -109,4 +110,7 @@ def synthetic_step(state, now_ns, limit):
             continue
         _event(state, instrument)
         done += 1
+    if done > 0:
+        # The flow is the market: what it has not done by now has not happened.
+        show_known(s.time, s.event_ts)
     return done

@@ -9,9 +9,10 @@ import numpy as np
 
 from hftpipe.core.book import BOOK
 from hftpipe.core.cell import write_top
+from hftpipe.core.event_time import show_known
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, call_step, view
-from hftpipe.core.records import LEVEL, NEW, RECORD, REPLACE, TOP
+from hftpipe.core.records import LEVEL, NEW, RECORD, REPLACE, TIMER, TOP
 from hftpipe.core.ring import RING, RING_HEADER_BYTES, ring_bytes, ring_init, ring_push
 from hftpipe.pipeline import Pipeline
 from hftpipe.record.format import RecordError
@@ -23,7 +24,7 @@ _SHIFT = np.uint64(6)
 CHAIN = np.dtype(
     [
         ("step", "u8", 3), ("state", "u8", 3), ("market", "u8"), ("sim", "u8"),
-        ("books", "u8"), ("book_stride", "u8"), ("tops", "u8"), ("top_scratch", "u8"),
+        ("books", "u8"), ("book_stride", "u8"), ("tops", "u8"), ("top_scratch", "u8"), ("time", "u8"),
     ],
     align=True,
 )  # fmt: skip
@@ -50,6 +51,8 @@ def chain_many(chain, records, count):
         r = view(record, RECORD)
         if not ring_push(c.market, record) or not ring_push(c.sim, record):
             return index
+        if r.kind != TIMER:
+            show_known(c.time, r.local_ts)
         work = call_step(c.step[0], c.state[0], np.int64(0))
         is_last = (r.kind != LEVEL and r.kind != TOP) or r.flags != 0
         if is_last and r.kind < NEW:
@@ -82,7 +85,7 @@ class Chain:
                 address(f"state.{name}"),
             )
         for name, region in {"market": "ring.market", "sim": "ring.sim", "books": "strategy.books", "tops": "tops",
-                             "top_scratch": "market.top_scratch"}.items():  # fmt: skip
+                             "top_scratch": "market.top_scratch", "time": "time"}.items():  # fmt: skip
             self._chain[name] = address(region)
         self._chain["book_stride"] = pipeline.state("strategy")["ctx"]["book_stride"]
         memory = np.zeros(ring_bytes(CHAIN_TAPE) + _ALIGN, np.uint8)

@@ -26,6 +26,7 @@ from hftpipe.core.tape import (
     PARAMS,
     PARAMS_DATA,
     TAPE_GAP,
+    TOO_OLD_SEEN,
     TOP_SEEN,
     VENUE_BUSY_SEEN,
 )
@@ -37,6 +38,7 @@ FIRST_TAPE_KIND = TAPE_GAP
 NAMES = KIND_NAMES | {
     TAPE_GAP: "tape_gap", TOP_SEEN: "top_seen", HALT_SEEN: "halt_seen", PARAMS: "params", PARAMS_DATA: "params_data",
     FILL_NUMBER: "fill_number", VENUE_BUSY_SEEN: "venue_busy", HALT_CANCEL: "halt_cancel", NO_ANSWER_SEEN: "no_answer",
+    TOO_OLD_SEEN: "too_old",
 }  # fmt: skip
 CONTEXT_RECORDS = 5
 

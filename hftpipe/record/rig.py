@@ -15,6 +15,7 @@ import numpy as np
 from hftpipe.config import Config, Instrument, Limits, Log, Market, Record, Rings, Risk, Sim, Strategy, Table, Udp
 from hftpipe.config import Pipeline as PipelineConfig
 from hftpipe.core.cell import CELL_BYTES, TOP_CELL
+from hftpipe.core.event_time import EVENT_TIME, wind_event_time
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, call_step, load_relaxed, store_relaxed, view
 from hftpipe.core.private import PrivateSegment
@@ -30,6 +31,7 @@ from hftpipe.core.tape import (
     PARAMS_DATA,
     RING_FULL,
     TAPE_GAP,
+    TOO_OLD_SEEN,
     TOP_SEEN,
     VENUE_BUSY_SEEN,
     WITH_RECORD,
@@ -235,7 +237,12 @@ class StageReplay:
     def _prepare_cells(self) -> None:
         """The order on the tape says when what was consumed: nothing is held back for another stage."""
         self._pipeline.halt_cell()["halted"] = 0
+        # What time it was is on the tape too, where it mattered.
+        self._time = self._pipeline.segment.record("time", EVENT_TIME)
+        wind_event_time(self._time, None)
         state = self._pipeline.state(self._stage)
+        if self._stage in ("risk", "gateway"):
+            state["clock"] = 0
         if self._stage == "risk":
             state["market"] = 0
         if self._stage == "gateway":
@@ -290,7 +297,7 @@ class StageReplay:
 
     def _belongs(self, at: int) -> bool:
         kind, flags = int(self.tape["kind"][at]), int(self.tape["flags"][at])
-        return kind in (TOP_SEEN, VENUE_BUSY_SEEN) or (kind == HALT_SEEN and bool(flags & WITH_RECORD))
+        return kind in (TOP_SEEN, VENUE_BUSY_SEEN, TOO_OLD_SEEN) or (kind == HALT_SEEN and bool(flags & WITH_RECORD))
 
     def _params(self, at: int) -> int:
         """A new version of the parameters is there when the next step begins."""
@@ -326,7 +333,11 @@ class StageReplay:
             self._stuck(at)
 
     def _sent(self, at: int, seen: np.ndarray) -> None:
-        """A request that the venue did not take, or for which the last look saw another halt state than the step had."""
+        """A request that the last look found too old, for which it saw another halt state than the step had, or that the
+        venue did not take."""
+        if TOO_OLD_SEEN in seen["kind"]:
+            self._too_old(at)
+            return
         cell, state = self._pipeline.halt_cell(), self._pipeline.state("gateway")
         before, halts = (int(cell["halted"][0]), int(state["stopped"][0])), seen["flags"][seen["kind"] == HALT_SEEN]
         if len(halts):
@@ -338,6 +349,14 @@ class StageReplay:
             self._venue["takes"] = 1
         if len(halts):
             cell["halted"], state["stopped"] = before
+
+    def _too_old(self, at: int) -> None:
+        """For this one step no age is allowed."""
+        ages = self._pipeline.segment.region("gateway.max_ages").view(np.int64)
+        before = ages.copy()
+        ages[:] = -1
+        self._one(at)
+        ages[:] = before
 
     def _judged(self, at: int, seen: np.ndarray) -> None:
         """A NEW or REPLACE, with the halt state, top of book and room risk judged it by."""
@@ -362,6 +381,7 @@ class StageReplay:
 
     def _show_top(self, seen: np.ndarray) -> None:
         for bid, ask in zip(seen[0::2], seen[1::2], strict=True):
+            wind_event_time(self._time, int(bid["exchange_ts"]))
             if int(ask["side"]) != ASK:
                 raise RecordError(f"{self._stage} tape: half a top of book: {bid}")
             tops = self._pipeline.segment.region("tops")

@@ -21,16 +21,20 @@ No order type is exempt from any check. What each compares, and on which side it
 12 max_position        MAX_POSITION       buy: position + working buys + growth <= max_position;
                                           sell: -position + working sells + growth <= max_position
 13 valid_book          BOOK_INVALID       the top of book is VALID, two-sided and not crossed or locked
-14 fresh_book          BOOK_STALE         intent time - book time <= max_book_age_ns (signed: a newer book passes)
-15 price_collar        PRICE_COLLAR       |price - mid| <= collar x mid (post-only: post_only_collar)
-16 rate_per_s          RATE_PER_S         orders approved in the last second + 1 <= orders_per_s
-17 rate_per_min        RATE_PER_MIN       orders approved in the last minute + 1 <= orders_per_min
-18 unused_id           DUPLICATE_ID       NEW: the client id is not in the table; REPLACE: always
-19 replaceable         ILLEGAL_TRANSITION NEW: always; REPLACE: the order is acknowledged and no change is under way
+14 fresh_book          BOOK_STALE         now - book time <= max_book_age_ns (signed: a newer book passes)
+15 fresh_intent        INTENT_STALE       now - intent time <= max_intent_age_ns
+16 price_collar        PRICE_COLLAR       |price - mid| <= collar x mid (post-only: post_only_collar)
+17 rate_per_s          RATE_PER_S         orders approved in the last second + 1 <= orders_per_s
+18 rate_per_min        RATE_PER_MIN       orders approved in the last minute + 1 <= orders_per_min
+19 unused_id           DUPLICATE_ID       NEW: the client id is not in the table; REPLACE: always
+20 replaceable         ILLEGAL_TRANSITION NEW: always; REPLACE: the order is acknowledged and no change is under way
 == =================== ================== ==============================================================================
 
 Exactly at a limit passes; one unit beyond fails. Comparisons of products are exact (128-bit), never rounded.
 
+* **Now** is the event time at the moment of the verdict (``core/event_time.py``), not that of the event behind the intent:
+  what had to wait is as old as it is. **Book time** is the last change, or up to when the market is known if that is later:
+  a quiet book on a healthy line is fresh, and gets old when nothing more is heard.
 * **Market orders** have no price: they are valued, and held to the collar, at the far touch (the ask for a buy, the
   bid for a sell), so a far touch more than the collar away from the mid refuses them. Without a far touch 8 and 11
   have nothing to compare and pass; 13 then refuses.
@@ -73,6 +77,8 @@ CONTEXT = np.dtype(
         # The order already stored under the intent's client id, open or ended; 0 if none.
         ("order", "u8"),
         ("known", "i8"), ("halted", "i8"),
+        # Event time at which it is judged, ns; never before the intent's.
+        ("now", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -210,11 +216,18 @@ def valid_book(c):
 
 
 @jit
+def _is_fresh(now, then, oldest):
+    return now <= then or U64(now) - U64(then) <= U64(oldest)
+
+
+@jit
 def fresh_book(c):
-    now, book, oldest = (
-        view(c.intent, RECORD).local_ts, view(c.top, TOP_CELL).local_ts, view(c.limits, LIMITS).max_book_age_ns
-    )  # fmt: skip
-    return now <= book or U64(now) - U64(book) <= U64(oldest)
+    return _is_fresh(c.now, view(c.top, TOP_CELL).local_ts, view(c.limits, LIMITS).max_book_age_ns)
+
+
+@jit
+def fresh_intent(c):
+    return _is_fresh(c.now, view(c.intent, RECORD).local_ts, view(c.limits, LIMITS).max_intent_age_ns)
 
 
 @jit
@@ -230,14 +243,12 @@ def price_collar(c):
 
 @jit
 def rate_per_s(c):
-    slice_ = view(c.intent, RECORD).local_ts >> SECOND_SHIFT
-    return window_count(c.rates, slice_, SECOND_BEFORE) < view(c.limits, LIMITS).orders_per_s
+    return window_count(c.rates, c.now >> SECOND_SHIFT, SECOND_BEFORE) < view(c.limits, LIMITS).orders_per_s
 
 
 @jit
 def rate_per_min(c):
-    slice_ = view(c.intent, RECORD).local_ts >> MINUTE_SHIFT
-    return window_count(c.rates + MINUTE_OFFSET, slice_, MINUTE_BEFORE) < view(c.limits, LIMITS).orders_per_min
+    return window_count(c.rates + MINUTE_OFFSET, c.now >> MINUTE_SHIFT, MINUTE_BEFORE) < view(c.limits, LIMITS).orders_per_min
 
 
 @jit
@@ -281,6 +292,7 @@ CHECKS = (
     Check(reasons.MAX_POSITION, max_position, "worst-side position with all working orders <= max_position"),
     Check(reasons.BOOK_INVALID, valid_book, "the book is VALID, two-sided and not crossed or locked"),
     Check(reasons.BOOK_STALE, fresh_book, "age of the top of book <= max_book_age_ns"),
+    Check(reasons.INTENT_STALE, fresh_intent, "age of the event behind the order <= max_intent_age_ns"),
     Check(reasons.PRICE_COLLAR, price_collar, "distance from the mid <= the collar"),
     Check(reasons.RATE_PER_S, rate_per_s, "orders in the last second, with this one, <= orders_per_s"),
     Check(reasons.RATE_PER_MIN, rate_per_min, "orders in the last minute, with this one, <= orders_per_min"),
@@ -321,6 +333,8 @@ def evaluate(context):
         return reasons.BOOK_INVALID
     if not fresh_book(c):
         return reasons.BOOK_STALE
+    if not fresh_intent(c):
+        return reasons.INTENT_STALE
     if not price_collar(c):
         return reasons.PRICE_COLLAR
     if not rate_per_s(c):

@@ -13,7 +13,7 @@ LIMITS = np.dtype(
     [
         ("max_order_qty", "i8"), ("max_market_qty", "i8"), ("max_order_notional", "i8"), ("max_position", "i8"),
         ("collar_e8", "i8"), ("post_only_collar_e8", "i8"),
-        ("max_book_age_ns", "i8"), ("orders_per_s", "i8"), ("orders_per_min", "i8"), ("_pad", "i8", 7),
+        ("max_book_age_ns", "i8"), ("max_intent_age_ns", "i8"), ("orders_per_s", "i8"), ("orders_per_min", "i8"), ("_pad", "i8", 6),
     ],
     align=True,
 )  # fmt: skip
@@ -42,8 +42,8 @@ def limits_row(configured: Any) -> np.ndarray:
     Args:
         configured: any object with the attributes of the risk configuration: ``max_order_qty``,
             ``max_market_order_qty``, ``max_order_notional``, ``max_position`` (int 1e-8, or None for "not
-            configured"), ``collar_bps``, ``post_only_collar_bps``, ``max_book_age_ms``, ``orders_per_s``,
-            ``orders_per_min``.
+            configured"), ``collar_bps``, ``post_only_collar_bps``, ``max_book_age_ms``,
+            ``max_intent_age_ms``, ``orders_per_s``, ``orders_per_min``.
 
     Returns:
         The row; if any of the four size limits is None, all four are 0 and no order passes.
@@ -56,5 +56,6 @@ def limits_row(configured: Any) -> np.ndarray:
     row["collar_e8"] = _share_e8(configured.collar_bps)
     row["post_only_collar_e8"] = _share_e8(configured.post_only_collar_bps)
     row["max_book_age_ns"] = configured.max_book_age_ms * _NS_PER_MS
+    row["max_intent_age_ns"] = configured.max_intent_age_ms * _NS_PER_MS
     row["orders_per_s"], row["orders_per_min"] = configured.orders_per_s, configured.orders_per_min
     return row

@@ -10,8 +10,8 @@ second    2**24 ns      current + 60       never more than the limit in any 1 s;
 minute    2**30 ns      current + 56       never more than the limit in any 60 s; free again within 61.3 s
 ========= ============= ================== ==========================================================
 
-Time comes from the intents (``local_ts``); an older one than the newest seen counts in the newest slice, so a clock
-that steps back never frees anything. Counting is pure; only an approved order is added.
+Time is the moment of the verdict (CONTEXT ``now``), not that of the event behind it: a backlog does not pass at once. An
+older one than the newest seen counts in the newest slice, so a clock that steps back never frees anything. Counting is pure; only an approved order is added.
 """
 
 import numpy as np
@@ -63,7 +63,7 @@ def window_add(window, slice_, before):
 
 
 @jit
-def rate_add(rate, local_ts):
-    """Count one approved order at ``local_ts`` (ns) in the RATE row at address ``rate``."""
-    window_add(rate, local_ts >> SECOND_SHIFT, SECOND_BEFORE)
-    window_add(rate + MINUTE_OFFSET, local_ts >> MINUTE_SHIFT, MINUTE_BEFORE)
+def rate_add(rate, now_ts):
+    """Count one order approved at event time ``now_ts`` (ns) in the RATE row at address ``rate``."""
+    window_add(rate, now_ts >> SECOND_SHIFT, SECOND_BEFORE)
+    window_add(rate + MINUTE_OFFSET, now_ts >> MINUTE_SHIFT, MINUTE_BEFORE)

@@ -19,6 +19,9 @@ orders       NEW, REPLACE           refused, ORDERS_RING_FULL
 orders       CANCEL                 left unread and tried again (``orders_held``)
 ============ ====================== ==============================================================================
 
+Each NEW and REPLACE is judged by the time it is then (``core/event_time.py``), read for it alone: when a stage was stopped,
+or a backlog built up, the book, the intent and the rates are as they are when it goes on.
+
 A refused REPLACE is a CANCEL_REJECT, never a REJECT: the order it names goes on working, and a REJECT would end it in
 the strategy's table.
 """
@@ -27,10 +30,11 @@ import numpy as np
 
 from hftpipe.core import reasons
 from hftpipe.core.cell import TOP_CELL, cell_read, halted
+from hftpipe.core.event_time import event_now, known_until
 from hftpipe.core.hist import hist_since, stamp
 from hftpipe.core.instruments import INSTRUMENT_BYTES
 from hftpipe.core.jit import entry, jit
-from hftpipe.core.mem import U64, ZERO, copy_bytes, load_relaxed, store_release, view
+from hftpipe.core.mem import U64, ZERO, copy_bytes, load_relaxed, rdtsc, store_release, view
 from hftpipe.core.order_table import (
     ON_CANCEL_SENT,
     ON_REPLACE_SENT,
@@ -55,7 +59,7 @@ from hftpipe.risk.exposure import (
     apply_report,
     recount,
 )
-from hftpipe.risk.limits import LIMITS_BYTES
+from hftpipe.risk.limits import LIMITS, LIMITS_BYTES
 from hftpipe.risk.rate import RATE_BYTES, rate_add
 
 MAX_REPORTS_PER_STEP = 256
@@ -67,6 +71,8 @@ STATE = np.dtype(
         ("intents", "u8"), ("orders", "u8"), ("reports", "u8"), ("updates", "u8"), ("market", "u8"),
         # Cells: a u64 this stage publishes (see step), HALT_CELL, first TOP_CELL (64 bytes apart).
         ("progress", "u8"), ("halt", "u8"), ("tops", "u8"),
+        # EVENT_TIME; and the CLOCK it is read by (0: by the monotonic time each step is given).
+        ("time", "u8"), ("clock", "u8"),
         # Arrays indexed by instrument id: INSTRUMENT, LIMITS, POSITION, RATE; and risk's own order table.
         ("instruments", "u8"), ("n_instruments", "i8"),
         ("limits", "u8"), ("positions", "u8"), ("rates", "u8"), ("table", "u8"),
@@ -172,13 +178,29 @@ def _send(s, intent, order, tsc):
 
 
 @jit
+def _copy_top(s, c, instrument):
+    if not cell_read(s.tops + (instrument << U64(6)), c.top):
+        # The writer died in the middle of a write, or never stops writing: not a book to trade on.
+        view(c.top, TOP_CELL).state = INVALID
+
+
+@jit
+def _confirm_top(s, c, instrument):
+    """A top that has long been the same was right as long as the market is known. The cell is read again behind that."""
+    known = known_until(s.time)
+    _copy_top(s, c, instrument)
+    top = view(c.top, TOP_CELL)
+    top.local_ts = max(top.local_ts, known)
+
+
+@jit
 def _read_top(s, c, instrument):
     """Take a private copy of the top of book, and value the position at its mid."""
     top = view(c.top, TOP_CELL)
-    if not cell_read(s.tops + (instrument << U64(6)), c.top):
-        # The writer died in the middle of a write, or never stops writing: not a book to trade on.
-        top.state = INVALID
-    tape_top(s.tape, np.uint32(instrument), c.top)
+    _copy_top(s, c, instrument)
+    if c.now - top.local_ts > view(c.limits, LIMITS).max_book_age_ns:
+        _confirm_top(s, c, instrument)
+    tape_top(s.tape, np.uint32(instrument), c.top, c.now)
     if top.state == VALID and top.bid > 0 and top.ask > 0:
         view(c.position, POSITION).mark = top.bid + ((top.ask - top.bid) >> 1)
 
@@ -225,10 +247,10 @@ def _book_order(s, r, slot):
 
 
 @jit
-def _judge(s, state, intent, slot):
-    """Verdict on a NEW or REPLACE; an approved one is booked: (reason, its order)."""
+def _judge(s, state, intent, slot, now):
+    """Verdict on a NEW or REPLACE at event time ``now``; an approved one is booked: (reason, its order)."""
     c = view(state + _CONTEXT, CONTEXT)
-    c.top = state + _TOP
+    c.top, c.now = state + _TOP, now
     _prepare(s, c, intent, slot)
     reason = evaluate(state + _CONTEXT)
     if reason != reasons.NONE:
@@ -239,23 +261,24 @@ def _judge(s, state, intent, slot):
     slot = _book_order(s, view(intent, RECORD), slot)
     if slot == ZERO:
         return reasons.TOO_MANY_OPEN_ORDERS, ZERO
-    rate_add(c.rates, view(intent, RECORD).local_ts)
+    rate_add(c.rates, now)
     return reasons.NONE, slot
 
 
 @jit
-def _take_order(s, state, intent, slot):
+def _take_order(s, state, intent, slot, now_ns):
     """NEW and REPLACE (and anything that is no intent at all): False leaves the record unread."""
     if not ring_has_space(s.updates, _ROOM):
         s.updates_held += 1
         return False
     tape_record(s.tape, intent)
-    r, start = view(intent, RECORD), stamp()
+    r, start = view(intent, RECORD), rdtsc()
     hist_since(s.h_strategy_to_risk, U64(r.exchange_ts), start)
     if r.kind != NEW and r.kind != REPLACE:
         _refuse(s, intent, reasons.INVALID_VALUE)
         return True
-    reason, order = _judge(s, state, intent, slot)
+    now = event_now(s.time, s.clock, start, now_ns, r.local_ts)
+    reason, order = _judge(s, state, intent, slot, now)
     end = stamp()
     hist_since(s.h_risk, start, end)
     if reason == reasons.NONE:
@@ -289,7 +312,7 @@ def _take_cancel(s, intent, slot):
 
 
 @jit
-def _drain_intents(s, state):
+def _drain_intents(s, state, now_ns):
     """Judge what the strategy asked for: (number done, whether nothing is left)."""
     for done in range(MAX_INTENTS_PER_STEP):
         intent = ring_peek(s.intents)
@@ -299,7 +322,7 @@ def _drain_intents(s, state):
         if view(intent, RECORD).kind == CANCEL:
             taken = _take_cancel(s, intent, slot)
         else:
-            taken = _take_order(s, state, intent, slot)
+            taken = _take_order(s, state, intent, slot, now_ns)
         if not taken:
             return done, False
         s.intents_seen += 1
@@ -319,7 +342,7 @@ def step(state, now_ns):
     s = view(state, STATE)
     progress = ring_consumed(s.market) if s.market != ZERO else ZERO
     done = _drain_reports(s)
-    judged, drained = _drain_intents(s, state)
+    judged, drained = _drain_intents(s, state, now_ns)
     if drained and s.market != ZERO and load_relaxed(s.progress) != progress:
         store_release(s.progress, progress)
     return np.int64(done + judged)

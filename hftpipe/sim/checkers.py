@@ -5,6 +5,7 @@ names the rule and the facts. They do not ask the stages whether all is well: th
 """
 
 import zlib
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -320,10 +321,89 @@ class MoneyChecker(Checker):
                     self.fail(f"{owner}, instrument {index}: {found}, the venue says {wanted}")
 
 
+class AgeChecker(Checker):
+    """I8, I12: nothing is approved on a market that has not been heard of for too long, and nothing old leaves."""
+
+    name = "age"
+    #: How far the pipeline's event clock may be behind the world's: the first line is read a little after it came.
+    SLACK_NS = 1_000_000
+
+    def __init__(self, world: Any) -> None:
+        super().__init__(world)
+        of = self.world.plan.config.risk.for_symbol
+        limits = [of(item.symbol) for item in self.world.plan.instruments]
+        self._book = [one.max_book_age_ms * 1_000_000 for one in limits]
+        self._intent = [one.max_intent_age_ms * 1_000_000 for one in limits]
+
+    def _judge(self, what: str, request: Fields, since: int, limit: int) -> None:
+        age = self.world.now - since
+        if age > limit + self.SLACK_NS:
+            self.fail(f"kind {request.kind} of {request.id:#x} {what} of {age / 1e6:.1f} ms, allowed {limit / 1e6} ms")
+
+    def after(self, stage: str) -> None:
+        if stage != "risk":
+            return
+        for order in self.world.rings["orders"].pushed:
+            if order.kind != CANCEL:
+                self._judge("approved on a book", order, self.world.feed.taken_ts, self._book[order.instrument])
+                self._judge("approved after an event", order, order.local_ts, self._intent[order.instrument])
+
+    def check(self) -> None:
+        for request in self.world.sent_now:
+            if request.kind != CANCEL:
+                limit = min(self._intent[request.instrument], self._book[request.instrument])
+                self._judge("left after an event", request, request.local_ts, limit)
+
+
+class RateChecker(Checker):
+    """What arrives at the venue in any second is what may be approved in one, and in the time an approval may wait."""
+
+    name = "rate"
+    SECOND_NS = 10**9
+
+    def __init__(self, world: Any) -> None:
+        super().__init__(world)
+        plan = self.world.plan
+        limits = [plan.config.risk.for_symbol(item.symbol) for item in plan.instruments]
+        # An approval waits for less than a second, the longest age in any plan.
+        self._most = [2 * one.orders_per_s for one in limits]
+        self._arrived: list[deque[int]] = [deque() for _ in limits]
+
+    def check(self) -> None:
+        for request in self.world.sent_now:
+            if request.kind == CANCEL:
+                continue
+            times = self._arrived[request.instrument]
+            times.append(self.world.now)
+            while times[0] <= self.world.now - self.SECOND_NS:
+                times.popleft()
+            if len(times) > self._most[request.instrument]:
+                self.fail(f"instrument {request.instrument}: {len(times)} orders arrived within a second")
+
+
 class LivenessChecker(Checker):
     """I15: once faults end everything settles: books VALID, nothing pending, exposure as the venue has it, trading possible."""
 
     name = "liveness"
+
+    def __init__(self, world: Any) -> None:
+        super().__init__(world)
+        self._approved = [0] * len(world.plan.instruments)
+
+    def after(self, stage: str) -> None:
+        if stage == "risk":
+            for order in self.world.rings["orders"].pushed:
+                self._approved[order.instrument] += order.kind != CANCEL
+
+    def _has_spent_its_minute(self) -> bool:
+        """No run lasts a minute: an instrument that has had its orders of one gets no more. Probes go to the first."""
+        plan = self.world.plan
+        tried = range(1 if plan.strategy == "hostile" else len(plan.instruments))
+        limits = [plan.config.risk.for_symbol(plan.instruments[index].symbol) for index in tried]
+        return all(
+            limit.max_position is None or self._approved[index] >= limit.orders_per_min
+            for index, limit in zip(tried, limits, strict=True)
+        )
 
     def end(self) -> None:
         world = self.world
@@ -335,7 +415,7 @@ class LivenessChecker(Checker):
             state = world.book_state(index)
             if state != VALID:
                 self.fail(f"book of {line.symbol} is {state} after the faults ended")
-        if world.accepted_since_faults == 0:
+        if world.accepted_since_faults == 0 and not self._has_spent_its_minute():
             refusals = world.state("risk")["rejects"][0]
             most = {reasons.NAMES.get(i, str(i)): int(n) for i, n in enumerate(refusals) if n}
             self.fail(f"no order was accepted after the faults ended; risk refused {most}")
@@ -347,5 +427,6 @@ def tops_of(memory: np.ndarray) -> np.ndarray:
 
 
 ALL: tuple[Callable[[Any], Checker], ...] = (
-    RingChecker, IdChecker, LimitChecker, HaltChecker, ClosedChecker, StateChecker, MoneyChecker, LivenessChecker,
+    RingChecker, IdChecker, LimitChecker, HaltChecker, ClosedChecker, StateChecker, MoneyChecker,
+    AgeChecker, RateChecker, LivenessChecker,
 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hftpipe.core.book import BOOK, book_level, book_set
+from hftpipe.core.event_time import EVENT_TIME
 from hftpipe.core.mem import I64
 from hftpipe.core.order_table import CANCELED, ORDER, TABLE, TABLE_HEADER_BYTES, WORKING
 from hftpipe.core.position import POSITION
@@ -87,6 +88,49 @@ class RiskTrustsAnyBook(Mutant):
     def after(self, world: Any, stage: str) -> None:
         if stage == "risk":
             world.tops["state"] = self._states
+
+
+class LooksAtNoClock(Mutant):
+    """A stage that takes the time of the newest event for now."""
+
+    caught_by = ("age",)
+    stage = "risk"
+
+    def before(self, world: Any, stage: str) -> None:
+        if stage == self.stage:
+            time = world.pipeline.segment.record("time", EVENT_TIME)
+            self._mult = int(time["mult"][0])
+            time["mult"] = 0
+
+    def after(self, world: Any, stage: str) -> None:
+        if stage == self.stage:
+            world.pipeline.segment.record("time", EVENT_TIME)["mult"] = self._mult
+
+
+class GatewayLooksAtNoClock(LooksAtNoClock):
+    """The same in the gateway."""
+
+    stage = "gateway"
+
+
+class RiskTrustsSilence(Mutant):
+    """A market that is not heard of any more counts as known."""
+
+    caught_by = ("age",)
+
+    def before(self, world: Any, stage: str) -> None:
+        if stage == "risk":
+            world.pipeline.segment.record("time", EVENT_TIME)["known_ts"] = world.now
+
+
+class RiskForgetsRates(Mutant):
+    """What was approved before is forgotten at every step."""
+
+    caught_by = ("rate",)
+
+    def before(self, world: Any, stage: str) -> None:
+        if stage == "risk":
+            world.region("risk.rates")[:] = 0
 
 
 class GatewayCountsRepeatedFills(Mutant):
@@ -228,6 +272,10 @@ MUTANTS: dict[str, type[Mutant]] = {
     "risk_invents_limits": RiskInventsLimits,
     "risk_trusts_any_book": RiskTrustsAnyBook,
     "risk_forgets_terminal": RiskForgetsTerminal,
+    "risk_looks_at_no_clock": LooksAtNoClock,
+    "risk_trusts_silence": RiskTrustsSilence,
+    "risk_forgets_rates": RiskForgetsRates,
+    "gateway_looks_at_no_clock": GatewayLooksAtNoClock,
     "gateway_counts_repeated_fills": GatewayCountsRepeatedFills,
     "gateway_ignores_halt": GatewayIgnoresHalt,
     "gateway_sends_twice": GatewaySendsTwice,

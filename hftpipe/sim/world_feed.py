@@ -87,6 +87,8 @@ class Feed:
         self._out = np.uint64(self._scratch.ctypes.data)
         self._heap: list[tuple[int, int, str]] = []
         self._pushed = self.lost = self._trade_id = self._down_until = 0
+        #: When the newest line that the pipeline has taken had arrived, ns.
+        self.taken_ts = 0
         #: Planted bug: lost depth messages are papered over.
         self.hide_gaps = False
         self.is_running, self.is_answering = True, True
@@ -208,10 +210,12 @@ class Feed:
         return f'{{"stream":"{line.symbol.lower()}@depthSnapshot","data":{data}}}'
 
     def take(self, now_ns: int) -> bytes:
-        """The lines that have arrived, as a recording holds them."""
+        """The lines that have arrived, as a recording holds them: each with the time it came, whenever it is taken."""
         lines = []
         while self._heap and self._heap[0][0] <= now_ns:
-            lines.append(f"{now_ns} {heapq.heappop(self._heap)[2]}\n")
+            due, _, text = heapq.heappop(self._heap)
+            self.taken_ts = max(self.taken_ts, due)
+            lines.append(f"{self.taken_ts} {text}\n")
         return "".join(lines).encode()
 
     def end_faults(self) -> None:

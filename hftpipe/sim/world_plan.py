@@ -35,6 +35,7 @@ class Plan:
         is_paper: the venue lives in the market that market data publishes (``sim`` ring); else in the true one.
         mean_step_ns: simulated time from one stage step to the next.
         limits: per instrument, fields of :class:`hftpipe.config.schema.Limits`; None means not configured.
+        naps: (step, stage, ns): from that step on a stage, or ("") all of them, stands still for so long.
         halt_at: step of an operator's halt; dies, dies_at: the stage that dies and when (-1: never).
     """
 
@@ -54,6 +55,7 @@ class Plan:
     feed: FeedFaults
     reports: ReportFaults
     stages: StageFaults
+    naps: tuple[tuple[int, str, int], ...]
     halt_at: int
     dies: str
     dies_at: int
@@ -65,7 +67,7 @@ class Plan:
 
     def again(self) -> "Plan":
         """The shorter, calm run after a restart."""
-        return replace(self, steps=self.steps // 4, halt_at=-1, dies="", dies_at=-1, stages=StageFaults())
+        return replace(self, steps=self.steps // 4, halt_at=-1, dies="", dies_at=-1, stages=StageFaults(), naps=())
 
 
 def _instruments() -> tuple[Instrument, ...]:
@@ -123,6 +125,14 @@ def _stages(rng: random.Random, swarm: random.Random) -> StageFaults:
     )  # fmt: skip
 
 
+def _naps(rng: random.Random, steps: int) -> tuple[tuple[int, str, int], ...]:
+    """A stopped process, the whole group stopped, a paused machine: a quarter of all seeds."""
+    count = rng.choice((0, 0, 0, 0, 0, 0, 1, 2))
+    return tuple(
+        (rng.randrange(steps), rng.choice((*STAGES, "")), rng.choice((50, 300, 1500, 4000)) * MS) for _ in range(count)
+    )
+
+
 def _params(rng: random.Random, strategy: str, seed: int) -> dict[str, Any]:
     if strategy == "market_making":
         return {
@@ -156,6 +166,9 @@ def plan_of(seed: int, steps: int = STEPS) -> Plan:
     rng, swarm = random.Random(f"plan {seed}"), random.Random(f"swarm {seed}")
     instruments = _instruments()
     limits = tuple(_limits(rng, item.lot_size, item.reference_price) for item in instruments)
+    late = random.Random(f"late {seed}")
+    for row in limits:
+        row["max_intent_age_ms"] = late.choice((20, 200, 1000))
     if rng.random() < 0.3:
         limits[1]["max_position" if rng.random() < 0.5 else "max_order_qty"] = None
         if limits[1]["max_order_qty"] is None:
@@ -179,6 +192,7 @@ def plan_of(seed: int, steps: int = STEPS) -> Plan:
         feed=_feed(rng, swarm),
         reports=_reports(rng, swarm),
         stages=_stages(rng, swarm),
+        naps=_naps(late, steps),
         halt_at=rng.randrange(steps) if ending < 0.15 else -1,
         dies=rng.choice(STAGES) if ending > 0.8 else "",
         dies_at=rng.randrange(steps // 4, steps) if ending > 0.8 else -1,

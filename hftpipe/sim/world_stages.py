@@ -43,6 +43,8 @@ SETTLE_NS = 2 * 10**9
 SETTLE_STEP_NS = 100_000
 #: A dead stage is noticed after so many scheduler steps.
 HEARTBEAT_STEPS = 100
+#: While a stage stands still for long, the others step so often.
+NAP_STEP_NS = 10**7
 SPECS = {"hostile": f"{Path(__file__).with_name('world_strategy.py')}:Hostile", "market_making": "market_making"}
 _HALT_STAGE_DIED, _HALT_OPERATOR = 1, 3
 
@@ -111,6 +113,9 @@ class World:
         gateway = pipeline.state("gateway")
         gateway["venue"], gateway["venue_submit"] = self.venue.address, submit_entry.address
         gateway["venue_market"], gateway["venue_poll"] = market_entry.address, poll_entry.address
+        # Who looks at the clock sees simulated time.
+        for stage in ("risk", "gateway"):
+            pipeline.state(stage)["clock"] = 0
         if not plan.is_paper:
             for stage, field in (
                 ("market_data", "sim"),
@@ -253,6 +258,17 @@ class World:
             (stage,) = rng.choices(STAGES, plan.weights)
             if stage != self.dead and self._stalled[stage] < self.step_count:
                 self.run_stage(stage)
+            for step, sleeper, ns in plan.naps:
+                if step == self.step_count:
+                    self._nap(sleeper, ns)
+
+    def _nap(self, sleeper: str, ns: int) -> None:
+        """A stage, or ("") all of them, stands still while the market goes on."""
+        for _ in range(ns // NAP_STEP_NS):
+            self.advance(NAP_STEP_NS)
+            for stage in STAGES if sleeper else ():
+                if stage not in (sleeper, self.dead):
+                    self.run_stage(stage)
 
     def _begin_faults(self) -> None:
         faults, rng, step = self.plan.stages, self.rng, self.step_count

@@ -14,7 +14,14 @@ socket (``max_datagrams`` 1), one in another process for none at all. Answers ar
 missing: each socket asked in vain costs as much as all the decoding.
 
 Every record carries as ``origin_tsc`` the time-stamp counter at the moment its datagram was received: for one that had to
-wait for a gap, that includes the wait. If ``out`` runs full, the step stops in the middle of a datagram and the next one
+wait for a gap, that includes the wait.
+
+``local_ts`` is when it was received, if that is known. A datagram that was found waiting when the lines had not been found empty
+for BACKLOG_NS (this process was stopped, or is too slow) may have come any time since: it gets the time when they last were.
+So what is old looks old. Up to when the market is known is written to EVENT_TIME: the time of the last packet in sequence,
+heartbeats included, as long as nothing is missing.
+
+ If ``out`` runs full, the step stops in the middle of a datagram and the next one
 goes on there.
 
 libc is called by name, so a preloaded kernel-bypass stack takes over the sockets.
@@ -26,10 +33,11 @@ import numpy as np
 from numba import types
 
 from hftpipe.core.clock import CLOCK
+from hftpipe.core.event_time import show_known
 from hftpipe.core.hist import hist_record
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, call_step, clock_gettime, load_i64, rdtscp, view
-from hftpipe.core.records import RECORD_BYTES
+from hftpipe.core.records import RECORD_BYTES, VALID
 from hftpipe.venues.itch.arbiter import (
     ARBITER,
     LINE_RETRANSMIT,
@@ -56,6 +64,8 @@ for _name in ("recv", "recvmsg", "send", "__errno_location"):
 DATAGRAM_BYTES = 65_536
 #: Free records that are needed before a message, a session reset or a change of state is handled.
 OUT_ROOM = max(MESSAGE_RECORDS, STATE_RECORDS * 64)
+#: How long the lines may go without having been found empty before what they bring counts as a backlog.
+BACKLOG_NS = 100_000_000
 _MSG_DONTWAIT, _MSG_TRUNC = 0x40, 0x20
 _EAGAIN, _EINTR = 11, 4
 _CLOCK_REALTIME = 0
@@ -87,6 +97,9 @@ RECEIVER = np.dtype(
         ("data", "u8"), ("request", "u8"), ("header", "u8"), ("packets", "u8"),
         # Where kernel times go (0: they are not asked for), and the CLOCK they are compared with.
         ("h_kernel", "u8"), ("clock", "u8"),
+        # EVENT_TIME (0: nobody asks). When the lines were last found empty; the time of what is being read; that of the last
+        # packet in sequence.
+        ("time", "u8"), ("empty_ns", "i8"), ("local_ns", "i8"), ("heard_ns", "i8"),
         # Records in ``out`` that nobody has taken yet.
         ("count", "i8"),
         # Kernel receive time of the last datagram (ns of the wall clock), where asked for.
@@ -121,6 +134,7 @@ def receiver_init(
     max_datagrams: int = 64,
     h_kernel: int = 0,
     clock: int = 0,
+    time: int = 0,
     sink: int = 0,
     sink_state: int = 0,
 ) -> None:
@@ -135,6 +149,7 @@ def receiver_init(
         max_datagrams: most datagrams read in one step.
         h_kernel: address of a histogram for the time from the kernel's receive stamp (SO_TIMESTAMPNS on the lines, the
             frame's in a packet ring) to ours, 0 for none; clock: address of a CLOCK then.
+        time: address of an EVENT_TIME to keep up to date, or 0.
         sink: address of a C function ``int64 f(uint64 state, int64 count)`` called with the records of each step.
 
     Raises:
@@ -150,7 +165,7 @@ def receiver_init(
     state["sockets"][0] = (line_a, line_b, retransmit)
     state["max_datagrams"], state["h_kernel"], state["clock"] = max_datagrams, h_kernel, clock
     state["arbiter"], state["feed"], state["out"], state["capacity"] = arbiter, feed, out.ctypes.data, len(out)
-    state["sink"], state["sink_state"], state["packets"] = sink, sink_state, packets
+    state["sink"], state["sink_state"], state["packets"], state["time"] = sink, sink_state, packets, time
     state["data"], state["request"] = base + _DATA_AT, base + _REQUEST_AT
     state["header"] = base + _HEADER_AT
     header = memory[_HEADER_AT : _HEADER_AT + _MESSAGE_HEADER.itemsize].view(_MESSAGE_HEADER)
@@ -239,7 +254,8 @@ def _drain(state):
     while _has_room(state):
         if not mold_next(s.arbiter):
             return True
-        s.count += itch_message(s.feed, a.message, a.length, a.sequence, a.local_ts, a.origin_tsc, _out(state))
+        local_ts = min(a.local_ts, s.local_ns)
+        s.count += itch_message(s.feed, a.message, a.length, a.sequence, local_ts, a.origin_tsc, _out(state))
     s.held_back += 1
     return False
 
@@ -346,6 +362,26 @@ def _send_request(state, length):
 
 
 @jit
+def _note_backlog(s, now_ns):
+    """The time that what is read in this step gets."""
+    if s.empty_ns == 0:
+        s.empty_ns = now_ns
+    s.local_ns = now_ns if now_ns - s.empty_ns <= BACKLOG_NS else s.empty_ns
+
+
+@jit
+def _note_heard(s, got, line_state, now_ns):
+    """What this step (``got`` datagrams) says about up to when the market is known."""
+    a = view(s.arbiter, ARBITER)
+    if a.last_packet_ns == now_ns:
+        s.heard_ns = s.local_ns
+    if got < s.max_datagrams:
+        s.empty_ns = now_ns
+    if s.time != ZERO and line_state == VALID and a.expected >= a.high:
+        show_known(s.time, s.heard_ns)
+
+
+@jit
 def receive_step(state, now_ns):
     """One turn.
 
@@ -356,6 +392,7 @@ def receive_step(state, now_ns):
         Datagrams read plus records not yet taken (int64); 0 when there was nothing to do.
     """
     s = view(state, RECEIVER)
+    _note_backlog(s, now_ns)
     if not _drain(state):
         return s.count
     if s.packets != ZERO:
@@ -372,4 +409,5 @@ def receive_step(state, now_ns):
         s.count += feed_line_state(s.feed, line_state, now_ns, _out(state))
     work = got + s.count
     _flush(state)
+    _note_heard(s, got, line_state, now_ns)
     return work

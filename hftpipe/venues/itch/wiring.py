@@ -98,6 +98,7 @@ def join(
     sink_state: int,
     h_kernel: int = 0,
     clock: int = 0,
+    time: int = 0,
 ) -> Joined:
     """Lay out the feed in ``memory`` (uint8 array of :func:`itch_bytes`) and join its lines.
 
@@ -105,6 +106,7 @@ def join(
         midnight_ns: the session's midnight on the clock that ``exchange_ts`` shall show.
         sink, sink_state: C function ``int64 f(uint64 state, int64 count)`` for the records, and its state.
         h_kernel, clock: addresses of a histogram and a CLOCK, needed with ``kernel_stamps``.
+        time: address of an EVENT_TIME to keep up to date, or 0.
 
     Raises:
         OSError: a group or port that cannot be had, by name. ValueError: an instrument the wire cannot carry.
@@ -125,7 +127,7 @@ def join(
     receiver_init(
         parts["receiver"], parts["arbiter"].ctypes.data, parts["feed"].ctypes.data, out, **ways,
         max_datagrams=lines.max_datagrams, sink=sink, sink_state=sink_state,
-        h_kernel=h_kernel if lines.kernel_stamps else 0, clock=clock,
+        h_kernel=h_kernel if lines.kernel_stamps else 0, clock=clock, time=time,
     )  # fmt: skip
     feed = parts["feed"][: FEED.itemsize].view(FEED)
     receiver = parts["receiver"].ctypes.data
