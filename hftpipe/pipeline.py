@@ -126,14 +126,9 @@ def region_sizes(config: Config, strategy: LoadedStrategy) -> dict[str, int]:
     """Bytes of every region of the segment, in order."""
     n, levels = len(config.instruments), config.market.book_levels
     sizes = {
-        "stop": 64,
-        "halt": CELL_BYTES,
-        "progress": 64,
-        "clock": CLOCK.itemsize,
-        "time": EVENT_TIME.itemsize,
-        "usage": 64 * len(STAGES),
-        "source_errors": 4096,
-    }
+        "stop": 64, "halt": CELL_BYTES, "progress": 64, "clock": CLOCK.itemsize, "time": EVENT_TIME.itemsize,
+        "usage": 64 * len(STAGES), "source_errors": 4096,
+    }  # fmt: skip
     sizes |= {f"status.{name}": STATUS.itemsize for name in STAGES}
     sizes |= {f"state.{name}": STATE_OF[name].itemsize for name in STAGES}
     sizes |= {"instruments": INSTRUMENT_BYTES * n, "symbols": SYMBOLS.itemsize, "tops": CELL_BYTES * n}
@@ -311,6 +306,7 @@ class Pipeline:
         limits = self.segment.region("risk.limits").view(risk_limits.LIMITS)
         for index, item in enumerate(self.config.instruments):
             limits[index] = risk_limits.limits_row(self.config.risk.for_symbol(item.symbol))[0]
+            self.segment.region("gateway.max_ages").view(np.int64)[index] = risk_limits.oldest_to_send(limits[index])
         table_init(self.segment.region("risk.table"), ORDER_SLOTS["risk"])
         self._set(
             "risk",
@@ -335,7 +331,6 @@ class Pipeline:
         memory, levels = self.segment.region("exchange"), self.config.market.book_levels
         sim_exchange.exchange_init(memory, self.instruments, model, ORDER_SLOTS["exchange"], levels)
         table_init(self.segment.region("gateway.table"), ORDER_SLOTS["gateway"])
-        self._init_max_ages()
         self._set(
             "gateway",
             {
@@ -350,13 +345,6 @@ class Pipeline:
             },
         )  # fmt: skip
         return self._stage("gateway", gateway_stage.step_entry)
-
-    def _init_max_ages(self) -> None:
-        """How old the event behind an order may be when it is sent: no older than risk allows it, or the book, to be."""
-        ages = self.segment.region("gateway.max_ages").view(np.int64)
-        for index, item in enumerate(self.config.instruments):
-            limits = self.config.risk.for_symbol(item.symbol)
-            ages[index] = min(limits.max_intent_age_ms, limits.max_book_age_ms) * 1_000_000
 
     def _wire_udp_market(self, start_ts: int) -> None:
         """Put the multicast feed in the place of the embedded source; its lines are joined here, before the fork."""
@@ -373,8 +361,7 @@ class Pipeline:
         self.feed = join(
             self.segment.region("itch"), self.instruments, self.config.market.book_levels,
             Lines(**settings, max_datagrams=max_datagrams), clock_module.midnight_ns(start_ts), udp_sink_entry.address,
-            self.address("state.market_data"), self.address("hist.kernel_to_market"), self.address("clock"),
-            self.address("time"),
+            self.address("state.market_data"), self.address("hist.kernel_to_market"), self.address("clock"), self.address("time"),
         )  # fmt: skip
         state["source"], state["sim"], state["hold_back"], state["inverse_speed"] = market_state.UDP, 0, 0, 1.0
         state["speed_mult"] = REAL_TIME_MULT

@@ -173,7 +173,9 @@ def day() -> Recorded:
 
 def test_each_thing_a_venue_can_do_is_on_the_tape_and_comes_back():
     tape = check(day())
-    assert {FILL_NUMBER, VENUE_BUSY_SEEN, NO_ANSWER_SEEN, HALT_SEEN, HALT_CANCEL, TOO_OLD_SEEN, FILL} <= set(tape["kind"].tolist())
+    assert {FILL_NUMBER, VENUE_BUSY_SEEN, NO_ANSWER_SEEN, HALT_SEEN, HALT_CANCEL, TOO_OLD_SEEN, FILL} <= set(
+        tape["kind"].tolist()
+    )
 
 
 @pytest.mark.parametrize("kind", [FILL_NUMBER, VENUE_BUSY_SEEN, NO_ANSWER_SEEN, HALT_CANCEL, TOO_OLD_SEEN, FILL])

@@ -28,7 +28,7 @@ STOP_S, LIMIT_S = 4.0, 240
 RATE = 100
 
 STRATEGY = '''
-from hftpipe.strategy import IOC, Strategy, state
+from hftpipe.strategy import IOC, OrderId, Strategy, state
 
 
 class EveryTimer(Strategy):
@@ -41,23 +41,25 @@ class EveryTimer(Strategy):
 
 
 class EveryFill(Strategy):
-    """A few orders on the book; then each fill leads to the next order, whatever the market does."""
+    """Six orders that cross the book; each fill leads to the next order, whatever the market does."""
 
-    begun: int = state()
-    fills: int = state()
+    ids: OrderId = state(shape=6)
+    sent: int = state()
 
     def on_book(self, ctx, book):
-        self.begun += 1
-        if self.fills < 8 and self.begun % 8 == 0:
-            ctx.buy(book.ask + 20 * ctx.tick(), ctx.lot(), IOC)
+        self._keep_going(ctx, book)
 
     def on_fill(self, ctx, fill):
-        self.fills += 1
-        book = ctx.book()
-        if self.fills % 2:
-            ctx.sell(book.bid - 20 * ctx.tick(), ctx.lot(), IOC)
-        else:
-            ctx.buy(book.ask + 20 * ctx.tick(), ctx.lot(), IOC)
+        self._keep_going(ctx, ctx.book())
+
+    def _keep_going(self, ctx, book):
+        for slot in range(6):
+            if not ctx.is_open(self.ids[slot]):
+                self.sent += 1
+                if self.sent % 2:
+                    self.ids[slot] = ctx.sell(book.bid - 20 * ctx.tick(), ctx.lot(), IOC)
+                else:
+                    self.ids[slot] = ctx.buy(book.ask + 20 * ctx.tick(), ctx.lot(), IOC)
 '''
 
 

@@ -28,7 +28,15 @@ MAY_IMPORT = {
     "sim/servers/": ("core", "venues.itch", "venues.ouch"),
     "sim/servers/process.py": ("core", "log"),
     # A recorded capture as the market: the code that reads captures and rebuilds their books.
-    "sim/servers/captured": ("core", "market.capture", "market.message", "market.source", "market.state", "venues"),
+    "sim/servers/captured": (
+        "core",
+        "market.capture",
+        "market.message",
+        "market.source",
+        "market.stamps",
+        "market.state",
+        "venues",
+    ),
     # The whole pipeline in one thread, and the bugs that are planted in it.
     "sim/world": ("core", "config", "pipeline", "market.state", "strategy", "venues.binance"),
     "sim/faults.py": ("core", "risk.limits"),

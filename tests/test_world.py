@@ -1,7 +1,11 @@
 """The simulated world: every invariant holds on healthy code, and every planted bug is caught."""
 
+from dataclasses import replace
+
 import pytest
 
+from hftpipe.config.schema import Risk, Table
+from hftpipe.core.reasons import RATE_PER_MIN
 from hftpipe.sim import world
 from hftpipe.sim.faults import MUTANTS
 from hftpipe.sim.truth import Reference, Truth, bytes_of, fields_of
@@ -13,7 +17,12 @@ HEALTHY_SEEDS = range(1, 13)
 STEPS = 1500
 #: A planted bug is caught within so many seeds; those that need a rare fault are looked for where that is.
 MUTANT_SEEDS = 12
-FIRST_SEED = {"risk_trusts_any_book": 18, "reports_overwrite": 14, "restart_keeps_epoch": 22}
+FIRST_SEED = {
+    "gateway_looks_at_no_clock": 18,
+    "risk_trusts_any_book": 18,
+    "reports_overwrite": 14,
+    "restart_keeps_epoch": 22,
+}
 
 
 @pytest.mark.parametrize("seed", HEALTHY_SEEDS)
@@ -99,3 +108,16 @@ def test_reference_gives_the_book_of_any_update():
 def test_record_bytes_and_fields_are_the_same_thing():
     raw = bytes(range(64))
     assert bytes_of(fields_of(raw)) == raw
+
+
+def test_orders_of_a_minute_that_are_spent_are_not_taken_for_a_standstill():
+    """No run lasts a minute: with five orders in one, nothing can be accepted once the faults have ended."""
+    plan, spent = plan_of(5, STEPS), 0
+    for row in plan.limits:
+        row["orders_per_min"] = 5
+        spent += row["max_position"] is not None
+    tables = {item.symbol: Table.of(row) for item, row in zip(plan.instruments, plan.limits, strict=True)}
+    few = World(replace(plan, config=replace(plan.config, risk=Risk(Table.of(tables))), halt_at=-1, dies=""))
+    few.disturb()
+    few.settle()
+    assert spent and few.accepted_since_faults == 0 and int(few.state("risk")["rejects"][0][RATE_PER_MIN]) > 0

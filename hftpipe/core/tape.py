@@ -76,12 +76,12 @@ def tape_record(tape, record):
 
 
 @jit
-def _fields(tape, kind, side, flags, instrument, price, qty, local_ts, id_, now=np.int64(0)):
+def _fields(tape, kind, side, flags, instrument, price, qty, local_ts, id_, exchange_ts):
     slot = ring_claim(tape)
     r = view(slot, RECORD)
     r.kind, r.side, r.flags, r.instrument, r.strategy = kind, side, flags, instrument, 0
     r.price, r.qty, r.local_ts, r.id = price, qty, local_ts, id_
-    r.origin_tsc, r.exchange_ts = ZERO, now
+    r.origin_tsc, r.exchange_ts = ZERO, exchange_ts
     ring_publish(tape)
 
 
@@ -99,14 +99,14 @@ def tape_top(tape, instrument, top, now):
 def tape_halt(tape, halted):
     """Put a change of the halt state that the stage has seen on the tape."""
     if tape != ZERO and tape_room(tape, np.int64(1)):
-        _fields(tape, HALT_SEEN, 0, np.uint8(halted), 0, np.int64(0), np.int64(0), np.int64(0), ZERO)
+        _fields(tape, HALT_SEEN, 0, np.uint8(halted), 0, np.int64(0), np.int64(0), np.int64(0), ZERO, np.int64(0))
 
 
 @jit
 def tape_mark(tape, kind, id_):
     """Put a record of ``kind`` that says nothing but ``id`` on the tape."""
     if tape != ZERO and tape_room(tape, np.int64(1)):
-        _fields(tape, kind, 0, np.uint8(0), 0, np.int64(0), np.int64(0), np.int64(0), id_)
+        _fields(tape, kind, 0, np.uint8(0), 0, np.int64(0), np.int64(0), np.int64(0), id_, np.int64(0))
 
 
 @jit
@@ -124,7 +124,7 @@ def tape_params(tape, version, source, count):
     pieces = (count + PARAMS_BYTES_PER_RECORD - 1) // PARAMS_BYTES_PER_RECORD
     if tape == ZERO or not tape_room(tape, pieces + 1):
         return
-    _fields(tape, PARAMS, 0, 0, 0, np.int64(0), count, np.int64(0), version)
+    _fields(tape, PARAMS, 0, 0, 0, np.int64(0), count, np.int64(0), version, np.int64(0))
     for piece in range(pieces):
         at = piece * PARAMS_BYTES_PER_RECORD
         slot = ring_claim(tape)

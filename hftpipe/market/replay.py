@@ -8,13 +8,13 @@ back, so that nothing is dropped however slow the readers are.
 import numpy as np
 
 from hftpipe.core.book import BOOK
+from hftpipe.core.event_time import show_known
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, load_i64, rdtsc, view
 from hftpipe.core.records import ASK, BID, LAST, LEVEL
 from hftpipe.market.capture import LINE_OK, next_line
 from hftpipe.market.message import BOOK_TICKER, DEPTH, IGNORED, MESSAGE, MESSAGE_BYTES, TRADE
 from hftpipe.market.pacing import due, timer_first
-from hftpipe.core.event_time import show_known
 from hftpipe.market.publish import (
     admit,
     fill,
@@ -42,7 +42,6 @@ from hftpipe.venues.binance.sync import (
     TRADE_SEEN,
     feed,
 )
-
 
 _STAMPS = np.uint64(STATE.fields["stamps"][1])
 

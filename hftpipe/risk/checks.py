@@ -248,7 +248,10 @@ def rate_per_s(c):
 
 @jit
 def rate_per_min(c):
-    return window_count(c.rates + MINUTE_OFFSET, c.now >> MINUTE_SHIFT, MINUTE_BEFORE) < view(c.limits, LIMITS).orders_per_min
+    return (
+        window_count(c.rates + MINUTE_OFFSET, c.now >> MINUTE_SHIFT, MINUTE_BEFORE)
+        < view(c.limits, LIMITS).orders_per_min
+    )
 
 
 @jit

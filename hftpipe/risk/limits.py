@@ -59,3 +59,8 @@ def limits_row(configured: Any) -> np.ndarray:
     row["max_intent_age_ns"] = configured.max_intent_age_ms * _NS_PER_MS
     row["orders_per_s"], row["orders_per_min"] = configured.orders_per_s, configured.orders_per_min
     return row
+
+
+def oldest_to_send(row: np.void) -> int:
+    """How old (ns) the event behind an order may be when it is sent: no older than it, or the book, may be to risk."""
+    return int(min(row["max_intent_age_ns"], row["max_book_age_ns"]))

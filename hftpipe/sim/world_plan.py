@@ -169,6 +169,8 @@ def plan_of(seed: int, steps: int = STEPS) -> Plan:
     late = random.Random(f"late {seed}")
     for row in limits:
         row["max_intent_age_ms"] = late.choice((20, 200, 1000))
+        # So few that even a short run reaches them.
+        row["orders_per_s"] = late.choice((3, 10, *4 * (row["orders_per_s"],)))
     if rng.random() < 0.3:
         limits[1]["max_position" if rng.random() < 0.5 else "max_order_qty"] = None
         if limits[1]["max_order_qty"] is None:

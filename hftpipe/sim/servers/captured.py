@@ -1,4 +1,4 @@
-"""A recorded capture as the market of the simulated exchange, at the pace of its receive times.
+"""A recorded capture as the market of the simulated exchange, at the pace of its receive times (:mod:`hftpipe.market.stamps`).
 
 Python brings chunks of text and decodes what the scanner passes on (:mod:`hftpipe.market.source`); the rest is compiled
 and reached by its address, so that an exchange with a seeded flow compiles none of it. The book of each instrument is
@@ -16,6 +16,7 @@ from hftpipe.core.mem import U64, view
 from hftpipe.market.capture import LINE_OK, CaptureInfo, detect, next_line
 from hftpipe.market.message import BOOK_TICKER, IGNORED, MESSAGE, message_bytes
 from hftpipe.market.source import ReplaySource, symbol_ids
+from hftpipe.market.stamps import event_time
 from hftpipe.market.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING
 from hftpipe.sim.flow_state import FLOW_HEADER_BYTES
 from hftpipe.sim.matching_memory import matching_bytes, matching_init
@@ -41,6 +42,7 @@ BOOK_LEVELS = 16384
 MAX_ORDERS, WINDOW_TICKS = 1 << 16, 1 << 20
 _FIRST_ORDER_ID = 1 << 63
 _PRICE_MAX = FIELD_MAX * PRICE_UNIT
+_STAMPS = np.uint64(CAPTURED.fields["stamps"][1])
 
 
 @jit
@@ -66,7 +68,7 @@ def _follow(exchange, c):
 
 
 @jit
-def _read_line(c):
+def _read_line(c, stamps):
     """Make the next line ready; False when Python must bring more text, or there is none."""
     while c.line_ready == 0:
         if c.text_at >= c.text_end:
@@ -75,8 +77,9 @@ def _read_line(c):
         status, ts, start, end, after = next_line(c.text_at, c.text_end)
         c.text_at = after
         if status == LINE_OK:
-            c.line_ts, c.json_at, c.json_end, c.line_ready = ts, start, end, 1
-            c.first_ts = c.first_ts if c.first_ts != 0 else ts
+            c.line_ts, c.json_at, c.json_end, c.line_ready = event_time(stamps, ts), start, end, 1
+            c.time_jumps = c.stamps.jumps
+            c.first_ts = c.first_ts if c.first_ts != 0 else c.line_ts
         else:
             c.bad_lines += 1
     return True
@@ -105,7 +108,7 @@ def play(exchange):
     x = view(exchange, EXCHANGE)
     c, due_ns, done = view(x.captured, CAPTURED), x.time_ns, np.int64(0)
     c.need = NEED_NOTHING
-    while done < MAX_LINES and _read_line(c):
+    while done < MAX_LINES and _read_line(c, x.captured + _STAMPS):
         x.time_ns = x.open_ns + max(c.line_ts - c.first_ts, np.int64(0))
         if x.time_ns > due_ns or not _play_line(exchange, c):
             break

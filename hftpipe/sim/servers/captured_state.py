@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from hftpipe.market.stamps import STAMPS
+
 CAPTURED = np.dtype(
     [
         # Wiring (addresses): lookup of symbols, a MESSAGE, SYNC, BOOK and REACH of each instrument.
@@ -11,10 +13,10 @@ CAPTURED = np.dtype(
         ("text_at", "u8"), ("text_end", "u8"), ("line_ts", "i8"), ("json_at", "u8"), ("json_end", "u8"),
         ("line_ready", "i8"), ("message_ready", "i8"), ("need", "i8"), ("ended", "i8"),
         # Receive time of the first line; the newest synthetic order.
-        ("first_ts", "i8"), ("order_id", "u8"),
-        # Counters: lines; those that are none, or no message; messages of other symbols; depth updates and snapshots
+        ("first_ts", "i8"), ("order_id", "u8"), ("stamps", STAMPS),
+        # Counters: lines; jumps of their time stamps; those that are none, or no message; messages of other symbols; depth updates and snapshots
         # followed; trades; and what the table in ``captured_levels`` names.
-        ("lines", "i8"), ("bad_lines", "i8"), ("bad_messages", "i8"), ("slow_decodes", "i8"), ("unknown_symbols", "i8"),
+        ("lines", "i8"), ("time_jumps", "i8"), ("bad_lines", "i8"), ("bad_messages", "i8"), ("slow_decodes", "i8"), ("unknown_symbols", "i8"),
         ("depth_updates", "i8"), ("reloads", "i8"), ("trades", "i8"),
         ("rounded", "i8"), ("left_out", "i8"), ("late_trades", "i8"), ("short_trades", "i8"),
     ],
@@ -24,6 +26,6 @@ CAPTURED = np.dtype(
 #: capture has traded since the last depth update (0: none); and how often the book's window had moved at the last reload.
 REACH = np.dtype([("price", "i8", 2), ("recentred", "i8"), ("_pad", "i8")])
 COUNTERS = (
-    "lines", "bad_lines", "bad_messages", "unknown_symbols", "depth_updates", "reloads", "trades", "rounded", "left_out",
+    "lines", "time_jumps", "bad_lines", "bad_messages", "unknown_symbols", "depth_updates", "reloads", "trades", "rounded", "left_out",
     "late_trades", "short_trades",
 )  # fmt: skip
