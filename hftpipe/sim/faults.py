@@ -257,6 +257,15 @@ class RestartKeepsEpoch(Mutant):
     next_epoch = 1
 
 
+class RestartForgetsHalt(Mutant):
+    """A restart trades although nobody has cleared the halt of the run before."""
+
+    caught_by = ("closed", "halt")
+
+    def start(self, world: Any) -> None:
+        world.pipeline.halt_cell()["halted"] = 0
+
+
 class SnapshotsNeverCome(Mutant):
     """Whoever runs the connection forgets to ask for a book again."""
 
@@ -287,5 +296,6 @@ MUTANTS: dict[str, type[Mutant]] = {
     "reports_overwrite": ReportsOverwrite,
     "ring_tears": RingTears,
     "restart_keeps_epoch": RestartKeepsEpoch,
+    "restart_forgets_halt": RestartForgetsHalt,
     "snapshots_never_come": SnapshotsNeverCome,
 }

@@ -45,7 +45,9 @@ def run_seed(seed: int, steps: int = STEPS, mutant: str = "") -> Result:
         if plan.dies:
             digest = world.digest()
             first = world
-            world = World(plan.again(), bug, 2 if bug is None else bug.next_epoch, frozenset(first.truth.orders))
+            epoch, used_ids = 2 if bug is None else bug.next_epoch, frozenset(first.truth.orders)
+            # The halt is latched: the next run is under it, unless a person has cleared it.
+            world = World(plan.again(), bug, epoch, used_ids, first.is_halted and not plan.is_resumed)
             world.disturb()
             world.settle()
     except Violation as broken:

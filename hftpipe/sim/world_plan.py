@@ -69,6 +69,11 @@ class Plan:
         """The shorter, calm run after a restart."""
         return replace(self, steps=self.steps // 4, halt_at=-1, dies="", dies_at=-1, stages=StageFaults(), naps=())
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether a person clears the halt of a run that died before the next one: with every other seed."""
+        return self.seed % 2 == 0
+
 
 def _instruments() -> tuple[Instrument, ...]:
     rest = {"min_notional": 5 * 10**8, "maker_fee_bps": Decimal("-0.5"), "taker_fee_bps": Decimal("5.0")}

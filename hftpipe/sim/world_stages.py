@@ -74,9 +74,17 @@ class World:
         plan: what the seed drew.
         mutant: a planted bug (:mod:`hftpipe.sim.faults`), or None.
         epoch: run number, part of every client id; used_ids: those of earlier runs.
+        is_latched: the run before was halted and nobody has cleared it: this one is halted before its first step.
     """
 
-    def __init__(self, plan: Plan, mutant: Any = None, epoch: int = 1, used_ids: frozenset[int] = frozenset()) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        mutant: Any = None,
+        epoch: int = 1,
+        used_ids: frozenset[int] = frozenset(),
+        is_latched: bool = False,
+    ) -> None:
         self.plan, self.mutant = plan, mutant
         self.rng = random.Random(f"world {plan.seed} {epoch}")
         self.now, self.step_count = START_NS + epoch * 10**12, 0
@@ -103,6 +111,8 @@ class World:
         self._syncs = [syncs[i * sync_bytes() :][: SYNC.itemsize].view(SYNC) for i in range(len(self.feed.lines))]
         self.tops = self.region("tops").view(TOP_CELL)
         self.checkers = [*(make(self) for make in checkers.ALL), BookChecker(self)]
+        if is_latched:
+            self.halt(_HALT_STAGE_DIED)
         if mutant is not None:
             mutant.start(self)
 
