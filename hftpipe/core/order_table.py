@@ -89,7 +89,9 @@ ORDER = np.dtype(
         ("new_price", "i8"), ("new_qty", "i8"),
         ("created_ts", "i8"), ("venue_id", "u8"),
         ("instrument", "u4"), ("state", "u1"), ("side", "u1"), ("strategy", "u1"), ("flags", "u1"),
-        ("open_index", "i8"), ("user", "i8"), ("_pad", "i8", 5),
+        ("open_index", "i8"), ("user", "i8"),
+        # The gateway's, while it is stopped: when the order's cancel is due (again), and how many have gone out.
+        ("cancel_due_ns", "i8"), ("cancels", "i8"), ("_pad", "i8", 3),
     ],
     align=True,
 )  # fmt: skip

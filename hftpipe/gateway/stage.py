@@ -18,10 +18,15 @@ venue_room    reports the venue can still hold; 0: poll first (address 0: no suc
 
 **Stopping.** The gateway is stopped while the halt cell is set, and for good once it has *tripped* itself: a fill
 beyond an order's quantity, a fill without price or quantity, more requests sent than the orders ring delivered, or a
-VENUE_FAULT (``trip_cause``): an execution of an order nobody knows, one taken back, or a venue that lost our orders.
+VENUE_FAULT (``trip_cause``): an execution of an order nobody knows, one taken back, a venue that lost our orders, or one
+that lets nobody in.
 Stopped, it refuses every NEW and REPLACE (the cell is read again immediately before each send), lets every CANCEL
-pass, and cancels each open order of its own table once, whether or not risk and strategy still live. The halt cell
-itself belongs to the supervisor and the operator; the supervisor sees ``tripped`` and sets it.
+pass, and cancels each open order of its own table, whether or not risk and strategy still live: at once (one whose
+cancel is under way already after CANCEL_AGAIN_NS), and again and again, each wait twice as long up to
+CANCEL_AGAIN_MAX_NS, until the venue says that the order has ended. A refused or unanswered cancel is no end, and
+neither is UNKNOWN. The market of the paper venue runs on by our own clock once nothing more comes of it, so that
+cancels are confirmed after the end of a recording, too. The halt cell itself belongs to the supervisor and the
+operator; the supervisor sees ``tripped`` and sets it.
 
 **Refusing.** A refused NEW is answered with REJECT; a refused REPLACE or CANCEL with CANCEL_REJECT, because the order
 it names goes on working. Reports are never dropped: what needs room in the reports ring waits for it.
@@ -30,7 +35,7 @@ it names goes on working. Reports are never dropped: what needs room in the repo
 import numpy as np
 
 from hftpipe.core import reasons
-from hftpipe.core.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT, halted
+from hftpipe.core.cell import BROKEN_TRADE, LOGIN_REFUSED, ORPHAN_FILL, VENUE_FORGOT, halted
 from hftpipe.core.hist import hist_since, stamp
 from hftpipe.core.jit import entry, jit
 from hftpipe.core.mem import ONE, U64, ZERO, call_step, load_acquire, view
@@ -62,10 +67,12 @@ from hftpipe.core.records import (
     REJECT,
     REPLACE,
     REPLACED,
+    TIMER,
     VENUE_FAULT,
 )
 from hftpipe.core.ring import RING, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
 from hftpipe.core.tape import (
+    CLOCK_RAN_ON,
     HALT_CANCEL,
     NO_ANSWER_SEEN,
     VENUE_BUSY_SEEN,
@@ -74,6 +81,7 @@ from hftpipe.core.tape import (
     tape_mark,
     tape_record,
     tape_report,
+    tape_time,
 )
 from hftpipe.gateway.orders import BREACH, DUPLICATE_FILL, ILLEGAL_MOVE, LATE_FILL, UNKNOWN_ID, apply_report
 from hftpipe.gateway.state import STATE
@@ -82,6 +90,11 @@ MAX_ORDERS_PER_STEP = 256
 MAX_MARKET_PER_STEP = 512
 #: Room in the reports ring before the venue's market moves on (a smaller ring: all of it).
 MIN_REPORT_ROOM = 64
+#: While stopped: until an order is cancelled once more, and the longest such wait.
+CANCEL_AGAIN_NS, CANCEL_AGAIN_MAX_NS = 50_000_000, 1_000_000_000
+_MAX_DOUBLINGS = 5
+#: While stopped: silence of the paper venue's market after which time there goes on without it, and by how much.
+RUN_ON_NS = 10_000_000
 
 _REPORT = np.uint64(STATE.fields["report"][1])
 _REQUEST = np.uint64(STATE.fields["request"][1])
@@ -163,6 +176,7 @@ def _venue_fault(s, r):
     s.orphan_fills += np.int64(cause == ORPHAN_FILL)
     s.broken_trades += np.int64(cause == BROKEN_TRADE)
     s.venue_forgot += np.int64(cause == VENUE_FORGOT)
+    s.login_refused += np.int64(cause == LOGIN_REFUSED)
     if s.trip_cause == 0:
         s.trip_cause, s.fault_id, s.fault_price, s.fault_qty = cause, np.int64(r.id), r.price, r.qty
     s.tripped = 1
@@ -359,43 +373,80 @@ def _play(s, state, until):
 
 
 @jit
-def _cancel_all(s, state):
-    """Cancel every open order that has no cancel under way: number sent. Goes on next time if the venue is busy."""
+def _is_cancel_due(s, o, now_ns):
+    """Whether an open order is to be cancelled now. In a replay the tape says so, not the clock."""
+    if o.venue_id != s.stops:
+        o.venue_id, o.cancels, o.cancel_due_ns = s.stops, 0, now_ns
+        if o.state == PENDING_CANCEL:
+            o.cancel_due_ns += CANCEL_AGAIN_NS
+    if s.by_tape != 0:
+        return o.id == s.told_cancel
+    return now_ns >= o.cancel_due_ns
+
+
+@jit
+def _note_cancel(s, slot, now_ns):
+    """A cancel of ours is on its way. An UNKNOWN order stays UNKNOWN."""
+    o = view(slot, ORDER)
+    order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
+    o.cancel_due_ns = now_ns + min(CANCEL_AGAIN_NS << min(o.cancels, _MAX_DOUBLINGS), CANCEL_AGAIN_MAX_NS)
+    if o.cancels == 0:
+        s.halt_cancels += 1
+    else:
+        s.halt_cancels_again += 1
+    o.cancels += 1
+    s.told_cancel = ZERO
+    tape_mark(s.tape, HALT_CANCEL, o.id)
+
+
+@jit
+def _cancel_open(s, state, now_ns):
+    """Cancel every open order whose cancel is due: number sent. Goes on next time if the venue is busy."""
     request = state + _REQUEST
     r, sent = view(request, RECORD), np.int64(0)
     for index in range(open_count(s.table)):
         slot = open_order(s.table, index)
         o = view(slot, ORDER)
-        if o.state == PENDING_CANCEL or o.venue_id == s.stops:
+        if not _is_cancel_due(s, o, now_ns):
             continue
         r.origin_tsc, r.exchange_ts, r.local_ts, r.price, r.qty = ZERO, 0, s.event_ts, 0, 0
         r.id, r.instrument, r.kind, r.side = o.id, o.instrument, CANCEL, o.side
         r.strategy, r.flags = o.strategy, o.flags
         if not _submit(s, request):
             return sent
-        order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
-        # An UNKNOWN order stays UNKNOWN: the mark says that it has had its cancel.
-        o.venue_id = s.stops
-        if s.sim == ZERO:
-            tape_mark(s.tape, HALT_CANCEL, o.id)
-        s.halt_cancels += 1
+        _note_cancel(s, slot, now_ns)
         sent += 1
-    s.cancel_all = 0
     return sent
 
 
 @jit
-def _watch_halt(s, state):
-    """On the edge of a halt or trip, cancel everything once: (whether stopped, cancels sent)."""
+def _watch_halt(s, state, now_ns):
+    """While halted or tripped, see to it that every open order ends: (whether stopped, cancels sent)."""
     stopped = _is_stopped(s)
     if np.int64(stopped) != s.stopped:
         tape_halt(s.tape, np.int64(stopped))
         s.stopped = np.int64(stopped)
         if stopped:
-            s.cancel_all = 1
             s.stops += ONE
-    sent = _cancel_all(s, state) if s.cancel_all != 0 else np.int64(0)
-    return stopped, sent
+    return stopped, _cancel_open(s, state, now_ns) if stopped else np.int64(0)
+
+
+@jit
+def _run_on(s, state, now_ns):
+    """Stopped, and nothing comes of the paper venue's market any more: time goes on there all the same. Steps made."""
+    if s.by_tape != 0 or open_count(s.table) == 0 or s.sim_records != s.quiet_records:
+        s.quiet_records, s.quiet_ns = s.sim_records, now_ns
+        return np.int64(0)
+    room = np.int64(min(view(s.reports, RING).capacity, U64(MIN_REPORT_ROOM)))
+    if now_ns - s.quiet_ns < RUN_ON_NS or not ring_has_space(s.reports, room):
+        return np.int64(0)
+    r = view(state + _REQUEST, RECORD)
+    r.kind, r.local_ts, r.exchange_ts, r.price, r.qty, r.id = TIMER, s.event_ts + RUN_ON_NS, 0, 0, 0, ZERO
+    if call_step(s.venue_market, s.venue, np.int64(state + _REQUEST)) == 0:
+        return np.int64(0)
+    s.event_ts, s.quiet_ns = r.local_ts, now_ns
+    tape_time(s.tape, CLOCK_RAN_ON, r.local_ts)
+    return np.int64(1)
 
 
 @jit
@@ -409,11 +460,13 @@ def step(state, now_ns):
     """
     s = view(state, STATE)
     until = load_acquire(s.progress) if s.progress != ZERO else ZERO
-    stopped, work = _watch_halt(s, state)
+    stopped, work = _watch_halt(s, state, now_ns)
     done, drained = _drain_orders(s, state)
     work += done
     if s.sim != ZERO and (drained or stopped):
         work += _play(s, state, ~ZERO if stopped else until)
+    if s.sim != ZERO and stopped:
+        work += _run_on(s, state, now_ns)
     polled, _emptied = _poll(s, state)
     _note_unanswered(s, state)
     return np.int64(work + polled)
