@@ -3,6 +3,7 @@
 The supervisor compiles everything and lays out shared memory *before* it forks: children share the compiled code and
 see the segment at the same address. It has no threads until the last child is started. Children die with it
 (PR_SET_PDEATHSIG), so there is never an orphan; a stage that dies or stops beating halts trading and ends the run.
+Whatever the reason, the stages are stopped only after every order has ended (:mod:`hftpipe.stopping`).
 """
 
 import contextlib
@@ -18,7 +19,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from hftpipe.core.process import die_with_parent
 from hftpipe.core.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages
 from hftpipe.log import event
 from hftpipe.pipeline import Pipeline
+from hftpipe.stopping import WindDown, is_clean
 
 LOG = logging.getLogger("hftpipe.supervisor")
 POLL_S = 0.1
@@ -68,10 +70,11 @@ class Outcome:
 
     Attributes:
         reason: for people, e.g. ``"duration reached"``.
-        exit_code: 0 for an end that was asked for, 1 when a stage failed.
+        exit_code: 0 for an end that was asked for, 1 when a stage failed, or an order's end or fill is not known.
         pss_mb: largest sum of proportional set sizes seen, MB.
         context_switches: per process, voluntary and involuntary.
         ended_tsc: time-stamp counter when the reason arose (for a recording: when everything had been read).
+        stop: what became of the open orders (:meth:`hftpipe.stopping.WindDown.facts`).
     """
 
     reason: str
@@ -79,6 +82,7 @@ class Outcome:
     pss_mb: float
     context_switches: dict[str, dict[str, int]] = field(default_factory=dict)
     ended_tsc: int = 0
+    stop: dict[str, Any] = field(default_factory=dict)
 
 
 def place(asked: tuple[int, ...], processes: int, available: set[int]) -> tuple[list[int], str | None]:
@@ -169,12 +173,14 @@ class Supervisor:
         self._pipeline, self._refresh, self._companions = pipeline, refresh, companions
         self._children: list[Child] = []
         self._stop_reason: str | None = None
+        self._signals = 0
         self._pss = self._ended_tsc = 0
         self._old_handlers: dict[int, object] = {}
 
     def run(self, cpus: list[int], duration_s: float) -> Outcome:
         """Start, watch until there is a reason to stop, stop, and report. Always leaves no process behind."""
         self._catch_signals()
+        wind_down = WindDown(self._pipeline, self._dead_stages, lambda: self._signals)
         try:
             for companion in self._companions:
                 companion.start(set(cpus))
@@ -186,13 +192,19 @@ class Supervisor:
             self._sample_memory()
             self._ended_tsc = self._ended_tsc or tsc_now()
         finally:
+            if len(self._children) == len(self._pipeline.processes):
+                wind_down.run()
             self._stop_children()
             for companion in self._companions:
                 companion.stop()
             self._restore_signals()
         switches = self._context_switches()
+        stop = wind_down.facts(self._dead_stages(failed_only=True))
+        if not is_clean(stop):
+            code = EXIT_FAILED
+            event(LOG, logging.ERROR, "orders without a known end, or fills", **stop)
         event(LOG, logging.INFO, "pipeline stopped", reason=reason, exit_code=code)
-        return Outcome(reason, code, self._pss / 1e6, switches, self._ended_tsc)
+        return Outcome(reason, code, self._pss / 1e6, switches, self._ended_tsc, stop)
 
     def _catch_signals(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -203,7 +215,8 @@ class Supervisor:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        self._stop_reason = f"{signal.Signals(number).name} received"
+        self._signals += 1
+        self._stop_reason = self._stop_reason or f"{signal.Signals(number).name} received"
 
     def _fork(self, index: int, cpus: list[int]) -> None:
         sys.stdout.flush()
@@ -291,7 +304,15 @@ class Supervisor:
             if age_ns > limit_ns:
                 self._halt(HALT_HEARTBEAT)
                 return f"stage {name} has not moved for {age_ns / 1e9:.1f} s"
-        return None
+        return self._no_log_in()
+
+    def _no_log_in(self) -> str | None:
+        """The venue lets us not in: there is nothing to run for."""
+        gateway = self._pipeline.state("gateway")
+        if not gateway["login_refused"][0]:
+            return None
+        self._halt_if_tripped()
+        return f"no log-in at the venue: refused {int(gateway['fault_id'][0])} times, or not answered"
 
     def _halt_if_tripped(self) -> None:
         """A stage that stopped itself stops all of them; the run goes on, so that orders are cancelled and seen."""
@@ -307,6 +328,11 @@ class Supervisor:
 
     def _halt(self, cause: int) -> None:
         set_halt(self._pipeline.halt_cell(), True, cause, wall_ns())
+
+    def _dead_stages(self, failed_only: bool = False) -> set[str]:
+        """Stages whose process has ended; with ``failed_only`` not those that ended as they were told to."""
+        ended = [child for child in self._children if self._has_ended(child)]
+        return {stage for child in ended if child.status or not failed_only for stage in child.stages}
 
     def _has_ended(self, child: Child) -> bool:
         if child.status is None:

@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+from hftpipe.core.cell import HALT_CAUSES, STOPPING
 from hftpipe.core.hist import Summary
 from hftpipe.monitor.metrics import Snapshot, totals
 
@@ -46,7 +47,8 @@ def summarise(look: Snapshot, facts: dict[str, Any]) -> dict[str, Any]:
         },
         "latency_ns": {hop: _latency(values) for hop, values in look.latency.items()},
         "clock": {"skew_ns": round(look.skew_ns, 1), "skew_bound_ns": round(look.skew_bound_ns, 1)},
-        "halted": look.halted,
+        # That it stops at its end is no news.
+        "halted": None if look.halted == HALT_CAUSES[STOPPING] else look.halted,
         "counters": look.counters,
         "rings": look.rings,
         **facts,
@@ -78,6 +80,30 @@ def _recording(facts: dict[str, Any]) -> str:
     return f"{facts['session']}: {stored:,} records, {lost:,} lost, {untaken:,} not stored{end}"
 
 
+def _stop(stop: dict[str, Any]) -> list[str]:
+    """What became of the orders that were open at the end."""
+    again = f" ({stop['cancels_again']:,} sent again)" if stop["cancels_again"] else ""
+    lines = [
+        _line(
+            "stop",
+            f"{stop['open_at_stop']:,} open, cancels {stop['cancels_sent']:,} sent{again}, "
+            f"{stop['cancels_confirmed']:,} confirmed, {stop['fills_meanwhile']:,} fills meanwhile, "
+            f"{len(stop['still_open']):,} still open after {stop['waited_s']:.3f} s",
+        )
+    ]
+    for one in stop["still_open"]:
+        filled = f"{one['filled']} of {one['qty']} filled"
+        lines.append(
+            _line(
+                "STILL OPEN",
+                f"{one['id']} {one['instrument']} {one['side']} {one['price']}, {filled}, {one['state']}",
+            )
+        )
+    if stop["still_open"] and stop["venue_ended"]:
+        lines.append(_line("", "the venue was part of this run: they have ended with it"))
+    return lines + [_line("NOT KNOWN", f"fills and position: {why}") for why in stop["unknown_because"]]
+
+
 def render(summary: dict[str, Any]) -> str:
     """The summary for people."""
     pnl = summary["pnl"]
@@ -106,6 +132,8 @@ def render(summary: dict[str, Any]) -> str:
     ]
     if "recording" in summary:
         lines.append(_line("recording", _recording(summary["recording"])))
+    if summary.get("stop"):
+        lines += _stop(summary["stop"])
     if summary["halted"]:
         lines.append(_line("HALTED", summary["halted"]))
     lines += [_line("source", text) for text in summary["source_errors"]]

@@ -418,6 +418,7 @@ class ItchExchange:
                 self._serve_capture(self.captured, told)
         if self.captured:
             self.captured.source.close()
+        books.write(steady_ns(), is_last=True)
         exchange_close(exchange, np.int64(steady_ns()))
 
     def close(self) -> None:

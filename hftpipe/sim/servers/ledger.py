@@ -98,9 +98,9 @@ class LedgerFile:
         #: Rounds the exchange may make before it asks again.
         self.rounds = WRITE_ROUNDS if path else 0
 
-    def write(self, now_ns: int) -> None:
-        """Write it, if it is time."""
-        if not self._path or now_ns < self._next_ns:
+    def write(self, now_ns: int, is_last: bool = False) -> None:
+        """Write it, if it is time (for the last one it is)."""
+        if not self._path or (now_ns < self._next_ns and not is_last):
             return
         self._next_ns = now_ns + WRITE_NS
         fresh = Path(f"{self._path}.new")

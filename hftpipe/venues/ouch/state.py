@@ -65,6 +65,8 @@ COUNTERS = (
 WIRE_AT = np.uint64(VENUE.fields["wire"][1])
 REF = np.dtype([("ref", "u8"), ("id", "u8")], align=True)
 _REF_SHIFT = np.uint64(4)
+#: Longest time between two signs of life of a client that asks for cancel on disconnect.
+BEAT_NS = 200_000_000
 DEFAULT_REFS, DEFAULT_ORDERS, DEFAULT_WINDOW = 1 << 16, 1024, 256
 
 
@@ -160,6 +162,9 @@ def venue_init(
     link["session"], link["soup"] = base + at["session"], base + at["soup"]
     link["address"][0] = socket_address(server, port)
     names = {"user": user, "password": password, "cancel_after_ms": cancel_after_ms}
+    if cancel_after_ms:
+        # Five signs of life in the time that the venue waits for one.
+        timing.setdefault("heartbeat_ns", min(BEAT_NS, cancel_after_ms * 200_000))
     if transport == TCP:
         soup_init(memory[at["soup"] :], **names, **timing)
     else:

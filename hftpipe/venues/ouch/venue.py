@@ -91,7 +91,7 @@ IDLE_READ_NS = np.int64(5_000)
 
 __all__ = [
     "close", "market_entry", "open_venue", "poll_entry", "submit_entry", "unanswered_entry", "venue_bytes",
-    "venue_init", "venue_poll", "venue_submit", "venue_unanswered",
+    "venue_init", "venue_poll", "venue_submit", "venue_unanswered", "warm",
 ]  # fmt: skip
 
 
@@ -384,6 +384,11 @@ def unanswered_entry(venue, record):
 
 
 # Cold code, in the gateway's own process.
+
+
+def warm() -> None:
+    """Compile (or load) what the end needs, before the gateway is forked: then there is no time for it."""
+    link_close.compile("(uint64, int64)")
 
 
 def open_venue(memory: np.ndarray) -> socket.socket | None:
