@@ -370,7 +370,7 @@ class Pipeline:
         """Put the OUCH venue in the place of the paper exchange."""
         from hftpipe.venues.ouch import venue
         from hftpipe.venues.ouch.link import TCP, UDP
-        from hftpipe.venues.ouch.session import draw_session
+        from hftpipe.venues.ouch.state import draw_session
 
         udp, memory = self.config.udp, self.segment.region("ouch")
         venue.warm()

@@ -16,7 +16,7 @@ from hftpipe.sim.matching_query import match_best
 from hftpipe.sim.servers.ledger import LedgerFile, ledger
 from hftpipe.sim.servers.settings import Account
 from hftpipe.venues.ouch.link import TCP, UDP
-from hftpipe.venues.ouch.session import draw_session
+from hftpipe.venues.ouch.state import draw_session
 
 CANCEL_AFTER_MS = 300
 LOGIN_NS = 400_000_000

@@ -13,7 +13,10 @@ HEALTHY_SEEDS = range(1, 13)
 STEPS = 1500
 #: A planted bug is caught within so many seeds; those that need a rare fault are looked for where that is.
 MUTANT_SEEDS = 12
-FIRST_SEED = {"risk_trusts_any_book": 18, "reports_overwrite": 14, "restart_keeps_epoch": 22}
+FIRST_SEED = {
+    "risk_trusts_any_book": 18, "reports_overwrite": 14, "restart_keeps_epoch": 22, "gateway_stands_still": 33,
+    "gateway_cancels_once": 36, "risk_forgets_replace": 15,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("seed", HEALTHY_SEEDS)
@@ -59,6 +62,8 @@ def test_the_faults_do_happen():
             ("book lost", market["invalidations"][0]),
             ("repeated fill", gateway["duplicate_fills"][0]),
             ("refused by the venue", gateway["rejected"][0]),
+            ("cancel refused", one.venue.refused_cancels),
+            ("changed by the venue", one.venue.shrunk),
             ("reports or orders held back", gateway["reports_held"][0] + risk["orders_held"][0] + risk["updates_held"][0]),
             ("refused by risk", risk["rejects"][0].sum()),
             ("filled", gateway["fills"][0]),

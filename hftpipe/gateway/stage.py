@@ -46,11 +46,9 @@ from hftpipe.core.order_table import (
     ON_REJECT,
     ON_REPLACE_SENT,
     ORDER,
-    PENDING_CANCEL,
     TRANSITIONS,
     is_open,
     open_count,
-    open_order,
     order_find,
     order_insert,
     order_move,
@@ -67,13 +65,10 @@ from hftpipe.core.records import (
     REJECT,
     REPLACE,
     REPLACED,
-    TIMER,
     VENUE_FAULT,
 )
 from hftpipe.core.ring import RING, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
 from hftpipe.core.tape import (
-    CLOCK_RAN_ON,
-    HALT_CANCEL,
     NO_ANSWER_SEEN,
     VENUE_BUSY_SEEN,
     WITH_RECORD,
@@ -81,23 +76,15 @@ from hftpipe.core.tape import (
     tape_mark,
     tape_record,
     tape_report,
-    tape_time,
 )
 from hftpipe.gateway.orders import BREACH, DUPLICATE_FILL, ILLEGAL_MOVE, LATE_FILL, UNKNOWN_ID, apply_report
-from hftpipe.gateway.state import STATE
+from hftpipe.gateway.state import MIN_REPORT_ROOM, STATE
+from hftpipe.gateway.stopping import cancel_open, run_on, submit
 
 MAX_ORDERS_PER_STEP = 256
 MAX_MARKET_PER_STEP = 512
-#: Room in the reports ring before the venue's market moves on (a smaller ring: all of it).
-MIN_REPORT_ROOM = 64
-#: While stopped: until an order is cancelled once more, and the longest such wait.
-CANCEL_AGAIN_NS, CANCEL_AGAIN_MAX_NS = 50_000_000, 1_000_000_000
-_MAX_DOUBLINGS = 5
-#: While stopped: silence of the paper venue's market after which time there goes on without it, and by how much.
-RUN_ON_NS = 10_000_000
 
 _REPORT = np.uint64(STATE.fields["report"][1])
-_REQUEST = np.uint64(STATE.fields["request"][1])
 _ROOM = np.int64(1)
 _LAST_REASON = np.int64(reasons.REASON_SLOTS - 1)
 
@@ -120,16 +107,6 @@ def _must_refuse(s):
 def _trip(s):
     s.invariant_breaches += 1
     s.tripped = 1
-
-
-@jit
-def _submit(s, request):
-    """Hand a request to the venue: whether it took it."""
-    tsc = stamp()
-    if call_step(s.venue_submit, s.venue, np.int64(request)) == 0:
-        return False
-    hist_since(s.h_tick_to_order, view(request, RECORD).origin_tsc, tsc)
-    return True
 
 
 # Reports.
@@ -257,7 +234,7 @@ def _send_new(s, order):
     # The last look at the halt cell, with nothing between it and the send.
     reason = reasons.HALTED
     if not _must_refuse(s):
-        if _submit(s, order):
+        if submit(s, order):
             s.sent += 1
             return reasons.NONE
         reason = reasons.VENUE_BUSY
@@ -279,7 +256,7 @@ def _send_change(s, order):
             return reasons.ILLEGAL_TRANSITION
         if _must_refuse(s):
             return reasons.HALTED
-    if not _submit(s, order):
+    if not submit(s, order):
         return reasons.VENUE_BUSY
     if r.kind == REPLACE:
         o.new_price, o.new_qty = r.price, r.qty
@@ -373,53 +350,6 @@ def _play(s, state, until):
 
 
 @jit
-def _is_cancel_due(s, o, now_ns):
-    """Whether an open order is to be cancelled now. In a replay the tape says so, not the clock."""
-    if o.venue_id != s.stops:
-        o.venue_id, o.cancels, o.cancel_due_ns = s.stops, 0, now_ns
-        if o.state == PENDING_CANCEL:
-            o.cancel_due_ns += CANCEL_AGAIN_NS
-    if s.by_tape != 0:
-        return o.id == s.told_cancel
-    return now_ns >= o.cancel_due_ns
-
-
-@jit
-def _note_cancel(s, slot, now_ns):
-    """A cancel of ours is on its way. An UNKNOWN order stays UNKNOWN."""
-    o = view(slot, ORDER)
-    order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
-    o.cancel_due_ns = now_ns + min(CANCEL_AGAIN_NS << min(o.cancels, _MAX_DOUBLINGS), CANCEL_AGAIN_MAX_NS)
-    if o.cancels == 0:
-        s.halt_cancels += 1
-    else:
-        s.halt_cancels_again += 1
-    o.cancels += 1
-    s.told_cancel = ZERO
-    tape_mark(s.tape, HALT_CANCEL, o.id)
-
-
-@jit
-def _cancel_open(s, state, now_ns):
-    """Cancel every open order whose cancel is due: number sent. Goes on next time if the venue is busy."""
-    request = state + _REQUEST
-    r, sent = view(request, RECORD), np.int64(0)
-    for index in range(open_count(s.table)):
-        slot = open_order(s.table, index)
-        o = view(slot, ORDER)
-        if not _is_cancel_due(s, o, now_ns):
-            continue
-        r.origin_tsc, r.exchange_ts, r.local_ts, r.price, r.qty = ZERO, 0, s.event_ts, 0, 0
-        r.id, r.instrument, r.kind, r.side = o.id, o.instrument, CANCEL, o.side
-        r.strategy, r.flags = o.strategy, o.flags
-        if not _submit(s, request):
-            return sent
-        _note_cancel(s, slot, now_ns)
-        sent += 1
-    return sent
-
-
-@jit
 def _watch_halt(s, state, now_ns):
     """While halted or tripped, see to it that every open order ends: (whether stopped, cancels sent)."""
     stopped = _is_stopped(s)
@@ -428,25 +358,7 @@ def _watch_halt(s, state, now_ns):
         s.stopped = np.int64(stopped)
         if stopped:
             s.stops += ONE
-    return stopped, _cancel_open(s, state, now_ns) if stopped else np.int64(0)
-
-
-@jit
-def _run_on(s, state, now_ns):
-    """Stopped, and nothing comes of the paper venue's market any more: time goes on there all the same. Steps made."""
-    if s.by_tape != 0 or open_count(s.table) == 0 or s.sim_records != s.quiet_records:
-        s.quiet_records, s.quiet_ns = s.sim_records, now_ns
-        return np.int64(0)
-    room = np.int64(min(view(s.reports, RING).capacity, U64(MIN_REPORT_ROOM)))
-    if now_ns - s.quiet_ns < RUN_ON_NS or not ring_has_space(s.reports, room):
-        return np.int64(0)
-    r = view(state + _REQUEST, RECORD)
-    r.kind, r.local_ts, r.exchange_ts, r.price, r.qty, r.id = TIMER, s.event_ts + RUN_ON_NS, 0, 0, 0, ZERO
-    if call_step(s.venue_market, s.venue, np.int64(state + _REQUEST)) == 0:
-        return np.int64(0)
-    s.event_ts, s.quiet_ns = r.local_ts, now_ns
-    tape_time(s.tape, CLOCK_RAN_ON, r.local_ts)
-    return np.int64(1)
+    return stopped, cancel_open(s, state, now_ns) if stopped else np.int64(0)
 
 
 @jit
@@ -466,7 +378,7 @@ def step(state, now_ns):
     if s.sim != ZERO and (drained or stopped):
         work += _play(s, state, ~ZERO if stopped else until)
     if s.sim != ZERO and stopped:
-        work += _run_on(s, state, now_ns)
+        work += run_on(s, state, now_ns)
     polled, _emptied = _poll(s, state)
     _note_unanswered(s, state)
     return np.int64(work + polled)

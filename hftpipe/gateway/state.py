@@ -5,6 +5,8 @@ import numpy as np
 from hftpipe.core import reasons
 from hftpipe.core.records import RECORD
 
+#: Room in the reports ring before the venue's market moves on (a smaller ring: all of it).
+MIN_REPORT_ROOM = 64
 STATE = np.dtype(
     [
         # Rings: in, out; ``sim`` holds the market records for the paper venue (0: a real venue).

@@ -210,10 +210,17 @@ class Client:
 
         return until(started, START_S, "the run")
 
-    def end(self) -> int:
-        """Its exit code; nothing of it is left behind."""
+    def end(self, seconds: float = END_S) -> int:
+        """Its exit code; nothing of it is left behind.
+
+        Raises:
+            CampaignError: it did not end within so many seconds.
+        """
         try:
-            return self.process.wait(END_S)
+            return self.process.wait(seconds)
+        except subprocess.TimeoutExpired as error:
+            text = self._log.read_text()[-2000:]
+            raise CampaignError(f"the run did not end within {seconds:g} s:\n{text}") from error
         finally:
             if self.process.poll() is None:
                 self.process.kill()
@@ -296,7 +303,7 @@ class Campaign:
         ports = {"port_a": free_port(), "port_b": free_port(), "truth_file": file}
         settings = [item for name, value in ports.items() for item in ("--set", f"udp.{name}={value}")]
         client = Client(self._folder, result.number, [*flags, *settings, "--replay", str(tape)])
-        result.exit_code = client.end()
+        result.exit_code = client.end(START_S)
         account = json.loads(file.read_bytes())["accounts"][USER]
         if account["orders"]:
             result.problems.append(f"{len(account['orders'])} orders live on: {account['orders'][0]}")

@@ -7,8 +7,7 @@
     4      4     session, chosen by client   HEARTBEAT  nothing but the acknowledgement
     8      8     sequence of first message   LOGIN      client: user (6), password (10), cancel after (2, ms)
     16     8     next sequence wanted (ack)  ACCEPT     venue: logged in
-    24     1     kind                        REJECT     venue: no such user, no such session (any more), or the
-                                                        account is in use by a session that lives
+    24     1     kind                        REJECT     venue: no such user or session, or the account is in use
     25     1     0                           END        venue: the day is over; client: logs out
     26     2     message count
     28           blocks: length (2), text
@@ -22,13 +21,9 @@ A session is LOST when nothing has been heard for ``silence_ns``; it goes on try
 of life. A venue that then accepts it from an earlier number than it had reached has forgotten it: that is a REJECT. A
 new number is a new session; the venue decides what becomes of the old one's orders.
 
-With ``cancel after`` a client asks the venue to cancel its orders when it has been silent for so long, or has logged out;
-0 does not ask.
-
+With ``cancel after`` (0: not) a client asks for its orders to be cancelled after such a silence, or when it logs out.
 All functions work on memory: the caller sends the datagram whose address he gets (``out_length`` bytes).
 """
-
-import secrets
 
 import numpy as np
 
@@ -81,11 +76,6 @@ _MAX_SHIFT = 16
 _LIMIT = np.uint64(1 << 62)
 _CANCEL_AFTER = np.uint64(CREDENTIAL_BYTES)
 assert SLOT.itemsize + DATAGRAM_BYTES_MAX <= SLOT_BYTES and HEADER_BYTES + 2 + LOGIN_BYTES <= 64
-
-
-def draw_session() -> int:
-    """A number for a new UDP session: 31 random bits, so that no start takes one the venue knows already."""
-    return 1 + secrets.randbelow((1 << 31) - 1)
 
 
 def session_bytes(window: int = 256) -> int:
@@ -335,7 +325,7 @@ def session_login_text(data, length):
 
 @jit
 def login_cancel_after_ns(text):
-    """After how long a silence the client of a LOGIN (:func:`session_login_text`) wants its orders cancelled, 0: never."""
+    """After how long a silence the client of a LOGIN wants its orders cancelled, 0: never."""
     return np.int64(be16(text + _CANCEL_AFTER)) * 1_000_000
 
 

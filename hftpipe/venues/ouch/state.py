@@ -11,6 +11,8 @@ has forgotten it (TOLD: the gateway knows);
 ``created_ts`` when the last request about it went out. REF leads back from a reference number to the client id.
 """
 
+import secrets
+
 import numpy as np
 
 from hftpipe.core.instruments import INSTRUMENT, INSTRUMENT_BYTES
@@ -68,6 +70,11 @@ _REF_SHIFT = np.uint64(4)
 #: Longest time between two signs of life of a client that asks for cancel on disconnect.
 BEAT_NS = 200_000_000
 DEFAULT_REFS, DEFAULT_ORDERS, DEFAULT_WINDOW = 1 << 16, 1024, 256
+
+
+def draw_session() -> int:
+    """A number for a new UDP session: 31 random bits, so that no start takes one the venue knows already."""
+    return 1 + secrets.randbelow((1 << 31) - 1)
 
 
 def _align(size: int) -> int:
