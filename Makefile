@@ -26,8 +26,10 @@ FLAGS = $(foreach file,$(CONFIG),--config $(file)) --cpus $(CPUS) \
 
 # Simulated world and feed campaign: how many seeds.
 SEEDS ?= 200
+# Exit campaign: how many runs.
+RUNS ?= 200
 
-.PHONY: run test sim feed bench lint format doctor clean
+.PHONY: run test sim feed exits bench lint format doctor clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml
@@ -51,6 +53,10 @@ sim: $(STAMP)
 ## The ITCH feed behind a bad network, one thread a seed: SEEDS runs, every VALID book compared with the engine's.
 feed: $(STAMP)
 	$(BIN)/python -m hftpipe.sim.feed_world --seeds $(SEEDS) $(ARGS)
+
+## Every way down with real processes: RUNS runs, and what lives on at the exchange afterwards (nothing may).
+exits: $(STAMP)
+	$(BIN)/python -m hftpipe.sim.exit_campaign --runs $(RUNS) $(ARGS)
 
 ## All benches: percentile tables, and one JSON row per figure.
 bench: $(STAMP)

@@ -234,6 +234,7 @@ def _network(action: Any) -> int:
 
 
 Port = typer.Option(min=0, max=65_535)
+TruthFile = Annotated[str, typer.Option(help="Keep orders and executions of every account in this file (JSON).")]
 Duration = Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds (default: Ctrl-C).")]
 
 
@@ -272,6 +273,7 @@ def sim_exchange(
     ] = None,
     duration: Duration = None,
     ports_file: Annotated[str, typer.Option(help="Write the open ports to this file, name=number.")] = "",
+    truth: TruthFile = "",
     cpu: Annotated[int, typer.Option(help="Pin to this CPU.")] = -1,
 ) -> None:
     """Run a simulated exchange: market data over multicast, orders over UDP and SoupBinTCP."""
@@ -302,7 +304,7 @@ def sim_exchange(
 
         rows = instrument_rows(match_capture(settings, config or [], dict(os.environ), overrides))
         who = {"instruments": rows, "accounts": (Account(udp.user, ouch_password()),)}
-        figures = run_exchange(exchange_options(who | fields, *lines, cpu, ports_file), duration, typer.echo)
+        figures = run_exchange(exchange_options(who | fields, *lines, cpu, ports_file, truth), duration, typer.echo)
         typer.echo(" ".join(f"{name}={value}" for name, value in figures.items()))
         return int(figures["damages"] > 0)
 

@@ -372,13 +372,15 @@ class Pipeline:
         """Put the OUCH venue in the place of the paper exchange."""
         from hftpipe.venues.ouch import venue
         from hftpipe.venues.ouch.link import TCP, UDP
-        from hftpipe.venues.ouch.state import venue_init
+        from hftpipe.venues.ouch.state import draw_session
 
         udp, memory = self.config.udp, self.segment.region("ouch")
-        venue_init(
+        venue.warm()
+        venue.venue_init(
             memory, self.segment.region("instruments").view(INSTRUMENT), self.address("clock"),
             server=udp.order_address, port=udp.order_port, transport=TCP if udp.transport == "tcp" else UDP,
-            user=udp.user, password=ouch_password(), session=self.segment.epoch, midnight_ns=clock_module.midnight_ns(start_ts),
+            user=udp.user, password=ouch_password(), session=draw_session(), midnight_ns=clock_module.midnight_ns(start_ts),
+            login_ns=int(udp.login_timeout_s * 1e9), cancel_after_ms=udp.cancel_after_ms,
         )  # fmt: skip
         state = self.state("gateway")
         state["sim"], state["venue_market"], state["venue"] = 0, 0, self.address("ouch")

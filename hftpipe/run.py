@@ -144,6 +144,7 @@ def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int,
         "context_switches": outcome.context_switches,
         "late_polls": outcome.late_polls,
         "left_behind": outcome.left_behind,
+        "stop": outcome.stop,
         "epoch": pipeline.segment.epoch,
         "fingerprint": pipeline.config.fingerprint(),
         "strategy": pipeline.strategy.name,
@@ -167,7 +168,8 @@ def embedded_exchange(config: Config) -> "ExchangeProcess | None":
             group_a=udp.group_a, port_a=udp.port_a, group_b=udp.group_b, port_b=udp.port_b, interface=udp.interface,
             rate_per_s=config.market.event_rate_per_s, seed=config.market.seed, store_messages=EMBEDDED_STORE,
             replay=config.market.replay if config.market.source == "replay" else "", speed=config.market.speed_e8 / 1e8, line_a=Impairment(loss=udp.loss_a), line_b=Impairment(loss=udp.loss_b),
-        )
+        ),
+        udp.truth_file,
     )  # fmt: skip
 
 
@@ -197,7 +199,8 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
         json_file: where the summary goes as JSON; None for nowhere.
 
     Returns:
-        The exit code: 0 for an end that was asked for, 1 when a stage, the recording, or the summary's file failed.
+        The exit code: 0 for an end that was asked for, 1 when a stage, the recording, or the summary's file failed, or an
+        order has no known end.
 
     Raises:
         ConfigError, CaptureError, StrategyError, SegmentError, RecordError, StateError: nothing was started.

@@ -3,6 +3,7 @@
 The supervisor compiles everything and lays out shared memory *before* it forks: children share the compiled code and
 see the segment at the same address. It has no threads until the last child is started. Children die with it
 (PR_SET_PDEATHSIG), so there is never an orphan; a stage that dies or stops beating halts trading and ends the run.
+Whatever the reason, the stages are stopped only after every order has ended (:mod:`hftpipe.stopping`).
 """
 
 import contextlib
@@ -16,19 +17,19 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from hftpipe.core.cell import HALT_CAUSES, set_halt
 from hftpipe.core.clock import steady_ns, tsc_now, wall_ns
-from hftpipe.core.order_table import TABLE
 from hftpipe.core.process import die_with_parent, end_process, how_it_ended, kill
 from hftpipe.core.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages
 from hftpipe.halt_latch import HaltLatch
 from hftpipe.heartbeat import HeartbeatWatch
 from hftpipe.log import event
 from hftpipe.pipeline import Pipeline
+from hftpipe.stopping import WindDown, is_clean
 from hftpipe.strategy.faults import describe_fault, read_fault
 
 LOG = logging.getLogger("hftpipe.supervisor")
@@ -39,7 +40,6 @@ STOP_LIMIT_NS = 5_000_000_000
 QUIET_NS = 300_000_000
 HALT_STAGE_DIED, HALT_HEARTBEAT, HALT_INVARIANT, HALT_STRATEGY_FAULT = 1, 2, 4, 14
 #: A faulty strategy's orders have this long to be cancelled before the run ends.
-CANCEL_LIMIT_NS = 1_000_000_000
 EXIT_OK, EXIT_FAILED = 0, 1
 END_OF_RECORDING = "end of the recording"
 
@@ -72,12 +72,13 @@ class Outcome:
 
     Attributes:
         reason: for people, e.g. ``"duration reached"``.
-        exit_code: 0 for an end that was asked for, 1 when a stage failed.
+        exit_code: 0 for an end that was asked for, 1 when a stage failed, or an order's end or fill is not known.
         pss_mb: largest sum of proportional set sizes seen, MB.
         context_switches: per process, voluntary and involuntary.
         ended_tsc: time-stamp counter when the reason arose (for a recording: when everything had been read).
         late_polls: how often the supervisor itself was late (stopped, or without a CPU).
         left_behind: processes that did not go when they were killed.
+        stop: what became of the open orders (:meth:`hftpipe.stopping.WindDown.facts`).
     """
 
     reason: str
@@ -87,6 +88,7 @@ class Outcome:
     ended_tsc: int = 0
     late_polls: int = 0
     left_behind: list[str] = field(default_factory=list)
+    stop: dict[str, Any] = field(default_factory=dict)
 
 
 def place(asked: tuple[int, ...], processes: int, available: set[int]) -> tuple[list[int], str | None]:
@@ -169,12 +171,15 @@ class Supervisor:
         self._left_behind: list[str] = []
         self._children: list[Child] = []
         self._stop_reason: str | None = None
-        self._pss = self._ended_tsc = self._fault_seen_ns = 0
+        self._signals = 0
+        self._pss = self._ended_tsc = 0
+        self._is_fault_told = False
         self._old_handlers: dict[int, object] = {}
 
     def run(self, cpus: list[int], duration_s: float) -> Outcome:
         """Start, watch until there is a reason to stop, stop, and report. Always leaves no process behind."""
         self._catch_signals()
+        wind_down = WindDown(self._pipeline, self._dead_stages, lambda: self._signals)
         try:
             for companion in self._companions:
                 companion.start(set(cpus))
@@ -186,14 +191,20 @@ class Supervisor:
             self._sample_memory()
             self._ended_tsc = self._ended_tsc or tsc_now()
         finally:
+            if len(self._children) == len(self._pipeline.processes):
+                wind_down.run()
             self._stop_children()
             self._left_behind += filter(None, [companion.stop() for companion in self._companions])
             self._restore_signals()
         switches = self._context_switches()
+        stop = wind_down.facts(self._dead_stages(failed_only=True))
+        if not is_clean(stop):
+            code = EXIT_FAILED
+            event(LOG, logging.ERROR, "orders without a known end, or fills", **stop)
         code = code or (EXIT_FAILED if self._left_behind else EXIT_OK)
         event(LOG, logging.INFO, "pipeline stopped", reason=reason, exit_code=code)
         late = self._heartbeats.late
-        return Outcome(reason, code, self._pss / 1e6, switches, self._ended_tsc, late, self._left_behind)
+        return Outcome(reason, code, self._pss / 1e6, switches, self._ended_tsc, late, self._left_behind, stop)
 
     def _catch_signals(self) -> None:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -204,7 +215,8 @@ class Supervisor:
             signal.signal(number, handler)
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        self._stop_reason = f"{signal.Signals(number).name} received"
+        self._signals += 1
+        self._stop_reason = self._stop_reason or f"{signal.Signals(number).name} received"
 
     def _fork(self, index: int, cpus: list[int]) -> None:
         sys.stdout.flush()
@@ -290,7 +302,15 @@ class Supervisor:
         overdue = self._heartbeats.overdue(steady_ns(), self._pipeline.heartbeats())
         if overdue:
             return self._halt(HALT_HEARTBEAT, f"stage {overdue[0]} has not moved for {overdue[1] / 1e9:.1f} s")
-        return None
+        return self._no_log_in()
+
+    def _no_log_in(self) -> str | None:
+        """The venue lets us not in: there is nothing to run for."""
+        gateway = self._pipeline.state("gateway")
+        if not gateway["login_refused"][0]:
+            return None
+        self._halt_if_tripped()
+        return f"no log-in at the venue: refused {int(gateway['fault_id'][0])} times, or not answered"
 
     def _halt_if_tripped(self) -> None:
         """A stage that stopped itself stops all of them; the run goes on, so that orders are cancelled and seen."""
@@ -306,22 +326,16 @@ class Supervisor:
             self._halt(cause, f"stage {stage} met something that must not happen{shown}")
 
     def _strategy_fault(self) -> str | None:
-        """A hook that raised halts trading at once; why the run ends, when it shall and the strategy's orders are gone."""
+        """A hook that raised halts trading at once; why the run ends, if it shall."""
         fault = read_fault(self._pipeline.segment.region("strategy.fault"))
         if fault is None:
             return None
-        if not self._fault_seen_ns:
-            self._fault_seen_ns = steady_ns()
+        what = f"strategy fault: {describe_fault(fault)}"
+        if not self._is_fault_told:
+            self._is_fault_told = True
             event(LOG, logging.ERROR, "strategy fault: a hook raised; the strategy is switched off", **fault)
-            self._halt(HALT_STRATEGY_FAULT, f"strategy fault: {describe_fault(fault)}")
-        if self._pipeline.config.strategy.on_fault == "continue":
-            return None
-        is_late = steady_ns() - self._fault_seen_ns >= CANCEL_LIMIT_NS
-        return f"strategy fault: {describe_fault(fault)}" if is_late or self._orders_open() == 0 else None
-
-    def _orders_open(self) -> int:
-        """Orders that the gateway takes for open."""
-        return int(self._pipeline.segment.record("gateway.table", TABLE)["n_open"][0])
+            self._halt(HALT_STRATEGY_FAULT, what)
+        return None if self._pipeline.config.strategy.on_fault == "continue" else what
 
     def _halt(self, cause: int, what: str) -> str:
         """Halt trading, first in shared memory and then for the runs after this one; ``what`` as it was given."""
@@ -334,6 +348,11 @@ class Supervisor:
         cell = self._pipeline.halt_cell()
         if cell["halted"][0]:
             self._latch.set(int(cell["cause"][0]), "set from outside the supervisor")
+
+    def _dead_stages(self, failed_only: bool = False) -> set[str]:
+        """Stages whose process has ended; with ``failed_only`` not those that ended as they were told to."""
+        ended = [child for child in self._children if self._has_ended(child)]
+        return {stage for child in ended if child.status or not failed_only for stage in child.stages}
 
     def _has_ended(self, child: Child) -> bool:
         if child.status is None:

@@ -42,6 +42,7 @@ from hftpipe.core.records import (
 from hftpipe.core.ring import RING, ring_peek, ring_pop, ring_push
 from hftpipe.gateway.stage import MAX_MARKET_PER_STEP, MAX_ORDERS_PER_STEP, STATE, step
 
+MS = 1_000_000
 #: A venue that keeps what it is sent and reports what the test tells it to.
 FAKE = np.dtype(
     [("requests", "u8"), ("reports", "u8"), ("played", "u8"), ("busy", "i8"), ("room", "i8"), ("silent_id", "u8")]
@@ -179,7 +180,7 @@ def rig() -> GatewayRig:
 # Requests.
 
 
-def test_a_stop_cancels_each_unknown_order_once_however_often_the_venue_is_busy(rig):
+def test_a_stop_cancels_each_unknown_order_in_turn_however_often_the_venue_is_busy(rig):
     for id_ in (1, 2, 3, 4, 5):
         rig.order(id=id_)
     rig.step()
@@ -197,7 +198,7 @@ def test_a_stop_cancels_each_unknown_order_once_however_often_the_venue_is_busy(
     for _ in range(6):
         rig.step()
         sent += rig.requests()
-    assert sorted(sent) == [(CANCEL, id_) for id_ in (1, 2, 3, 4, 5)] and rig.count("cancel_all") == 0
+    assert sorted(sent) == [(CANCEL, id_) for id_ in (1, 2, 3, 4, 5)], "none is due a second time yet"
     set_halt(rig.halt, False, 0, NOW)
     rig.step()
     set_halt(rig.halt, True, 3, NOW)
@@ -355,20 +356,72 @@ def test_halt_stops_a_replace_that_the_order_table_would_allow(rig):
     assert rig.reported() == [(CANCEL_REJECT, 1, reasons.HALTED)]
 
 
-def test_halt_sends_its_cancels_once_even_if_one_is_refused(rig):
-    refused_halt_cancel(rig)
-    for _ in range(3):
-        rig.step()
-    assert (rig.requests(), rig.count("halt_cancels")) == ([], 1)
+def cancels_over(rig: GatewayRig, seconds: float, answer=lambda: None) -> list[int]:
+    """When (ms) cancels leave within so many seconds of steps a millisecond apart; ``answer`` is called after each."""
+    found = []
+    for now_ms in range(1, int(seconds * 1000)):
+        rig.step(now_ms * MS)
+        for request in rig.requests():
+            assert request == (CANCEL, 1)
+            found.append(now_ms)
+            answer()
+    return found
 
 
-def test_halt_adds_no_second_cancel_to_one_under_way(rig):
+#: At once, then after 50 ms, each wait twice the last, up to a second.
+RETRIES_MS = [1, 51, 151, 351, 751, 1551, 2551, 3551]
+
+
+def test_a_refused_halt_cancel_goes_out_again_with_growing_waits_until_the_order_has_ended(rig):
+    rig.working(1)
+    set_halt(rig.halt, True, 3, NOW)
+    refuse = lambda: rig.answer(kind=CANCEL_REJECT, id=1, flags=reasons.VENUE_BUSY)  # noqa: E731
+    assert cancels_over(rig, 4, refuse) == RETRIES_MS
+    assert (rig.count("halt_cancels"), rig.count("halt_cancels_again")) == (1, len(RETRIES_MS) - 1)
+    rig.answer(kind=CANCELED, id=1)
+    for now_ms in range(4000, 8000):
+        rig.step(now_ms * MS)
+    assert (rig.requests(), rig.state_of(1)) == ([], "CANCELED")
+
+
+def test_a_halt_cancel_without_an_answer_goes_out_again(rig):
+    rig.working(1)
+    set_halt(rig.halt, True, 3, NOW)
+    assert cancels_over(rig, 4) == RETRIES_MS
+
+
+def test_an_unknown_order_is_cancelled_again_until_its_end_is_known(rig):
+    rig.state["venue_unanswered"] = fake_unanswered_entry.address
+    rig.working(1)
+    rig.fake["silent_id"] = 1
+    rig.step()
+    set_halt(rig.halt, True, 3, NOW)
+    assert cancels_over(rig, 4) == RETRIES_MS and rig.state_of(1) == "UNKNOWN"
+
+
+def test_a_cancel_of_the_strategys_own_counts_at_a_halt_until_it_is_refused(rig):
     rig.working(1)
     rig.order(id=1, kind=CANCEL)
     rig.step()
     set_halt(rig.halt, True, 3, NOW)
-    rig.step()
+    rig.step(MS)
     assert (rig.requests(), rig.count("halt_cancels")) == ([(CANCEL, 1)], 0)
+    rig.answer(kind=CANCEL_REJECT, id=1, flags=reasons.VENUE_BUSY)
+    assert cancels_over(rig, 0.2)[:2] == [51, 101]
+    assert rig.count("halt_cancels") == 1
+
+
+def test_a_second_stop_starts_its_cancels_anew(rig):
+    rig.working(1)
+    set_halt(rig.halt, True, 3, NOW)
+    assert cancels_over(rig, 1) == RETRIES_MS[:5]
+    set_halt(rig.halt, False, 0, NOW)
+    rig.step(1000 * MS)
+    rig.answer(kind=CANCEL_REJECT, id=1, flags=reasons.VENUE_BUSY)
+    rig.step(1001 * MS)
+    set_halt(rig.halt, True, 3, NOW)
+    rig.step(1002 * MS)
+    assert rig.requests() == [(CANCEL, 1)]
 
 
 @pytest.mark.parametrize("state", ["PENDING_NEW", "WORKING", "PENDING_REPLACE"])
@@ -471,6 +524,17 @@ def test_replaced_order_fills_up_to_its_new_quantity(rig):
     rig.step()
     assert rig.state_of(1) == "FILLED"
     assert (rig.count("tripped"), rig.count("replaced")) == (0, 1)
+
+
+def test_a_replace_under_way_may_fill_though_the_venue_changed_the_order_before(rig):
+    rig.working(1)
+    rig.order(id=1, kind=REPLACE, qty=3 * E8)
+    rig.answer(kind=REPLACED, id=1, qty=E8 // 2)
+    rig.step()
+    assert rig.state_of(1) == "PENDING_REPLACE"
+    rig.answer(kind=FILL, id=1, qty=2 * E8, local_ts=0)
+    rig.step()
+    assert (rig.count("tripped"), rig.count("invariant_breaches")) == (0, 0)
 
 
 def test_refused_replace_leaves_the_old_quantity(rig):
@@ -807,6 +871,50 @@ def test_orders_fill_on_the_simulated_exchange_and_come_back():
     rig.step()
     assert rig.state_of(2) == "CANCELED", "confirmed though risk publishes no progress any more"
     assert (rig.count("illegal"), rig.count("unknown_reports"), rig.count("invariant_breaches")) == (0, 0, 0)
+
+
+def paper_rig() -> GatewayRig:
+    """The gateway before the real paper venue, whose book is open, with order 2 resting."""
+    exchange = pytest.importorskip("hftpipe.sim.exchange")
+    rig = GatewayRig()
+    rig.instruments = aligned(INSTRUMENT.itemsize).view(INSTRUMENT)
+    fill_instrument(rig.instruments)
+    rig.memory = aligned(exchange.exchange_bytes(1))
+    exchange.exchange_init(rig.memory, rig.instruments, exchange.SimModel())
+    rig.state["venue"], rig.state["venue_room"] = address(rig.memory), 0
+    for name in ("submit", "market", "poll"):
+        rig.state[f"venue_{name}"] = getattr(exchange, f"{name}_entry").address
+    push(rig.sim, make(kind=BOOK_RESET, qty=0, price=0))
+    push(rig.sim, make(kind=BOOK_STATE, flags=VALID, qty=0, price=0))
+    push(rig.sim, level(BUY, BID, 5 * E8, NOW, False))
+    push(rig.sim, level(SELL, BID + TICK, 5 * E8, NOW, True))
+    rig.order(id=2, flags=POST_ONLY, price=BID - TICK, qty=E8, local_ts=NOW)
+    push(rig.sim, level(BUY, BID, 6 * E8, NOW + 10 * MS, True))
+    rig.progress[0] = 5
+    rig.step()
+    rig.step()
+    assert rig.state_of(2) == "WORKING"
+    return rig
+
+
+def test_a_stopped_paper_venue_confirms_cancels_though_its_market_is_over():
+    rig = paper_rig()
+    set_halt(rig.halt, True, 9, NOW)
+    for now_ms in range(1, 100):
+        rig.step(now_ms * MS)
+    assert rig.state_of(2) == "CANCELED"
+
+
+def test_time_runs_on_only_while_stopped_with_something_open():
+    rig = paper_rig()
+    for now_ms in range(1, 100):
+        rig.step(now_ms * MS)
+    before = rig.count("event_ts")
+    assert before == NOW + 10 * MS
+    set_halt(rig.halt, True, 9, NOW)
+    for now_ms in range(100, 400):
+        rig.step(now_ms * MS)
+    assert before < rig.count("event_ts") <= before + 50 * MS
 
 
 def test_ring_of_any_size_lets_the_market_move():

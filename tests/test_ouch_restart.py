@@ -8,15 +8,26 @@ import pytest
 from memory import fork, join
 from ouch_rig import ACCOUNTS, PRICE, SHARE, TICK, Client, Exchange, free_port, instruments, wait_for
 
+from hftpipe.core import reasons
 from hftpipe.core.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT
-from hftpipe.core.order_table import ORDER, STATE_NAMES, order_find
-from hftpipe.core.records import ACK, BUY, CANCELED, FILL, IOC, RECORD, SELL, VENUE_FAULT
+from hftpipe.core.order_table import (
+    ON_ACK,
+    ON_CANCEL_SENT,
+    ON_REPLACE_SENT,
+    ORDER,
+    STATE_NAMES,
+    order_find,
+    order_insert,
+    order_move,
+)
+from hftpipe.core.records import ACK, BUY, CANCELED, EXPIRED, FILL, IOC, RECORD, SELL, VENUE_FAULT
 from hftpipe.sim.matching_query import match_best
 from hftpipe.sim.servers.itch_exchange import ItchExchange
 from hftpipe.sim.servers.settings import ExchangeConfig, Told
-from hftpipe.venues.ouch.encode import encode_executed
+from hftpipe.venues.ouch.encode import encode_executed, encode_replaced
 from hftpipe.venues.ouch.link import TCP, UDP, link_is_up
 from hftpipe.venues.ouch.reports import apply_message
+from hftpipe.venues.ouch.state import ANSWERED, order_view, remember_ref
 
 ANSWER_NS = 50_000_000
 
@@ -151,6 +162,34 @@ def test_an_execution_of_an_order_nobody_knows_is_a_fault_with_its_facts(alone):
     assert (report["kind"], report["flags"], report["id"]) == (VENUE_FAULT, ORPHAN_FILL, 999)
     assert (report["price"], report["qty"]) == (PRICE, 7)
     assert alone.state["orphan_fills"] == 1 and alone.state["unknown_ref"] == 1
+
+
+def order_under(client: Client, ref: int, **fields) -> int:
+    """An open order of client id 5 that the venue knows as number ``ref``."""
+    table = np.uint64(client.state["table"])
+    slot = order_insert(table, np.uint64(5))
+    row = order_view(int(slot), client.memory)
+    for name, value in {"price": PRICE, "qty": 10 * SHARE, "venue_id": ref | int(ANSWERED), **fields}.items():
+        row[name] = value
+    order_move(table, slot, np.int64(ON_ACK))
+    remember_ref(client.address, np.uint64(ref), np.uint64(5))
+    remember_ref(client.address, np.uint64(int(row["user"][0])), np.uint64(5))
+    return int(slot)
+
+
+@pytest.mark.parametrize("event", [ON_REPLACE_SENT, ON_CANCEL_SENT], ids=["replacing", "cancelling-too"])
+def test_an_order_that_is_dead_when_replaced_has_ended(alone, event):
+    slot = order_under(alone, 4, user=6, filled=SHARE, new_qty=8 * SHARE)
+    order_move(np.uint64(alone.state["table"]), np.uint64(slot), np.int64(event))
+    text, id_text = np.zeros(80, np.uint8), np.full(14, 32, np.uint8)
+    args = (np.int64(5), np.uint64(4), np.uint64(6), np.int64(BUY), np.uint64(7), np.uint64(0))
+    rest = (np.uint64(1_490_000), np.int64(48), np.uint64(1), np.uint64(id_text.ctypes.data))
+    length = encode_replaced(*args, *rest, np.uint64(text.ctypes.data))
+    text[51] = ord("D")
+    report = take(alone, text, length)
+    assert (report["kind"], report["id"], report["flags"]) == (EXPIRED, 5, reasons.DEAD_WHEN_REPLACED)
+    assert report["qty"] == 7 * SHARE
+    assert STATE_NAMES[order_view(slot, alone.memory)["state"][0]] == "EXPIRED"
 
 
 def test_an_execution_taken_back_is_a_fault(alone):

@@ -392,6 +392,37 @@ def test_replace_counts_the_larger_quantity_until_it_is_answered(rig):
     assert rig.position("working_buy") == E8
 
 
+def test_a_change_of_the_venues_own_does_not_hide_a_replace_that_is_under_way(rig):
+    rig.intend(id=1, qty=E8)
+    rig.step()
+    rig.report(kind=ACK, id=1, qty=E8)
+    rig.step()
+    rig.intend(id=1, kind=REPLACE, qty=3 * E8)
+    rig.step()
+    # The venue has taken half away of its own accord; the replace is still on its way there.
+    rig.report(kind=REPLACED, id=1, qty=E8 // 2)
+    rig.step()
+    assert (rig.position("working_buy"), rig.order(1)["qty"]) == (3 * E8, E8 // 2)
+    rig.report(kind=REPLACED, id=1, qty=3 * E8)
+    rig.report(kind=FILL, id=1, qty=2 * E8, local_ts=0)
+    rig.step()
+    assert (rig.position("working_buy"), rig.position("qty")) == (E8, 2 * E8)
+    assert (rig.count("overfills"), rig.count("illegal")) == (0, 0)
+
+
+def test_a_change_of_the_venues_own_counts_until_the_replace_is_refused(rig):
+    rig.intend(id=1, qty=E8)
+    rig.step()
+    rig.report(kind=ACK, id=1, qty=E8)
+    rig.step()
+    rig.intend(id=1, kind=REPLACE, qty=3 * E8)
+    rig.report(kind=REPLACED, id=1, qty=E8 // 2)
+    rig.step()
+    rig.report(kind=CANCEL_REJECT, id=1, qty=0)
+    rig.step()
+    assert rig.position("working_buy") == E8 // 2
+
+
 def test_refused_replace_gives_its_growth_back(rig):
     working(rig, qty=2 * E8)
     rig.intend(kind=REPLACE, qty=5 * E8)

@@ -32,7 +32,8 @@ def test_a_run_whose_exchange_restarts_halts_and_says_why(start, tmp_path: Path)
     start(*serve)
     code, text = run.end()
     result = json.loads(summary.read_text())
-    assert code == 0 and result["orders"] > 0, text
+    # The venue has lost our orders: their end is not known, so the run has not ended well.
+    assert code == 1 and result["orders"] > 0 and result["stop"]["unknown_because"], text
     assert result["halted"] == "venue_forgot" and result["faults"]["gateway.venue_forgot"] == 1, text
     assert result["positions_from"] == "zero" and "positions are counted from 0" in text
     assert result["latched_halt"]["cause"] == "venue_forgot" and result["latched_halt"]["stored"]

@@ -345,6 +345,21 @@ def test_replace_needs_a_working_order_and_ends_with_the_answer(rig):
     assert (held["state"], held["price"], held["qty"], held["new_qty"]) == (2, 10020000000, 300000, 0)
 
 
+def test_a_change_of_the_venues_own_leaves_a_replace_under_way(rig):
+    order = act(rig, 1)[0]
+    rig.update(ACK, order["id"])
+    rig.run()
+    act(rig, 4, order["id"])
+    rig.update(REPLACED, order["id"], price=10020000000, qty=50000)
+    rig.run()
+    held = next(o for o in orders(rig) if o["id"] == order["id"])
+    assert (held["state"], held["qty"], held["new_qty"]) == (5, 50000, 300000)
+    rig.update(REPLACED, order["id"], price=10020000000, qty=300000)
+    rig.run()
+    held = next(o for o in orders(rig) if o["id"] == order["id"])
+    assert (held["state"], held["qty"], held["new_qty"]) == (2, 300000, 0)
+
+
 @pytest.mark.parametrize("kind", [CANCEL_REJECT, REJECT])
 def test_a_refused_replace_leaves_the_order_working(rig, kind):
     order = act(rig, 1)[0]

@@ -19,7 +19,7 @@ STEPS = 1500
 MUTANT_SEEDS = 12
 FIRST_SEED = {
     "gateway_looks_at_no_clock": 18, "risk_trusts_any_book": 18, "reports_overwrite": 14, "restart_keeps_epoch": 22,
-    "restart_forgets_halt": 39,
+    "restart_forgets_halt": 39, "gateway_stands_still": 33, "gateway_cancels_once": 36, "risk_forgets_replace": 15,
 }  # fmt: skip
 
 
@@ -66,6 +66,8 @@ def test_the_faults_do_happen():
             ("book lost", market["invalidations"][0]),
             ("repeated fill", gateway["duplicate_fills"][0]),
             ("refused by the venue", gateway["rejected"][0]),
+            ("cancel refused", one.venue.refused_cancels),
+            ("changed by the venue", one.venue.shrunk),
             ("reports or orders held back", gateway["reports_held"][0] + risk["orders_held"][0] + risk["updates_held"][0]),
             ("refused by risk", risk["rejects"][0].sum()),
             ("filled", gateway["fills"][0]),

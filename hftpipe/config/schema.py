@@ -116,6 +116,11 @@ class Pipeline:
         choice("run_halted", "refuse"),
         "A start that finds a halt of an earlier run: runs without trading, or is refused.",
     )
+    stop_timeout_s: float = key(
+        5.0,
+        real(0, 600, above=False, allowed="a number of seconds in 0..600"),
+        "At the end every open order is cancelled; how long to wait until the venue has confirmed that.",
+    )
     metrics: bool = key(True, BOOLEAN, "Serve counters and histograms.")
     venue: str = key(
         "sim", choice("sim", "udp"), "With sim: market.source and the paper exchange; with udp: ITCH and OUCH."
@@ -305,6 +310,16 @@ class Udp:
     order_port: int = key(0, PORT, "Port for orders; needed unless embedded.")
     transport: str = key("udp", choice("udp", "tcp"), "Orders in datagrams, or over SoupBinTCP.")
     user: str = key("HFTPIP", text(r"[A-Za-z0-9]{1,6}", "1 to 6 ASCII letters and digits"), "Account at the venue.")
+    cancel_after_ms: int = key(
+        700,
+        integer(0, 60_000, "milliseconds"),
+        "Ask at log-in that all orders are cancelled after this silence or a lost connection; 0 = do not ask.",
+    )
+    login_timeout_s: float = key(
+        5.0,
+        real(0.1, 600, above=False, allowed="a number of seconds in 0.1..600"),
+        "A log-in that does not complete, or is refused, for this long halts trading and ends the run.",
+    )
     receive: str = key(
         "auto",
         choice("auto", "packet_ring", "socket"),
@@ -314,6 +329,11 @@ class Udp:
     busy_poll_us: int = key(0, integer(0, 1_000_000, "microseconds"), "SO_BUSY_POLL of the lines; 0 = left alone.")
     loss_a: float = key(0.0, SHARE, "Embedded exchange: share of line A's datagrams that are lost.")
     loss_b: float = key(0.0, SHARE, "Embedded exchange: share of line B's datagrams that are lost.")
+    truth_file: str = key(
+        "",
+        text(r"[\s\S]*", "a path"),
+        'Embedded exchange: file it keeps with every account\'s resting orders and executions; "" = none.',
+    )
 
 
 @dataclass(frozen=True)

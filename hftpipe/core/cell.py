@@ -41,10 +41,14 @@ HALT_CELL = np.dtype(
 )
 HALT_CAUSES = {
     0: "none", 1: "stage_died", 2: "heartbeat_lost", 3: "operator", 4: "invariant", 5: "strategy_stalled",
-    6: "orphan_fill", 7: "broken_trade", 8: "venue_forgot", 11: "unreadable_latch", 14: "strategy_fault",
+    6: "orphan_fill", 7: "broken_trade", 8: "venue_forgot", 9: "stopping", 10: "login_refused", 11: "unreadable_latch",
+    14: "strategy_fault",
 }  # fmt: skip
-#: Causes of a VENUE_FAULT: an execution of an order we do not know, an execution taken back, our orders lost there.
-ORPHAN_FILL, BROKEN_TRADE, VENUE_FORGOT = 6, 7, 8
+#: Causes of a VENUE_FAULT: an execution of an order we do not know, an execution taken back, our orders lost there, no
+#: session with it.
+ORPHAN_FILL, BROKEN_TRADE, VENUE_FORGOT, LOGIN_REFUSED = 6, 7, 8, 10
+#: The run is asked to end: everything is cancelled first. Nothing went wrong.
+STOPPING = 9
 
 
 @jit

@@ -5,6 +5,8 @@ report         event           on the order, before the move
 ============== =============== ====================================================================
 ACK            ACK             -
 REPLACED       CHANGE_DONE     takes the new price and total; no change is under way any more
+               none            the same, if another total was asked for than the one reported: the venue has
+                               changed the order of its own accord, and what was asked for still counts
 FILL           PART_FILL       filled grows; FILLED once the total is reached
 CANCELED       CANCELED        -
 EXPIRED        EXPIRED         -
@@ -49,6 +51,15 @@ def can_fill(order):
 
 
 @jit
+def answers_replace(order, qty):
+    """Whether a REPLACED with the total ``qty`` may be the answer to the replace under way (``new_qty``), if one is.
+
+    A venue changes orders of its own accord too (it takes a part away, say); the replace will still be answered then.
+    """
+    return order.new_qty == 0 or order.new_qty == qty
+
+
+@jit
 def move_filled(table, slot, qty):
     """Book ``qty`` on the order at ``slot``; False if it had ended before (then only ``filled`` grows)."""
     order = view(slot, ORDER)
@@ -68,6 +79,8 @@ def move_reported(table, slot, r):
         return r.kind == CANCEL_REJECT
     if r.kind == REPLACED:
         order.price, order.qty = r.price, r.qty
+        if not answers_replace(order, r.qty):
+            return True
     # A refusal while the state is PENDING_CANCEL may be the cancel's: the replace then counts on until the order ends.
     if r.kind == REPLACED or (r.kind == CANCEL_REJECT and order.state == PENDING_REPLACE):
         order.new_price, order.new_qty = 0, 0

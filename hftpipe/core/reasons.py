@@ -63,6 +63,9 @@ SELF_TRADE = 47
 AMEND_BELOW_FILLED = 48
 USER_REQUEST = 49
 VENUE_BUSY = 50
+VENUE_NUMBERS_USED_UP = 51
+DISCONNECTED = 52
+DEAD_WHEN_REPLACED = 53
 
 REASONS = (
     Reason(NONE, "none", "no reason"),
@@ -103,6 +106,9 @@ REASONS = (
     Reason(AMEND_BELOW_FILLED, "amend_below_filled", "new quantity is not above what is filled; order ended"),
     Reason(USER_REQUEST, "user_request", "ended by our own cancel"),
     Reason(VENUE_BUSY, "venue_busy", "the venue cannot take the order now"),
+    Reason(VENUE_NUMBERS_USED_UP, "venue_numbers_used_up", "no reference number is left at the venue today"),
+    Reason(DISCONNECTED, "disconnected", "cancelled by the venue: our session was lost or had ended"),
+    Reason(DEAD_WHEN_REPLACED, "dead_when_replaced", "the venue took the replace and ended the order with it"),
 )
 
 NAMES = {reason.code: reason.name for reason in REASONS}

@@ -37,12 +37,14 @@ PARAMS_BYTES_PER_RECORD = 48
 FILL_NUMBER = 85
 #: The venue did not take the request before.
 VENUE_BUSY_SEEN = 86
-#: The venue took the cancel of order ``id`` that a halt has caused.
+#: The venue took a cancel of order ``id`` that a halt has caused (paper venue or not: the clock decides when it is due).
 HALT_CANCEL = 87
 #: Order ``id`` has waited too long for its answer.
 NO_ANSWER_SEEN = 88
 #: The order before was too old to be sent.
 TOO_OLD_SEEN = 89
+#: A stopped gateway has let the paper venue's time go on to ``local_ts``, as its market said nothing any more.
+CLOCK_RAN_ON = 92
 
 
 @jit
@@ -107,6 +109,13 @@ def tape_mark(tape, kind, id_):
     """Put a record of ``kind`` that says nothing but ``id`` on the tape."""
     if tape != ZERO and tape_room(tape, np.int64(1)):
         _fields(tape, kind, 0, np.uint8(0), 0, np.int64(0), np.int64(0), np.int64(0), id_, np.int64(0))
+
+
+@jit
+def tape_time(tape, kind, local_ts):
+    """Put a record of ``kind`` that says nothing but a time on the tape."""
+    if tape != ZERO and tape_room(tape, np.int64(1)):
+        _fields(tape, kind, 0, np.uint8(0), 0, np.int64(0), np.int64(0), local_ts, ZERO, np.int64(0))
 
 
 @jit

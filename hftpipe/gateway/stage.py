@@ -18,10 +18,15 @@ venue_room    reports the venue can still hold; 0: poll first (address 0: no suc
 
 **Stopping.** The gateway is stopped while the halt cell is set, and for good once it has *tripped* itself: a fill
 beyond an order's quantity, a fill without price or quantity, more requests sent than the orders ring delivered, or a
-VENUE_FAULT (``trip_cause``): an execution of an order nobody knows, one taken back, or a venue that lost our orders.
+VENUE_FAULT (``trip_cause``): an execution of an order nobody knows, one taken back, a venue that lost our orders, or one
+that lets nobody in.
 Stopped, it refuses every NEW and REPLACE (the cell is read again immediately before each send), lets every CANCEL
-pass, and cancels each open order of its own table once, whether or not risk and strategy still live. The halt cell
-itself belongs to the supervisor and the operator; the supervisor sees ``tripped`` and sets it.
+pass, and cancels each open order of its own table, whether or not risk and strategy still live: at once (one whose
+cancel is under way already after CANCEL_AGAIN_NS), and again and again, each wait twice as long up to
+CANCEL_AGAIN_MAX_NS, until the venue says that the order has ended. A refused or unanswered cancel is no end, and
+neither is UNKNOWN. The market of the paper venue runs on by our own clock once nothing more comes of it, so that
+cancels are confirmed after the end of a recording, too. The halt cell itself belongs to the supervisor and the
+operator; the supervisor sees ``tripped`` and sets it.
 
 **Too old.** An approved NEW or REPLACE whose event lies further back than ``max_ages`` is refused, INTENT_STALE: when this
 process goes on after having been stopped, it does not send what was decided before.
@@ -33,9 +38,9 @@ it names goes on working. Reports are never dropped: what needs room in the repo
 import numpy as np
 
 from hftpipe.core import reasons
-from hftpipe.core.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT, halted
+from hftpipe.core.cell import BROKEN_TRADE, LOGIN_REFUSED, ORPHAN_FILL, VENUE_FORGOT, halted
 from hftpipe.core.event_time import event_now
-from hftpipe.core.hist import hist_since, stamp
+from hftpipe.core.hist import hist_since
 from hftpipe.core.jit import entry, jit
 from hftpipe.core.mem import ONE, U64, ZERO, call_step, load_acquire, load_i64, rdtsc, view
 from hftpipe.core.order_table import (
@@ -45,11 +50,9 @@ from hftpipe.core.order_table import (
     ON_REJECT,
     ON_REPLACE_SENT,
     ORDER,
-    PENDING_CANCEL,
     TRANSITIONS,
     is_open,
     open_count,
-    open_order,
     order_find,
     order_insert,
     order_move,
@@ -70,7 +73,6 @@ from hftpipe.core.records import (
 )
 from hftpipe.core.ring import RING, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
 from hftpipe.core.tape import (
-    HALT_CANCEL,
     NO_ANSWER_SEEN,
     TOO_OLD_SEEN,
     VENUE_BUSY_SEEN,
@@ -81,15 +83,13 @@ from hftpipe.core.tape import (
     tape_report,
 )
 from hftpipe.gateway.orders import BREACH, DUPLICATE_FILL, ILLEGAL_MOVE, LATE_FILL, UNKNOWN_ID, apply_report
-from hftpipe.gateway.state import STATE
+from hftpipe.gateway.state import MIN_REPORT_ROOM, STATE
+from hftpipe.gateway.stopping import cancel_open, run_on, submit
 
 MAX_ORDERS_PER_STEP = 256
 MAX_MARKET_PER_STEP = 512
-#: Room in the reports ring before the venue's market moves on (a smaller ring: all of it).
-MIN_REPORT_ROOM = 64
 
 _REPORT = np.uint64(STATE.fields["report"][1])
-_REQUEST = np.uint64(STATE.fields["request"][1])
 _ROOM = np.int64(1)
 _LAST_REASON = np.int64(reasons.REASON_SLOTS - 1)
 
@@ -112,16 +112,6 @@ def _must_refuse(s):
 def _trip(s):
     s.invariant_breaches += 1
     s.tripped = 1
-
-
-@jit
-def _submit(s, request):
-    """Hand a request to the venue: whether it took it."""
-    tsc = stamp()
-    if call_step(s.venue_submit, s.venue, np.int64(request)) == 0:
-        return False
-    hist_since(s.h_tick_to_order, view(request, RECORD).origin_tsc, tsc)
-    return True
 
 
 # Reports.
@@ -168,6 +158,7 @@ def _venue_fault(s, r):
     s.orphan_fills += np.int64(cause == ORPHAN_FILL)
     s.broken_trades += np.int64(cause == BROKEN_TRADE)
     s.venue_forgot += np.int64(cause == VENUE_FORGOT)
+    s.login_refused += np.int64(cause == LOGIN_REFUSED)
     if s.trip_cause == 0:
         s.trip_cause, s.fault_id, s.fault_price, s.fault_qty = cause, np.int64(r.id), r.price, r.qty
     s.tripped = 1
@@ -255,7 +246,7 @@ def _send_new(s, order):
     # The last look at the halt cell, with nothing between it and the send.
     reason = reasons.HALTED
     if not _must_refuse(s):
-        if _submit(s, order):
+        if submit(s, order):
             s.sent += 1
             return reasons.NONE
         reason = reasons.VENUE_BUSY
@@ -277,7 +268,7 @@ def _send_change(s, order):
             return reasons.ILLEGAL_TRANSITION
         if _must_refuse(s):
             return reasons.HALTED
-    if not _submit(s, order):
+    if not submit(s, order):
         return reasons.VENUE_BUSY
     if r.kind == REPLACE:
         o.new_price, o.new_qty = r.price, r.qty
@@ -374,43 +365,15 @@ def _play(s, state, until):
 
 
 @jit
-def _cancel_all(s, state):
-    """Cancel every open order that has no cancel under way: number sent. Goes on next time if the venue is busy."""
-    request = state + _REQUEST
-    r, sent = view(request, RECORD), np.int64(0)
-    for index in range(open_count(s.table)):
-        slot = open_order(s.table, index)
-        o = view(slot, ORDER)
-        if o.state == PENDING_CANCEL or o.venue_id == s.stops:
-            continue
-        r.origin_tsc, r.exchange_ts, r.local_ts, r.price, r.qty = ZERO, 0, s.event_ts, 0, 0
-        r.id, r.instrument, r.kind, r.side = o.id, o.instrument, CANCEL, o.side
-        r.strategy, r.flags = o.strategy, o.flags
-        if not _submit(s, request):
-            return sent
-        order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
-        # An UNKNOWN order stays UNKNOWN: the mark says that it has had its cancel.
-        o.venue_id = s.stops
-        if s.sim == ZERO:
-            tape_mark(s.tape, HALT_CANCEL, o.id)
-        s.halt_cancels += 1
-        sent += 1
-    s.cancel_all = 0
-    return sent
-
-
-@jit
-def _watch_halt(s, state):
-    """On the edge of a halt or trip, cancel everything once: (whether stopped, cancels sent)."""
+def _watch_halt(s, state, now_ns):
+    """While halted or tripped, see to it that every open order ends: (whether stopped, cancels sent)."""
     stopped = _is_stopped(s)
     if np.int64(stopped) != s.stopped:
         tape_halt(s.tape, np.int64(stopped))
         s.stopped = np.int64(stopped)
         if stopped:
-            s.cancel_all = 1
             s.stops += ONE
-    sent = _cancel_all(s, state) if s.cancel_all != 0 else np.int64(0)
-    return stopped, sent
+    return stopped, cancel_open(s, state, now_ns) if stopped else np.int64(0)
 
 
 @jit
@@ -424,11 +387,13 @@ def step(state, now_ns):
     """
     s = view(state, STATE)
     until = load_acquire(s.progress) if s.progress != ZERO else ZERO
-    stopped, work = _watch_halt(s, state)
+    stopped, work = _watch_halt(s, state, now_ns)
     done, drained = _drain_orders(s, state, now_ns)
     work += done
     if s.sim != ZERO and (drained or stopped):
         work += _play(s, state, ~ZERO if stopped else until)
+    if s.sim != ZERO and stopped:
+        work += run_on(s, state, now_ns)
     polled, _emptied = _poll(s, state)
     _note_unanswered(s, state)
     return np.int64(work + polled)

@@ -5,6 +5,8 @@ import numpy as np
 from hftpipe.core import reasons
 from hftpipe.core.records import RECORD
 
+#: Room in the reports ring before the venue's market moves on (a smaller ring: all of it).
+MIN_REPORT_ROOM = 64
 STATE = np.dtype(
     [
         # Rings: in, out; ``sim`` holds the market records for the paper venue (0: a real venue).
@@ -20,30 +22,35 @@ STATE = np.dtype(
         ("venue_unanswered", "u8"),
         # Histograms: order sent by risk -> read; market event received -> request handed to the venue.
         ("h_risk_to_gateway", "u8"), ("h_tick_to_order", "u8"),
-        # Counters of requests: records read; NEW, CANCEL and REPLACE sent; CANCEL sent on a halt or trip.
+        # Counters of requests: records read; NEW, CANCEL and REPLACE sent; CANCEL sent on a halt or trip, once more.
         ("orders_seen", "i8"), ("sent", "i8"), ("cancels_sent", "i8"), ("replaces_sent", "i8"), ("halt_cancels", "i8"),
+        ("halt_cancels_again", "i8"),
         # Counters of reports, our own refusals included.
         ("acks", "i8"), ("replaced", "i8"), ("fills", "i8"), ("canceled", "i8"), ("expired", "i8"),
         ("rejected", "i8"), ("cancel_rejects", "i8"),
         # Counters of what should not happen, and of waiting for room.
         ("late_fills", "i8"), ("duplicate_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"),
         ("invariant_breaches", "i8"), ("unanswered", "i8"), ("reports_held", "i8"), ("sim_records", "i8"),
-        ("orphan_fills", "i8"), ("broken_trades", "i8"), ("venue_forgot", "i8"),
+        ("orphan_fills", "i8"), ("broken_trades", "i8"), ("venue_forgot", "i8"), ("login_refused", "i8"),
         # Why it tripped, if not by an invariant of its own (HALT_CAUSES); that VENUE_FAULT's number, price and quantity.
         ("trip_cause", "i8"), ("fault_id", "i8"), ("fault_price", "i8"), ("fault_qty", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
-        # Flags: stopped for good by ourselves; stopped when last looked; cancels of a stop still to be sent.
-        ("tripped", "i8"), ("stopped", "i8"), ("cancel_all", "i8"),
-        # Stops so far: an order's ``venue_id`` is the last one that has sent a cancel for it.
+        # Flags: stopped for good by ourselves; stopped when last looked.
+        ("tripped", "i8"), ("stopped", "i8"),
+        # Stops so far: an order's ``venue_id`` is the last one that has looked at it.
         ("stops", "u8"),
+        # In a replay the cancels of a stop go out as the tape says: the order (an id) whose turn it is.
+        ("by_tape", "i8"), ("told_cancel", "u8"),
+        # While stopped: ``sim_records`` when it last changed, and since when (ns).
+        ("quiet_records", "i8"), ("quiet_ns", "i8"),
         # Newest event time seen (ns): the time of requests that no event caused.
         ("event_ts", "i8"),
         # Private records: a report on its way out, a request of our own.
         ("report", RECORD), ("request", RECORD),
         # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. HALT_SEEN: a step found itself
         # stopped (1) or not (0) and the last one had not; with WITH_RECORD: only the request before was sent (0) or
-        # refused (1) by another state than the step's. Of a venue that is not simulated here (``sim`` 0) also what it
-        # answered: its reports, and which requests it did not take.
+        # refused (1) by another state than the step's. HALT_CANCEL and CLOCK_RAN_ON: what a stop did by the clock. Of a
+        # venue that is not simulated here (``sim`` 0) also what it answered: its reports, and what it did not take.
         ("tape", "u8"),
     ],
     align=True,

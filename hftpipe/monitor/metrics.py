@@ -189,7 +189,7 @@ def drops(look: Snapshot) -> dict[str, int]:
 #: Counters of what should not happen, by stage.
 FAULTS = {
     "market_data": ("time_jumps",),
-    "gateway": ("orphan_fills", "broken_trades", "venue_forgot", "unknown_reports", "invariant_breaches", "illegal",
+    "gateway": ("orphan_fills", "broken_trades", "venue_forgot", "login_refused", "unknown_reports", "invariant_breaches", "illegal",
                 "late_fills", "duplicate_fills", "unanswered"),
     "risk": ("unknown_reports", "not_booked", "overfills", "illegal"),
 }  # fmt: skip

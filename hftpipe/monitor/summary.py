@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
+from hftpipe.core.cell import HALT_CAUSES, STOPPING
 from hftpipe.core.hist import Summary
 from hftpipe.monitor.metrics import Snapshot, totals
 from hftpipe.strategy.faults import describe_fault
@@ -47,7 +48,8 @@ def summarise(look: Snapshot, facts: dict[str, Any]) -> dict[str, Any]:
         },
         "latency_ns": {hop: _latency(values) for hop, values in look.latency.items()},
         "clock": {"skew_ns": round(look.skew_ns, 1), "skew_bound_ns": round(look.skew_bound_ns, 1)},
-        "halted": look.halted,
+        # That it stops at its end is no news.
+        "halted": None if look.halted == HALT_CAUSES[STOPPING] else look.halted,
         "strategy_fault": look.strategy_fault,
         "counters": look.counters,
         "rings": look.rings,
@@ -95,6 +97,30 @@ def _warnings(summary: dict[str, Any]) -> list[tuple[str, str]]:
     return found + [("LEFT BEHIND", text) for text in summary.get("left_behind", [])]
 
 
+def _stop(stop: dict[str, Any]) -> list[str]:
+    """What became of the orders that were open at the end."""
+    again = f" ({stop['cancels_again']:,} sent again)" if stop["cancels_again"] else ""
+    lines = [
+        _line(
+            "stop",
+            f"{stop['open_at_stop']:,} open, cancels {stop['cancels_sent']:,} sent{again}, "
+            f"{stop['cancels_confirmed']:,} confirmed, {stop['fills_meanwhile']:,} fills meanwhile, "
+            f"{len(stop['still_open']):,} still open after {stop['waited_s']:.3f} s",
+        )
+    ]
+    for one in stop["still_open"]:
+        filled = f"{one['filled']} of {one['qty']} filled"
+        lines.append(
+            _line(
+                "STILL OPEN",
+                f"{one['id']} {one['instrument']} {one['side']} {one['price']}, {filled}, {one['state']}",
+            )
+        )
+    if stop["still_open"] and stop["venue_ended"]:
+        lines.append(_line("", "the venue was part of this run: they have ended with it"))
+    return lines + [_line("NOT KNOWN", f"fills and position: {why}") for why in stop["unknown_because"]]
+
+
 def render(summary: dict[str, Any]) -> str:
     """The summary for people."""
     pnl = summary["pnl"]
@@ -125,6 +151,8 @@ def render(summary: dict[str, Any]) -> str:
         lines.append(_line("recording", _recording(summary["recording"])))
     if summary["strategy_fault"]:
         lines.append(_line("STRATEGY FAULT", describe_fault(summary["strategy_fault"])))
+    if summary.get("stop"):
+        lines += _stop(summary["stop"])
     if summary["halted"]:
         lines.append(_line("HALTED", summary["halted"]))
     lines += [_line(name, text) for name, text in _warnings(summary)]

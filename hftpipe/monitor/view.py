@@ -5,6 +5,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from hftpipe.core.cell import HALT_CAUSES, STOPPING
 from hftpipe.core.fixed import format_fixed
 from hftpipe.monitor.metrics import Snapshot, drops, totals
 
@@ -30,6 +31,8 @@ class View:
         return Group(*parts)
 
     def _header(self, look: Snapshot) -> Panel:
+        if look.halted == HALT_CAUSES[STOPPING]:
+            return Panel(Text("stopping: open orders are being cancelled", style="yellow"), title=self._title)
         if look.halted:
             return Panel(Text(f"HALTED: {look.halted}", style="bold white on red"), title=self._title)
         return Panel(Text("trading (paper)", style="green"), title=self._title)

@@ -19,6 +19,7 @@ import numpy as np
 from hftpipe.core.fixed import format_fixed
 from hftpipe.core.records import ACK, CANCEL, KIND_NAMES, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER
 from hftpipe.core.tape import (
+    CLOCK_RAN_ON,
     FILL_NUMBER,
     HALT_CANCEL,
     HALT_SEEN,
@@ -38,7 +39,7 @@ FIRST_TAPE_KIND = TAPE_GAP
 NAMES = KIND_NAMES | {
     TAPE_GAP: "tape_gap", TOP_SEEN: "top_seen", HALT_SEEN: "halt_seen", PARAMS: "params", PARAMS_DATA: "params_data",
     FILL_NUMBER: "fill_number", VENUE_BUSY_SEEN: "venue_busy", HALT_CANCEL: "halt_cancel", NO_ANSWER_SEEN: "no_answer",
-    TOO_OLD_SEEN: "too_old",
+    TOO_OLD_SEEN: "too_old", CLOCK_RAN_ON: "clock_ran_on",
 }  # fmt: skip
 CONTEXT_RECORDS = 5
 

@@ -19,9 +19,10 @@ from hftpipe.core.event_time import EVENT_TIME, wind_event_time
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, call_step, load_relaxed, store_relaxed, view
 from hftpipe.core.private import PrivateSegment
-from hftpipe.core.records import ACK, ASK, NEW, RECORD, RECORD_BYTES, REPLACE
+from hftpipe.core.records import ACK, ASK, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER
 from hftpipe.core.ring import RING, ring_init, ring_push
 from hftpipe.core.tape import (
+    CLOCK_RAN_ON,
     FILL_NUMBER,
     HALT_CANCEL,
     HALT_SEEN,
@@ -48,7 +49,7 @@ from hftpipe.strategy.params import PARAMS_CELL, PARAMS_HEADER_BYTES
 MORE_OUTPUTS = 65_536
 _SHIFT = np.uint64(6)
 _FREE = np.uint64(2**63)
-_VENUE_MARKS = (FILL_NUMBER, HALT_CANCEL, NO_ANSWER_SEEN)
+_VENUE_MARKS = (FILL_NUMBER, NO_ANSWER_SEEN)
 
 #: One stage being fed: its input rings by kind of record, its output rings and where their records are gathered.
 #: ``tripped`` and ``stopped`` are addresses of the gateway's flags (0 for other stages), ``venue`` that of its taped venue.
@@ -158,8 +159,8 @@ def _ring_of(f, kind):
 def feed_one(feed, record, index):
     """Give the stage one record and step it: False if it did not take the record.
 
-    The gateway cancels everything in the step that finds it stopped anew. A recorded step says so on the tape; a
-    replay's step must not find it earlier, between two records of one recorded step.
+    The step that finds the gateway stopped anew says so on the tape; a replay's step must not find it earlier, between
+    two records of one recorded step.
     """
     f = view(feed, FEED)
     kind = view(record, RECORD).kind
@@ -231,7 +232,7 @@ class StageReplay:
         self._prepare_cells()
         if stage == "gateway" and not is_paper:
             f["market"] = 0
-            self._venue = put_behind(pipeline.state("gateway"), pipeline.address("state.gateway"))
+            self._venue = put_behind(pipeline.state("gateway"))
             f["venue"] = self._venue.ctypes.data
 
     def _prepare_cells(self) -> None:
@@ -246,6 +247,7 @@ class StageReplay:
         if self._stage == "risk":
             state["market"] = 0
         if self._stage == "gateway":
+            state["by_tape"] = 1
             self._pipeline.segment.region("progress")[:8].view(np.uint64)[0] = _FREE
             base, fields = self._pipeline.address("state.gateway"), state.dtype.fields
             assert fields is not None
@@ -283,6 +285,9 @@ class StageReplay:
             return self._params(at)
         if kind == HALT_SEEN and self._stage != "risk":
             self._halt_seen(at)
+            return at + 1
+        if self._stage == "gateway" and kind in (HALT_CANCEL, CLOCK_RAN_ON):
+            (self._cancel if kind == HALT_CANCEL else self._run_on)(at)
             return at + 1
         if kind in _VENUE_MARKS and self._feed["venue"][0]:
             self._venue_said(at, kind)
@@ -327,9 +332,24 @@ class StageReplay:
         if kind == FILL_NUMBER:
             self._venue["number"] = id_
             return
-        self._venue["cancels"], self._venue["unanswered"] = (id_, 0) if kind == HALT_CANCEL else (0, id_)
+        self._venue["unanswered"] = id_
         step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
-        if self._venue["cancels"][0] or self._venue["unanswered"][0]:
+        if self._venue["unanswered"][0]:
+            self._stuck(at)
+
+    def _cancel(self, at: int) -> None:
+        """The stopped gateway cancelled an order, by its clock."""
+        state = self._pipeline.state("gateway")
+        state["told_cancel"] = self.tape["id"][at]
+        step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
+        if state["told_cancel"][0]:
+            self._stuck(at)
+
+    def _run_on(self, at: int) -> None:
+        """The stopped gateway let the paper venue's time go on."""
+        timer = np.zeros(1, RECORD)
+        timer["kind"], timer["local_ts"] = TIMER, self.tape["local_ts"][at]
+        if not feed_one(np.uint64(self._feed.ctypes.data), np.uint64(timer.ctypes.data), np.int64(at)):
             self._stuck(at)
 
     def _sent(self, at: int, seen: np.ndarray) -> None:

@@ -10,12 +10,11 @@ from hftpipe.core.jit import entry, jit
 from hftpipe.core.mem import U64, ZERO, copy_bytes, view
 from hftpipe.core.records import RECORD, RECORD_BYTES
 
-#: ``own``: address of the gateway's private request, the cancels of a halt; ``takes``: whether other requests are taken,
-#: ``cancels``: the order (an id) whose own cancel is; ``has_report`` and ``unanswered`` (an id): to be said once.
+#: ``takes``: whether requests are taken; ``has_report`` and ``unanswered`` (an id): to be said once.
 TAPED_VENUE = np.dtype(
     [
-        ("own", "u8"), ("takes", "i8"), ("cancels", "u8"), ("has_report", "i8"), ("unanswered", "u8"), ("number", "u8"),
-        ("_pad", "u8", 2), ("report", RECORD),
+        ("takes", "i8"), ("has_report", "i8"), ("unanswered", "u8"), ("number", "u8"), ("_pad", "u8", 4),
+        ("report", RECORD),
     ],
     align=True,
 )  # fmt: skip
@@ -33,13 +32,7 @@ def tell_report(venue, record):
 
 @entry("int64(uint64, int64)")
 def submit_entry(venue, record):
-    v = view(venue, TAPED_VENUE)
-    if U64(record) != v.own:
-        return v.takes
-    if v.cancels == ZERO or view(U64(record), RECORD).id != v.cancels:
-        return np.int64(0)
-    v.cancels = ZERO
-    return np.int64(1)
+    return view(venue, TAPED_VENUE).takes
 
 
 @entry("int64(uint64, int64)")
@@ -62,15 +55,10 @@ def unanswered_entry(venue, record):
     return np.int64(1)
 
 
-def put_behind(state: np.ndarray, address: int) -> np.ndarray:
-    """Make a taped venue the gateway's; returns it (an array of length 1 that must outlive the replay).
-
-    Args:
-        state: the gateway's STATE array; address: its address.
-    """
+def put_behind(state: np.ndarray) -> np.ndarray:
+    """Make a taped venue the gateway's (``state``: its STATE array); keep what is returned as long as the replay."""
     venue = np.zeros(1, TAPED_VENUE)
-    assert state.dtype.fields is not None
-    venue["own"], venue["takes"] = address + state.dtype.fields["request"][1], 1
+    venue["takes"] = 1
     state["sim"], state["venue_market"], state["venue_room"], state["venue"] = 0, 0, 0, venue.ctypes.data
     state["venue_submit"], state["venue_poll"] = submit_entry.address, poll_entry.address
     state["venue_unanswered"] = unanswered_entry.address

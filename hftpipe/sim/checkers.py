@@ -145,6 +145,30 @@ class LimitChecker(Checker):
                 self.fail(f"instrument {index}: worst {worst} > {limit}; position {balance.qty}, {balance.working}")
 
 
+class ExposureChecker(Checker):
+    """I2: what risk counts for an instrument is never less than what can still become of it, by the venue's truth."""
+
+    name = "exposure"
+
+    def __init__(self, world: Any) -> None:
+        super().__init__(world)
+        self._rows = world.region("risk.positions").view(POSITION)
+
+    def after(self, stage: str) -> None:
+        if stage == "risk":
+            self.check()
+
+    def check(self) -> None:
+        if not self.world.reports_arrive:
+            return
+        for index, balance in enumerate(self.world.truth.balances):
+            row = self._rows[index]
+            held = int(row["qty"]) + int(row["working_buy"]), int(row["working_sell"]) - int(row["qty"])
+            needed = balance.qty + balance.working[0], balance.working[1] - balance.qty
+            if held[0] < needed[0] or held[1] < needed[1]:
+                self.fail(f"instrument {index}: risk counts {held} (buying, selling), the venue can make {needed}")
+
+
 class IdChecker(Checker):
     """I1, I3: a client id is sent once, ever; nothing is sent that risk did not approve, as it approved it."""
 
@@ -427,6 +451,6 @@ def tops_of(memory: np.ndarray) -> np.ndarray:
 
 
 ALL: tuple[Callable[[Any], Checker], ...] = (
-    RingChecker, IdChecker, LimitChecker, HaltChecker, ClosedChecker, StateChecker, MoneyChecker,
+    RingChecker, IdChecker, LimitChecker, ExposureChecker, HaltChecker, ClosedChecker, StateChecker, MoneyChecker,
     AgeChecker, RateChecker, LivenessChecker,
 )  # fmt: skip

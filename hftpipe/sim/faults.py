@@ -13,9 +13,16 @@ from hftpipe.core.event_time import EVENT_TIME
 from hftpipe.core.mem import I64
 from hftpipe.core.order_table import CANCELED, ORDER, TABLE, TABLE_HEADER_BYTES, WORKING
 from hftpipe.core.position import POSITION
-from hftpipe.core.records import BID, INVALID, VALID
+from hftpipe.core.records import BID, BUY, INVALID, REPLACED, VALID
 from hftpipe.core.ring import RING, RING_HEADER_BYTES
 from hftpipe.risk.limits import LIMITS
+from hftpipe.sim.truth import fields_of
+
+
+def orders_of(table: np.ndarray) -> np.ndarray:
+    """All slots of an order table as an ORDER array."""
+    capacity = int(table[:TABLE_HEADER_BYTES].view(TABLE)["capacity"][0])
+    return table[TABLE_HEADER_BYTES:][: capacity * ORDER.itemsize].view(ORDER)
 
 
 class Mutant:
@@ -150,6 +157,58 @@ class GatewayIgnoresHalt(Mutant):
     def start(self, world: Any) -> None:
         self._cell = np.zeros(16, np.uint64)
         world.state("gateway")["halt"] = self._cell.ctypes.data
+
+
+class GatewayCancelsOnce(Mutant):
+    """A cancel of a stop that was refused is not sent again."""
+
+    caught_by = ("halt",)
+
+    def after(self, world: Any, stage: str) -> None:
+        if stage == "gateway":
+            orders = orders_of(world.region("gateway.table"))
+            orders["cancel_due_ns"][orders["cancels"] > 0] = 2**62
+
+
+class GatewayStandsStill(Mutant):
+    """The paper venue's time does not go on without its market."""
+
+    caught_by = ("halt",)
+
+    def before(self, world: Any, stage: str) -> None:
+        if stage == "gateway":
+            world.state("gateway")["quiet_ns"] = world.now
+
+
+class RiskForgetsReplace(Mutant):
+    """Any REPLACED counts as the answer to the replace under way."""
+
+    caught_by = ("exposure", "limit")
+
+    def before(self, world: Any, stage: str) -> None:
+        if stage == "risk":
+            orders = orders_of(world.region("risk.table"))
+            self._wanted = {int(one["id"]): int(one["new_qty"]) for one in orders[orders["new_qty"] > 0]}
+
+    def after(self, world: Any, stage: str) -> None:
+        if stage != "risk":
+            return
+        ring, orders = world.rings["reports"], orders_of(world.region("risk.table"))
+        positions = world.region("risk.positions").view(POSITION)
+        for raw in ring.unread[: int(ring.header["next_out"][0]) - ring.popped_count]:
+            report = fields_of(raw)
+            wanted = self._wanted.get(report.id, 0)
+            if report.kind == REPLACED and wanted not in (0, report.qty):
+                for order in orders[(orders["id"] == report.id) & (orders["new_qty"] == wanted)]:
+                    at = np.flatnonzero(orders["id"] == order["id"])[0]
+                    self._forget(orders[at : at + 1], positions)
+
+    @staticmethod
+    def _forget(order: np.ndarray, positions: np.ndarray) -> None:
+        field = "working_buy" if order["side"][0] == BUY else "working_sell"
+        left = max(int(order["qty"][0] - order["filled"][0]), 0)
+        positions[field][int(order["instrument"][0])] += left - int(order["user"][0])
+        order["user"], order["new_qty"], order["new_price"] = left, 0, 0
 
 
 class GatewaySendsTwice(Mutant):
@@ -287,6 +346,9 @@ MUTANTS: dict[str, type[Mutant]] = {
     "gateway_looks_at_no_clock": GatewayLooksAtNoClock,
     "gateway_counts_repeated_fills": GatewayCountsRepeatedFills,
     "gateway_ignores_halt": GatewayIgnoresHalt,
+    "gateway_cancels_once": GatewayCancelsOnce,
+    "gateway_stands_still": GatewayStandsStill,
+    "risk_forgets_replace": RiskForgetsReplace,
     "gateway_sends_twice": GatewaySendsTwice,
     "gateway_loses_fill": GatewayLosesFill,
     "market_hides_gaps": MarketHidesGaps,

@@ -28,6 +28,8 @@ from hftpipe.core.records import (
 
 _LAYOUT = struct.Struct("<QQqqqqQIBBBB")
 SCALE = 10**8
+#: Flag of a REPLACED that no request has caused, on its way from the exchange to the truth only.
+UNASKED = 1
 
 
 class Fields(NamedTuple):
@@ -121,7 +123,7 @@ class Truth:
         order = self.orders.get(request.id)
         if order is None:
             self.problems.append(f"request kind {request.kind} for id {request.id:#x}, which was never sent")
-        elif not order.is_over:
+        elif not order.is_over and is_taken:
             with_qty = request.qty if request.kind == REPLACE else 0
             self._change(order, lambda: order.changes.append((request.kind, with_qty)))
 
@@ -159,6 +161,8 @@ class Truth:
             self.accepted += 1
         elif report.kind == FILL:
             self._fill(order, report)
+        elif report.kind == REPLACED and report.flags == UNASKED:
+            order.qty = report.qty
         elif report.kind in (REPLACED, CANCEL_REJECT):
             kind, _qty = order.changes.popleft() if order.changes else (0, 0)
             if report.kind == REPLACED and kind == REPLACE:

@@ -25,6 +25,8 @@ class StageFaults:
     busy: float = 0.0
     reject: float = 0.0
     garbage: float = 0.0
+    refuse_cancels: float = 0.0
+    shrink: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,7 @@ def _stages(rng: random.Random, swarm: random.Random) -> StageFaults:
 
     return StageFaults(
         stall=on(0.005), stall_steps=rng.choice((50, 300)), busy=on(0.002), reject=on(0.003), garbage=on(0.2),
+        refuse_cancels=on(0.01), shrink=on(0.02),
     )  # fmt: skip
 
 

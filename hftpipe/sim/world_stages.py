@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from hftpipe.core.book import BOOK, BOOK_HEADER_BYTES
-from hftpipe.core.cell import TOP_CELL, set_halt
+from hftpipe.core.cell import STOPPING, TOP_CELL, set_halt
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import call_step
 from hftpipe.core.order_table import TABLE
@@ -187,13 +187,13 @@ class World:
 
     @property
     def can_cancel(self) -> bool:
-        """Whether cancels are sent and carried out; the paper venue stands still when its market or its reports do."""
-        return not self.dead or (self.dead != "gateway" and not self.plan.is_paper)
+        """Whether cancels are sent and carried out; the paper venue stands still when its reports do."""
+        return not self.dead or (self.dead != "gateway" and not self.plan.is_paper) or self.dead == "market_data"
 
     @property
     def reports_arrive(self) -> bool:
         """Whether every report still reaches risk and strategy."""
-        return not self.dead or (self.dead == "market_data" and not self.plan.is_paper)
+        return not self.dead or self.dead == "market_data"
 
     # Time and scheduling.
 
@@ -253,6 +253,8 @@ class World:
         """Set the halt cell, as the supervisor or an operator does."""
         set_halt(self.pipeline.halt_cell(), True, cause, self.now)
         self.is_halted = True
+        if self.plan.stages.refuse_cancels:
+            self.venue.state["refuse_cancels"] = self.rng.randint(1, 3)
 
     # Phases.
 
@@ -288,6 +290,10 @@ class World:
             self.venue.state["reject"] = rng.randrange(20)
         if rng.random() < faults.busy:
             self._busy_until = step + rng.randrange(100)
+        if rng.random() < faults.refuse_cancels:
+            self.venue.state["refuse_cancels"] = rng.randint(1, 3)
+        if rng.random() < faults.shrink:
+            self._shrink_one()
         self.venue.state["busy"] = int(step < self._busy_until)
         if step == self.plan.dies_at:
             self.dead = self.plan.dies
@@ -295,6 +301,15 @@ class World:
             self.halt(_HALT_OPERATOR)
         if self.dead and step == self.plan.dies_at + HEARTBEAT_STEPS:
             self.halt(_HALT_STAGE_DIED)
+
+    def _shrink_one(self) -> None:
+        """The venue changes an order of its own accord, one that is being replaced if there is any."""
+        resting = [order for order in self.truth.open_orders() if order.is_accepted]
+        chosen = [order for order in resting if any(kind == REPLACE for kind, _ in order.changes)] or resting
+        if chosen:
+            order = self.rng.choice(chosen)
+            self.venue.shrink(order.id, order.instrument)
+            self._observe()
 
     def _push_garbage(self) -> None:
         """An intent with at least one thing wrong, under an id of its own."""
@@ -344,7 +359,7 @@ class World:
         if self.plan.strategy == "hostile":
             self._mode(WITHDRAW)
         else:
-            self.halt(_HALT_OPERATOR)
+            self.halt(STOPPING)
 
     def _mode(self, mode: int) -> None:
         publish_params(self.region("strategy.params"), self.loaded, {"mode": mode})

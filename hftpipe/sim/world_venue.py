@@ -15,20 +15,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hftpipe.core.jit import entry
-from hftpipe.core.mem import ONE, U64, copy_bytes, view
+from hftpipe.core.jit import entry, jit
+from hftpipe.core.mem import ONE, U64, ZERO, copy_bytes, view
 from hftpipe.core.reasons import VENUE_BUSY
-from hftpipe.core.records import ACK, FILL, NEW, RECORD, RECORD_BYTES, REJECT
-from hftpipe.sim.exchange import EXCHANGE, exchange_advance, market, poll, submit
-from hftpipe.sim.truth import Fields, Truth, bytes_of, fields_of
+from hftpipe.core.records import ACK, CANCEL, CANCEL_REJECT, FILL, NEW, RECORD, RECORD_BYTES, REJECT, REPLACED
+from hftpipe.sim.exchange import EXCHANGE, exchange_advance, exchange_report_room, market, poll, submit
+from hftpipe.sim.exchange_reports import report_order
+from hftpipe.sim.exchange_requests import find_own
+from hftpipe.sim.exchange_state import MARKET, market_at
+from hftpipe.sim.own_orders import OWN
+from hftpipe.sim.truth import UNASKED, Fields, Truth, bytes_of, fields_of
 
 INBOX = 1 << 12
 LOG = 1 << 10
 VENUE = np.dtype(
     [
         ("exchange", "u8"), ("log", "u8"), ("logged", "u8"), ("inbox", "u8"), ("head", "u8"), ("tail", "u8"),
-        # Faults: take nothing; refuse so many NEWs with a REJECT. Planted bug: send everything twice.
-        ("busy", "i8"), ("reject", "i8"), ("twice", "i8"), ("_pad", "u8", 7),
+        # Faults: take nothing; refuse so many NEWs with a REJECT, CANCELs with a CANCEL_REJECT. Planted bug: send
+        # everything twice.
+        ("busy", "i8"), ("reject", "i8"), ("refuse_cancels", "i8"), ("twice", "i8"), ("_pad", "u8", 6),
     ],
     align=True,
 )  # fmt: skip
@@ -48,6 +53,9 @@ def submit_entry(venue, request):
     r = view(slot, RECORD)
     if r.kind == NEW and v.reject > 0:
         v.reject -= 1
+        r.seq = U64(REFUSED)
+    elif r.kind == CANCEL and v.refuse_cancels > 0:
+        v.refuse_cancels -= 1
         r.seq = U64(REFUSED)
     else:
         if submit(v.exchange, np.uint64(request)) == 0:
@@ -75,6 +83,23 @@ def poll_entry(venue, out):
         return np.int64(0)
     copy_bytes(np.uint64(out), v.inbox + U64(RECORD_BYTES) * (v.head & _INBOX_MASK), np.int64(RECORD_BYTES))
     v.head += ONE
+    return np.int64(1)
+
+
+@jit
+def _shrink(exchange, instrument, id_):
+    """Halve what is left of a resting order (in lots), and report it: 1, or 0 if there is nothing to take away."""
+    ex = view(exchange, EXCHANGE)
+    m = view(market_at(ex, instrument), MARKET)
+    slot = find_own(m, id_)
+    if slot == ZERO or exchange_report_room(exchange) == 0:
+        return np.int64(0)
+    order = view(slot, OWN)
+    left = (order.qty - order.filled) // m.lot
+    if left < 2:
+        return np.int64(0)
+    order.qty -= left // 2 * m.lot
+    report_order(ex, order, np.int64(REPLACED), order.price, order.qty, np.int64(UNASKED))
     return np.int64(1)
 
 
@@ -115,7 +140,7 @@ class Venue:
         self._out = _records(1)
         self._under_way: deque[tuple[int, bytes]] = deque()
         self._held: dict[int, int] = {}
-        self.repeated_acks = self.repeated_fills = self.lost = 0
+        self.repeated_acks = self.repeated_fills = self.lost = self.refused_cancels = self.shrunk = 0
         #: Planted bugs: the next fill never arrives; repeated fills cannot be told from new ones.
         self.lose_next = self.hide_numbers = False
         self.requests: list[Fields] = []
@@ -134,6 +159,10 @@ class Venue:
         while market(self._exchange, np.uint64(raw.ctypes.data)) == 0:
             self.collect(0)
 
+    def shrink(self, id_: int, instrument: int) -> None:
+        """The venue takes half of what is left of an order away, of its own accord."""
+        self.shrunk += int(_shrink(self._exchange, np.int64(instrument), np.uint64(id_)))
+
     def has_news(self) -> bool:
         """Whether something crossed the boundary since the last :meth:`observe`."""
         return self.state["logged"][0] != self._seen_log or self._header["out_next"][0] != self._seen_out
@@ -146,8 +175,11 @@ class Venue:
             self._seen_log += 1
             sent.append(request)
             self.truth.send(request, request.seq == TAKEN)
-            if request.seq == REFUSED:
+            if request.seq == REFUSED and request.kind == NEW:
                 self._put(now_ns, request._replace(kind=REJECT, flags=VENUE_BUSY, seq=0))
+            elif request.seq == REFUSED:
+                self.refused_cancels += 1
+                self._put(now_ns, request._replace(kind=CANCEL_REJECT, flags=VENUE_BUSY, price=0, qty=0, seq=0))
         decided = int(self._header["out_next"][0])
         while self._seen_out < decided:
             self.truth.execute(fields_of(self._outbound[self._seen_out % len(self._outbound)].tobytes()))
@@ -165,6 +197,8 @@ class Venue:
             if report.kind == FILL:
                 self._numbered += 1
                 report = report._replace(seq=self._numbered)
+            if report.kind == REPLACED and report.flags == UNASKED:
+                report = report._replace(flags=0)
             if self.lose_next and report.kind == FILL:
                 self.lose_next, self.lost = False, self.lost + 1
                 continue
@@ -215,7 +249,7 @@ class Venue:
     def end_faults(self) -> None:
         """From now on everything arrives, once, in order."""
         self.faults = ReportFaults()
-        self.state["busy"] = self.state["reject"] = 0
+        self.state["busy"] = self.state["reject"] = self.state["refuse_cancels"] = 0
 
     def is_quiet(self) -> bool:
         """Nothing is under way in either direction."""

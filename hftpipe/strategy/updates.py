@@ -1,13 +1,15 @@
 """Records from risk: what they do to the strategy's own orders and positions.
 
 A replace and a cancel of the same order may be under way at once; the order then stands in PENDING_CANCEL with its
-``new_qty`` still set, which is how the answer to the replace is told from the answer to the cancel.
+``new_qty`` still set, which is how the answer to the replace is told from the answer to the cancel. A REPLACED with
+another total than the one asked for is no answer (``core/order_reports.py``): the replace stays under way.
 """
 
 import numpy as np
 
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import view
+from hftpipe.core.order_reports import answers_replace
 from hftpipe.core.order_table import (
     ON_ACK,
     ON_CANCELED,
@@ -60,6 +62,8 @@ def _replaced(table, slot, price, qty):
     order = view(slot, ORDER)
     if is_open(order.state):
         order.price, order.qty = price, qty
+        if not answers_replace(order, qty):
+            return True
         if order.filled >= qty:
             return order_move(table, slot, np.int64(ON_FILLED))
     return _change_done(table, slot)

@@ -4,6 +4,10 @@ Every report goes into its account's log first, numbered from 1, and from there 
 by: the UDP session as far as its window allows, or a SoupBinTCP connection. A new UDP session goes on at the first
 report that the one before had not acknowledged; a SoupBinTCP login says where it wants to go on. A log that overflows
 drops its oldest reports (counted).
+
+An account is connected once: while its session lives (is heard from), another login is refused (``in_use``), and so is
+whatever comes under its number from elsewhere. A login may ask for *cancel on disconnect*: its orders go when it has
+been silent for so long, when its connection breaks, and when it logs out.
 """
 
 import numpy as np
@@ -14,6 +18,7 @@ from hftpipe.sim.servers.impair import IMPAIR, impair_is_clean, impair_next, imp
 from hftpipe.venues.itch.wire import put_be16, put_be32, put_be64
 from hftpipe.venues.ouch.messages import MESSAGE_BYTES_MAX
 from hftpipe.venues.ouch.session import (
+    END,
     ENDED,
     HEADER_BYTES,
     LOGIN,
@@ -21,6 +26,7 @@ from hftpipe.venues.ouch.session import (
     REJECT,
     SESSION,
     UP,
+    login_cancel_after_ns,
     session_accept,
     session_commit,
     session_kind,
@@ -42,6 +48,8 @@ ACCOUNT = np.dtype(
         ("log", "u8"), ("log_capacity", "u8"), ("log_next", "u8"), ("cursor", "u8"), ("base", "u8"),
         ("cancel_due", "i8"), ("lost", "i8"), ("logins", "i8"), ("dropped", "i8"), ("requests", "i8"), ("malformed", "i8"),
         ("repeated", "i8"),
+        # Cancel on disconnect, as the login asked for it: after so long a silence; 0: it did not.
+        ("cancel_after_ns", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -54,6 +62,7 @@ DESK = np.dtype(
         ("accounts", "u8"), ("n_accounts", "i8"), ("socket", "i8"), ("datagram", "u8"), ("spare", "u8"), ("reply", "u8"),
         ("line_in", "u8"), ("line_out", "u8"), ("cancel_on_new_session", "i8"), ("cancel_on_loss", "i8"),
         ("datagrams", "i8"), ("unknown", "i8"), ("bad_logins", "i8"), ("send_errors", "i8"),
+        ("in_use", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -64,6 +73,8 @@ ADDRESS_BYTES = 16
 _ADDRESS = np.uint64(ADDRESS_BYTES)
 _DATAGRAM_BYTES = 1024
 _MAX_READS = 64
+#: Silence after which a session counts as lost, unless its login says otherwise.
+_SILENCE_NS = 1_000_000_000
 _CREDENTIALS, _ACCOUNT_ADDRESS = (np.uint64(ACCOUNT.fields[name][1]) for name in ("credentials", "address"))
 
 
@@ -174,10 +185,46 @@ def _account_of_session(desk, number):
     return ZERO
 
 
+# Who is connected.
+
+
 @jit
-def _log_in(desk, account, number, now_ns):
+def is_live(account):
+    """Whether an account has a session that is heard from."""
+    a = view(account, ACCOUNT)
+    return a.connection == BY_TCP or (a.connection == BY_UDP and view(a.session, SESSION).state == UP)
+
+
+@jit
+def _is_from(account, datagram):
+    """Whether a datagram comes from where the account is connected (address and port)."""
+    return load_i64(account + _ACCOUNT_ADDRESS) == load_i64(datagram)
+
+
+@jit
+def lose_account(desk, account):
+    """An account is not connected any more: its orders go if it asked for that, or the exchange does it with all."""
+    a = view(account, ACCOUNT)
+    a.lost += 1
+    if view(desk, DESK).cancel_on_loss != 0 or a.cancel_after_ns != 0:
+        a.cancel_due = 1
+
+
+@jit
+def _may_log_in(account, datagram, number):
+    """Whether a login is one of the session that lives (its answer was lost), or none lives."""
+    a = view(account, ACCOUNT)
+    if not is_live(account):
+        return True
+    return a.connection == BY_UDP and view(a.session, SESSION).session == number and _is_from(account, datagram)
+
+
+@jit
+def _log_in(desk, account, number, cancel_after_ns, now_ns):
     d, a = view(desk, DESK), view(account, ACCOUNT)
     s = view(a.session, SESSION)
+    a.cancel_after_ns = cancel_after_ns
+    s.silence_ns = cancel_after_ns if cancel_after_ns != 0 else np.int64(_SILENCE_NS)
     if a.connection != BY_UDP or s.session != number or s.state == ENDED:
         if a.connection == BY_UDP:
             a.base += s.acked - ONE
@@ -185,9 +232,25 @@ def _log_in(desk, account, number, now_ns):
             a.base = a.cursor
         a.base = max(a.base, log_oldest(account))
         a.cursor, a.connection = a.base, BY_UDP
-        a.cancel_due = d.cancel_on_new_session if a.logins > 0 else 0
+        if a.logins > 0 and d.cancel_on_new_session != 0:
+            a.cancel_due = 1
         a.logins += 1
     session_accept(a.session, number, now_ns)
+
+
+@jit
+def _take_login(desk, datagram, text, number, now_ns):
+    """A LOGIN whose text is at ``text`` (0: none): the account that is logged in now, or 0."""
+    d = view(desk, DESK)
+    account = find_account(desk, text) if text != ZERO else ZERO
+    if account == ZERO:
+        d.bad_logins += 1
+    elif not _may_log_in(account, datagram, number):
+        d.in_use += 1
+        return ZERO
+    else:
+        _log_in(desk, account, number, login_cancel_after_ns(text), now_ns)
+    return account
 
 
 @jit
@@ -202,12 +265,10 @@ def take_datagram(desk, datagram, length, now_ns):
         return ZERO
     account = _account_of_session(desk, number)
     if session_kind(data) == LOGIN:
-        text = session_login_text(data, size)
-        account = find_account(desk, text) if text != ZERO else ZERO
-        if account == ZERO:
-            d.bad_logins += 1
-        else:
-            _log_in(desk, account, number, now_ns)
+        account = _take_login(desk, datagram, session_login_text(data, size), number, now_ns)
+    elif account != ZERO and is_live(account) and not _is_from(account, datagram):
+        d.in_use += 1
+        account = ZERO
     if account == ZERO:
         d.unknown += 1
         if session_kind(data) != REJECT:
@@ -215,7 +276,8 @@ def take_datagram(desk, datagram, length, now_ns):
         return ZERO
     a = view(account, ACCOUNT)
     copy_bytes(account + _ACCOUNT_ADDRESS, datagram, np.int64(ADDRESS_BYTES))
-    session_take(a.session, data, size, now_ns)
+    if session_take(a.session, data, size, now_ns) == END:
+        lose_account(desk, account)
     return account
 
 
@@ -266,8 +328,7 @@ def _pump_account(desk, account, now_ns):
             break
         _transmit(desk, address, datagram, s.out_length, now_ns)
     if s.losses > losses:
-        a.lost += 1
-        a.cancel_due = view(desk, DESK).cancel_on_loss
+        lose_account(desk, account)
     return sent
 
 

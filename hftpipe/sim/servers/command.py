@@ -19,7 +19,7 @@ import numpy as np
 
 from hftpipe.core.clock import steady_ns
 from hftpipe.sim.servers.impair import Impairment
-from hftpipe.sim.servers.itch_exchange import sim_exchange_main
+from hftpipe.sim.servers.itch_exchange import ItchExchange
 from hftpipe.sim.servers.process import warm
 from hftpipe.sim.servers.settings import ExchangeConfig, SimExchangeOptions, Told
 
@@ -29,13 +29,18 @@ _PORTS = ("order_port", "tcp_port", "request_port")
 
 
 def exchange_options(
-    settings: dict[str, Any], line_a: dict[str, float], line_b: dict[str, float], cpu: int, ports_file: str
+    settings: dict[str, Any],
+    line_a: dict[str, float],
+    line_b: dict[str, float],
+    cpu: int,
+    ports_file: str,
+    truth: str = "",
 ) -> SimExchangeOptions:
     """Options of an exchange.
 
     Args:
         settings: fields of ExchangeConfig; line_a, line_b: fields of Impairment.
-        cpu: to pin to, -1 for none; ports_file: as in SimExchangeOptions.
+        cpu: to pin to, -1 for none; ports_file, truth: as in SimExchangeOptions.
 
     Raises:
         ValueError: a value that makes no exchange.
@@ -52,7 +57,7 @@ def exchange_options(
         raise ValueError(f"--store-messages {stored}: a power of two from {STORE_MIN} to {STORE_MAX} (64 bytes each)")
     if cpu >= 0 and cpu not in os.sched_getaffinity(0):
         raise ValueError(f"--cpu {cpu}: this process may use {sorted(os.sched_getaffinity(0))}")
-    return SimExchangeOptions(config, cpu, ports_file)
+    return SimExchangeOptions(config, cpu, ports_file, truth)
 
 
 @contextmanager
@@ -81,6 +86,25 @@ def _greeting(config: ExchangeConfig, ports: dict[str, int]) -> str:
     symbols = " ".join(bytes(row["symbol"]).decode() for row in config.instruments)
     lines = f"line_a={config.group_a}:{config.port_a} line_b={config.group_b}:{config.port_b} on {config.interface}"
     return f"open: {lines} {' '.join(f'{name}={ports[name]}' for name in _PORTS)} instruments={symbols}"
+
+
+def sim_exchange_main(options: SimExchangeOptions, stop: np.ndarray, told: Told) -> dict[str, int]:
+    """Run an exchange until the stop word is set (by a signal handler, say); returns its figures.
+
+    Raises:
+        ValueError, CaptureError, OSError: as :class:`ItchExchange`.
+    """
+    if options.cpu >= 0:
+        os.sched_setaffinity(0, {options.cpu})
+    exchange = ItchExchange(options.config)
+    try:
+        if options.ports_file:
+            ports = ("order_port", "tcp_port", "request_port")
+            Path(options.ports_file).write_text("".join(f"{name}={getattr(exchange, name)}\n" for name in ports))
+        exchange.run(stop, told, options.truth)
+        return exchange.figures()
+    finally:
+        exchange.close()
 
 
 def run_exchange(options: SimExchangeOptions, duration_s: float | None, say: Callable[[str], None]) -> dict[str, int]:

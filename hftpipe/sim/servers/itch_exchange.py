@@ -13,11 +13,9 @@ resting order; who comes late asks for all that from sequence 1, as long as it i
 that has more messages than the store (counted and said; the memory is only taken as they come).
 """
 
-import os
 import socket
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -46,6 +44,7 @@ from hftpipe.sim.servers.accounts import (
     take_datagram,
 )
 from hftpipe.sim.servers.impair import Impairment, impair_bytes, impair_init
+from hftpipe.sim.servers.ledger import TALLY, LedgerFile
 from hftpipe.sim.servers.publisher import (
     PUBLISHER,
     publish_book,
@@ -56,7 +55,7 @@ from hftpipe.sim.servers.publisher import (
     publisher_step,
 )
 from hftpipe.sim.servers.retransmit import STORE, store_bytes, store_init
-from hftpipe.sim.servers.settings import ExchangeConfig, SimExchangeOptions, Told
+from hftpipe.sim.servers.settings import ExchangeConfig, Told
 from hftpipe.sim.servers.streams import STREAM, streams_close, streams_step
 from hftpipe.sim.servers.trading import EXCHANGE, book_of, cancel_due, settle, take_request
 from hftpipe.venues.itch.encode import ENCODER, encoder_init
@@ -263,6 +262,10 @@ class ItchExchange:
         """A part of the memory as an array of ``dtype``: ``publisher``, ``desk``, ``accounts`` and so on."""
         return self._parts[name][: dtype.itemsize * count].view(dtype)
 
+    def whole(self, name: str) -> np.ndarray:
+        """A part of the memory as bytes."""
+        return self._parts[name]
+
     def _keep(self, sock: socket.socket) -> socket.socket:
         self._sockets.append(sock)
         return sock
@@ -282,6 +285,8 @@ class ItchExchange:
         state["publisher"], state["desk"] = self._address("publisher"), self._address("desk")
         state["open_ns"], state["speed"], state["stp"] = OPEN_NS, config.speed, STP[config.stp]
         state["n_instruments"], state["listener"] = len(config.instruments), listener.fileno()
+        self._memory("tallies", TALLY.itemsize * len(config.instruments) * len(config.accounts))
+        state["tallies"] = self._address("tallies")
 
     def _address(self, name: str) -> int:
         return self._parts[name].ctypes.data
@@ -393,23 +398,27 @@ class ItchExchange:
                 self._told_end = True
                 told.ended()
 
-    def run(self, stop: np.ndarray, told: Told) -> None:
+    def run(self, stop: np.ndarray, told: Told, truth: str = "") -> None:
         """Serve until the stop word (uint64 array of length 1) is not 0, then end the session.
 
-        At the end of a capture the market stands still, and goes on being served.
+        At the end of a capture the market stands still, and goes on being served. ``truth``: file that is kept up to date
+        with what is known of the accounts (:mod:`hftpipe.sim.servers.ledger`).
         """
         exchange, clock = np.uint64(self.state.ctypes.data), np.uint64(self.clock.ctypes.data)
         calibrate(self.clock)
         exchange_open(exchange, np.int64(steady_ns()))
         idle, address = np.int64(IDLE_NAMES[self.config.idle]), np.uint64(stop.ctypes.data)
+        books = LedgerFile(self, truth)
         if self.captured:
             self.captured.source.open(told.damaged)
-        while not serve(exchange, clock, address, idle, np.int64(ROUNDS)):
+        while not serve(exchange, clock, address, idle, np.int64(books.rounds or ROUNDS)):
+            books.write(steady_ns())
             self._say_who_is_too_late(told)
             if self.captured:
                 self._serve_capture(self.captured, told)
         if self.captured:
             self.captured.source.close()
+        books.write(steady_ns(), is_last=True)
         exchange_close(exchange, np.int64(steady_ns()))
 
     def close(self) -> None:
@@ -426,22 +435,3 @@ class ItchExchange:
         figures |= {name: int(publisher[name][0]) for name in ("messages", "packets", "send_errors", "unencodable")}
         figures["too_late"] = int(self.part("store", STORE)["too_late"][0])
         return figures | (self.captured.figures() if self.captured else {})
-
-
-def sim_exchange_main(options: SimExchangeOptions, stop: np.ndarray, told: Told) -> dict[str, int]:
-    """Run an exchange until the stop word is set (by a signal handler, say); returns its figures.
-
-    Raises:
-        ValueError, CaptureError, OSError: as :class:`ItchExchange`.
-    """
-    if options.cpu >= 0:
-        os.sched_setaffinity(0, {options.cpu})
-    exchange = ItchExchange(options.config)
-    try:
-        if options.ports_file:
-            ports = ("order_port", "tcp_port", "request_port")
-            Path(options.ports_file).write_text("".join(f"{name}={getattr(exchange, name)}\n" for name in ports))
-        exchange.run(stop, told)
-        return exchange.figures()
-    finally:
-        exchange.close()

@@ -37,12 +37,16 @@ class ExchangeProcess:
         pid: process id once started.
         damaged: gets a line of text, in the exchange's process, about a capture that cannot be read on.
 
+    Args:
+        config: what it is; truth: as in :meth:`ItchExchange.run`.
+
     Raises:
         ValueError, CaptureError, OSError: as :class:`ItchExchange`.
     """
 
-    def __init__(self, config: ExchangeConfig) -> None:
+    def __init__(self, config: ExchangeConfig, truth: str = "") -> None:
         warm()
+        self._truth = truth
         self.exchange, self.pid = ItchExchange(config), 0
         self.damaged: Callable[[str], None] = _warn
         # Shared with the process: the stop word, and whether its capture has come to its end.
@@ -68,7 +72,7 @@ class ExchangeProcess:
 
     def _serve(self, parent: int) -> None:
         die_with_parent(parent)
-        self.exchange.run(self._stop, Told(_warn, self.damaged, self._end))
+        self.exchange.run(self._stop, Told(_warn, self.damaged, self._end), self._truth)
 
     def _end(self) -> None:
         self._ended[0] = 1

@@ -34,7 +34,8 @@ class ExchangeConfig:
         line_a, line_b, orders_in, orders_out: how bad each line is.
         stp: ``none``, ``cancel_resting`` or ``cancel_incoming``.
         store_messages, log_messages: kept for re-requests (64 bytes each) and for accounts, powers of two.
-        cancel_on_loss, cancel_on_new_session: whether an account's orders go when it is lost, or starts anew.
+        cancel_on_loss, cancel_on_new_session: whether an account's orders go when it is lost, or starts anew, even if it
+            did not ask for that when it logged in.
         idle: ``spin``, ``yield`` or ``sleep`` while nothing happens.
         mold_session: name of the session, at most 10 characters; empty: one of its own for every start, so that nobody
             takes a restarted exchange for one that goes on.
@@ -75,12 +76,13 @@ class SimExchangeOptions:
 
     Attributes:
         config: the exchange; cpu: pin to this CPU (-1: no); ports_file: where to write the ports as lines
-            ``name=number`` once they are open (empty: nowhere).
+            ``name=number`` once they are open (empty: nowhere); truth: where to keep what it knows of its accounts.
     """
 
     config: ExchangeConfig
     cpu: int = -1
     ports_file: str = ""
+    truth: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """SoupBinTCP at the simulated exchange: connections, logins, and an account's reports as sequenced messages.
 
-An account has one way in at a time: the newest login wins, and the stream before it is closed. A login asks for the
-session by name or by blanks, and for the number it wants next; number 0 or beyond the end means "whatever comes".
+An account has one way in at a time: while it is connected, another login is refused. A login asks for the session by name
+or by blanks, and for the number it wants next; number 0 or beyond the end means "whatever comes". A connection whose
+login asked for cancel on disconnect is given up after the silence named there, and takes its orders with it.
 """
 
 import numpy as np
@@ -14,8 +15,10 @@ from hftpipe.sim.servers.accounts import (
     DESK,
     NO_CONNECTION,
     find_account,
+    is_live,
     log_oldest,
     log_read,
+    lose_account,
 )
 from hftpipe.sim.servers.trading import EXCHANGE, take_request
 from hftpipe.venues.itch.wire import be16
@@ -29,6 +32,7 @@ from hftpipe.venues.ouch.sockets import (
     send_bytes,
 )
 from hftpipe.venues.ouch.soup import (
+    CANCEL_AFTER_BYTES,
     CLIENT_BEAT,
     CREDENTIAL_BYTES,
     DEBUG,
@@ -39,9 +43,11 @@ from hftpipe.venues.ouch.soup import (
     NOT_AUTHORISED,
     SEQUENCED,
     SESSION_BYTES,
+    SILENCE_NS,
     SOUP,
     UNSEQUENCED,
     VENUE_BEAT,
+    login_cancel_after_ns,
     read_number,
     soup_accept,
     soup_beat,
@@ -73,10 +79,11 @@ def _stream_at(exchange, index):
 
 
 @jit
-def _close(stream):
+def _close(exchange, stream):
     t = view(stream, STREAM)
     if t.account != ZERO:
         view(t.account, ACCOUNT).connection = NO_CONNECTION
+        lose_account(view(exchange, EXCHANGE).desk, t.account)
     close_socket(t.fd)
     t.fd, t.account = -1, ZERO
 
@@ -106,20 +113,24 @@ def _is_our_session(soup, text):
 
 
 @jit
-def _evict(exchange, account):
-    """Close the stream by which an account was connected so far."""
-    for index in range(view(exchange, EXCHANGE).n_streams):
-        stream = _stream_at(exchange, np.int64(index))
-        t = view(stream, STREAM)
-        if t.fd >= 0 and t.account == account:
-            _close(stream)
+def _find_account(exchange, soup):
+    """The account that a login may have: it exists and is not connected already. 0 if there is none."""
+    s, desk = view(soup, SOUP), view(exchange, EXCHANGE).desk
+    is_login = s.length == LOGIN_BYTES or s.length == LOGIN_BYTES + CANCEL_AFTER_BYTES
+    if not is_login or login_cancel_after_ns(s.text, s.length) < 0:
+        return ZERO
+    account = find_account(desk, s.text)
+    if account == ZERO or not is_live(account):
+        return account
+    view(desk, DESK).in_use += 1
+    return ZERO
 
 
 @jit
 def _log_in(exchange, stream):
     t = view(stream, STREAM)
     s = view(t.soup, SOUP)
-    account = find_account(view(exchange, EXCHANGE).desk, s.text) if s.length == LOGIN_BYTES else ZERO
+    account = _find_account(exchange, t.soup)
     if account == ZERO:
         soup_reject(t.soup, np.int64(NOT_AUTHORISED))
         return
@@ -127,8 +138,9 @@ def _log_in(exchange, stream):
     if not _is_our_session(t.soup, s.text + U64(CREDENTIAL_BYTES)) or number == ~ZERO:
         soup_reject(t.soup, np.int64(NO_SESSION))
         return
-    _evict(exchange, account)
     a = view(account, ACCOUNT)
+    a.cancel_after_ns = login_cancel_after_ns(s.text, s.length)
+    s.silence_ns = a.cancel_after_ns if a.cancel_after_ns != 0 else np.int64(SILENCE_NS)
     if number == ZERO or number > a.log_next:
         number = a.log_next
     number = max(number, log_oldest(account))
@@ -214,7 +226,7 @@ def _serve(exchange, stream):
         alive = False
     alive = _write(stream, x.now_ns) and alive
     if not alive:
-        _close(stream)
+        _close(exchange, stream)
     return view(t.soup, SOUP).packets - before
 
 
@@ -238,4 +250,4 @@ def streams_close(exchange):
     for index in range(view(exchange, EXCHANGE).n_streams):
         stream = _stream_at(exchange, np.int64(index))
         if view(stream, STREAM).fd >= 0:
-            _close(stream)
+            _close(exchange, stream)

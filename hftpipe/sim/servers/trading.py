@@ -36,6 +36,7 @@ from hftpipe.sim.matching_memory import CANCEL as EVENT_CANCEL
 from hftpipe.sim.matching_memory import DELETE, EVENT, EXECUTE, EXPIRE, MATCHING, ORDER
 from hftpipe.sim.matching_query import match_order
 from hftpipe.sim.servers.accounts import ACCOUNT, DESK, account_at, log_commit, log_reserve
+from hftpipe.sim.servers.ledger import tally
 from hftpipe.sim.servers.publisher import encoder_of, publish_events, wire_number
 from hftpipe.venues.itch.encode import ENCODER
 from hftpipe.venues.ouch import messages as ouch
@@ -60,6 +61,8 @@ EXCHANGE = np.dtype(
         # A captured market in place of the flows: its CAPTURED, the C function ``int64 f(uint64 exchange, int64 now_ns)``
         # that plays it, and what that needs from Python.
         ("captured", "u8"), ("play", "u8"), ("need", "i8"),
+        # A TALLY of every account in every instrument.
+        ("tallies", "u8"),
         ("wire", WIRE),
     ],
     align=True,
@@ -104,12 +107,13 @@ def _reject(exchange, account, ref, reason, id_at):
 
 
 @jit
-def _report_executed(exchange, owner, id_, e, instrument, letter):
+def _report_executed(exchange, owner, side, id_, e, instrument, letter):
     x = view(exchange, EXCHANGE)
     account = _owner_account(exchange, owner)
     if account == ZERO:
         return
     x.executed += 1
+    tally(x.tallies, x.n_instruments, np.int64(owner), instrument, side, e.qty)
     shares, price = U64(e.qty // _lot(exchange, instrument)), U64(e.price // PRICE_UNIT)
     match = wire_number(instrument, e.match_id)
     log_commit(account, encode_executed(x.time_ns, id_ & _REF_MASK, shares, price, letter, match, log_reserve(account)))
@@ -136,8 +140,11 @@ def settle(exchange, instrument, replaced_id):
     for index in range(match_event_count(book)):
         e = view(match_event(book, np.int64(index)), EVENT)
         if e.kind == EXECUTE:
-            _report_executed(exchange, e.owner, e.order_id, e, instrument, np.int64(ouch.LIQUIDITY_REMOVED))
-            _report_executed(exchange, e.maker_owner, e.maker_id, e, instrument, np.int64(ouch.LIQUIDITY_ADDED))
+            side = np.int64(e.side)
+            _report_executed(exchange, e.owner, side, e.order_id, e, instrument, np.int64(ouch.LIQUIDITY_REMOVED))
+            _report_executed(
+                exchange, e.maker_owner, 1 - side, e.maker_id, e, instrument, np.int64(ouch.LIQUIDITY_ADDED)
+            )
         elif (e.kind == EXPIRE or e.kind == EVENT_CANCEL or e.kind == DELETE) and e.order_id != replaced_id:
             _report_canceled(exchange, e, instrument)
     publish_events(x.publisher, book, instrument, x.time_ns, x.now_ns)
@@ -289,7 +296,7 @@ def take_request(exchange, account, data, length):
 
 @jit
 def cancel_account(exchange, account):
-    """Cancel every order of an account."""
+    """Cancel every order of an account that is not connected any more."""
     x, owner = view(exchange, EXCHANGE), view(account, ACCOUNT).owner
     for instrument in range(x.n_instruments):
         book = book_of(exchange, np.int64(instrument))
@@ -298,6 +305,8 @@ def cancel_account(exchange, account):
             order = view(book + m.orders_at + (U64(index) << U64(6)), ORDER)
             if order.id != ZERO and np.int64(order.owner) == owner and order.qty > 0:
                 match_cancel(book, order.id)
+                if match_event_count(book) > 0:
+                    view(match_event(book, match_event_count(book) - 1), EVENT).reason = np.uint8(reasons.DISCONNECTED)
                 settle(exchange, np.int64(instrument), ZERO)
 
 

@@ -4,7 +4,7 @@
 message                 report
 ======================= =============================================================================================
 A accepted              ACK; EXPIRED if the venue says it is dead already
-U replaced              REPLACED; quantity: what is filled plus what is left
+U replaced              REPLACED; quantity: what is filled plus what is left. EXPIRED if it is dead already
 E executed              FILL, ``seq`` the match number, FILL_MAKER if liquidity was added, fee from the INSTRUMENT
 C cancelled, all of it  CANCELED for our own cancel and for what the venue withdraws, EXPIRED for what could not rest
 C cancelled in part     REPLACED with the total that remains
@@ -25,7 +25,7 @@ from hftpipe.core.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT
 from hftpipe.core.fixed import OVERFLOW, SCALE, muldiv_rem, notional
 from hftpipe.core.instruments import INSTRUMENT, INSTRUMENT_BYTES
 from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, ZERO, view
+from hftpipe.core.mem import ONE, U64, ZERO, view
 from hftpipe.core.order_table import (
     ON_ACK,
     ON_CANCELED,
@@ -64,6 +64,7 @@ from hftpipe.venues.ouch.messages import CANCEL_REASON, PRICE_UNIT, VENUE_REASON
 from hftpipe.venues.ouch.state import (
     ANSWERED,
     LOST,
+    REF_MASK,
     VENUE,
     WIRE_AT,
     fault_record,
@@ -104,6 +105,10 @@ def _replaced(venue, slot, o, w, record):
     o.venue_id, o.user = w.ref | ANSWERED, 0
     o.price = np.int64(w.price) * PRICE_UNIT
     o.qty = o.filled + np.int64(w.shares) * lot_of(venue, o.instrument)
+    if w.code == ouch.STATE_DEAD:
+        order_move(v.table, slot, np.int64(ON_EXPIRED))
+        fill_record(record, o, EXPIRED, o.price, o.qty - o.filled, np.uint8(reasons.DEAD_WHEN_REPLACED))
+        return True
     if o.state != PENDING_CANCEL:
         order_move(v.table, slot, np.int64(ON_CHANGE_DONE))
     fill_record(record, o, REPLACED, o.price, o.qty, o.flags)
@@ -265,16 +270,19 @@ def _account(venue, w, record):
     """
     v = view(venue, VENUE)
     k = view(v.link, LINK)
+    # Numbers have 32 bits: after the last one the venue's next is 0, and there is none.
+    next_ref = w.ref if w.ref != ZERO else REF_MASK + ONE
     has_gaps = k.restarted == REPORTS_LOST and (v.answered_ref != ZERO or open_count(v.table) > 0)
-    lost = has_gaps or w.ref <= v.answered_ref or (k.restarted != 0 and _has_unseen(venue, w.ref))
-    v.next_ref, v.ready, k.restarted = max(v.next_ref, w.ref), 1, 0
+    lost = has_gaps or next_ref <= v.answered_ref or (k.restarted != 0 and _has_unseen(venue, next_ref))
+    v.next_ref, v.ready, k.restarted = max(v.next_ref, next_ref), 1, 0
+    v.has_logged_in, v.refused_ns = 1, 0
     v.resend = 0 if lost else 1
     if not lost:
         return False
     v.forgotten += 1
     v.answered_ref = ZERO
     _lose_orders(venue)
-    fault_record(record, np.int64(VENUE_FORGOT), w.ref, np.int64(0), np.int64(open_count(v.table)))
+    fault_record(record, np.int64(VENUE_FORGOT), next_ref, np.int64(0), np.int64(open_count(v.table)))
     return True
 
 

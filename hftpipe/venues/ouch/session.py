@@ -5,9 +5,9 @@
     offset bytes field                       kinds
     0      4     magic "HOS1"                DATA       one or more messages
     4      4     session, chosen by client   HEARTBEAT  nothing but the acknowledgement
-    8      8     sequence of first message   LOGIN      client: user (6), password (10)
+    8      8     sequence of first message   LOGIN      client: user (6), password (10), cancel after (2, ms)
     16     8     next sequence wanted (ack)  ACCEPT     venue: logged in
-    24     1     kind                        REJECT     venue: no such user, or no such session any more
+    24     1     kind                        REJECT     venue: no such user or session, or the account is in use
     25     1     0                           END        venue: the day is over; client: logs out
     26     2     message count
     28           blocks: length (2), text
@@ -21,6 +21,7 @@ A session is LOST when nothing has been heard for ``silence_ns``; it goes on try
 of life. A venue that then accepts it from an earlier number than it had reached has forgotten it: that is a REJECT. A
 new number is a new session; the venue decides what becomes of the old one's orders.
 
+With ``cancel after`` (0: not) a client asks for its orders to be cancelled after such a silence, or when it logs out.
 All functions work on memory: the caller sends the datagram whose address he gets (``out_length`` bytes).
 """
 
@@ -36,7 +37,7 @@ DOWN, UP, LOST, ENDED = 0, 1, 2, 3
 STATE_NAMES = {DOWN: "DOWN", UP: "UP", LOST: "LOST", ENDED: "ENDED"}
 CLIENT, VENUE_SIDE = 0, 1
 MAGIC = int.from_bytes(b"HOS1", "big")
-HEADER_BYTES, CREDENTIAL_BYTES = 28, 16
+HEADER_BYTES, CREDENTIAL_BYTES, LOGIN_BYTES = 28, 16, 18
 DATAGRAM_BYTES_MAX = HEADER_BYTES + 2 + MESSAGE_BYTES_MAX
 
 SESSION = np.dtype(
@@ -44,6 +45,7 @@ SESSION = np.dtype(
         # Settings.
         ("role", "i8"), ("session", "u8"), ("window", "u8"), ("rto_ns", "i8"), ("rto_max_ns", "i8"),
         ("ack_delay_ns", "i8"), ("heartbeat_ns", "i8"), ("silence_ns", "i8"), ("credentials", "u1", CREDENTIAL_BYTES),
+        ("cancel_after_ms", "i8"),
         # Position: next number to send and the oldest not acknowledged; the next number to deliver.
         ("state", "i8"), ("next_out", "u8"), ("acked", "u8"), ("expected", "u8"),
         # Timers (ns) and a control datagram that is due (its kind, 0: none); logins sent without answer.
@@ -53,7 +55,7 @@ SESSION = np.dtype(
         ("out_length", "i8"), ("in_length", "i8"),
         ("sent", "i8"), ("resent", "i8"), ("received", "i8"), ("delivered", "i8"), ("duplicates", "i8"),
         ("early", "i8"), ("too_far", "i8"), ("malformed", "i8"), ("wrong_session", "i8"), ("bad_ack", "i8"),
-        ("heartbeats", "i8"), ("window_full", "i8"), ("losses", "i8"), ("recoveries", "i8"), ("_pad", "i8", 3),
+        ("heartbeats", "i8"), ("window_full", "i8"), ("losses", "i8"), ("recoveries", "i8"), ("_pad", "i8", 2),
     ],
     align=True,
 )  # fmt: skip
@@ -72,7 +74,8 @@ _SEQ_AT, _ACK_AT, _KIND_AT, _COUNT_AT, _BLOCKS_AT = (np.uint64(n) for n in (8, 1
 _SESSION_AT, _CREDENTIALS = np.uint64(4), np.uint64(SESSION.fields["credentials"][1])
 _MAX_SHIFT = 16
 _LIMIT = np.uint64(1 << 62)
-assert SLOT.itemsize + DATAGRAM_BYTES_MAX <= SLOT_BYTES and HEADER_BYTES + 2 + CREDENTIAL_BYTES <= 64
+_CANCEL_AFTER = np.uint64(CREDENTIAL_BYTES)
+assert SLOT.itemsize + DATAGRAM_BYTES_MAX <= SLOT_BYTES and HEADER_BYTES + 2 + LOGIN_BYTES <= 64
 
 
 def session_bytes(window: int = 256) -> int:
@@ -99,6 +102,7 @@ def session_init(
     ack_delay_ns: int = 200_000,
     heartbeat_ns: int = 200_000_000,
     silence_ns: int = 1_000_000_000,
+    cancel_after_ms: int = 0,
 ) -> None:
     """Make a session: a client's starts to log in at its first poll, a venue's waits for :func:`session_accept`.
 
@@ -106,6 +110,7 @@ def session_init(
         memory: uint8 array of :func:`session_bytes`, 64-byte aligned.
         session: 1 to 2**32 - 1 for a client, 0 for a venue.
         user, password: at most 6 and 10 ASCII characters.
+        cancel_after_ms: what a client asks for when it logs in, up to 65,535; 0: nothing.
 
     Raises:
         ValueError: a setting that makes no session.
@@ -116,8 +121,11 @@ def session_init(
         raise ValueError(f"session {session}: 1 to 2**32 - 1 for a client, 0 for a venue")
     if not 0 < rto_ns <= rto_max_ns or not 0 < heartbeat_ns < silence_ns or not 0 <= ack_delay_ns < rto_ns:
         raise ValueError("0 < rto_ns <= rto_max_ns, 0 < heartbeat_ns < silence_ns and 0 <= ack_delay_ns < rto_ns")
+    if not 0 <= cancel_after_ms < 1 << 16:
+        raise ValueError(f"cancel_after_ms {cancel_after_ms} is not in 0..65535")
     memory[: session_bytes(window)] = 0
     header = memory[: SESSION.itemsize].view(SESSION)
+    header["cancel_after_ms"] = cancel_after_ms
     header["role"], header["window"] = role, window
     header["rto_ns"], header["rto_max_ns"], header["ack_delay_ns"] = rto_ns, rto_max_ns, ack_delay_ns
     header["heartbeat_ns"], header["silence_ns"] = heartbeat_ns, silence_ns
@@ -249,9 +257,11 @@ def _control(session, kind):
     s.out_length = HEADER_BYTES
     _put_header(session, target, kind, s.next_out, np.int64(1 if kind == LOGIN else 0))
     if kind == LOGIN:
-        put_be16(target + _BLOCKS_AT, U64(CREDENTIAL_BYTES))
-        copy_bytes(target + _BLOCKS_AT + U64(2), session + _CREDENTIALS, np.int64(CREDENTIAL_BYTES))
-        s.out_length += 2 + CREDENTIAL_BYTES
+        text = target + _BLOCKS_AT + U64(2)
+        put_be16(target + _BLOCKS_AT, U64(LOGIN_BYTES))
+        copy_bytes(text, session + _CREDENTIALS, np.int64(CREDENTIAL_BYTES))
+        put_be16(text + _CANCEL_AFTER, U64(s.cancel_after_ms))
+        s.out_length += 2 + LOGIN_BYTES
     return target
 
 
@@ -308,9 +318,15 @@ def session_kind(data):
 
 @jit
 def session_login_text(data, length):
-    """Address of user and password of a LOGIN (CREDENTIAL_BYTES), 0 if it has none."""
-    whole = length >= HEADER_BYTES + 2 + CREDENTIAL_BYTES and be16(data + _BLOCKS_AT) == U64(CREDENTIAL_BYTES)
+    """Address of user and password of a LOGIN (LOGIN_BYTES with what else it says), 0 if it has none."""
+    whole = length >= HEADER_BYTES + 2 + LOGIN_BYTES and be16(data + _BLOCKS_AT) == U64(LOGIN_BYTES)
     return data + _BLOCKS_AT + U64(2) if whole and session_kind(data) == LOGIN else ZERO
+
+
+@jit
+def login_cancel_after_ns(text):
+    """After how long a silence the client of a LOGIN wants its orders cancelled, 0: never."""
+    return np.int64(be16(text + _CANCEL_AFTER)) * 1_000_000
 
 
 @jit

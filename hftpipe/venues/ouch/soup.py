@@ -6,15 +6,19 @@
 
     client to venue                                    venue to client
     L login: user 6, password 10, session 10, number 20   A accepted: session 10, number of the next S 20
+      (and, of our own: cancel after, ms, 5)
     U unsequenced data                                    S sequenced data, numbered from 1 by counting
     R heartbeat                                           H heartbeat
-    O logout                                              J rejected: A not authorised, S no such session
+    O logout                                              J rejected: A not authorised (or the account is in use),
+                                                            S no such session
                                                           Z end of session
     + debug, both ways
 
 Numbers are ASCII, padded left with blanks. The client keeps the session's name and the number it wants next, so a login
 after a lost connection gets what was missed and nothing twice. Its own messages are not numbered: it must send again
-what has not been answered (OUCH ignores a reference number it has seen). Source: "SoupBinTCP", version 3.00.
+what has not been answered (OUCH ignores a reference number it has seen). A client that asks for it in its login
+(``cancel after``, which is not in the specification) has its orders cancelled when the connection breaks or ends, or has
+been silent for so long. Source: "SoupBinTCP", version 3.00.
 
 The caller moves bytes: those from ``soup_pending`` to the socket, those read to ``soup_room``.
 """
@@ -31,6 +35,9 @@ ACCEPTED, SEQUENCED, VENUE_BEAT, REJECTED, END, DEBUG = b"ASHJZ+"
 NOT_AUTHORISED, NO_SESSION = b"AS"
 CREDENTIAL_BYTES, SESSION_BYTES, NUMBER_BYTES = 16, 10, 20
 LOGIN_BYTES = CREDENTIAL_BYTES + SESSION_BYTES + NUMBER_BYTES
+CANCEL_AFTER_BYTES = 5
+#: Silence after which a connection is given up, unless something else is agreed.
+SILENCE_NS = 15_000_000_000
 BUFFER_BYTES = 1 << 16
 
 SOUP = np.dtype(
@@ -39,7 +46,7 @@ SOUP = np.dtype(
         # The packet of the last soup_next: address and length of its text.
         ("text", "u8"), ("length", "i8"),
         # Number of the next sequenced message (client: wanted; venue: to send), and the session's name.
-        ("next_number", "u8"), ("session", "u1", 16), ("credentials", "u1", CREDENTIAL_BYTES),
+        ("next_number", "u8"), ("session", "u1", 16), ("credentials", "u1", CREDENTIAL_BYTES), ("cancel_after_ms", "i8"),
         # ``rejected``: the code of a refused login; ``skipped``: the session did not go on at the number we wanted.
         ("is_up", "i8"), ("ended", "i8"), ("rejected", "i8"), ("skipped", "i8"), ("broken", "i8"),
         ("heartbeat_ns", "i8"), ("silence_ns", "i8"), ("last_sent_ns", "i8"), ("last_heard_ns", "i8"),
@@ -68,9 +75,13 @@ def soup_init(
     password: str = "",
     session: str = "",
     heartbeat_ns: int = 1_000_000_000,
-    silence_ns: int = 15_000_000_000,
+    silence_ns: int = SILENCE_NS,
+    cancel_after_ms: int = 0,
 ) -> None:
     """Make one side of a connection (uint8 array of :func:`soup_bytes`).
+
+    Args:
+        cancel_after_ms: what a client asks for when it logs in, up to 65,535; 0: nothing, as specified.
 
     Raises:
         ValueError: a name that is too long, or times out of order.
@@ -79,8 +90,11 @@ def soup_init(
         raise ValueError("user, password and session are at most 6, 10 and 10 ASCII characters")
     if not 0 < heartbeat_ns < silence_ns:
         raise ValueError("0 < heartbeat_ns < silence_ns")
+    if not 0 <= cancel_after_ms < 1 << 16:
+        raise ValueError(f"cancel_after_ms {cancel_after_ms} is not in 0..65535")
     memory[: soup_bytes()] = 0
     header = memory[: SOUP.itemsize].view(SOUP)
+    header["cancel_after_ms"] = cancel_after_ms
     text = user.encode().ljust(6) + password.encode().ljust(10)
     header["credentials"][0] = np.frombuffer(text, np.uint8)
     header["session"][0][:SESSION_BYTES] = np.frombuffer(session.encode().rjust(SESSION_BYTES), np.uint8)
@@ -142,20 +156,19 @@ def soup_sent(soup, count, now_ns):
 
 
 @jit
-def _put_number(target, number):
-    for place in range(NUMBER_BYTES):
+def _put_number(target, number, places):
+    for place in range(places):
         digit = np.uint8(_BLANK)
         if place == 0 or number > ZERO:
             digit = np.uint8(_ZERO_DIGIT + np.int64(number % U64(10)))
-        store_u8(target + U64(NUMBER_BYTES - 1 - place), digit)
+        store_u8(target + U64(places - 1 - place), digit)
         number //= U64(10)
 
 
 @jit
-def read_number(at):
-    """A number of 20 characters as uint64; 2**64 - 1 if it is none (or beyond 10**18)."""
+def _read_digits(at, places):
     value, digits = ZERO, 0
-    for place in range(NUMBER_BYTES):
+    for place in range(places):
         letter = np.int64(load_u8(at + U64(place)))
         if letter == _BLANK and digits == 0:
             continue
@@ -164,6 +177,21 @@ def read_number(at):
         value = value * U64(10) + U64(letter - _ZERO_DIGIT)
         digits += 1
     return value if digits > 0 else ~ZERO
+
+
+@jit
+def read_number(at):
+    """A number of 20 characters as uint64; 2**64 - 1 if it is none (or beyond 10**18)."""
+    return _read_digits(at, np.int64(NUMBER_BYTES))
+
+
+@jit
+def login_cancel_after_ns(text, length):
+    """After how long a silence the client of a login wants its orders cancelled, 0: never; -1 if that is no number."""
+    if length == LOGIN_BYTES:
+        return np.int64(0)
+    ms = _read_digits(text + U64(LOGIN_BYTES), np.int64(CANCEL_AFTER_BYTES))
+    return np.int64(ms) * 1_000_000 if ms != ~ZERO else np.int64(-1)
 
 
 @jit
@@ -182,8 +210,12 @@ def soup_login(soup):
     text = soup_reserve(soup)
     copy_bytes(text, soup + _CREDENTIALS, np.int64(CREDENTIAL_BYTES))
     copy_bytes(text + U64(CREDENTIAL_BYTES), soup + _SESSION, np.int64(SESSION_BYTES))
-    _put_number(text + U64(CREDENTIAL_BYTES + SESSION_BYTES), s.next_number)
-    soup_commit(soup, np.int64(LOGIN), np.int64(LOGIN_BYTES))
+    _put_number(text + U64(CREDENTIAL_BYTES + SESSION_BYTES), s.next_number, np.int64(NUMBER_BYTES))
+    length = np.int64(LOGIN_BYTES)
+    if s.cancel_after_ms != 0:
+        _put_number(text + U64(LOGIN_BYTES), U64(s.cancel_after_ms), np.int64(CANCEL_AFTER_BYTES))
+        length += CANCEL_AFTER_BYTES
+    soup_commit(soup, np.int64(LOGIN), length)
     s.logins += 1
 
 
@@ -193,7 +225,7 @@ def soup_accept(soup, number):
     s = view(soup, SOUP)
     text = soup_reserve(soup)
     copy_bytes(text, soup + _SESSION, np.int64(SESSION_BYTES))
-    _put_number(text + U64(SESSION_BYTES), number)
+    _put_number(text + U64(SESSION_BYTES), number, np.int64(NUMBER_BYTES))
     soup_commit(soup, np.int64(ACCEPTED), np.int64(SESSION_BYTES + NUMBER_BYTES))
     s.next_number, s.is_up = number, 1
 

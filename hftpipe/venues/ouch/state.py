@@ -5,10 +5,13 @@
     base | VENUE | LINK | SESSION or SOUP | datagram | templates | REF[refs] | order table | RECORD[LOCAL_SLOTS]
 
 An order is found by its client id in a table of :mod:`hftpipe.core.order_table`; its ``venue_id`` holds the reference
-number it has at the venue (low 32 bits), ANSWERED, and LOST once the venue has forgotten it (TOLD: the gateway knows);
+number it has at the venue (low 32 bits: after 2**32 - 1 there is none, and no order), ANSWERED, and LOST once the venue
+has forgotten it (TOLD: the gateway knows);
 ``user`` the number it will have once a replace is accepted,
 ``created_ts`` when the last request about it went out. REF leads back from a reference number to the client id.
 """
+
+import secrets
 
 import numpy as np
 
@@ -35,14 +38,18 @@ VENUE = np.dtype(
         # Wiring (addresses); ``clock`` is a CLOCK record.
         ("link", "u8"), ("templates", "u8"), ("instruments", "u8"), ("n_instruments", "i8"), ("table", "u8"),
         ("refs", "u8"), ("refs_mask", "u8"), ("clock", "u8"), ("local", "u8"),
-        # Settings: midnight on the clock of ``exchange_ts``; when an unanswered order counts as unknown; reads a poll.
-        ("midnight_ns", "i8"), ("answer_ns", "i8"), ("max_reads", "i8"),
+        # Settings: midnight on the clock of ``exchange_ts``; when an unanswered order counts as unknown; reads a poll;
+        # how long a log-in may take, or be refused.
+        ("midnight_ns", "i8"), ("answer_ns", "i8"), ("max_reads", "i8"), ("login_ns", "i8"),
         # Position: next reference number (known once ``ready``), own answers, next look for unanswered orders and at
         # the socket when nothing is owed.
         ("next_ref", "u8"), ("ready", "i8"), ("local_in", "u8"), ("local_out", "u8"), ("check_ns", "i8"),
         ("read_ns", "i8"), ("day_ended", "i8"),
         # Highest number the venue has ever answered about; 1: requests without answer are to be sent again.
         ("answered_ref", "u8"), ("resend", "i8"),
+        # Of logging in: since when we try (ns), whether it ever succeeded, refusals counted so far, refused since when
+        # (ns, 0: not), and whether that has been told.
+        ("opened_ns", "i8"), ("has_logged_in", "i8"), ("refusals", "i8"), ("refused_ns", "i8"), ("told_login", "i8"),
         # Requests: sent by kind, refused here.
         ("entered", "i8"), ("replaces", "i8"), ("cancels", "i8"), ("not_ready", "i8"), ("unsendable", "i8"),
         ("again", "i8"),
@@ -60,7 +67,14 @@ COUNTERS = (
 WIRE_AT = np.uint64(VENUE.fields["wire"][1])
 REF = np.dtype([("ref", "u8"), ("id", "u8")], align=True)
 _REF_SHIFT = np.uint64(4)
+#: Longest time between two signs of life of a client that asks for cancel on disconnect.
+BEAT_NS = 200_000_000
 DEFAULT_REFS, DEFAULT_ORDERS, DEFAULT_WINDOW = 1 << 16, 1024, 256
+
+
+def draw_session() -> int:
+    """A number for a new UDP session: 31 random bits, so that no start takes one the venue knows already."""
+    return 1 + secrets.randbelow((1 << 31) - 1)
 
 
 def _align(size: int) -> int:
@@ -111,6 +125,8 @@ def venue_init(
     session: int = 1,
     midnight_ns: int = 0,
     answer_ns: int = 1_000_000_000,
+    login_ns: int = 5_000_000_000,
+    cancel_after_ms: int = 0,
     refs: int = DEFAULT_REFS,
     orders: int = DEFAULT_ORDERS,
     window: int = DEFAULT_WINDOW,
@@ -123,7 +139,9 @@ def venue_init(
         instruments: INSTRUMENT array that outlives the venue; ``lot`` is the size of one share.
         clock: address of a CLOCK record.
         server, port: the order port; user, password: the account.
-        session: number of this UDP session, another one for every start (an epoch).
+        session: number of this UDP session, another one for every start (:func:`draw_session`).
+        login_ns: after so long without a session, or with refusals alone, ``poll`` brings a VENUE_FAULT.
+        cancel_after_ms: ask the venue to cancel everything once we have been silent for so long, or have gone; 0: no.
         timing: settings of the session (:func:`hftpipe.venues.ouch.session.session_init`), or ``heartbeat_ns`` and
             ``silence_ns`` of SoupBinTCP.
 
@@ -144,12 +162,16 @@ def venue_init(
     venue["instruments"], venue["n_instruments"] = instruments.ctypes.data, len(instruments)
     venue["refs_mask"], venue["clock"], venue["next_ref"] = refs - 1, clock, 1
     venue["midnight_ns"], venue["answer_ns"], venue["max_reads"] = midnight_ns, answer_ns, max_reads
+    venue["login_ns"] = login_ns
     assert instruments.dtype == INSTRUMENT
     link = memory[at["link"] : at["link"] + LINK.itemsize].view(LINK)
     link["transport"], link["fd"], link["data"] = transport, -1, base + at["data"]
     link["session"], link["soup"] = base + at["session"], base + at["soup"]
     link["address"][0] = socket_address(server, port)
-    names = {"user": user, "password": password}
+    names = {"user": user, "password": password, "cancel_after_ms": cancel_after_ms}
+    if cancel_after_ms:
+        # Five signs of life in the time that the venue waits for one.
+        timing.setdefault("heartbeat_ns", min(BEAT_NS, cancel_after_ms * 200_000))
     if transport == TCP:
         soup_init(memory[at["soup"] :], **names, **timing)
     else:
@@ -209,6 +231,12 @@ def order_of_ref(venue, ref):
     if ref == ZERO:
         return ZERO
     return order_find(v.table, r.id) if r.ref == ref else _open_under(venue, ref)
+
+
+@jit
+def has_ref(venue):
+    """Whether there is a reference number left."""
+    return view(venue, VENUE).next_ref <= REF_MASK
 
 
 @jit

@@ -5,7 +5,8 @@ function      result
 ============= ================================================================================================
 submit        1: encoded and handed to the kernel with one ``send`` (or answered here: what the wire cannot say is a
               REJECT or CANCEL_REJECT with VENUE_FILTER at the next poll); 0: not taken (no session, window full)
-poll          1: the next report is in the record; 0: none. Also does what is due: sending again, heartbeats
+poll          1: the next report is in the record; 0: none. Also does what is due: sending again, heartbeats. A log-in
+              that does not complete, or is refused, for ``login_ns`` is a VENUE_FAULT (LOGIN_REFUSED), once
 market        1: a real venue has no market to play
 unanswered    1: the record names an order (id, instrument, side, strategy; kind 0) about which the venue has said
               nothing for ``answer_ns``, or which it has forgotten: apply ON_NO_ANSWER to it. It counts as working
@@ -23,6 +24,7 @@ import socket
 import numpy as np
 
 from hftpipe.core import reasons
+from hftpipe.core.cell import LOGIN_REFUSED
 from hftpipe.core.clock import monotonic_ns
 from hftpipe.core.jit import entry, jit
 from hftpipe.core.mem import ONE, U64, ZERO, copy_bytes, rdtsc, view
@@ -71,7 +73,9 @@ from hftpipe.venues.ouch.state import (
     LOST,
     TOLD,
     VENUE,
+    fault_record,
     fill_record,
+    has_ref,
     local_room,
     local_slot,
     lot_of,
@@ -87,7 +91,7 @@ IDLE_READ_NS = np.int64(5_000)
 
 __all__ = [
     "close", "market_entry", "open_venue", "poll_entry", "submit_entry", "unanswered_entry", "venue_bytes",
-    "venue_init", "venue_poll", "venue_submit", "venue_unanswered",
+    "venue_init", "venue_poll", "venue_submit", "venue_unanswered", "warm",
 ]  # fmt: skip
 
 
@@ -163,6 +167,8 @@ def _new(venue, r, now_ns):
     if not _fits(venue, r) or order_find(v.table, r.id) != ZERO:
         v.unsendable += 1
         return _answer(venue, r, reasons.VENUE_FILTER)
+    if not has_ref(venue):
+        return _answer(venue, r, reasons.VENUE_NUMBERS_USED_UP)
     if link_reserve(v.link) == ZERO:
         return np.int64(0)
     slot = order_insert(v.table, r.id)
@@ -182,6 +188,8 @@ def _replace(venue, slot, r, now_ns):
     if not _fits(venue, r) or o.user != 0:
         v.unsendable += 1
         return _answer(venue, r, reasons.VENUE_FILTER)
+    if not has_ref(venue):
+        return _answer(venue, r, reasons.VENUE_NUMBERS_USED_UP)
     if link_reserve(v.link) == ZERO:
         return np.int64(0)
     o.new_price, o.new_qty = r.price, r.qty
@@ -262,6 +270,32 @@ def _resend(venue, now_ns):
 
 
 @jit
+def _is_login_overdue(venue, now_ns):
+    """Whether there has been no session for too long: none since the start, or only refusals."""
+    v = view(venue, VENUE)
+    refusals = view(v.link, LINK).refused_logins
+    if v.opened_ns == 0:
+        v.opened_ns = now_ns
+    if refusals != v.refusals:
+        v.refusals, v.refused_ns = refusals, v.refused_ns if v.refused_ns != 0 else now_ns
+    never = v.has_logged_in == 0 and now_ns - v.opened_ns >= v.login_ns
+    return never or (v.refused_ns != 0 and now_ns - v.refused_ns >= v.login_ns)
+
+
+@jit
+def _tell_login(venue, record, now_ns):
+    """A log-in that does not succeed is told once: whether ``record`` now holds that fault (its number: refusals)."""
+    v = view(venue, VENUE)
+    if v.told_login != 0 or (v.ready != 0 and v.refused_ns == 0 and view(v.link, LINK).refused_logins == v.refusals):
+        return False
+    if not _is_login_overdue(venue, now_ns):
+        return False
+    v.told_login = 1
+    fault_record(record, np.int64(LOGIN_REFUSED), U64(v.refusals), np.int64(0), np.int64(0))
+    return True
+
+
+@jit
 def _local_report(venue, record):
     v = view(venue, VENUE)
     if v.local_in == v.local_out:
@@ -300,7 +334,7 @@ def venue_poll(venue, record):
         _greet(venue, now_ns)
     if v.resend != 0:
         _resend(venue, now_ns)
-    return np.int64(0)
+    return np.int64(1 if _tell_login(venue, record, now_ns) else 0)
 
 
 @jit
@@ -350,6 +384,11 @@ def unanswered_entry(venue, record):
 
 
 # Cold code, in the gateway's own process.
+
+
+def warm() -> None:
+    """Compile (or load) what the end needs, before the gateway is forked: then there is no time for it."""
+    link_close.compile("(uint64, int64)")
 
 
 def open_venue(memory: np.ndarray) -> socket.socket | None:

@@ -1,0 +1,97 @@
+"""What a stopped gateway does by its own clock: it cancels until every order has ended, and lets a paper venue's time go on.
+
+The rules stand in :mod:`hftpipe.gateway.stage`. What is done here goes on the tape: a replay does it again by the tape.
+"""
+
+import numpy as np
+
+from hftpipe.core.hist import hist_since, stamp
+from hftpipe.core.jit import jit
+from hftpipe.core.mem import U64, ZERO, call_step, view
+from hftpipe.core.order_table import ON_CANCEL_SENT, ORDER, PENDING_CANCEL, open_count, open_order, order_move
+from hftpipe.core.records import CANCEL, RECORD, TIMER
+from hftpipe.core.ring import RING, ring_has_space
+from hftpipe.core.tape import CLOCK_RAN_ON, HALT_CANCEL, tape_mark, tape_time
+from hftpipe.gateway.state import MIN_REPORT_ROOM, STATE
+
+#: While stopped: until an order is cancelled once more, and the longest such wait.
+CANCEL_AGAIN_NS, CANCEL_AGAIN_MAX_NS = 50_000_000, 1_000_000_000
+_MAX_DOUBLINGS = 5
+#: While stopped: silence of the paper venue's market after which time there goes on without it, and by how much.
+RUN_ON_NS = 10_000_000
+_REQUEST = np.uint64(STATE.fields["request"][1])
+
+
+@jit
+def submit(s, request):
+    """Hand a request to the venue: whether it took it."""
+    tsc = stamp()
+    if call_step(s.venue_submit, s.venue, np.int64(request)) == 0:
+        return False
+    hist_since(s.h_tick_to_order, view(request, RECORD).origin_tsc, tsc)
+    return True
+
+
+@jit
+def _is_cancel_due(s, o, now_ns):
+    """Whether an open order is to be cancelled now. In a replay the tape says so, not the clock."""
+    if o.venue_id != s.stops:
+        o.venue_id, o.cancels, o.cancel_due_ns = s.stops, 0, now_ns
+        if o.state == PENDING_CANCEL:
+            o.cancel_due_ns += CANCEL_AGAIN_NS
+    if s.by_tape != 0:
+        return o.id == s.told_cancel
+    return now_ns >= o.cancel_due_ns
+
+
+@jit
+def _note_cancel(s, slot, now_ns):
+    """A cancel of ours is on its way. An UNKNOWN order stays UNKNOWN."""
+    o = view(slot, ORDER)
+    order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
+    o.cancel_due_ns = now_ns + min(CANCEL_AGAIN_NS << min(o.cancels, _MAX_DOUBLINGS), CANCEL_AGAIN_MAX_NS)
+    if o.cancels == 0:
+        s.halt_cancels += 1
+    else:
+        s.halt_cancels_again += 1
+    o.cancels += 1
+    s.told_cancel = ZERO
+    tape_mark(s.tape, HALT_CANCEL, o.id)
+
+
+@jit
+def cancel_open(s, state, now_ns):
+    """Cancel every open order whose cancel is due: number sent. Goes on next time if the venue is busy."""
+    request = state + _REQUEST
+    r, sent = view(request, RECORD), np.int64(0)
+    for index in range(open_count(s.table)):
+        slot = open_order(s.table, index)
+        o = view(slot, ORDER)
+        if not _is_cancel_due(s, o, now_ns):
+            continue
+        r.origin_tsc, r.exchange_ts, r.local_ts, r.price, r.qty = ZERO, 0, s.event_ts, 0, 0
+        r.id, r.instrument, r.kind, r.side = o.id, o.instrument, CANCEL, o.side
+        r.strategy, r.flags = o.strategy, o.flags
+        if not submit(s, request):
+            return sent
+        _note_cancel(s, slot, now_ns)
+        sent += 1
+    return sent
+
+
+@jit
+def run_on(s, state, now_ns):
+    """Stopped, and nothing comes of the paper venue's market any more: time goes on there all the same. Steps made."""
+    if s.by_tape != 0 or open_count(s.table) == 0 or s.sim_records != s.quiet_records:
+        s.quiet_records, s.quiet_ns = s.sim_records, now_ns
+        return np.int64(0)
+    room = np.int64(min(view(s.reports, RING).capacity, U64(MIN_REPORT_ROOM)))
+    if now_ns - s.quiet_ns < RUN_ON_NS or not ring_has_space(s.reports, room):
+        return np.int64(0)
+    r = view(state + _REQUEST, RECORD)
+    r.kind, r.local_ts, r.exchange_ts, r.price, r.qty, r.id = TIMER, s.event_ts + RUN_ON_NS, 0, 0, 0, ZERO
+    if call_step(s.venue_market, s.venue, np.int64(state + _REQUEST)) == 0:
+        return np.int64(0)
+    s.event_ts, s.quiet_ns = r.local_ts, now_ns
+    tape_time(s.tape, CLOCK_RAN_ON, r.local_ts)
+    return np.int64(1)
