@@ -27,6 +27,7 @@ from numba import types
 
 from hftpipe.core.clock import CLOCK
 from hftpipe.core.hist import hist_record
+from hftpipe.core.instruments import MAX_INSTRUMENTS
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, call_step, clock_gettime, load_i64, rdtscp, view
 from hftpipe.core.records import RECORD_BYTES
@@ -51,7 +52,7 @@ for _name in ("recvfrom", "recvmsg", "send", "__errno_location"):
 
 DATAGRAM_BYTES = 65_536
 #: Free records that are needed before a message, a session reset or a change of state is handled.
-OUT_ROOM = max(MESSAGE_RECORDS, STATE_RECORDS * 64)
+OUT_ROOM = max(MESSAGE_RECORDS, STATE_RECORDS * MAX_INSTRUMENTS)
 _MSG_DONTWAIT, _MSG_TRUNC = 0x40, 0x20
 _EAGAIN, _EINTR = 11, 4
 _CLOCK_REALTIME = 0
