@@ -38,7 +38,8 @@ from hftpipe.core.stage import STATUS, Stage
 from hftpipe.gateway import stage as gateway_stage
 from hftpipe.market import stage as market_stage
 from hftpipe.market import state as market_state
-from hftpipe.market.message import message_bytes
+from hftpipe.market.message import MAX_LEVELS, message_bytes
+from hftpipe.market.publish import RESET_RECORDS
 from hftpipe.market.source import ReplaySource, symbol_ids
 from hftpipe.record.recorder import recorder_bytes
 from hftpipe.risk import limits as risk_limits
@@ -140,7 +141,8 @@ def region_sizes(config: Config, strategy: LoadedStrategy) -> dict[str, int]:
         "market.books": n * _book_stride(levels),
         "market.syncs": n * binance_sync.sync_bytes(),
         "market.message": message_bytes(),
-        "market.scratch": RECORD_BYTES * max(2 * levels + 8, sim_feed.MAX_RECORDS + 8),
+        # The most that one update can be: a whole book, a decoded message, an event of the flow.
+        "market.scratch": RECORD_BYTES * max(2 * levels + RESET_RECORDS, MAX_LEVELS, sim_feed.MAX_RECORDS + 1),
         "market.top_scratch": CELL_BYTES,
         "market.conflating": 64 * ((n + 63) // 64),
         "market.flows": n * flow_bytes() if market_source(config) == "synthetic" else 64,

@@ -39,7 +39,6 @@ FIRST_SAMPLE_NS, SAMPLE_NS = 500_000_000, 60_000_000_000
 STOP_LIMIT_NS = 5_000_000_000
 QUIET_NS = 300_000_000
 HALT_STAGE_DIED, HALT_HEARTBEAT, HALT_INVARIANT, HALT_STRATEGY_FAULT = 1, 2, 4, 14
-#: A faulty strategy's orders have this long to be cancelled before the run ends.
 EXIT_OK, EXIT_FAILED = 0, 1
 END_OF_RECORDING = "end of the recording"
 

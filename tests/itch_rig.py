@@ -1,14 +1,18 @@
 """A feed, an arbiter and an output array in plain memory, for tests of the ITCH modules."""
 
+import struct
+
 import numpy as np
-from itch_reference import SHARE
+from itch_reference import SHARE, packet
 from memory import aligned
 
 from hftpipe.core.book import BOOK, book_level
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.records import LEVEL, RECORD, TRADE, VALID
-from hftpipe.venues.itch.arbiter import ARBITER, arbiter_bytes, arbiter_init
+from hftpipe.venues.itch.arbiter import mold_next, mold_packet_from, mold_poll, mold_state
+from hftpipe.venues.itch.arbiter_state import ARBITER, arbiter_bytes, arbiter_init
 from hftpipe.venues.itch.decode import itch_message
+from hftpipe.venues.itch.election import LINE_A
 from hftpipe.venues.itch.feed import FEED, feed_book, feed_bytes, feed_init, feed_line_state
 
 SYMBOLS = ("TEST", "OTHER")
@@ -74,3 +78,63 @@ class ArbiterRig:
         self.address = np.uint64(self.memory.ctypes.data)
         self.state = self.memory[: ARBITER.itemsize].view(ARBITER)[0]
         self.request = np.zeros(64, np.uint8)
+
+
+SESSION = "S1"
+WAIT, RETRY = 1_000, 10_000
+
+
+def texts_of(first: int, count: int) -> list[bytes]:
+    """Messages that say their own number."""
+    return [b"%d" % number for number in range(first, first + count)]
+
+
+class MoldRig(ArbiterRig):
+    """An arbiter that collects what it delivers."""
+
+    def __init__(self, **settings):
+        base = {"wait_ns": WAIT, "retry_ns": RETRY, "retry_max_ns": 8 * RETRY, "max_retries": 3, "silence_ns": 0}
+        super().__init__(**(base | settings))
+        self.delivered: list[int] = []
+        self.now = 1
+
+    def send(self, data: bytes, line: int = LINE_A, drain: bool = True, sender: int = 0) -> int:
+        # A copy of exactly its size, overwritten afterwards: nobody may keep a pointer into it.
+        buffer = np.frombuffer(data, np.uint8).copy() if data else np.zeros(1, np.uint8)
+        status = mold_packet_from(
+            self.address, np.int64(line), np.uint64(sender), np.uint64(buffer.ctypes.data), np.int64(len(data)), np.int64(self.now),
+            np.uint64(self.now),
+        )  # fmt: skip
+        self.taken()
+        if drain:
+            self.drain()
+            buffer[:] = 0xEE
+        return int(status)
+
+    def taken(self) -> None:
+        """A packet has been taken, and its messages not yet."""
+
+    def drain(self) -> None:
+        while mold_next(self.address):
+            assert int(self.state["sequence"]) == len(self.delivered) + 1
+            start, length = int(self.state["message"]), int(self.state["length"])
+            text = bytes((np.ctypeslib.ctypes.c_char * length).from_address(start))
+            self.delivered.append(int(text))
+
+    def poll(self, passed: int = 0) -> tuple[int, int] | None:
+        """The re-request that is due ``passed`` ns later, as (sequence, count)."""
+        self.now += passed
+        length = mold_poll(self.address, np.int64(self.now), np.uint64(self.request.ctypes.data))
+        if length == 0:
+            return None
+        session, sequence, count = struct.unpack(">10sQH", self.request[:length].tobytes())
+        assert session == SESSION.encode().rjust(10)
+        return sequence, count
+
+    @property
+    def book_state(self) -> int:
+        return int(mold_state(self.address, np.int64(self.now)))
+
+
+def data(first: int, count: int = 1, session: str = SESSION) -> bytes:
+    return packet(session, first, texts_of(first, count))

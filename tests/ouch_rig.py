@@ -13,7 +13,7 @@ from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.records import BUY, CANCEL, GTC, NEW, RECORD, REPLACE
 from hftpipe.sim.servers.itch_exchange import ItchExchange
 from hftpipe.sim.servers.settings import Account, ExchangeConfig, Told
-from hftpipe.venues.itch.arbiter import ARBITER, arbiter_bytes, arbiter_init
+from hftpipe.venues.itch.arbiter_state import ARBITER, arbiter_bytes, arbiter_init
 from hftpipe.venues.itch.feed import FEED, feed_bytes, feed_init
 from hftpipe.venues.itch.receive import RECEIVER, receive_step, receiver_bytes, receiver_init
 from hftpipe.venues.itch.sockets import open_line, open_request

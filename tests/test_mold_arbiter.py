@@ -1,90 +1,30 @@
 """Two lossy lines and a re-request server: every message once, in order, or the books are not VALID."""
 
 import random
-import struct
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from itch_reference import packet
-from itch_rig import ArbiterRig
+from itch_rig import RETRY, SESSION, WAIT, data
+from itch_rig import MoldRig as Rig
 
 from hftpipe.core.records import INVALID, SYNCING, VALID
 from hftpipe.venues.itch.arbiter import (
     BUSY,
     DUPLICATE,
     IDLE,
-    LINE_A,
-    LINE_B,
-    LINE_RETRANSMIT,
     READY,
     REFUSED,
     TOO_EARLY,
-    arbiter_bytes,
-    arbiter_init,
     mold_next,
     mold_packet,
-    mold_poll,
-    mold_state,
     mold_take_reset,
 )
+from hftpipe.venues.itch.arbiter_state import arbiter_bytes, arbiter_init
+from hftpipe.venues.itch.election import LINE_A, LINE_B, LINE_RETRANSMIT
 from hftpipe.venues.itch.mold import END_OF_SESSION
-
-SESSION = "S1"
-WAIT, RETRY = 1_000, 10_000
-
-
-def texts_of(first: int, count: int) -> list[bytes]:
-    """Messages that say their own number."""
-    return [b"%d" % number for number in range(first, first + count)]
-
-
-class Rig(ArbiterRig):
-    """An arbiter that collects what it delivers."""
-
-    def __init__(self, **settings):
-        base = {"wait_ns": WAIT, "retry_ns": RETRY, "retry_max_ns": 8 * RETRY, "max_retries": 3, "silence_ns": 0}
-        super().__init__(**(base | settings))
-        self.delivered: list[int] = []
-        self.now = 1
-
-    def send(self, data: bytes, line: int = LINE_A, drain: bool = True) -> int:
-        # A copy of exactly its size, overwritten afterwards: nobody may keep a pointer into it.
-        buffer = np.frombuffer(data, np.uint8).copy() if data else np.zeros(1, np.uint8)
-        status = mold_packet(
-            self.address, np.int64(line), np.uint64(buffer.ctypes.data), np.int64(len(data)), np.int64(self.now),
-            np.uint64(self.now),
-        )  # fmt: skip
-        if drain:
-            self.drain()
-            buffer[:] = 0xEE
-        return int(status)
-
-    def drain(self) -> None:
-        while mold_next(self.address):
-            assert int(self.state["sequence"]) == len(self.delivered) + 1
-            start, length = int(self.state["message"]), int(self.state["length"])
-            text = bytes((np.ctypeslib.ctypes.c_char * length).from_address(start))
-            self.delivered.append(int(text))
-
-    def poll(self, passed: int = 0) -> tuple[int, int] | None:
-        """The re-request that is due ``passed`` ns later, as (sequence, count)."""
-        self.now += passed
-        length = mold_poll(self.address, np.int64(self.now), np.uint64(self.request.ctypes.data))
-        if length == 0:
-            return None
-        session, sequence, count = struct.unpack(">10sQH", self.request[:length].tobytes())
-        assert session == SESSION.encode().rjust(10)
-        return sequence, count
-
-    @property
-    def book_state(self) -> int:
-        return int(mold_state(self.address, np.int64(self.now)))
-
-
-def data(first: int, count: int = 1, session: str = SESSION) -> bytes:
-    return packet(session, first, texts_of(first, count))
 
 
 def test_the_second_copy_is_a_duplicate_of_its_line():
@@ -195,16 +135,6 @@ def test_nothing_heard_is_invalid_and_silence_is_not_valid():
     assert rig.book_state == VALID
 
 
-def test_a_new_session_starts_over_and_the_old_one_stays_out():
-    rig = Rig()
-    rig.send(data(1, 2))
-    rig.delivered.clear()
-    assert rig.send(data(1, 2, "S2")) == READY
-    assert mold_take_reset(rig.address) and not mold_take_reset(rig.address)
-    assert rig.delivered == [1, 2] and rig.state["session_changes"] == 1
-    assert rig.send(data(3)) == REFUSED and rig.state["old_session"] == 1
-
-
 def run_on(rig: Rig, line: int = LINE_A, last: int = 70_000) -> None:
     """A line's packets 1 to ``last``, a hundred messages each."""
     for first in range(1, last, 100):
@@ -260,24 +190,6 @@ def test_late_copies_after_the_end_of_a_session_do_not_begin_it_again():
     for number in range(1, 9):
         rig.send(data(number))
     assert rig.state["restarts"] == 0 and rig.state["reset_due"] == 0
-
-
-def test_a_stray_packet_of_another_session_changes_nothing():
-    rig = Rig(session_votes=3)
-    rig.send(data(1))
-    for sequence in (2, 3, 4):
-        assert rig.send(data(900, 1, "XX")) == REFUSED
-        rig.send(data(sequence))
-    assert rig.delivered == [1, 2, 3, 4] and rig.state["session_changes"] == 0 and rig.state["stray_session"] == 3
-
-
-def test_enough_packets_of_another_session_are_a_session():
-    rig = Rig(session_votes=3)
-    rig.send(data(1))
-    for _ in range(2):
-        assert rig.send(data(900, 1, "S2")) == REFUSED
-    assert rig.send(data(900, 1, "S2")) == TOO_EARLY
-    assert rig.state["reset_due"] == 1 and rig.state["expected"] == 1
 
 
 def test_a_packet_while_another_is_being_delivered_is_put_off():

@@ -8,6 +8,7 @@ whose lock is held is refused by name; one of another build or schema is never a
 """
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import mmap
@@ -36,6 +37,7 @@ ALIGN = 128
 _ATTEMPTS = 5
 #: Linux 5.14; absent before, where the first touch of a page costs its fault.
 _MADV_POPULATE_WRITE = 23
+_GUARD_ALIGN = 64
 
 
 class SegmentError(RuntimeError):
@@ -75,12 +77,35 @@ def _round_up(value: int) -> int:
     return (value + ALIGN - 1) // ALIGN * ALIGN
 
 
-def _lay_out(sizes: dict[str, int]) -> tuple[dict[str, tuple[int, int]], int]:
+def _pages(size: int) -> int:
+    return (size + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+
+
+def _lay_out(sizes: dict[str, int], guard: bool = False) -> tuple[dict[str, tuple[int, int]], int]:
+    """Where each region lies, and the size of all; with ``guard`` each ends (but for its alignment) before a page."""
     at, places = HEADER_BYTES + DIRECTORY_BYTES, {}
     for region, size in sizes.items():
-        places[region] = (at, size)
-        at += _round_up(size)
-    return places, (at + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+        if guard:
+            rounded = (size + _GUARD_ALIGN - 1) // _GUARD_ALIGN * _GUARD_ALIGN
+            places[region] = (at + _pages(rounded) - rounded, size)
+            at += _pages(rounded) + mmap.PAGESIZE
+        else:
+            places[region] = (at, size)
+            at += _round_up(size)
+    return places, _pages(at)
+
+
+def guard_pages(base: int, places: dict[str, tuple[int, int]]) -> None:
+    """Make the page behind each region untouchable: whoever writes or reads past a region's end dies there.
+
+    Raises:
+        SegmentError: the system does not let us.
+    """
+    mprotect = ctypes.CDLL(None, use_errno=True).mprotect
+    for region, (at, size) in places.items():
+        page = ctypes.c_void_p(base + _pages(at + size))
+        if mprotect(page, ctypes.c_size_t(mmap.PAGESIZE), 0) != 0:
+            raise SegmentError(f"no guard page behind region {region}: {os.strerror(ctypes.get_errno())}")
 
 
 def _lock(fd: int) -> bool:
@@ -130,13 +155,14 @@ class Segment:
         return self._bytes[: HEADER.itemsize].view(HEADER)[0]
 
     @classmethod
-    def create(cls, name: str, sizes: dict[str, int], meta: dict, epoch: int = 1) -> "Segment":
+    def create(cls, name: str, sizes: dict[str, int], meta: dict, epoch: int = 1, guard: bool = False) -> "Segment":
         """Make the segment, replacing one left by a crashed run; every page is touched.
 
         Args:
             sizes: bytes per region, in order.
             meta: JSON-able facts for :meth:`attach`.
             epoch: this run's number; raised above a crashed run's if that was higher.
+            guard: end each region at a page that nobody may touch, to find who writes past one (for tests).
 
         Raises:
             SegmentError: a live run holds the name, or /dev/shm is full.
@@ -155,7 +181,7 @@ class Segment:
             os.close(fd)
         else:
             raise SegmentError(f"{path}: another run is starting under this name; choose another pipeline.name")
-        segment = cls._fill(name, fd, path, sizes, meta, max(epoch, stale_epoch + 1))
+        segment = cls._fill(name, fd, path, sizes, meta, max(epoch, stale_epoch + 1), guard)
         segment.replaced = replaced
         return segment
 
@@ -178,8 +204,10 @@ class Segment:
         return 0
 
     @classmethod
-    def _fill(cls, name: str, fd: int, path: Path, sizes: dict[str, int], meta: dict, epoch: int) -> "Segment":
-        directory, total = _lay_out(sizes)
+    def _fill(
+        cls, name: str, fd: int, path: Path, sizes: dict[str, int], meta: dict, epoch: int, guard: bool
+    ) -> "Segment":
+        directory, total = _lay_out(sizes, guard)
         listing = orjson.dumps({"regions": directory, "meta": meta})
         if len(listing) > DIRECTORY_BYTES:
             os.unlink(path)
@@ -199,6 +227,8 @@ class Segment:
         header["size"], header["directory_bytes"] = total, len(listing)
         segment = cls(name, fd, mapping, directory)
         segment.meta = meta
+        if guard:
+            guard_pages(segment.base, directory)
         return segment
 
     def publish(self) -> None:

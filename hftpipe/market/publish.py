@@ -23,6 +23,8 @@ from hftpipe.market.state import STATE
 _RECORD_SHIFT = np.uint64(6)
 #: An update larger than this share of a ring is streamed instead of waiting for room for all of it.
 _STREAM_SHARE = 2
+#: Records of a reset besides the levels: BOOK_RESET, a TOP pair, BOOK_STATE.
+RESET_RECORDS = 4
 
 
 @jit
@@ -202,7 +204,7 @@ def send_reset(state, book, origin_tsc):
     """Send the whole book now if there is room (True), ending conflation; otherwise (False) it stays due."""
     s = view(state, STATE)
     b = view(book, BOOK)
-    if not has_room(state, b.n_bids + b.n_asks + 4):
+    if not has_room(state, b.n_bids + b.n_asks + RESET_RECORDS):
         return False
     set_conflating(state, b.instrument, 0)
     s.resets += 1

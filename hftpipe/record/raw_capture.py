@@ -28,16 +28,8 @@ from hftpipe.core.mem import U64, ZERO, view
 from hftpipe.core.records import BOOK_STATE_NAMES, RECORD, RECORD_BYTES, TRADE
 from hftpipe.record.format import CORRUPT, RecordError
 from hftpipe.record.raw import RawFrame, RawReader, RawWriter
-from hftpipe.venues.itch.arbiter import (
-    ARBITER,
-    arbiter_bytes,
-    arbiter_init,
-    mold_next,
-    mold_packet,
-    mold_poll,
-    mold_state,
-    mold_take_reset,
-)
+from hftpipe.venues.itch.arbiter import mold_next, mold_packet, mold_poll, mold_state, mold_take_reset
+from hftpipe.venues.itch.arbiter_state import ARBITER, arbiter_bytes, arbiter_init
 from hftpipe.venues.itch.decode import itch_message
 from hftpipe.venues.itch.feed import FEED, feed_bytes, feed_init, feed_line_state, feed_reset
 from hftpipe.venues.itch.receive import DATAGRAM_BYTES, OUT_ROOM

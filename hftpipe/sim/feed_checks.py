@@ -39,7 +39,7 @@ class FeedChecker:
         # By session: one past the last message of any datagram, and of any since the feed is in that session.
         self._sent: dict[tuple[int, int], int] = {}
         self._ends: dict[tuple[int, int], int] = {}
-        self._position, self._behind_ns = 0, -1
+        self._position, self._behind_ns, self._restarts = 0, -1, 0
         self._was_valid, self.compared, self.levels = False, 0, 0
 
     def fail(self, rule: str, facts: str) -> None:
@@ -65,12 +65,13 @@ class FeedChecker:
         if arbiter["sessions"] == 0 or (arbiter["sessions"] == 1 and session not in sessions):
             self._no_book()
             return
-        if session != self._session:
+        if session != self._session or arbiter["restarts"] != self._restarts:
             if session not in sessions:
                 self.fail("session", f"the feed follows {session}, which the exchange never opened")
             self._session, self._position, self._heard_ns = session, 0, self.world.now_ns
-            # What came before the switch was refused: the feed has not heard of it.
-            self._ends[session] = int(arbiter["high"])
+            self._restarts = int(arbiter["restarts"])
+            # What came before the switch was refused: the feed has not heard of it. Strays may say more than there is.
+            self._ends[session] = min(int(arbiter["high"]), self._sent.get(session, 1))
             self.truth.clear()
         self._move(int(arbiter["expected"]))
         follow(self.truth.address, sessions[session].address, np.uint64(self._position))
@@ -79,8 +80,10 @@ class FeedChecker:
 
     def _move(self, position: int) -> None:
         """The feed is at ``position``: since when has it been behind, and no further?"""
-        if position > self._sent[self._session]:
-            self.fail("session", f"at message {position}, heard of {self._sent[self._session]}")
+        # A session may be known from a stray alone.
+        sent = self._sent.get(self._session, 1)
+        if position > sent:
+            self.fail("session", f"at message {position}, heard of {sent}")
         if position >= self._ends[self._session]:
             self._behind_ns = -1
         elif position != self._position or self._behind_ns < 0:

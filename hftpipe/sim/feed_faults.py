@@ -110,6 +110,15 @@ class RollUnseen(FeedMutant):
         return b"S1".rjust(10) + data[10:]
 
 
+class NoWayBack(FeedMutant):
+    """A session that was left is never followed again."""
+
+    caught_by = ("rest",)
+
+    def start(self, world: Any) -> None:
+        world.arbiter["election"]["takeover_ns"] = 1 << 62
+
+
 class SilenceIgnored(FeedMutant):
     """A dead feed stays VALID."""
 
@@ -157,6 +166,7 @@ FEED_MUTANTS: dict[str, type[FeedMutant]] = {
     "valid_before_filled": ValidBeforeFilled,
     "execution_keeps_level": ExecutionKeepsLevel,
     "roll_unseen": RollUnseen,
+    "no_way_back": NoWayBack,
     "silence_ignored": SilenceIgnored,
     "never_asks": NeverAsks,
     "level_lost": LevelLost,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hftpipe.sim.feed_plan import FeedPlan
+from hftpipe.sim.feed_plan import STRAYS, FeedPlan
 from hftpipe.sim.feed_venue import aligned
 from hftpipe.sim.servers.impair import IMPAIR, Impairment, impair_bytes, impair_init, impair_next, impair_put
 from hftpipe.sim.servers.retransmit import store_answer
@@ -21,9 +21,10 @@ from hftpipe.venues.itch.receive import DATAGRAM_BYTES
 LINE_A, LINE_B, REQUESTS, ANSWERS = 0, 1, 2, 3
 #: What the receive loop reads: line A, line B, answers.
 SOCKETS = (LINE_A, LINE_B, ANSWERS)
-_STRAY = b"     OTHER" + (77).to_bytes(8, "big") + b"\0\0"
-#: Three votes make a session, so fewer strays come in a row, and on the first socket alone.
-_STRAYS_MAX = 2
+#: Sessions that the exchange never opens.
+_OTHERS = (b"     OTHER", b"        S0", b"TEST000001")
+#: How far ahead of the true one a stray under the session's own name is.
+_FAR = (20_000, 1 << 17, 1 << 50)
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Lines:
 
     Attributes:
         ours: the feed's ends, in the order of ``SOCKETS``; sent: damaged datagrams by kind.
+        strays_left: how many strays may come before the feed looks again: never as many as make a session.
     """
 
     def __init__(self, plan: FeedPlan) -> None:
@@ -62,7 +64,7 @@ class Lines:
             theirs.setblocking(False)
             self.ours.append(ours)
             self._theirs.append(theirs)
-        self._out, self._strays = aligned(PACKET_BYTES_MAX), 0
+        self._out, self.strays_left = aligned(PACKET_BYTES_MAX), 1
         self.sent: dict[str, int] = {}
 
     def close(self) -> None:
@@ -114,13 +116,11 @@ class Lines:
         """What becomes of a datagram on its last yard: datagrams, and whether each is whole."""
         result = [(data, True)]
         for name, chance in self.plan.damages.items():
-            if self.rng.random() >= chance or (name == "stray" and (socket_index or self._strays >= _STRAYS_MAX)):
+            if self.rng.random() >= chance or (name in STRAYS and not self.strays_left):
                 continue
             self.sent[name] = self.sent.get(name, 0) + 1
-            self._strays += name == "stray"
+            self.strays_left -= name in STRAYS
             result = self._damage(name, data, result)
-        if result[-1][1]:
-            self._strays = 0
         return result
 
     def _damage(self, name: str, data: bytes, result: list[tuple[bytes, bool]]) -> list[tuple[bytes, bool]]:
@@ -134,9 +134,19 @@ class Lines:
         if name == "noise":
             return [(rng.randbytes(rng.randrange(200)), False), *result]
         if name == "stray":
-            return [(_STRAY, False), *result]
+            return [(self._stray(), False), *result]
+        if name == "far":
+            at = int.from_bytes(data[10:18], "big") + rng.choice(_FAR)
+            return [(data[:10] + at.to_bytes(8, "big") + data[18:], False), *result]
         # A sequence of 0 or past the limit, or more messages than there are.
         sequence = rng.choice((0, 1 << 63, 2**64 - 1))
         bad = data[:10] + sequence.to_bytes(8, "big") + data[18:]
         more = data[:18] + (len(data)).to_bytes(2, "big") + data[20:]
         return [(rng.choice((bad, more)), False), *result]
+
+    def _stray(self) -> bytes:
+        """A packet of another session: of its beginning, or from anywhere in it, with messages or without."""
+        first = self.rng.choice((1, 1, 2, 77, self.rng.randrange(1, 1 << 40)))
+        count = self.rng.choice((0, 0, 1, 3))
+        body = (5).to_bytes(2, "big") + b"stray"
+        return self.rng.choice(_OTHERS) + first.to_bytes(8, "big") + count.to_bytes(2, "big") + count * body

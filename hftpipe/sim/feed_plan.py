@@ -6,7 +6,8 @@ kind         the rule beyond those that always hold
 one_line     30 % loss on one line, the other whole: no gap, and once VALID, always VALID
 both_lines   5 % loss on both: every gap is recovered by re-request
 swarm        anything, drawn per seed: losses to 30 %, doubling, overtaking, delay and skew, dead lines, session rolls,
-             late joins, small windows, damaged datagrams, a re-request server that loses what it gets and sends
+             a venue that fails back to its earlier session, late joins, small windows, damaged datagrams, strays, a
+             re-request server that loses what it gets and sends
 ============ ======================================================================================================
 """
 
@@ -19,8 +20,10 @@ US, MS = 1_000, 1_000_000
 STEPS = 600
 ONE_LINE, BOTH_LINES, SWARM = "one_line", "both_lines", "swarm"
 #: Chances per datagram: cut short, followed by junk, far too long, preceded by noise, by a header that cannot be,
-#: or by another session's packet.
-DAMAGES = ("cut", "trailing", "huge", "noise", "bad_header", "stray")
+#: by another session's packet, or by one of this session that is far ahead.
+DAMAGES = ("cut", "trailing", "huge", "noise", "bad_header", "stray", "far")
+#: Those of them that are whole packets, and speak of another place than the one that the feed is at.
+STRAYS = ("stray", "far")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,7 @@ class FeedPlan:
         step_ns: least and most simulated time between two steps; join: step at which the feed is there.
         dead: (line, first step, last step) in which it carries nothing.
         rolls: steps at which another session begins; marks: whether the old one is ended with a packet that says so.
+        backs: steps at which the venue goes back to the session before; the market stands still since the roll.
         batch: most datagrams a line brings between two looks of the feed (a socket holds ten, some come with junk);
             out_records: room for what a look brings; flush: chance a step that a packet goes out before it is full.
         arbiter: settings of :func:`hftpipe.venues.itch.arbiter.arbiter_init`.
@@ -48,6 +52,7 @@ class FeedPlan:
     join: int = 0
     dead: tuple[tuple[int, int, int], ...] = ()
     rolls: tuple[int, ...] = ()
+    backs: tuple[int, ...] = ()
     marks: bool = True
     batch: int = 8
     out_records: int = 4096
@@ -66,7 +71,8 @@ def _arbiter(rng: random.Random) -> dict[str, int]:
         "wait_ns": rng.choice((100 * US, 300 * US, 1 * MS)), "retry_ns": retry,
         "retry_max_ns": retry * rng.choice((1, 4, 16)), "max_retries": rng.choice((2, 4, 8)),
         "request_limit": rng.choice((20, 200, 1000)), "silence_ns": rng.choice((0, 6 * MS, 20 * MS)),
-        "session_votes": 3, "slots": rng.choice((8, 64, 1024)), "packet_bytes": 1500,
+        "session_votes": 3, "takeover_ns": 10 * MS,
+        "slots": rng.choice((8, 64, 1024)), "packet_bytes": 1500,
     }  # fmt: skip
 
 
@@ -101,13 +107,14 @@ def _swarm(seed: int, steps: int, rng: random.Random) -> FeedPlan:
     step_ns, rate = rng.choice(
         (((1 * US, 30 * US), 30_000.0), ((20 * US, 150 * US), 30_000.0), ((50 * US, 1 * MS), 10_000.0))
     )
+    # One roll: sessions follow each other within a day nowhere.
+    rolls = (swarm.randrange(steps // 2, steps),) if on() else ()
+    backs = (swarm.randrange(rolls[0] + 1, steps + 1),) if rolls and on() else ()
     return FeedPlan(
         seed, SWARM, steps, tuple(_bad_line(rng, swarm) for _ in range(4)), _arbiter(rng),
         rate_per_s=rng.choice((2_000.0, rate)), step_ns=step_ns,
         heartbeat_ns=rng.choice((1, 3)) * MS, join=rng.randrange(1, steps // 3) if on() else 0,
-        dead=_spans(rng, steps) if on() else (),
-        # One roll: sessions follow each other within a day nowhere, so no packet is older than the session before.
-        rolls=(rng.randrange(steps // 2, steps),) if on() else (),
+        dead=_spans(rng, steps) if on() else (), rolls=rolls, backs=backs,
         marks=rng.random() < 0.5, batch=rng.choice((1, 2) if damages else (1, 3, 8)),
         out_records=rng.choice((256, 4096)), flush=rng.choice((0.1, 0.5, 1.0)), damages=damages,
     )  # fmt: skip

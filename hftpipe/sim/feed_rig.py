@@ -12,7 +12,7 @@ from hftpipe.sim.feed_lines import ANSWERS, LINE_A, LINE_B, SOCKETS, Lines, hear
 from hftpipe.sim.feed_plan import ONE_LINE, US, FeedPlan
 from hftpipe.sim.feed_venue import Venue, aligned, instruments
 from hftpipe.sim.servers.impair import Impairment
-from hftpipe.venues.itch.arbiter import ARBITER, arbiter_bytes, arbiter_init
+from hftpipe.venues.itch.arbiter_state import ARBITER, arbiter_bytes, arbiter_init
 from hftpipe.venues.itch.feed import FEED, feed_book, feed_bytes, feed_init
 from hftpipe.venues.itch.receive import RECEIVER, receive_step, receiver_bytes, receiver_init
 
@@ -86,11 +86,16 @@ class FeedWorld:
             self.step_count = index
             if index in self.plan.rolls:
                 self._roll()
-            self._step(self.plan.step_ns, _MAX_EVENTS, self.rng.random() < self.plan.flush)
+            if index in self.plan.backs:
+                self.venue.back()
+            is_halted = any(roll <= index < back for roll, back in zip(self.plan.rolls, self.plan.backs, strict=False))
+            self._step(self.plan.step_ns, 0 if is_halted else _MAX_EVENTS, self.rng.random() < self.plan.flush)
 
     def settle(self) -> None:
         """Faults stop, later the market too: all must come to rest, and stay there."""
         plan = self.plan
+        if plan.steps in plan.backs:
+            self.venue.back()
         if plan.kind != ONE_LINE:
             self.lines.impair((Impairment(),) * len(plan.lines))
         self.lines.plan = self.plan = plan.__class__(**(plan.__dict__ | {"dead": (), "damages": {}, "join": 0}))
@@ -163,5 +168,20 @@ class FeedWorld:
             self.checker.records(self.out, count)
             self.lines.serve(self.venue.store, self.now_ns)
             self.checker.check()
+            self.lines.strays_left = self._strays_left()
             if not self.was_held_back:
                 return
+
+    def _strays_left(self) -> int:
+        """Strays that may still come in a row: one fewer than would make a session, or a place in the present one."""
+        election, opened = self.arbiter["election"], self.venue.sessions
+        present = int(self.arbiter["session_low"]), int(self.arbiter["session_high"])
+        places = [
+            int(votes)
+            for low, high, votes in zip(election["low"], election["high"], election["votes"], strict=True)
+            if (int(low), int(high)) == present or (int(low), int(high)) not in opened
+        ]
+        if self.arbiter["sessions"] and election["support"] < self.plan.arbiter["session_votes"]:
+            # The few first packets: one may be a stray, not most.
+            return 0
+        return max(self.plan.arbiter["session_votes"] - 1 - max(places), 0)

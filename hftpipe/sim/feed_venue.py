@@ -141,12 +141,18 @@ class Venue:
 
     def open(self, name: str, now_ns: int) -> None:
         """Begin a session: system events, directory, every resting order."""
+        self._before = self._parts["store"].copy(), self.packet.copy()
         self.session = session_words(name)
         store_init(self._parts["store"], STORE_MESSAGES, self.session)
         self.packet["session_low"], self.packet["session_high"], self.packet["sequence"] = *self.session, 1
         self.packet["count"] = self.packet["length"] = 0
         self.sessions[self.session] = History()
         _open(self.flows, self._stride, self.address, self.history.address, np.int64(now_ns))
+
+    def back(self) -> None:
+        """Go on with the session before the present one, as if this had never been opened."""
+        self.session = next(one for one in self.sessions if one != self.session)
+        self._parts["store"][:], self.packet[:] = self._before
 
     def end_mark(self) -> bytes:
         """The datagram that ends the present session; everything made so far must have been flushed."""

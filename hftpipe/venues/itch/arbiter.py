@@ -22,10 +22,12 @@ book that catches up is right again.
 
 Packets that end before ``expected`` are no sign of life. ``session_votes`` in a row, more than REORDER messages behind what
 their line has brought, start the session anew: it was begun again under its own name. Sooner that cannot be told from copies.
+Of one more than AHEAD messages ahead nothing is believed until as many have said so (SYNCING meanwhile): it may be a stray, and nobody could
+ever fill the gap that it speaks of. If enough have said so and it was not true, it is forgotten when for ``takeover_ns``
+nothing has come from there.
 
-A packet of another session starts that session (from ``first_sequence``) at once if the current one has ended or the
-packet is the new one's first; otherwise after ``session_votes`` such packets without one of the current session
-between them, so that a stray packet cannot wipe the books. Packets of the session before are dropped.
+Which session is followed, and what is done with packets of others and of strangers, stands in
+:mod:`hftpipe.venues.itch.election`. Another session is read from ``first_sequence``.
 
 Refused and counted: packets whose blocks do not lie within the datagram, and sequence numbers of 0 or from 2**63 on.
 Call :func:`mold_packet`, then :func:`mold_next` until it says no; the packet's memory must stay until then.
@@ -36,173 +38,48 @@ import numpy as np
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import ONE, U64, ZERO, view
 from hftpipe.core.records import INVALID, SYNCING, VALID
+from hftpipe.venues.itch.arbiter_state import ARBITER, ELECTION_AT, SEQUENCE_LIMIT, WINDOW
+from hftpipe.venues.itch.election import (
+    AHEAD,
+    LINE_RETRANSMIT,
+    LINES,
+    REORDER,
+    is_established,
+    is_given_another,
+    lives,
+    looks,
+    silent_ns,
+    vote,
+)
 from hftpipe.venues.itch.mold import (
     BLOCKS_AT,
     COUNT_AT,
     END_OF_SESSION,
     HEADER_BYTES,
+    HEARTBEAT,
     SEQUENCE_AT,
     blocks_length,
     put_header,
     session_of,
     skip_blocks,
 )
+from hftpipe.venues.itch.sessions import begin, in_session
 from hftpipe.venues.itch.window import (
     ALREADY_HELD,
     HELD,
     SLOT,
     SLOT_DATA,
     TOO_LONG,
-    window_bytes,
     window_clear,
     window_drop_first,
     window_first,
-    window_init,
     window_put,
 )
 from hftpipe.venues.itch.wire import be16, be64
 
-#: Lines: the two multicast groups, and the answers of the re-request server.
-LINE_A, LINE_B, LINE_RETRANSMIT, LINES = 0, 1, 2, 3
 #: What :func:`mold_packet` says of a packet.
 REFUSED, DUPLICATE, TOO_EARLY, READY, IDLE, BUSY = 0, 1, 2, 3, 4, 5
-#: First sequence number that is refused.
-SEQUENCE_LIMIT = 1 << 63
-#: Messages that a packet may be behind others of its own line: what a network holds back for some ms in the worst burst.
-REORDER = 1 << 16
-
-ARBITER = np.dtype(
-    [
-        # Settings; see :func:`arbiter_init`.
-        ("first_sequence", "u8"), ("wait_ns", "i8"), ("retry_ns", "i8"), ("retry_max_ns", "i8"), ("max_retries", "i8"),
-        ("request_limit", "i8"), ("silence_ns", "i8"), ("session_votes", "i8"),
-        # Sessions: the current one, the one before, and the one that packets are voting for.
-        ("session_low", "u8"), ("session_high", "u8"), ("old_low", "u8"), ("old_high", "u8"),
-        ("new_low", "u8"), ("new_high", "u8"), ("votes", "i8"), ("sessions", "i8"), ("reset_due", "i8"),
-        # Position.
-        ("expected", "u8"), ("high", "u8"), ("ended", "i8"), ("last_packet_ns", "i8"),
-        # By line: one past its latest message, and how many packets in a row have lain far behind that.
-        ("line_high", "u8", LINES), ("line_back", "i8", LINES),
-        # The hole in front of ``expected``.
-        ("hole", "i8"), ("hole_at", "u8"), ("hole_since_ns", "i8"), ("refilled", "i8"), ("gap", "i8"),
-        ("next_request_ns", "i8"), ("backoff_ns", "i8"), ("retries", "i8"), ("given_up", "i8"), ("overflowed", "i8"),
-        # The packet being delivered, and its message under way.
-        ("at", "u8"), ("left", "i8"), ("local_ts", "i8"), ("origin_tsc", "u8"), ("held", "i8"),
-        ("message", "u8"), ("length", "i8"), ("sequence", "u8"),
-        # Counters. By line:
-        ("packets", "i8", LINES), ("duplicates", "i8", LINES), ("malformed", "i8", LINES), ("used", "i8", LINES),
-        # Altogether:
-        ("delivered", "i8"), ("heartbeats", "i8"), ("trailing", "i8"), ("bad_sequence", "i8"), ("old_session", "i8"),
-        ("stray_session", "i8"), ("session_changes", "i8"), ("restarts", "i8"), ("holes", "i8"), ("gaps", "i8"), ("recovered", "i8"),
-        ("requests", "i8"), ("give_ups", "i8"), ("overflows", "i8"), ("too_long", "i8"),
-    ],
-    align=True,
-)  # fmt: skip
-COUNTERS = (
-    "delivered", "heartbeats", "trailing", "bad_sequence", "old_session", "stray_session", "session_changes", "restarts", "holes",
-    "gaps", "recovered", "requests", "give_ups", "overflows", "too_long",
-)  # fmt: skip
-_WINDOW_AT = -(-ARBITER.itemsize // 64) * 64
-_WINDOW = np.uint64(_WINDOW_AT)
 _LIMIT = np.uint64(SEQUENCE_LIMIT)
-DEFAULT_SLOTS, DEFAULT_PACKET_BYTES = 1024, 1500
-
-
-def arbiter_bytes(slots: int = DEFAULT_SLOTS, packet_bytes: int = DEFAULT_PACKET_BYTES) -> int:
-    """Memory of an arbiter with its window of ``slots`` packets of at most ``packet_bytes``."""
-    return _WINDOW_AT + window_bytes(slots, packet_bytes)
-
-
-def arbiter_init(
-    memory: np.ndarray,
-    *,
-    slots: int = DEFAULT_SLOTS,
-    packet_bytes: int = DEFAULT_PACKET_BYTES,
-    first_sequence: int = 1,
-    wait_ns: int = 200_000,
-    retry_ns: int = 2_000_000,
-    retry_max_ns: int = 1_000_000_000,
-    max_retries: int = 8,
-    request_limit: int = 1000,
-    silence_ns: int = 3_000_000_000,
-    session_votes: int = 3,
-) -> None:
-    """Make an arbiter that waits for its first packet.
-
-    Args:
-        memory: uint8 array of :func:`arbiter_bytes`, 64-byte aligned.
-        first_sequence: where a session is read from; whoever joins late asks for all since then.
-        wait_ns: how long the other line may take to fill a hole; max_retries: requests without answer until it is given up.
-        retry_ns: wait after a first request; doubles with every one that brings nothing, up to ``retry_max_ns``.
-        request_limit: most messages in one request.
-        silence_ns: silence on all lines after which the books are not VALID; 0 turns that off.
-        session_votes: packets that make a session change.
-
-    Raises:
-        ValueError: a setting that makes no arbiter.
-    """
-    if not 1 <= first_sequence < SEQUENCE_LIMIT or not 1 <= request_limit < END_OF_SESSION:
-        raise ValueError(f"first_sequence {first_sequence} or request_limit {request_limit} is out of range")
-    if wait_ns < 0 or not 0 < retry_ns <= retry_max_ns or max_retries < 1 or silence_ns < 0 or session_votes < 1:
-        raise ValueError("wait_ns and silence_ns must be >= 0, 0 < retry_ns <= retry_max_ns, retries and votes >= 1")
-    memory[:_WINDOW_AT] = 0
-    header = memory[: ARBITER.itemsize].view(ARBITER)
-    header["first_sequence"], header["expected"], header["high"] = first_sequence, first_sequence, first_sequence
-    header["wait_ns"], header["retry_ns"], header["retry_max_ns"] = wait_ns, retry_ns, retry_max_ns
-    header["max_retries"], header["request_limit"] = max_retries, request_limit
-    header["silence_ns"], header["session_votes"] = silence_ns, session_votes
-    window_init(memory[_WINDOW_AT:], slots, packet_bytes)
-
-
-@jit
-def _begin(arbiter):
-    """From the first message of the current session, forgetting what another, or the same before, has brought."""
-    a = view(arbiter, ARBITER)
-    a.reset_due = 1 if a.sessions > 0 else 0
-    a.sessions += 1
-    a.expected, a.high = a.first_sequence, a.first_sequence
-    a.votes, a.ended, a.hole, a.gap, a.given_up, a.overflowed = 0, 0, 0, 0, 0, 0
-    for line in range(LINES):
-        a.line_high[line], a.line_back[line] = ZERO, 0
-    window_clear(arbiter + _WINDOW)
-
-
-@jit
-def _start_session(arbiter, low, high):
-    a = view(arbiter, ARBITER)
-    if a.sessions > 0:
-        a.old_low, a.old_high = a.session_low, a.session_high
-        a.session_changes += 1
-    a.session_low, a.session_high = low, high
-    _begin(arbiter)
-
-
-@jit
-def _vote(arbiter, low, high, sequence):
-    """Whether a packet of another session may start it."""
-    a = view(arbiter, ARBITER)
-    if a.new_low != low or a.new_high != high:
-        a.new_low, a.new_high, a.votes = low, high, 0
-    a.votes += 1
-    finished = a.ended != 0 and a.expected >= a.high
-    return finished or sequence <= a.first_sequence or a.votes >= a.session_votes
-
-
-@jit
-def _in_session(arbiter, low, high, sequence):
-    """Whether a packet belongs to the current session, or starts the next."""
-    a = view(arbiter, ARBITER)
-    if a.sessions > 0 and low == a.session_low and high == a.session_high:
-        a.votes = 0
-        return True
-    if a.sessions > 1 and low == a.old_low and high == a.old_high:
-        a.old_session += 1
-        return False
-    if a.sessions == 0 or _vote(arbiter, low, high, sequence):
-        _start_session(arbiter, low, high)
-        return True
-    a.stray_session += 1
-    return False
 
 
 @jit
@@ -260,7 +137,7 @@ def _note_position(arbiter, now_ns):
 @jit
 def _hold(arbiter, line, sequence, end, data, length, now_ns, origin_tsc):
     a = view(arbiter, ARBITER)
-    result = window_put(arbiter + _WINDOW, sequence, end, data, length, now_ns, origin_tsc)
+    result = window_put(arbiter + WINDOW, sequence, end, data, length, now_ns, origin_tsc)
     if result == HELD:
         a.used[line] += 1
     elif result == ALREADY_HELD:
@@ -284,29 +161,90 @@ def _deliver(arbiter, data, sequence, end, now_ns, origin_tsc):
 
 
 @jit
-def _has_gone_back(a, line, end):
-    """Whether a line has begun the session again: several of its packets in a row lie far behind what it has had."""
-    if end + U64(REORDER) >= a.line_high[line]:
-        a.line_high[line] = max(a.line_high[line], end)
-        a.line_back[line] = 0
-        return False
-    a.line_back[line] += 1
-    return a.ended == 0 and a.line_back[line] >= a.session_votes
+def _is_far_behind(arbiter, line, end):
+    """Whether a packet is old and far behind its own line; or behind all, as long as those may have been strays."""
+    a, settled = view(arbiter, ARBITER), is_established(arbiter + ELECTION_AT)
+    if end + U64(REORDER) < a.line_high[line]:
+        return end < a.expected or not settled
+    a.line_high[line] = max(a.line_high[line], end)
+    return not settled and end + U64(AHEAD) < a.high
 
 
 @jit
-def _accept(arbiter, line, data, length, sequence, count, now_ns, origin_tsc):
-    """A well-formed packet of the current session."""
+def _has_begun_again(arbiter, line, sequence, end, now_ns):
+    """Whether a packet shows, with others, that the session was begun again under its own name."""
+    a, election = view(arbiter, ARBITER), arbiter + ELECTION_AT
+    if line == LINE_RETRANSMIT or not _is_far_behind(arbiter, line, end):
+        return False
+    if a.ended != 0 and silent_ns(election, a.last_packet_ns, now_ns) < a.election.takeover_ns:
+        # Late copies.
+        return False
+    return _is_voted(arbiter, sequence, end, now_ns)
+
+
+@jit
+def _is_believed(arbiter, line, sequence, end, now_ns):
+    """Whether a packet can be where it says; one far ahead only if enough others say so. Answers never are."""
+    a, election = view(arbiter, ARBITER), arbiter + ELECTION_AT
+    if end <= a.high + U64(AHEAD):
+        return True
+    is_line = line != LINE_RETRANSMIT
+    if is_line and (not is_established(election) or _is_voted(arbiter, sequence, end, now_ns)):
+        return True
+    a.far_ahead += 1
+    a.ahead = np.int64(is_line)
+    return False
+
+
+@jit
+def _is_voted(arbiter, sequence, end, now_ns):
+    """Count a packet for a place in the present session that is not the one known: whether it is that now."""
+    a, election = view(arbiter, ARBITER), arbiter + ELECTION_AT
+    return vote(election, a.session_low, a.session_high, sequence, end, now_ns) >= a.election.session_votes
+
+
+@jit
+def _retract(arbiter, end):
+    """What was said to lie far ahead has never come, while all else went on: forget it."""
     a = view(arbiter, ARBITER)
-    messages = np.int64(0) if count == END_OF_SESSION else count
-    end = sequence + U64(messages)
-    if end >= a.expected:
-        a.last_packet_ns = now_ns
-    if line != LINE_RETRANSMIT and _has_gone_back(a, line, end):
+    a.retracted += 1
+    a.high = end
+    for line in range(LINES):
+        a.line_high[line] = ZERO
+    window_clear(arbiter + WINDOW)
+
+
+@jit
+def _note_life(arbiter, line, sequence, end, now_ns):
+    """A packet that may be next is a sign of life; one that is near what was heard speaks for the session as well."""
+    a, election = view(arbiter, ARBITER), arbiter + ELECTION_AT
+    if end < a.expected:
+        return
+    a.last_packet_ns = now_ns
+    if end + U64(AHEAD) >= a.high:
+        a.ahead, a.near_ns = 0, now_ns
+        lives(election)
+    elif line != LINE_RETRANSMIT and silent_ns(election, a.near_ns, now_ns) >= a.election.takeover_ns:
+        if _is_voted(arbiter, sequence, end, now_ns):
+            _retract(arbiter, end)
+    elif is_established(election) and end + U64(REORDER) >= a.high:
+        lives(election)
+
+
+@jit
+def _accept(arbiter, line, data, length, sequence, end, count, now_ns, origin_tsc):
+    """A well-formed packet of the session that is followed."""
+    a = view(arbiter, ARBITER)
+    if not _is_believed(arbiter, line, sequence, end, now_ns):
+        return np.int64(REFUSED)
+    if _has_begun_again(arbiter, line, sequence, end, now_ns):
         a.restarts += 1
-        _begin(arbiter)
-    a.high = max(a.high, end)
-    if messages == 0:
+        begin(arbiter)
+    _note_life(arbiter, line, sequence, end, now_ns)
+    if end > a.high or count == HEARTBEAT:
+        # Whatever said that the session has ended: it goes on.
+        a.high, a.ended = max(a.high, end), 0
+    if end == sequence:
         a.heartbeats += 1
         a.ended = 1 if count == END_OF_SESSION else a.ended
         return np.int64(IDLE)
@@ -322,10 +260,17 @@ def _accept(arbiter, line, data, length, sequence, count, now_ns, origin_tsc):
 
 @jit
 def mold_packet(arbiter, line, data, length, now_ns, origin_tsc):
+    """:func:`mold_packet_from` an address that is not known."""
+    return mold_packet_from(arbiter, line, ZERO, data, length, now_ns, origin_tsc)
+
+
+@jit
+def mold_packet_from(arbiter, line, sender, data, length, now_ns, origin_tsc):
     """Take one datagram.
 
     Args:
         arbiter: address of an ARBITER; line: int64, one of LINE_*.
+        sender: uint64, the IPv4 address that it came from, as the number in its header; 0 if not known.
         data, length: the datagram (address, int64); now_ns: our monotonic or event time; origin_tsc: uint64, or 0.
 
     Returns:
@@ -337,6 +282,10 @@ def mold_packet(arbiter, line, data, length, now_ns, origin_tsc):
     if a.left > 0:
         return np.int64(BUSY)
     a.packets[line] += 1
+    looks(arbiter + ELECTION_AT, now_ns)
+    if is_given_another(arbiter + ELECTION_AT, line, sender):
+        a.strangers += 1
+        return np.int64(REFUSED)
     count = _whole(arbiter, line, data, length)
     if count < 0:
         return np.int64(REFUSED)
@@ -345,9 +294,10 @@ def mold_packet(arbiter, line, data, length, now_ns, origin_tsc):
         a.bad_sequence += 1
         return np.int64(REFUSED)
     low, high = session_of(data)
-    if not _in_session(arbiter, low, high, sequence):
+    end = sequence if count == END_OF_SESSION else sequence + U64(count)
+    if not in_session(arbiter, line, sender, low, high, sequence, end, data, length, now_ns, origin_tsc):
         return np.int64(REFUSED)
-    status = _accept(arbiter, line, data, length, sequence, count, now_ns, origin_tsc)
+    status = _accept(arbiter, line, data, length, sequence, end, count, now_ns, origin_tsc)
     _note_position(arbiter, now_ns)
     return status
 
@@ -356,7 +306,7 @@ def mold_packet(arbiter, line, data, length, now_ns, origin_tsc):
 def _next_held(arbiter):
     """Go on with the first held packet if it is its turn."""
     a = view(arbiter, ARBITER)
-    window = arbiter + _WINDOW
+    window = arbiter + WINDOW
     slot = window_first(window)
     while slot != ZERO and view(slot, SLOT).sequence <= a.expected:
         s = view(slot, SLOT)
@@ -394,7 +344,7 @@ def mold_next(arbiter):
 def _request(arbiter, now_ns, target):
     """Write a request for what is missing up to the first held packet, and set the time of the next one."""
     a = view(arbiter, ARBITER)
-    slot = window_first(arbiter + _WINDOW)
+    slot = window_first(arbiter + WINDOW)
     end = view(slot, SLOT).sequence if slot != ZERO else a.high
     count = min(np.int64(end - a.expected), a.request_limit)
     a.requests += 1
@@ -412,6 +362,7 @@ def mold_poll(arbiter, now_ns, target):
         Bytes of a re-request written at ``target`` (room for HEADER_BYTES) that is to be sent now, or 0.
     """
     a = view(arbiter, ARBITER)
+    looks(arbiter + ELECTION_AT, now_ns)
     _note_position(arbiter, now_ns)
     if a.hole == 0 or a.left > 0 or now_ns - a.hole_since_ns < a.wait_ns:
         return np.int64(0)
@@ -436,7 +387,7 @@ def mold_state(arbiter, now_ns):
         return np.int64(INVALID)
     if not whole and (a.hole == 0 or now_ns - a.hole_since_ns >= a.wait_ns):
         return np.int64(SYNCING)
-    if a.silence_ns > 0 and now_ns - a.last_packet_ns > a.silence_ns:
+    if a.ahead != 0 or (a.silence_ns > 0 and now_ns - a.last_packet_ns > a.silence_ns):
         return np.int64(SYNCING)
     return np.int64(VALID)
 

@@ -35,35 +35,32 @@ from numba import types
 from hftpipe.core.clock import CLOCK
 from hftpipe.core.event_time import show_known
 from hftpipe.core.hist import hist_record
+from hftpipe.core.instruments import MAX_INSTRUMENTS
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, call_step, clock_gettime, load_i64, rdtscp, view
 from hftpipe.core.records import RECORD_BYTES, VALID
-from hftpipe.venues.itch.arbiter import (
-    ARBITER,
-    LINE_RETRANSMIT,
-    LINES,
-    mold_next,
-    mold_packet,
-    mold_poll,
-    mold_state,
-    mold_take_reset,
-)
+from hftpipe.venues.itch.arbiter import mold_next, mold_packet_from, mold_poll, mold_state, mold_take_reset
+from hftpipe.venues.itch.arbiter_state import ARBITER
 from hftpipe.venues.itch.decode import MESSAGE_RECORDS, itch_message
+from hftpipe.venues.itch.election import LINE_RETRANSMIT, LINES
 from hftpipe.venues.itch.feed import FEED, STATE_RECORDS, feed_line_state, feed_reset
 from hftpipe.venues.itch.packet_ring import PACKETS, packet_done, packet_next
+from hftpipe.venues.itch.wire import be32
 
-_recv = types.ExternalFunction("recv", types.int64(types.int32, types.uint64, types.uint64, types.int32))
+_recvfrom = types.ExternalFunction(
+    "recvfrom", types.int64(types.int32, types.uint64, types.uint64, types.int32, types.uint64, types.uint64)
+)
 _recvmsg = types.ExternalFunction("recvmsg", types.int64(types.int32, types.uint64, types.int32))
 _send = types.ExternalFunction("send", types.int64(types.int32, types.uint64, types.uint64, types.int32))
 _errno_location = types.ExternalFunction("__errno_location", types.uint64())
 # A missing symbol would be a crash at the first call.
-for _name in ("recv", "recvmsg", "send", "__errno_location"):
+for _name in ("recvfrom", "recvmsg", "send", "__errno_location"):
     if not hasattr(ctypes.CDLL(None), _name):
         raise ImportError(f"libc has no {_name}: the ITCH receive loop needs Linux")
 
 DATAGRAM_BYTES = 65_536
 #: Free records that are needed before a message, a session reset or a change of state is handled.
-OUT_ROOM = max(MESSAGE_RECORDS, STATE_RECORDS * 64)
+OUT_ROOM = max(MESSAGE_RECORDS, STATE_RECORDS * MAX_INSTRUMENTS)
 #: How long the lines may go without having been found empty before what they bring counts as a backlog.
 BACKLOG_NS = 100_000_000
 _MSG_DONTWAIT, _MSG_TRUNC = 0x40, 0x20
@@ -72,16 +69,23 @@ _CLOCK_REALTIME = 0
 _SOL_SOCKET, _SCM_TIMESTAMPNS = 1, 35
 _CONTROL_BYTES = 64
 
-# struct msghdr, iovec, the first control message (a timespec), and a spare timespec, as Linux on x86-64 lays them out.
+# struct msghdr, iovec, the first control message (a timespec), a spare timespec, and the sender's sockaddr_in with its
+# length, as Linux on x86-64 lays them out.
 _MESSAGE_HEADER = np.dtype(
     [
         ("name", "u8"), ("name_length", "u8"), ("iov", "u8"), ("iov_length", "u8"),
         ("control", "u8"), ("control_length", "u8"), ("flags", "u8"),
         ("base", "u8"), ("size", "u8"),
         ("control_bytes", "u8", _CONTROL_BYTES // 8), ("now_s", "i8"), ("now_ns", "i8"),
+        ("from_family", "u2"), ("from_port", "u2"), ("from_address", "u4"), ("from_zero", "u8"), ("from_length", "u8"),
     ],
     align=True,
 )  # fmt: skip
+_FROM_AT = np.uint64(_MESSAGE_HEADER.fields["from_family"][1])
+_FROM_ADDRESS_AT = np.uint64(_MESSAGE_HEADER.fields["from_address"][1])
+_FROM_LENGTH_AT = np.uint64(_MESSAGE_HEADER.fields["from_length"][1])
+_FROM_BYTES = np.uint64(16)
+_AF_INET = 2
 _NOW_AT = np.uint64(_MESSAGE_HEADER.fields["now_s"][1])
 _CONTROL = np.dtype(
     [("length", "u8"), ("level", "i4"), ("kind", "i4"), ("seconds", "i8"), ("nanoseconds", "i8")], align=True
@@ -102,8 +106,9 @@ RECEIVER = np.dtype(
         ("time", "u8"), ("empty_ns", "i8"), ("local_ns", "i8"), ("heard_ns", "i8"),
         # Records in ``out`` that nobody has taken yet.
         ("count", "i8"),
-        # Kernel receive time of the last datagram (ns of the wall clock), where asked for.
-        ("kernel_ns", "i8"),
+        # Where the last datagram came from (IPv4 address; 0: not known), and where asked for, when the kernel received
+        # it (ns of the wall clock).
+        ("sender", "u8"), ("kernel_ns", "i8"),
         ("datagrams", "i8"), ("bytes", "i8"), ("records", "i8"), ("truncated", "i8"), ("receive_errors", "i8"),
         ("requests_sent", "i8"), ("send_errors", "i8"), ("unanswerable", "i8"), ("held_back", "i8"), ("last_errno", "i8"),
     ],
@@ -193,6 +198,7 @@ def _receive_stamped(state, socket):
     """recvmsg: the datagram and its kernel time."""
     s = view(state, RECEIVER)
     m = view(s.header, _MESSAGE_HEADER)
+    m.name, m.name_length = s.header + _FROM_AT, _FROM_BYTES
     m.control_length, m.flags = _CONTROL_BYTES, ZERO
     length = _recvmsg(np.int32(socket), s.header, np.int32(_MSG_DONTWAIT | _MSG_TRUNC))
     c = view(m.control, _CONTROL)
@@ -203,14 +209,34 @@ def _receive_stamped(state, socket):
 
 
 @jit
+def _receive_plain(state, socket):
+    """recvfrom: the datagram alone."""
+    s = view(state, RECEIVER)
+    view(s.header, _MESSAGE_HEADER).from_length = _FROM_BYTES
+    flags = np.int32(_MSG_DONTWAIT | _MSG_TRUNC)
+    return _recvfrom(
+        np.int32(socket), s.data, U64(DATAGRAM_BYTES), flags, s.header + _FROM_AT, s.header + _FROM_LENGTH_AT
+    )  # fmt: skip
+
+
+@jit
+def _sender(state):
+    """Where the last datagram came from; 0 if the socket does not say (or is no IPv4 socket)."""
+    header = view(state, RECEIVER).header
+    m = view(header, _MESSAGE_HEADER)
+    return be32(header + _FROM_ADDRESS_AT) if m.from_family == _AF_INET else ZERO
+
+
+@jit
 def _receive(state, socket):
     """Length of the next datagram, now in the buffer; -1 if there is none (errors are counted)."""
     s = view(state, RECEIVER)
     if s.h_kernel != ZERO:
         length = _receive_stamped(state, socket)
     else:
-        length = _recv(np.int32(socket), s.data, U64(DATAGRAM_BYTES), np.int32(_MSG_DONTWAIT | _MSG_TRUNC))
+        length = _receive_plain(state, socket)
     if length >= 0:
+        s.sender = _sender(state)
         s.datagrams += 1
         s.bytes += length
         return length
@@ -264,7 +290,7 @@ def _drain(state):
 def _apply(state, line, data, length, now_ns):
     """Hand over what a datagram brings: 1, or -1 if ``out`` is full before its end."""
     s = view(state, RECEIVER)
-    mold_packet(s.arbiter, line, data, length, now_ns, rdtscp())
+    mold_packet_from(s.arbiter, line, s.sender, data, length, now_ns, rdtscp())
     if mold_take_reset(s.arbiter):
         s.count += feed_reset(s.feed, now_ns, _out(state))
     drained = _drain(state)
@@ -303,7 +329,7 @@ def _take_packet(state, now_ns):
     p = view(s.packets, PACKETS)
     s.datagrams += 1
     s.bytes += p.length
-    s.kernel_ns = p.kernel_ns
+    s.sender, s.kernel_ns = p.sender, p.kernel_ns
     if s.h_kernel != ZERO:
         _note_kernel(s)
     taken = _apply(state, line, p.data, p.length, now_ns)

@@ -11,7 +11,7 @@ import numpy as np
 
 from hftpipe.core.jit import entry
 from hftpipe.core.records import RECORD, RECORD_BYTES
-from hftpipe.venues.itch.arbiter import arbiter_bytes, arbiter_init
+from hftpipe.venues.itch.arbiter_state import arbiter_bytes, arbiter_init
 from hftpipe.venues.itch.feed import FEED, feed_bytes, feed_init
 from hftpipe.venues.itch.packet_ring import PACKETS, PacketRing, open_packets
 from hftpipe.venues.itch.receive import OUT_ROOM, receive_step, receiver_bytes, receiver_init
