@@ -26,6 +26,7 @@ from hftpipe.sim.exchange_state import (
 from hftpipe.sim.models import SimModel
 
 BUY, SELL, IOC = r.BUY, r.SELL, r.IOC
+MS = 10**6
 
 
 @pytest.fixture
@@ -59,13 +60,16 @@ def test_scenario_03_ioc_walks_levels_at_each_levels_price(venue):
     assert sum(p * q for _, p, q in got) == unit(1502) * unit(1)
 
 
-def test_scenario_04_displayed_liquidity_is_taken_once_until_it_changes(venue):
+def test_scenario_04_displayed_liquidity_is_taken_once_and_only_what_is_added_is_new(venue):
     for id_ in (1, 2, 3):
         venue.new(id_, BUY, 10, "100.1", IOC)
     assert venue.position() == unit(10)
     venue.depth(asks=[("100.1", 4)])
     venue.new(4, BUY, 10, "100.1", IOC)
-    assert venue.position() == unit(14)
+    assert venue.position() == unit(10)
+    venue.depth(asks=[("100.1", 7)])
+    venue.new(5, BUY, 10, "100.1", IOC)
+    assert venue.position() == unit(13)
 
 
 def test_scenario_05_an_ask_of_one_at_our_bid_fills_one(venue):
@@ -133,7 +137,14 @@ def random_step(rng: random.Random) -> tuple:
     made = {
         "level": lambda: (side, rng.randrange(4) + 4 * side, rng.randrange(7), rng.random() < 0.8),
         "trade": lambda: (side, price, rng.randint(1, 12), rng.randint(-3, 3)),
-        "top": lambda: (rng.randrange(5), rng.randrange(7), rng.randint(1, 3), rng.randrange(7), rng.randrange(6)),
+        "top": lambda: (
+            rng.randrange(5),
+            rng.randrange(7),
+            rng.randint(1, 3),
+            rng.randrange(7),
+            rng.randrange(6),
+            rng.randrange(2),
+        ),
         "new": lambda: (side, price, rng.randint(2, 9), rng.choice((0, 0, 0, 1, 2, 3, 3, 4)), rng.choice((0, 0, 0, 8))),
         "cancel": lambda: (rng.randint(0, 7), price, 0),
         "replace": lambda: (rng.randint(0, 7), price, rng.randint(1, 9)),
@@ -152,11 +163,10 @@ MODELS = st.builds(
     SimModel,
     queue_model=st.sampled_from(("risk_averse", "power")),
     power_n=st.sampled_from((1.0, 2.0, 3.0)),
-    latency_new_ns=st.integers(0, 4),
-    latency_cancel_ns=st.integers(0, 4),
-    latency_report_ns=st.integers(0, 4),
+    latency_new_ns=st.integers(0, 4).map(lambda ms: ms * MS),
+    latency_cancel_ns=st.integers(0, 4).map(lambda ms: ms * MS),
+    latency_report_ns=st.integers(0, 4).map(lambda ms: ms * MS),
 )
-_EPOCH = 1000
 
 
 class Pair:
@@ -165,7 +175,7 @@ class Pair:
     def __init__(self, model: SimModel) -> None:
         self.venue = Venue(model, n=2, max_orders=4, lot="1", min_notional=200, maker=-12_345, taker=40_001)
         self.twin = ReferenceExchange(self.venue.instruments, model, 4)
-        self.time, self.update_id, self.orders, self.got = _EPOCH, 0, 0, []
+        self.time, self.update_id, self.orders, self.got = 1000 * MS, 0, 0, []
         self.displayed = {}
 
     def price(self, n: int) -> int:
@@ -202,10 +212,10 @@ class Pair:
             self.update_id += 1
             for side, n, qty in ((0, step[1], step[2]), (1, step[1] + step[3], step[4])):
                 self.market(kind=r.TOP, side=side, price=self.price(n) if qty else 0, qty=unit(qty),
-                            id=self.update_id + step[5], flags=side, exchange_ts=self.time)  # fmt: skip
+                            id=self.update_id + step[5], flags=side, exchange_ts=self.time * step[6])  # fmt: skip
         elif kind == "trade":
             self.market(kind=r.TRADE, side=step[1], price=self.price(step[2]), qty=unit(step[3]),
-                        exchange_ts=self.time + step[4])  # fmt: skip
+                        exchange_ts=self.time + step[4] * MS)  # fmt: skip
         elif kind == "new":
             self.orders += 1
             self.submit(kind=r.NEW, id=self.orders, side=step[1], price=self.price(step[2]), qty=unit(step[3]),
@@ -220,7 +230,7 @@ class Pair:
         elif kind == "state":
             self.market(kind=r.BOOK_STATE, flags=step[1])
         else:
-            self.time += step[1]
+            self.time += step[1] * MS
             self.market(kind=r.TIMER)
 
 
@@ -237,9 +247,9 @@ def test_every_report_equals_that_of_the_slow_twin(model, stream):
     for step in stream:
         pair.play(step)
         pair.compare()
-    pair.time += 100
+    pair.time += 100 * MS
     pair.market(kind=r.TIMER)
-    pair.market(kind=r.TIMER, local_ts=pair.time + 100)
+    pair.market(kind=r.TIMER, local_ts=pair.time + 100 * MS)
     pair.compare()
     _check_invariants(pair.got)
     assert pair.venue.header["early_reports"] == 0 and not pair.twin.outbound
