@@ -15,6 +15,7 @@ from hftpipe.core.position import POSITION
 from hftpipe.core.records import BID, INVALID, VALID
 from hftpipe.core.ring import RING, RING_HEADER_BYTES
 from hftpipe.risk.limits import LIMITS
+from hftpipe.sim.exchange_state import EXCHANGE, MARKET, MARKET_BYTES
 
 
 class Mutant:
@@ -222,6 +223,18 @@ class SnapshotsNeverCome(Mutant):
         world.feed.is_answering = world.step_count < 300
 
 
+class VenueForgetsTaken(Mutant):
+    """What we took of a displayed level can be taken again at once."""
+
+    caught_by = ("taken",)
+
+    def before(self, world: Any, stage: str) -> None:
+        exchange = world.region("exchange")
+        at = int(exchange[: EXCHANGE.itemsize].view(EXCHANGE)["markets"][0]) - exchange.ctypes.data
+        count = len(world.plan.instruments)
+        exchange[at : at + count * MARKET_BYTES].view(MARKET)["n_consumed"] = 0
+
+
 MUTANTS: dict[str, type[Mutant]] = {
     "risk_ignores_working_orders": RiskIgnoresWorkingOrders,
     "risk_ignores_position": RiskIgnoresPosition,
@@ -240,4 +253,5 @@ MUTANTS: dict[str, type[Mutant]] = {
     "ring_tears": RingTears,
     "restart_keeps_epoch": RestartKeepsEpoch,
     "snapshots_never_come": SnapshotsNeverCome,
+    "venue_forgets_taken": VenueForgetsTaken,
 }
