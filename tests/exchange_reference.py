@@ -1,7 +1,9 @@
 """The simulated venue once more, slowly and plainly: dicts, lists and unbounded integers.
 
 The differential test in test_sim_exchange.py compares its reports with those of hftpipe.sim.exchange, one by one.
-It shares the decisions of docs/fill-model.md and not a line of code. :class:`Venue` below drives the jitted one.
+It shares the decisions of docs/fill-model.md and not a line of code: where the jitted venue keeps a few sums, this one
+keeps the history and asks each time what it comes to in the order in which things happened at the venue.
+:class:`Venue` below drives the jitted one.
 """
 
 from dataclasses import dataclass, field
@@ -33,14 +35,53 @@ class Own:
     ahead: int = 0
     seen: int = 0
     traded: int = 0
-    credit: int = 0
     seen_id: int = 0
     seen_ts: int = 0
     joined_ts: int = 0
+    # Both as (venue time, quantity): what news took from ahead, and the trades that came after newer news.
+    cuts: list = field(default_factory=list)
+    late: list = field(default_factory=list)
 
     @property
     def left(self) -> int:
         return self.qty - self.filled
+
+
+def contained(cuts: list, late: list) -> int:
+    """How much of the late trades the cuts contain, if no trade is in older news than itself.
+
+    Back through time: what news has cut is there for the trades before it, the last of them first.
+    """
+    total, pool = 0, 0
+    events = [(ts, 1, qty) for ts, qty in cuts] + [(ts, 0, qty) for ts, qty in late]
+    for _, is_cut, qty in sorted(events, reverse=True):
+        used = 0 if is_cut else min(qty, pool)
+        pool += qty if is_cut else -used
+        total += used
+    return total
+
+
+@dataclass
+class Level:
+    """A level that we took from: its displayed quantity is free or ours, as of the word ``last_id`` on it."""
+
+    free: int
+    ours: int
+    last_id: int
+
+    def hear(self, shown: int, last_id: int) -> None:
+        """Another word on the level: what is added is free, what leaves is ours as long as there is any."""
+        if last_id < self.last_id:
+            return
+        self.last_id = last_id
+        for _ in range(2):
+            more = shown - self.free - self.ours
+            if more >= 0:
+                self.free += more
+            elif self.ours:
+                self.ours = max(self.ours + more, 0)
+            else:
+                self.free += more
 
 
 @dataclass
@@ -53,8 +94,11 @@ class Market:
     top: list = field(default_factory=lambda: [(0, 0), (0, 0)])
     top_id: int = 0
     depth_id: int = 0
-    exchange_ts: int = 0
-    # Resting orders a side in price-time priority; consumed liquidity a side: price -> (shown, quantity taken).
+    # Venue times of the top and of the depth stream, and how far our clock was ahead of the venue's, record by record.
+    top_ts: int = 0
+    depth_ts: int = 0
+    leads: list = field(default_factory=list)
+    # Resting orders a side in price-time priority; levels a side that we took from, by price.
     own: tuple = field(default_factory=lambda: ([], []))
     consumed: tuple = field(default_factory=lambda: ({}, {}))
     position: int = 0
@@ -119,6 +163,9 @@ class ReferenceExchange:
                 self.now = max(self.now, arrival)
                 self.execute(request)
         self.now = max(self.now, record["local_ts"])
+        is_whole = record["kind"] == r.TRADE or (record["kind"] == r.TOP and record["flags"] & r.LAST)
+        if is_whole and record["exchange_ts"]:
+            self.markets[i].leads.append(self.now - record["exchange_ts"])
         handlers = {r.LEVEL: self.level, r.TOP: self.top, r.TRADE: self.trade, r.BOOK_RESET: self.reset,
                     r.BOOK_STATE: self.state}  # fmt: skip
         if record["kind"] in handlers:
@@ -141,22 +188,26 @@ class ReferenceExchange:
             for order in m.own[side]:
                 order.seen_id = 0
                 m.touched.add((side, order.price))
+            for level in m.consumed[side].values():
+                level.last_id = 0
         m.top, m.top_id, m.depth_id = [(0, 0), (0, 0)], 0, 0
         m.update, self.open_update = (record["id"], record["exchange_ts"]), m
 
     def close(self) -> None:
         m, self.open_update = self.open_update, None
         i = next(k for k, x in enumerate(self.markets) if x is m)
-        m.depth_id, m.exchange_ts = m.update
+        m.depth_id, m.depth_ts = m.update
+        if m.depth_ts:
+            m.leads.append(self.now - m.depth_ts)
         if m.top_id <= m.depth_id:
             bids, asks = m.levels
             m.top[0] = (max(bids), bids[max(bids)]) if bids else (0, 0)
             m.top[1] = (min(asks), asks[min(asks)]) if asks else (0, 0)
-            m.top_id = m.depth_id
+            m.top_id, m.top_ts = m.depth_id, m.depth_ts
         for side in (0, 1):
             for order in m.own[side]:
                 if (side, order.price) in m.touched:
-                    self.see(i, m, order, m.levels[side].get(order.price, 0), m.depth_id)
+                    self.see(i, m, order, m.levels[side].get(order.price, 0), m.depth_id, m.depth_ts)
         m.touched.clear()
         self.refresh_and_cross(i, m)
 
@@ -166,7 +217,8 @@ class ReferenceExchange:
         if not record["flags"] & r.LAST or record["id"] <= m.top_id:
             return
         m.top, m.top_id = [m.half_top, (record["price"], record["qty"])], record["id"]
-        m.exchange_ts = record["exchange_ts"] or m.exchange_ts
+        latest = max(m.top_ts, m.depth_ts, self.now - min(m.leads) if m.leads else 0)
+        m.top_ts = record["exchange_ts"] or latest
         for side in (0, 1):
             best, qty = m.top[side]
             for order in m.own[side]:
@@ -176,7 +228,7 @@ class ReferenceExchange:
                 if shown == order.seen:
                     order.seen_id = m.top_id
                 else:
-                    self.see(i, m, order, shown, m.top_id)
+                    self.see(i, m, order, shown, m.top_id, m.top_ts)
         self.refresh_and_cross(i, m)
 
     def state(self, i, m, record) -> None:
@@ -185,7 +237,7 @@ class ReferenceExchange:
             self.cross(i, m)
 
     # Queues.
-    def see(self, i, m, order, shown, update_id) -> None:
+    def see(self, i, m, order, shown, update_id, ts) -> None:
         if update_id < order.seen_id:
             return
         before, lot = order.ahead, int(self.instruments[i]["lot"])
@@ -198,10 +250,9 @@ class ReferenceExchange:
                 share = q * gone - min(behind - p * gone, 0.0)
                 order.ahead -= min(int(share / lot + 0.5) * lot, order.ahead)
         order.ahead = min(order.ahead, shown)
-        if order.ahead < before:
-            order.credit = before - order.ahead
         order.seen, order.traded, order.seen_id = shown, 0, update_id
-        order.seen_ts = max(order.seen_ts, m.exchange_ts)
+        order.seen_ts = max(order.seen_ts, ts)
+        order.cuts.append((order.seen_ts, before - order.ahead))
 
     def trade(self, i, m, record) -> None:
         side, left, ts = 1 - record["side"], record["qty"], record["exchange_ts"]
@@ -215,9 +266,9 @@ class ReferenceExchange:
                 order.ahead = 0
             else:
                 if ts and ts <= order.seen_ts:
-                    covered = min(reach, order.credit)
-                    order.credit -= covered
-                    reach -= covered
+                    before = contained(order.cuts, order.late)
+                    order.late.append((ts, reach))
+                    reach -= contained(order.cuts, order.late) - before
                 else:
                     order.traded += record["qty"]
                 eaten = min(order.ahead, reach)
@@ -238,6 +289,10 @@ class ReferenceExchange:
             return 0
         return m.levels[side].get(price, 0)
 
+    def shown_id(self, m, side, price) -> int:
+        best, _ = m.top[side]
+        return m.depth_id if best and better(side, best, price) else m.top_id
+
     def live_levels(self, m, side) -> list:
         best, qty = m.top[side]
         if not qty:
@@ -251,9 +306,10 @@ class ReferenceExchange:
 
     def refresh_and_cross(self, i, m) -> None:
         for side in (0, 1):
-            stale = [p for p, (shown, _) in m.consumed[side].items() if self.shown_at(m, side, p) != shown]
-            for price in stale:
-                del m.consumed[side][price]
+            for price, level in list(m.consumed[side].items()):
+                level.hear(self.shown_at(m, side, price), self.shown_id(m, side, price))
+                if not level.ours and level.last_id <= m.depth_id:
+                    del m.consumed[side][price]
         self.cross(i, m)
 
     def cross(self, i, m) -> None:
@@ -271,10 +327,15 @@ class ReferenceExchange:
             self.clean_up(i, m)
 
     def available(self, m, side, price, shown) -> int:
-        return shown - m.consumed[side].get(price, (shown, 0))[1]
+        return m.consumed[side][price].free if price in m.consumed[side] else shown
+
+    def taken(self, m, side, price) -> int:
+        return m.consumed[side][price].ours if price in m.consumed[side] else 0
 
     def consume(self, m, side, price, shown, qty) -> None:
-        m.consumed[side][price] = (shown, m.consumed[side].get(price, (shown, 0))[1] + qty)
+        level = m.consumed[side].setdefault(price, Level(shown, 0, self.shown_id(m, side, price)))
+        level.free -= qty
+        level.ours += qty
 
     # Our orders.
     def reducible(self, m, side) -> int:
@@ -308,9 +369,9 @@ class ReferenceExchange:
         for price, shown in self.live_levels(m, other):
             if self.fillable(m, taker) == 0 or not self.crosses(taker, price):
                 break
-            used = shown - self.available(m, other, price, shown)
-            self.expire_makers(i, m, taker, price, shown - used, used)
-            qty = min(shown - used, self.fillable(m, taker))
+            left = self.available(m, other, price, shown)
+            self.expire_makers(i, m, taker, price, left, self.taken(m, other, price))
+            qty = min(left, self.fillable(m, taker))
             if qty:
                 self.consume(m, other, price, shown, qty)
                 self.fill(i, m, taker, price, qty, maker=False)
@@ -346,10 +407,11 @@ class ReferenceExchange:
     def rest(self, m, order) -> None:
         best, _ = m.top[order.side]
         order.ahead = order.seen = self.shown_at(m, order.side, order.price)
-        order.traded = order.credit = 0
-        at_top = best == 0 or not better(order.side, best, order.price)
-        order.seen_id = m.top_id if at_top else m.depth_id
-        order.seen_ts = order.joined_ts = m.exchange_ts
+        order.traded, order.cuts, order.late = 0, [], []
+        behind = best and better(order.side, best, order.price)
+        order.seen_id = m.depth_id if behind else m.top_id
+        order.seen_ts = m.depth_ts if behind else m.top_ts
+        order.joined_ts = max(m.top_ts, m.depth_ts)
         queue = m.own[order.side]
         place = sum(not better(order.side, order.price, x.price) for x in queue)
         queue.insert(place, order)

@@ -8,6 +8,7 @@ from hftpipe.core import records as r
 from hftpipe.sim.models import SimModel
 
 BUY, SELL, GTC, IOC, FOK, POST_ONLY, MARKET = r.BUY, r.SELL, r.GTC, r.IOC, r.FOK, r.POST_ONLY, r.MARKET
+MS = 1_000_000
 INSTANT = dict(latency_new_ns=0, latency_cancel_ns=0, latency_report_ns=0)
 
 
@@ -159,6 +160,81 @@ def test_case_14_a_level_eaten_up_before_its_trade_arrives_does_not_fill_us(venu
     assert fills(venue.reports()) == [(1, unit("100.0"), unit(2))]
 
 
+def test_case_14_a_cut_contains_no_trade_that_is_newer_than_it(venue):
+    """10 ahead; at 200 a cut of 4. A trade of 300 is not in it, though newer news (growth, at 400) came before the trade."""
+    venue.new(1, BUY, 5, "100.0")
+    venue.depth(bids=[("100.0", 6)], ts=200 * MS)
+    venue.depth(bids=[("100.0", 9)], ts=400 * MS)
+    venue.trade(SELL, "100.0", 4, ts=300 * MS)
+    assert venue.ahead(1) == unit(2)
+    venue.trade(SELL, "100.0", 3, ts=301 * MS)
+    assert fills(venue.reports()) == [(1, unit("100.0"), unit(1))]
+
+
+@pytest.mark.parametrize("second_ts", [200 * MS, 200 * MS + 999_999])
+def test_case_14_two_cuts_of_one_millisecond_contain_the_trades_of_both(venue, second_ts):
+    venue.new(1, BUY, 5, "100.0")
+    venue.depth(bids=[("100.0", 7)], ts=200 * MS)
+    venue.depth(bids=[("100.0", 6)], ts=second_ts)
+    for qty in (3, 1):
+        venue.trade(SELL, "100.0", qty, ts=200 * MS)
+        assert venue.ahead(1) == unit(6) and venue.reports() == []
+    venue.trade(SELL, "100.0", 1, ts=200 * MS)
+    assert venue.ahead(1) == unit(5)
+
+
+def test_case_14_cuts_of_different_times_are_used_up_by_the_trades_before_them(venue):
+    """Cuts of 2 at 200 and of 3 at 300: a trade of 300 finds 3; one of 200, of which 2 are left, both."""
+    venue.new(1, BUY, 5, "100.0")
+    venue.depth(bids=[("100.0", 8)], ts=200 * MS)
+    venue.depth(bids=[("100.0", 5)], ts=300 * MS)
+    venue.trade(SELL, "100.0", 4, ts=300 * MS)
+    assert venue.ahead(1) == unit(4)
+    venue.trade(SELL, "100.0", 3, ts=200 * MS)
+    assert venue.ahead(1) == unit(3)
+
+
+def test_case_14_without_room_the_oldest_cuts_become_one_of_the_later_time(venue):
+    """Ten cuts of 1 and room for eight: a trade of the oldest's time finds all ten, none is counted twice."""
+    venue.open_book([("99.8", 20)], [])
+    venue.new(1, BUY, 5, "99.8")
+    for n in range(1, 11):
+        venue.depth(bids=[("99.8", 20 - n)], ts=(200 + n) * MS)
+    for n in range(1, 11):
+        venue.trade(SELL, "99.8", 1, ts=(200 + n) * MS)
+        assert venue.ahead(1) == unit(10)
+    venue.trade(SELL, "99.8", 1, ts=210 * MS)
+    assert venue.ahead(1) == unit(9)
+
+
+def test_case_14_a_best_price_without_a_time_contains_the_trades_that_can_have_made_it():
+    """Depth and trades need 2 ms or more: what arrives at 1010 happened at 1008 at the latest."""
+    v = Venue()
+    v.time = 1002 * MS
+    v.open_book([("100.0", 10)], [("100.1", 10)], ts=1000 * MS)
+    v.new(1, BUY, 5, "100.0")
+    v.time = 1010 * MS
+    v.top("100.0", 6, "100.1", 10)
+    v.trade(SELL, "100.0", 3, ts=1008 * MS)
+    assert v.ahead(1) == unit(6)
+    v.trade(SELL, "100.0", 1, ts=1009 * MS)
+    assert v.ahead(1) == unit(5)
+
+
+def test_case_09_a_clock_that_is_set_right_is_forgotten_after_two_minutes():
+    """Each best price shows one less. Whether it contains the next trade depends on how fast records were of late."""
+    v = Venue()
+    v.open_book([("100.0", 50)], [("100.1", 10)])
+    v.new(1, BUY, 5, "100.0")
+    for second, lead, age, is_contained in ((10, 900, 500, 0), (20, 2, 500, 1), (90, 900, 500, 1), (170, 900, 400, 0)):
+        v.time = second * 1000 * MS
+        v.trade(BUY, "100.1", 1, ts=v.time - lead * MS)
+        shown = v.ahead(1) // unit(1) - 1
+        v.top("100.0", shown, "100.1", 10)
+        v.trade(SELL, "100.0", 1, ts=v.time - age * MS)
+        assert v.ahead(1) == unit(shown - 1 + is_contained), second
+
+
 def test_case_15_growth_goes_behind_us(venue):
     venue.new(1, BUY, 5, "100.0")
     venue.depth(bids=[("100.0", 30)])
@@ -263,10 +339,42 @@ def test_case_28_consumed_liquidity_is_per_level_and_survives_changes_of_others(
     assert fills(venue.new(2, BUY, 50, "100.2", IOC)) == [(2, unit("100.1"), unit(6)), (2, unit("100.2"), unit(9))]
 
 
+@pytest.mark.parametrize("left", [9, 4, 1])
+def test_case_28_what_leaves_a_level_is_what_we_took_of_it(venue, left):
+    venue.new(1, BUY, 4, "100.1", IOC)
+    venue.depth(asks=[("100.1", left)])
+    assert sum(x[2] for x in fills(venue.new(2, BUY, 50, "100.1", IOC))) == unit(min(left, 6))
+
+
+def test_case_28_only_what_is_added_to_a_level_is_new(venue):
+    venue.new(1, BUY, 10, "100.1", IOC)
+    for shown, new in ((10, 0), (8, 0), (11, 3), (2, 0), (0, 0), (5, 5)):
+        venue.depth(asks=[("100.1", shown)])
+        assert sum(x[2] for x in fills(venue.new(100 + shown, BUY, 50, "100.1", IOC))) == unit(new), shown
+
+
+def test_case_28_a_level_behind_a_better_top_is_not_new_when_old_depth_shows_it_again(venue):
+    """7 of 10 are left at 100.1 by the newest word; a better ask appears and the depth stream still says 10."""
+    venue.new(1, BUY, 3, "100.1", IOC)
+    venue.top("100.0", 10, "100.1", 7)
+    venue.new(2, BUY, 7, "100.1", IOC)
+    venue.top("100.0", 10, "100.05", 1)
+    assert fills(venue.new(3, BUY, 50, "100.1", IOC)) == [(3, unit("100.05"), unit(1))]
+    venue.depth(asks=[("100.1", 9)])
+    assert fills(venue.new(4, BUY, 50, "100.1", IOC)) == [(4, unit("100.1"), unit(2))]
+
+
+def test_case_28_a_replaced_book_gives_back_nothing_that_we_took(venue):
+    venue.new(1, BUY, 10, "100.1", IOC)
+    venue.feed(kind=r.BOOK_RESET, id=1)
+    venue.depth([("100.0", 4)], [("100.1", 12)], update_id=1)
+    assert fills(venue.new(2, BUY, 50, "100.1", IOC)) == [(2, unit("100.1"), unit(2))]
+
+
 def test_case_29_self_trade_cancels_the_resting_order_and_the_taker_goes_on(venue):
     venue.new(1, SELL, 3, "100.1")
     assert kinds(venue.new(2, BUY, 10, "100.1", IOC)) == ["ack", "fill"]
-    venue.depth(asks=[("100.1", 12)])
+    venue.depth(asks=[("100.1", 21)])
     got = venue.new(3, BUY, 11, "100.1", IOC)
     assert kinds(got) == ["ack", "canceled", "fill"]
     assert got[1]["id"] == 1 and got[1]["flags"] == why.SELF_TRADE and got[1]["qty"] == unit(3)

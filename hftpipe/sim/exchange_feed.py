@@ -13,7 +13,8 @@ from hftpipe.core.book import (
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import ZERO, address_of, view
 from hftpipe.core.records import BID, BOOK_RESET, BOOK_STATE, LAST, LEVEL, SELL, TOP, TRADE
-from hftpipe.sim.exchange_levels import top_of
+from hftpipe.sim.exchange_clock import compare_clocks, latest_time
+from hftpipe.sim.exchange_levels import hear_anything, top_of
 from hftpipe.sim.exchange_match import cross, trade
 from hftpipe.sim.exchange_state import MARKET, market_at, own_head
 from hftpipe.sim.own_orders import OWN, better, own_first, own_see
@@ -43,12 +44,12 @@ def _touch_all(m):
             order.touched, order.seen_id = 1, ZERO
             m.n_touched += 1
             slot = order.next
+        hear_anything(m, side)
 
 
 @jit
 def _see_touched(ex, m):
     """Tell our orders at changed levels what the committed update shows there."""
-    b = view(m.book, BOOK)
     for side in range(2):
         slot = own_first(own_head(m, side))
         while slot != ZERO:
@@ -56,7 +57,7 @@ def _see_touched(ex, m):
             if order.touched != 0:
                 order.touched = 0
                 shown = book_qty_at(m.book, side, order.price)
-                own_see(order, shown, m.update_id, b.exchange_ts, ex.queue_model, ex.power_n, m.lot)
+                own_see(order, shown, m.update_id, m.update_ts, ex.queue_model, ex.power_n, m.lot)
             slot = order.next
     m.n_touched = 0
 
@@ -75,7 +76,7 @@ def _see_top(ex, m, side):
         if shown == order.seen:
             order.seen_id = b.top_id
         else:
-            own_see(order, shown, b.top_id, b.exchange_ts, ex.queue_model, ex.power_n, m.lot)
+            own_see(order, shown, b.top_id, m.top_ts, ex.queue_model, ex.power_n, m.lot)
         slot = order.next
 
 
@@ -84,7 +85,10 @@ def close_update(ex):
     """The open book update is complete: its changes take effect at once."""
     m = view(ex.open_update, MARKET)
     ex.open_update = ZERO
+    compare_clocks(ex, m, m.update_ts)
     book_commit(m.book, m.update_id, m.update_ts, ex.now)
+    if view(m.book, BOOK).top_id == m.update_id:
+        m.top_ts = m.update_ts
     if m.n_touched > 0:
         _see_touched(ex, m)
     cross(ex, m)
@@ -108,9 +112,10 @@ def _top(ex, m, record):
         m.bid, m.bid_qty = record.price, record.qty
     if not record.flags & LAST:
         return
-    b = view(m.book, BOOK)
-    venue_ts = record.exchange_ts if record.exchange_ts != 0 else b.exchange_ts
+    compare_clocks(ex, m, record.exchange_ts)
+    venue_ts = record.exchange_ts if record.exchange_ts != 0 else latest_time(ex, m)
     if book_set_top(m.book, m.bid, m.bid_qty, record.price, record.qty, record.id, venue_ts, ex.now):
+        m.top_ts = venue_ts
         for side in range(2):
             _see_top(ex, m, side)
         cross(ex, m)
@@ -136,6 +141,7 @@ def apply_record(ex, record):
     elif record.kind == TOP:
         _top(ex, m, record)
     elif record.kind == TRADE:
+        compare_clocks(ex, m, record.exchange_ts)
         trade(ex, m, record)
     elif record.kind == BOOK_RESET:
         _reset(ex, m, record)

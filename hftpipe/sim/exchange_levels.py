@@ -8,7 +8,7 @@ import numpy as np
 
 from hftpipe.core.book import BOOK, book_first_live, book_level, book_qty_at
 from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, view
+from hftpipe.core.mem import U64, ZERO, view
 from hftpipe.core.records import BID, VALID
 from hftpipe.sim.exchange_state import CONSUMED, CONSUMED_BYTES, MAX_CONSUMED
 from hftpipe.sim.own_orders import better
@@ -42,13 +42,17 @@ def shown_at(book, side, price):
 
 
 @jit
+def is_topmost(book, side, price):
+    """Whether the published top is what speaks of ``price``: it is at or before the top, or the side is empty."""
+    top, _qty = top_of(book, side)
+    return top == 0 or price == top or better(side, price, top)
+
+
+@jit
 def shown_id(book, side, price):
     """Update id of what is known about ``price``: the top's at or before the top, the depth stream's behind it."""
     b = view(book, BOOK)
-    top, _qty = top_of(book, side)
-    if top == 0 or price == top or better(side, price, top):
-        return b.top_id
-    return b.update_id
+    return b.top_id if is_topmost(book, side, price) else b.update_id
 
 
 @jit
@@ -74,44 +78,79 @@ def _entry(m, side, index):
 
 
 @jit
-def consumed_at(m, side, price):
-    """What we have taken from the level at ``price`` since it last changed."""
+def find_consumed(m, side, price):
+    """Index of what we took from the level at ``price``; -1 if that is nothing."""
     for index in range(m.n_consumed[side]):
-        entry = view(_entry(m, side, index), CONSUMED)
-        if entry.price == price:
-            return entry.qty
-    return np.int64(0)
+        if view(_entry(m, side, index), CONSUMED).price == price:
+            return index
+    return np.int64(-1)
 
 
 @jit
-def can_consume(m, side):
-    """Whether one more level of the side can be remembered as consumed."""
-    return m.n_consumed[side] < MAX_CONSUMED
+def consumed(m, side, index):
+    """How much of a level is ours already (``index`` from :func:`find_consumed`)."""
+    return view(_entry(m, side, index), CONSUMED).qty if index >= 0 else np.int64(0)
 
 
 @jit
-def consume(m, side, price, shown, qty):
-    """Remember ``qty`` more taken from a level that shows ``shown``; the caller has asked :func:`can_consume`."""
-    for index in range(m.n_consumed[side]):
-        entry = view(_entry(m, side, index), CONSUMED)
-        if entry.price == price:
-            entry.qty += qty
-            return
+def available(m, side, index, shown):
+    """What is left of a level that displays ``shown``, as far as the newest word on it goes."""
+    if index < 0:
+        return shown
+    entry = view(_entry(m, side, index), CONSUMED)
+    return entry.shown - entry.qty
+
+
+@jit
+def can_consume(m, side, index):
+    """Whether taking from this level can be remembered."""
+    return index >= 0 or m.n_consumed[side] < MAX_CONSUMED
+
+
+@jit
+def consume(m, side, index, price, shown, qty):
+    """Remember ``qty`` more taken from a level that displays ``shown``; the caller has asked :func:`can_consume`."""
+    if index >= 0:
+        view(_entry(m, side, index), CONSUMED).qty += qty
+        return
     entry = view(_entry(m, side, m.n_consumed[side]), CONSUMED)
-    entry.price, entry.shown, entry.qty = price, shown, qty
+    entry.price, entry.shown, entry.qty, entry.id = price, shown, qty, shown_id(m.book, side, price)
     m.n_consumed[side] += 1
 
 
 @jit
-def forget_refreshed(m):
-    """After a change of the book: forget what was taken from levels that now show another quantity."""
+def _hear(m, side, entry):
+    """News of a level that we took from: what has left it was ours, what is added is new. Older news changes nothing."""
+    id_ = shown_id(m.book, side, entry.price)
+    if id_ < entry.id:
+        return
+    shown = shown_at(m.book, side, entry.price)
+    entry.qty = max(entry.qty - max(entry.shown - shown, np.int64(0)), np.int64(0))
+    entry.shown, entry.id = shown, id_
+
+
+@jit
+def hear_changes(m):
+    """After a change of the book: bring what we took up to date, and forget where nothing of it is left.
+
+    A level of which a newer top spoke last is kept until the depth stream, which shows it again, has caught up.
+    """
+    depth_id = view(m.book, BOOK).update_id
     for side in range(2):
         index = np.int64(0)
         while index < m.n_consumed[side]:
             entry = view(_entry(m, side, index), CONSUMED)
-            if shown_at(m.book, side, entry.price) == entry.shown:
+            _hear(m, side, entry)
+            if entry.qty > 0 or entry.id > depth_id:
                 index += 1
                 continue
             m.n_consumed[side] -= 1
             last = view(_entry(m, side, m.n_consumed[side]), CONSUMED)
-            entry.price, entry.shown, entry.qty = last.price, last.shown, last.qty
+            entry.price, entry.shown, entry.qty, entry.id = last.price, last.shown, last.qty, last.id
+
+
+@jit
+def hear_anything(m, side):
+    """The book is replaced: whatever it says next of the levels we took from is newer."""
+    for index in range(m.n_consumed[side]):
+        view(_entry(m, side, index), CONSUMED).id = ZERO

@@ -22,13 +22,17 @@ from hftpipe.core.records import (
     REDUCE_ONLY,
     TIF_MASK,
 )
+from hftpipe.sim.exchange_clock import known_time
 from hftpipe.sim.exchange_levels import (
+    available,
     behind_top,
     book_open,
     can_consume,
     consume,
-    consumed_at,
-    forget_refreshed,
+    consumed,
+    find_consumed,
+    hear_changes,
+    is_topmost,
     live_level,
     shown_at,
     shown_id,
@@ -37,7 +41,7 @@ from hftpipe.sim.exchange_levels import (
 from hftpipe.sim.exchange_reports import report_order
 from hftpipe.sim.exchange_state import MAX_CONSUMED, own_head
 from hftpipe.sim.models import fee_of
-from hftpipe.sim.own_orders import OWN, better, own_first, own_left, own_link, own_trade, own_unlink
+from hftpipe.sim.own_orders import OWN, better, own_first, own_forget_cuts, own_left, own_link, own_trade, own_unlink
 
 
 @jit
@@ -126,11 +130,12 @@ def end(ex, m, slot, kind, reason):
 def rest(ex, m, slot):
     """Join the queue: behind everything displayed at our price at this instant."""
     order = view(slot, OWN)
-    b = view(m.book, BOOK)
     order.ahead = shown_at(m.book, order.side, order.price)
-    order.seen, order.traded, order.credit = order.ahead, 0, 0
+    order.seen, order.traded = order.ahead, 0
+    own_forget_cuts(order)
     order.seen_id = shown_id(m.book, order.side, order.price)
-    order.seen_ts, order.joined_ts, order.touched = b.exchange_ts, b.exchange_ts, 0
+    order.seen_ts = m.top_ts if is_topmost(m.book, order.side, order.price) else m.update_ts
+    order.joined_ts, order.touched = known_time(m), 0
     own_link(own_head(m, order.side), slot)
     ex.n_open += 1
     if order.flags & REDUCE_ONLY:
@@ -155,7 +160,7 @@ def expire_reduce_only(ex, m):
 
 
 @jit
-def _expire_makers(ex, m, taker, price, available, used):
+def _expire_makers(ex, m, taker, price, left, used):
     """Self-trade prevention: cancel our resting orders that the taker gets to before or within the level at ``price``.
 
     Within the level it first takes what stands ahead of our order. ``price`` 0: no level left, only its limit binds.
@@ -166,7 +171,7 @@ def _expire_makers(ex, m, taker, price, available, used):
         maker = view(slot, OWN)
         if not reaches(taker, maker.price) or (price != 0 and better(side, price, maker.price)):
             return
-        if maker.price == price and fillable(m, taker) <= min(max(maker.ahead - used, np.int64(0)), available):
+        if maker.price == price and fillable(m, taker) <= min(max(maker.ahead - used, np.int64(0)), left):
             return
         after = maker.next
         end(ex, m, slot, np.int64(CANCELED), np.int64(SELF_TRADE))
@@ -178,20 +183,20 @@ def take(ex, m, taker):
     """Walk the live levels of the other side, one FILL a level at its price, until filled, out of reach, or at the end."""
     side = 1 - taker.side
     behind = behind_top(m.book, side)
-    for index in range(MAX_CONSUMED):
+    for n in range(MAX_CONSUMED):
         want = fillable(m, taker)
         if want == 0:
             return
-        price, shown = live_level(m.book, side, behind, index)
-        if shown == 0 or not reaches(taker, price) or not can_consume(m, side):
+        price, shown = live_level(m.book, side, behind, n)
+        index = find_consumed(m, side, price)
+        if shown == 0 or not reaches(taker, price) or not can_consume(m, side, index):
             _expire_makers(ex, m, taker, np.int64(0), np.int64(0), np.int64(0))
             return
-        used = consumed_at(m, side, price)
-        available = shown - used
-        _expire_makers(ex, m, taker, price, available, used)
-        qty = min(available, want)
+        left = available(m, side, index, shown)
+        _expire_makers(ex, m, taker, price, left, consumed(m, side, index))
+        qty = min(left, want)
         if qty > 0:
-            consume(m, side, price, shown, qty)
+            consume(m, side, index, price, shown, qty)
             fill(ex, m, taker, price, qty, np.int64(0))
 
 
@@ -200,13 +205,13 @@ def takeable(m, taker, enough):
     """Displayed quantity within the order's reach, counted up to ``enough``."""
     side = 1 - taker.side
     behind, room, total = behind_top(m.book, side), MAX_CONSUMED - m.n_consumed[side], np.int64(0)
-    for index in range(MAX_CONSUMED):
-        price, shown = live_level(m.book, side, behind, index)
+    for n in range(MAX_CONSUMED):
+        price, shown = live_level(m.book, side, behind, n)
         if total >= enough or room == 0 or shown == 0 or not reaches(taker, price):
             break
-        used = consumed_at(m, side, price)
-        total += shown - used
-        room -= 1 if used == 0 else 0
+        index = find_consumed(m, side, price)
+        total += available(m, side, index, shown)
+        room -= 1 if index < 0 else 0
     return total
 
 
@@ -242,12 +247,12 @@ def _cross_side(ex, m, side):
         order = view(slot, OWN)
         after = order.next
         while shown != 0 and not better(side, price, order.price) and fillable(m, order) > 0:
-            used = consumed_at(m, other, price)
-            qty = min(shown - used, fillable(m, order))
+            taken = find_consumed(m, other, price)
+            qty = min(available(m, other, taken, shown), fillable(m, order))
             if qty > 0:
-                if used == 0 and not can_consume(m, other):
+                if not can_consume(m, other, taken):
                     return
-                consume(m, other, price, shown, qty)
+                consume(m, other, taken, price, shown, qty)
                 fill(ex, m, order, order.price, qty, np.int64(FILL_MAKER))
             else:
                 index += 1
@@ -260,7 +265,7 @@ def _cross_side(ex, m, side):
 @jit
 def cross(ex, m):
     """After every complete change of the book: fill our resting orders that the other side has reached."""
-    forget_refreshed(m)
+    hear_changes(m)
     if not book_open(m.book):
         return
     b = view(m.book, BOOK)

@@ -58,16 +58,21 @@ MARKET = np.dtype(
         ("position", "i8"), ("n_reduce_only", "i8"), ("n_touched", "i8"),
         # Of the open update: its id and venue time; the bid half of a best bid/ask pair.
         ("update_id", "u8"), ("update_ts", "i8"), ("bid", "i8"), ("bid_qty", "i8"),
-        ("_pad", "i8", 6),
+        # Venue time of the published top. How far exchange time was ahead of venue time at the least: in the window
+        # that ends at ``lead_until``, and in the one before it.
+        ("top_ts", "i8"), ("lead_ns", "i8"), ("last_lead_ns", "i8"), ("lead_until", "i8"),
+        ("_pad", "i8", 2),
     ],
     align=True,
 )  # fmt: skip
 MARKET_BYTES = 192
 assert MARKET.itemsize == MARKET_BYTES
+#: No record has had a venue time yet.
+NO_LEAD_NS = np.iinfo(np.int64).max
 _FIRST = np.uint64(MARKET.fields["first"][1])
 
-#: Liquidity we took from a displayed level, good for as long as the level shows ``shown``.
-CONSUMED = np.dtype([("price", "i8"), ("shown", "i8"), ("qty", "i8"), ("_pad", "i8")], align=True)
+#: Liquidity we took from a displayed level: ``qty`` of the ``shown`` that update ``id`` speaks of is ours already.
+CONSUMED = np.dtype([("price", "i8"), ("shown", "i8"), ("qty", "i8"), ("id", "u8")], align=True)
 CONSUMED_BYTES = 32
 
 
@@ -185,6 +190,7 @@ def _init_markets(
         market["book"], market["consumed"] = base + book_at, base + places["consumed"] + consumed_size * index
         for name in ("tick", "lot", "min_notional", "maker_fee", "taker_fee"):
             market[name] = row[name]
+        market["lead_ns"] = market["last_lead_ns"] = NO_LEAD_NS
 
 
 @jit

@@ -16,6 +16,7 @@ from hftpipe.core.position import POSITION
 from hftpipe.core.records import BID, BUY, INVALID, REPLACED, VALID
 from hftpipe.core.ring import RING, RING_HEADER_BYTES
 from hftpipe.risk.limits import LIMITS
+from hftpipe.sim.exchange_state import EXCHANGE, MARKET, MARKET_BYTES
 from hftpipe.sim.truth import fields_of
 
 
@@ -334,6 +335,18 @@ class SnapshotsNeverCome(Mutant):
         world.feed.is_answering = world.step_count < 300
 
 
+class VenueForgetsTaken(Mutant):
+    """What we took of a displayed level can be taken again at once."""
+
+    caught_by = ("taken",)
+
+    def before(self, world: Any, stage: str) -> None:
+        exchange = world.region("exchange")
+        at = int(exchange[: EXCHANGE.itemsize].view(EXCHANGE)["markets"][0]) - exchange.ctypes.data
+        count = len(world.plan.instruments)
+        exchange[at : at + count * MARKET_BYTES].view(MARKET)["n_consumed"] = 0
+
+
 MUTANTS: dict[str, type[Mutant]] = {
     "risk_ignores_working_orders": RiskIgnoresWorkingOrders,
     "risk_ignores_position": RiskIgnoresPosition,
@@ -360,4 +373,5 @@ MUTANTS: dict[str, type[Mutant]] = {
     "restart_keeps_epoch": RestartKeepsEpoch,
     "restart_forgets_halt": RestartForgetsHalt,
     "snapshots_never_come": SnapshotsNeverCome,
+    "venue_forgets_taken": VenueForgetsTaken,
 }

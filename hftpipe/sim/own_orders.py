@@ -11,20 +11,25 @@ from hftpipe.core.mem import U64, ZERO, load_i64, store_i64, view
 from hftpipe.core.records import BUY
 from hftpipe.sim.models import front_after_depth
 
+#: Cuts of a level that an order remembers. More of them at a time are merged, the oldest two first.
+MAX_CUTS = 8
+_NS_PER_MS = np.int64(1_000_000)
 #: ``ahead``: quantity before us in the queue. ``seen``: the level's displayed size when last heard of, with the update
-#: id and venue time of that; ``traded``: traded there since then; ``credit``: what its last shrinking took from ``ahead``.
+#: id and venue time of that; ``traded``: traded there since then. ``cut_qty`` and ``cut_ts``, newest first: what news of
+#: the level took from ``ahead`` that no trade had explained, and the venue time of that news; 0 for none.
 OWN = np.dtype(
     [
         ("id", "u8"), ("price", "i8"), ("qty", "i8"), ("filled", "i8"),
-        ("ahead", "i8"), ("seen", "i8"), ("traded", "i8"), ("credit", "i8"),
-        ("seen_id", "u8"), ("seen_ts", "i8"), ("joined_ts", "i8"),
-        ("next", "u8"), ("prev", "u8"),
+        ("ahead", "i8"), ("seen", "i8"), ("traded", "i8"), ("seen_id", "u8"),
+        ("seen_ts", "i8"), ("joined_ts", "i8"), ("next", "u8"), ("prev", "u8"),
         # Side and flags are whole words: one integer type everywhere keeps one compiled version of each function.
         ("side", "i8"), ("flags", "i8"), ("instrument", "u4"), ("touched", "u2"), ("strategy", "u1"), ("_pad", "u1"),
+        ("_pad8", "i8"),
+        ("cut_qty", "i8", MAX_CUTS), ("cut_ts", "i8", MAX_CUTS),
     ],
     align=True,
 )  # fmt: skip
-OWN_BYTES = 128
+OWN_BYTES = 256
 assert OWN.itemsize == OWN_BYTES
 
 
@@ -92,16 +97,54 @@ def own_left(order):
 
 
 @jit
+def own_forget_cuts(order):
+    """Nothing has been cut since the order joined its queue."""
+    for index in range(MAX_CUTS):
+        order.cut_qty[index] = 0
+
+
+@jit
+def _note_cut(order, qty, exchange_ts):
+    """Remember that news of venue time ``exchange_ts`` took ``qty`` from ahead of the order.
+
+    What one millisecond took adds up. Without room the oldest two become one of the later time: of two trades that
+    come late it may then cover the one that it does not contain, and never counts a trade twice.
+    """
+    if order.cut_qty[0] > 0 and order.cut_ts[0] // _NS_PER_MS == exchange_ts // _NS_PER_MS:
+        order.cut_qty[0] += qty
+        order.cut_ts[0] = exchange_ts
+        return
+    last = MAX_CUTS - 1
+    order.cut_qty[last - 1] += order.cut_qty[last]
+    for index in range(last, 0, -1):
+        order.cut_qty[index], order.cut_ts[index] = order.cut_qty[index - 1], order.cut_ts[index - 1]
+    order.cut_qty[0], order.cut_ts[0] = qty, exchange_ts
+
+
+@jit
+def _cover(order, reach, exchange_ts):
+    """How much of ``reach`` of a late trade the cuts not older than it contain, the oldest first; they are used up."""
+    left = reach
+    for back in range(MAX_CUTS):
+        index = MAX_CUTS - 1 - back
+        if order.cut_ts[index] >= exchange_ts:
+            used = min(left, order.cut_qty[index])
+            order.cut_qty[index] -= used
+            left -= used
+    return reach - left
+
+
+@jit
 def own_see(order, shown, update_id, exchange_ts, model, power_n, lot):
     """News of the displayed size at the order's price; older news than what is known is ignored."""
     if update_id < order.seen_id:
         return
     before = order.ahead
     order.ahead = front_after_depth(model, power_n, lot, before, order.seen, shown, order.traded)
-    if order.ahead < before:
-        order.credit = before - order.ahead
     order.seen, order.traded, order.seen_id = shown, 0, update_id
     order.seen_ts = max(order.seen_ts, exchange_ts)
+    if order.ahead < before:
+        _note_cut(order, before - order.ahead, order.seen_ts)
 
 
 @jit
@@ -120,9 +163,7 @@ def own_trade(order, price, total, reach, exchange_ts):
         order.ahead = 0
         return reach
     if exchange_ts != 0 and exchange_ts <= order.seen_ts:
-        covered = min(reach, order.credit)
-        order.credit -= covered
-        reach -= covered
+        reach -= _cover(order, reach, exchange_ts)
     else:
         order.traded += total
     eaten = min(order.ahead, reach)

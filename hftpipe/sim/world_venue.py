@@ -144,6 +144,9 @@ class Venue:
         #: Planted bugs: the next fill never arrives; repeated fills cannot be told from new ones.
         self.lose_next = self.hide_numbers = False
         self.requests: list[Fields] = []
+        #: What its own market played to the exchange, and what the exchange decided; whoever checks them clears them.
+        self.played: list[Fields] = []
+        self.executed: list[Fields] = []
 
     @property
     def address(self) -> int:
@@ -158,6 +161,7 @@ class Venue:
         """Play one market record (a RECORD array of length 1) to a venue that has its own market."""
         while market(self._exchange, np.uint64(raw.ctypes.data)) == 0:
             self.collect(0)
+        self.played.append(fields_of(raw.tobytes()))
 
     def shrink(self, id_: int, instrument: int) -> None:
         """The venue takes half of what is left of an order away, of its own accord."""
@@ -182,7 +186,9 @@ class Venue:
                 self._put(now_ns, request._replace(kind=CANCEL_REJECT, flags=VENUE_BUSY, price=0, qty=0, seq=0))
         decided = int(self._header["out_next"][0])
         while self._seen_out < decided:
-            self.truth.execute(fields_of(self._outbound[self._seen_out % len(self._outbound)].tobytes()))
+            report = fields_of(self._outbound[self._seen_out % len(self._outbound)].tobytes())
+            self.truth.execute(report)
+            self.executed.append(report)
             self._seen_out += 1
         self.requests += sent
         return sent
