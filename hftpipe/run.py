@@ -243,7 +243,8 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
         pipeline.segment.unlink()
     if json_file:
         Path(json_file).write_bytes(orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY))
-    sys.stdout.write(render(summary) + "\n")
+    console = Console()
+    sys.stdout.write(render(summary, console.width if console.is_terminal else 0) + "\n")
     return int(summary["exit_code"])
 
 
