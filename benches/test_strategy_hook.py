@@ -1,8 +1,8 @@
-"""The market maker's on_book, called through its C pointer on every state of a captured BTCUSDT book.
+"""The market maker's on_book and what brings its quotes about, called through its C pointer on every state of a captured BTCUSDT book.
 
 ::
 
-    capture ─▶ book (untimed) ─▶ [ on_book ─▶ actions ] timed ─▶ answered at once: NEW, REPLACE, CANCEL done (untimed)
+    capture ─▶ book (untimed) ─▶ [ on_book ─▶ wishes ─▶ actions ] timed ─▶ answered at once: all carried out (untimed)
 
 Each call sees another book, and the orders it left the last time are live, so quoting, moving and leaving alone all
 happen as in trading. Figures include one pair of time-stamp reads and are those of the least disturbed pass (lowest p99).
@@ -19,6 +19,7 @@ from conftest import Report
 from harness import cpus, percentiles, pin
 
 from hftpipe.core.book import BOOK, book_clear, book_commit, book_set, book_set_top, book_tradable
+from hftpipe.core.cell import HALT_CELL
 from hftpipe.core.clock import CLOCK, calibrate
 from hftpipe.core.fixed import to_fixed
 from hftpipe.core.hist import HIST_BYTES
@@ -35,11 +36,27 @@ from hftpipe.core.order_table import (
     order_find,
     order_move,
 )
-from hftpipe.core.records import ASK, BID, BOOK_RESET, BUY, CANCEL, LAST, LEVEL, NEW, RECORD, TOP, VALID
+from hftpipe.core.records import (
+    ACK,
+    ASK,
+    BID,
+    BOOK_RESET,
+    BUY,
+    CANCEL,
+    CANCELED,
+    LAST,
+    LEVEL,
+    NEW,
+    RECORD,
+    REPLACED,
+    TOP,
+    VALID,
+)
 from hftpipe.core.ring import ring_bytes, ring_init
 from hftpipe.strategy.context import CONTEXT, action_at
 from hftpipe.strategy.hooks import call_hook
 from hftpipe.strategy.loader import load
+from hftpipe.strategy.quotes import answered, bring_about
 from hftpipe.strategy.stage import HOOK_NUMBERS, STATE
 from hftpipe.strategy.wiring import init_regions, region_sizes, wire
 
@@ -121,12 +138,16 @@ def answer(ctx):
         slot = order_find(c.table, action.id)
         order = view(slot, ORDER)
         if action.kind == NEW:
+            action.kind = ACK
             order_move(c.table, slot, np.int64(ON_ACK))
         elif action.kind == CANCEL:
+            action.kind = CANCELED
             order_move(c.table, slot, np.int64(ON_CANCELED))
         else:
+            action.kind = REPLACED
             order.price, order.qty, order.new_price, order.new_qty = action.price, action.qty, 0, 0
             order_move(c.table, slot, np.int64(ON_CHANGE_DONE))
+        answered(ctx, slot, action)
     count = c.n_actions
     c.n_actions = 0
     return count
@@ -161,6 +182,8 @@ def replay(records, count, hook, self_record, ctx, book, most, samples, tally):
         c.now = view(record, RECORD).local_ts
         start = rdtsc()
         failed = call_hook(hook, self_record, ctx, book)
+        if c.now >= c.quote_due:
+            bring_about(ctx)
         end = rdtscp()
         store_i64(samples + U64(8) * U64(calls), np.int64(end - start))
         calls += 1
@@ -185,6 +208,7 @@ class Bench:
             ring_init(self.regions[name], 1024)
         for name in ("h_market_to_strategy", "h_strategy"):
             self.regions[name] = memory(HIST_BYTES)
+        self.regions["halt"] = memory(HALT_CELL.itemsize)
         self.regions["instruments"] = memory(INSTRUMENT.itemsize)
         row = self.regions["instruments"].view(INSTRUMENT)
         row["tick"], row["lot"], row["venue"] = to_fixed("0.1"), to_fixed("0.001"), 2

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from hftpipe.core.cell import HALT_CELL, set_halt
 from hftpipe.core.hist import HIST_BYTES
 from hftpipe.core.instruments import INSTRUMENT
 from hftpipe.core.records import (
@@ -57,6 +58,7 @@ class Rig:
             ring_init(self.memory[name], capacity)
         for name in ("h_market_to_strategy", "h_strategy"):
             self.memory[name] = aligned(HIST_BYTES)
+        self.memory["halt"] = aligned(HALT_CELL.itemsize)
         self.instruments = np.zeros(n_instruments, INSTRUMENT)
         self.instruments["tick"], self.instruments["lot"], self.instruments["venue"] = TICK, LOT, 2
         addresses = {name: address(array) for name, array in self.memory.items()}
@@ -134,6 +136,10 @@ class Rig:
     def update(self, kind: int, id_: int, **fields: Any) -> None:
         """Push one answer from risk."""
         self.push("updates", kind=kind, id=int(id_), **fields)
+
+    def halt(self, is_halted: bool = True) -> None:
+        """Set or clear the halt cell."""
+        set_halt(self.memory["halt"].view(HALT_CELL), is_halted, 3, self.now)
 
     def fill(self, order: np.ndarray, qty: int | None = None, price: int | None = None, fee: int = 0) -> None:
         """Fill an intent."""

@@ -12,7 +12,6 @@ from hftpipe.core.records import (
     CANCEL,
     EXPIRED,
     FILL,
-    HALT,
     INVALID,
     IOC,
     NEW,
@@ -80,14 +79,16 @@ def test_quotes_follow_the_mid_by_replacing():
     assert all(r["price"] % TICK == 0 for r in moved) and moved[0]["price"] < 102 * E8 < moved[1]["price"]
 
 
-def test_nothing_is_sent_while_a_change_is_pending():
+def test_nothing_is_sent_while_a_change_is_pending_and_the_newest_quote_with_its_answer():
     rig = make()
     bid, _ = live(rig)
     assert len(move(rig, 101.9, 102.1)) == 2
     assert move(rig, 103.9, 104.1) == []
-    rig.update(REPLACED, bid["id"], side=BUY, price=10_180_000_000, qty=LOT)
-    rig.run()
-    assert [int(r["id"]) for r in move(rig, 105.9, 106.1)] == [int(bid["id"])]
+    assert move(rig, 105.9, 106.1) == []
+    rig.update(REPLACED, bid["id"], side=BUY, price=10_190_000_000, qty=LOT)
+    (newest,) = rig.run()
+    assert (newest["id"], newest["price"]) == (bid["id"], 10_590_000_000)
+    assert move(rig, 105.9, 106.1) == []
 
 
 def test_no_order_is_sent_before_the_first_is_acknowledged():
@@ -151,10 +152,10 @@ def test_quotes_are_withdrawn_when_the_book_is_lost():
 
 def test_no_new_quote_while_halted():
     rig = make()
-    rig.update(HALT, 0, flags=1)
+    rig.halt()
     rig.ready()
     assert rig.run() == []
-    rig.update(HALT, 0, flags=0)
+    rig.halt(False)
     assert len(move(rig, 99.9, 100.1)) == 2
 
 

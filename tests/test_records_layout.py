@@ -56,7 +56,7 @@ LAYOUTS = {
         order_table.ORDER,
         128,
         "id:0:8 price:8:8 qty:16:8 filled:24:8 new_price:32:8 new_qty:40:8 created_ts:48:8 venue_id:56:8 "
-        "instrument:64:4 state:68:1 side:69:1 strategy:70:1 flags:71:1 open_index:72:8 user:80:8 _pad:88:40",
+        "instrument:64:4 state:68:1 side:69:1 strategy:70:1 flags:71:1 open_index:72:8 user:80:8 quote:88:8 _pad:96:32",
     ),
     "TABLE": (
         order_table.TABLE,
@@ -110,7 +110,7 @@ LAYOUTS = {
 KINDS = {
     "LEVEL": 1, "TOP": 2, "TRADE": 3, "BOOK_RESET": 4, "BOOK_STATE": 5, "TIMER": 6, "NEW": 16, "CANCEL": 17,
     "REPLACE": 18, "ACK": 32, "REPLACED": 33, "FILL": 34, "CANCELED": 35, "EXPIRED": 36, "REJECT": 37,
-    "CANCEL_REJECT": 38, "HALT": 48, "VENUE_FAULT": 49,
+    "CANCEL_REJECT": 38, "VENUE_FAULT": 49,
 }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from strategy_rig import E8, LOT, TICK, Rig, address
 
 from hftpipe.core.order_table import ORDER, ORDER_BYTES, TABLE, TABLE_HEADER_BYTES
 from hftpipe.core.reasons import (
-    ILLEGAL_TRANSITION,
+    CHANGE_IN_FLIGHT,
     INTENTS_RING_FULL,
     TOO_MANY_ACTIONS,
     TOO_MANY_OPEN_ORDERS,
@@ -28,7 +28,6 @@ from hftpipe.core.records import (
     CANCELED,
     EXPIRED,
     FILL,
-    HALT,
     INVALID,
     MARKET,
     NEW,
@@ -337,7 +336,7 @@ def test_cancel_all_leaves_out_what_is_being_cancelled(rig):
 
 def test_replace_needs_a_working_order_and_ends_with_the_answer(rig):
     order = act(rig, 1)[0]
-    assert act(rig, 4, order["id"]) == [] and rig.ctx["refused"][ILLEGAL_TRANSITION] == 1
+    assert act(rig, 4, order["id"]) == [] and rig.ctx["refused"][CHANGE_IN_FLIGHT] == 1
     rig.update(ACK, order["id"])
     rig.run()
     (sent,) = act(rig, 4, order["id"])
@@ -464,10 +463,10 @@ def test_a_strategy_that_raises_has_its_orders_cancelled_and_its_position_kept(r
 
 
 def test_a_halt_is_visible_to_the_strategy(rig):
-    rig.update(HALT, 0, flags=1)
+    rig.halt()
     rig.run()
     assert rig.ctx["halted"] == 1
-    rig.update(HALT, 0, flags=0)
+    rig.halt(False)
     rig.run()
     assert rig.ctx["halted"] == 0
 

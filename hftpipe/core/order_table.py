@@ -89,7 +89,8 @@ ORDER = np.dtype(
         ("new_price", "i8"), ("new_qty", "i8"),
         ("created_ts", "i8"), ("venue_id", "u8"),
         ("instrument", "u4"), ("state", "u1"), ("side", "u1"), ("strategy", "u1"), ("flags", "u1"),
-        ("open_index", "i8"), ("user", "i8"), ("_pad", "i8", 5),
+        # ``quote``: 1 + number of the quote slot that the order stands for (strategy stage), 0 = none.
+        ("open_index", "i8"), ("user", "i8"), ("quote", "i8"), ("_pad", "i8", 4),
     ],
     align=True,
 )  # fmt: skip
@@ -208,7 +209,7 @@ def order_insert(table, id_):
     order.id, order.state = id_, PENDING_NEW
     order.price, order.qty, order.filled = 0, 0, 0
     order.new_price, order.new_qty = 0, 0
-    order.created_ts, order.venue_id, order.user = 0, ZERO, 0
+    order.created_ts, order.venue_id, order.user, order.quote = 0, ZERO, 0, 0
     order.open_index = t.n_open
     store_i64(_at(t.open, U64(t.n_open)), np.int64(slot))
     t.n_open += 1

@@ -45,6 +45,7 @@ ORDERS_RING_FULL = 19
 INTENTS_RING_FULL = 20
 TOO_MANY_ACTIONS = 21
 TOO_MANY_OPEN_ORDERS = 22
+CHANGE_IN_FLIGHT = 24
 # Gateway.
 GATEWAY_TABLE_FULL = 30
 ILLEGAL_TRANSITION = 31
@@ -85,6 +86,7 @@ REASONS = (
     Reason(INTENTS_RING_FULL, "intents_ring_full", "risk is behind; the action was refused, not queued"),
     Reason(TOO_MANY_ACTIONS, "too_many_actions", "one callback asked for more actions than the buffer holds"),
     Reason(TOO_MANY_OPEN_ORDERS, "too_many_open_orders", "the open-order table is full"),
+    Reason(CHANGE_IN_FLIGHT, "change_in_flight", "an earlier request for the order has not been answered yet"),
     Reason(GATEWAY_TABLE_FULL, "gateway_table_full", "the gateway's order table is full"),
     Reason(ILLEGAL_TRANSITION, "illegal_transition", "the order's state does not allow it"),
     Reason(POST_ONLY_WOULD_TAKE, "post_only_would_take", "post-only order would have taken liquidity"),

@@ -312,8 +312,8 @@ class StageReplay:
         kind = int(self.tape["kind"][at])
         if kind == PARAMS and self._stage == "strategy":
             return self._params(at)
-        if kind == HALT_SEEN and self._stage == "gateway":
-            self._gateway_stop(at)
+        if kind == HALT_SEEN and self._stage != "risk":
+            self._halt_seen(at)
             return at + 1
         if kind in _VENUE_MARKS and self._feed["venue"][0]:
             self._venue_said(at, kind)
@@ -344,10 +344,11 @@ class StageReplay:
         step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
         return at + 1 + pieces
 
-    def _gateway_stop(self, at: int) -> None:
-        """A step of the gateway found itself stopped, or no longer."""
+    def _halt_seen(self, at: int) -> None:
+        """A step of the strategy found trading halted, one of the gateway found itself stopped; or no longer."""
         is_stopped = int(self.tape["flags"][at]) & 1
-        self._pipeline.state("gateway")["stopped"] = 1 - is_stopped
+        if self._stage == "gateway":
+            self._pipeline.state("gateway")["stopped"] = 1 - is_stopped
         self._pipeline.halt_cell()["halted"] = is_stopped
         step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
 

@@ -21,6 +21,8 @@ from hftpipe.core.order_table import (
     ORDER,
     ORDER_BYTES,
     PENDING_CANCEL,
+    PENDING_NEW,
+    PENDING_REPLACE,
     TRANSITIONS,
     is_open,
     open_count,
@@ -32,6 +34,7 @@ from hftpipe.core.order_table import (
 )
 from hftpipe.core.position import POSITION
 from hftpipe.core.reasons import (
+    CHANGE_IN_FLIGHT,
     DUPLICATE_ID,
     ILLEGAL_TRANSITION,
     INTENTS_RING_FULL,
@@ -43,6 +46,8 @@ from hftpipe.core.reasons import (
 )
 from hftpipe.core.records import CANCEL, NEW, NOT_A_NUMBER, RECORD, RECORD_BYTES, REPLACE
 from hftpipe.core.ring import ring_has_space
+from hftpipe.strategy.pacing import PACE_BYTES, pace_add
+from hftpipe.strategy.quote_slots import QUOTE_SLOTS, drop_wish, drop_wishes, note_cancel
 
 MAX_ACTIONS = 16
 CONTEXT = np.dtype(
@@ -55,6 +60,10 @@ CONTEXT = np.dtype(
         ("books", "u8"), ("book_stride", "u8"),
         # Admitted since start, by kind; prices or quantities that were no number; cancels of a cancel under way.
         ("news", "i8"), ("cancels", "i8"), ("replaces", "i8"), ("not_numbers", "i8"), ("repeated_cancels", "i8"),
+        # Quote slots (QUOTE), how fast they may be sent (PACE), and the queue of slots with something to be done:
+        # indices, its size less one, its ends; when (ns) the first of them is due.
+        ("quotes", "u8"), ("paces", "u8"), ("quote_queue", "u8"), ("queue_mask", "u8"), ("queue_in", "u8"), ("queue_out", "u8"),
+        ("quote_due", "i8"), ("wishes", "i8"),
         # Refused since start, by reason code.
         ("refused", "i8", REASON_SLOTS),
         ("_pad", "i8", 4),
@@ -167,6 +176,12 @@ def _has_room(ctx):
 
 
 @jit
+def pace_of(ctx, instrument):
+    """Address of the PACE row of a registered instrument."""
+    return view(ctx, CONTEXT).paces + U64(PACE_BYTES) * U64(instrument)
+
+
+@jit
 def _buffer(ctx, order, kind, price, qty, flags):
     """Append one action about ``order``; the caller has asked :func:`_has_room`."""
     c = view(ctx, CONTEXT)
@@ -176,6 +191,8 @@ def _buffer(ctx, order, kind, price, qty, flags):
     action.price, action.qty, action.id = price, qty, order.id
     action.instrument, action.kind, action.side = order.instrument, kind, order.side
     action.strategy, action.flags = order.strategy, np.uint8(flags)
+    if kind != CANCEL:
+        pace_add(pace_of(ctx, order.instrument), c.now)
 
 
 @jit
@@ -208,6 +225,18 @@ def _new_order(ctx, side, price, qty, flags):
 
 
 @jit
+def place_order(ctx, side, price, qty, flags):
+    """Enter and buffer a new order of the current instrument: its address in the table, 0 when refused and counted."""
+    if not _has_room(ctx):
+        return ZERO
+    slot = _new_order(ctx, side, price, qty, flags)
+    if slot != ZERO:
+        view(ctx, CONTEXT).news += 1
+        _buffer(ctx, view(slot, ORDER), np.int64(NEW), price, qty, flags)
+    return slot
+
+
+@jit
 def submit(ctx, side, price, qty, flags, is_number):
     """Buffer a new order: its client id, or 0 when refused.
 
@@ -215,20 +244,14 @@ def submit(ctx, side, price, qty, flags, is_number):
         price, qty: int64; flags: time in force and attributes; is_number: False marks the order NOT_A_NUMBER
             with price and quantity 0, which risk refuses as invalid_value.
     """
-    c = view(ctx, CONTEXT)
-    if not _has_room(ctx):
-        return np.int64(0)
     bits = flags & _FLAGS
     if not is_number:
-        c.not_numbers += 1
         price, qty, bits = np.int64(0), np.int64(0), bits | NOT_A_NUMBER
-    slot = _new_order(ctx, side, price, qty, bits)
+    slot = place_order(ctx, side, price, qty, bits)
     if slot == ZERO:
         return np.int64(0)
-    c.news += 1
-    order = view(slot, ORDER)
-    _buffer(ctx, order, np.int64(NEW), price, qty, bits)
-    return np.int64(order.id)
+    view(ctx, CONTEXT).not_numbers += np.int64(not is_number)
+    return np.int64(view(slot, ORDER).id)
 
 
 @jit
@@ -242,61 +265,86 @@ def _find_open(ctx, id_):
 
 
 @jit
-def _cancel_order(ctx, slot):
-    """Cancel an open order; False if that is already under way or there is no room."""
+def cancel_order(ctx, slot):
+    """Buffer the cancel of an open order that has none under way; False if there is no room."""
     c, order = view(ctx, CONTEXT), view(slot, ORDER)
-    if order.state == PENDING_CANCEL:
-        c.repeated_cancels += 1
-        return False
     if not _has_room(ctx):
         return False
     order_move(c.table, slot, np.int64(ON_CANCEL_SENT))
     c.cancels += 1
+    if order.quote != 0:
+        note_cancel(c.quotes, order.quote - 1)
     _buffer(ctx, order, np.int64(CANCEL), np.int64(0), np.int64(0), np.int64(0))
     return True
 
 
 @jit
 def cancel(ctx, id_):
-    """Buffer the cancel of an open order; True if it will be sent."""
-    slot = _find_open(ctx, id_)
-    return slot != ZERO and _cancel_order(ctx, slot)
+    """Buffer the cancel of an open order; True if it will be sent. Of a quote's order: the wish is dropped too."""
+    c, slot = view(ctx, CONTEXT), _find_open(ctx, id_)
+    if slot == ZERO:
+        return False
+    order = view(slot, ORDER)
+    if order.quote != 0:
+        drop_wish(c.quotes, order.quote - 1)
+    if order.state == PENDING_CANCEL:
+        c.repeated_cancels += 1
+        return _refuse(ctx, np.int64(CHANGE_IN_FLIGHT))
+    return cancel_order(ctx, slot)
 
 
 @jit
 def cancel_all(ctx):
-    """Cancel every open order that is not being cancelled, as far as there is room: how many (int64)."""
+    """Cancel every open order that is not being cancelled, as far as there is room, and drop all wishes: how many (int64)."""
     c, sent = view(ctx, CONTEXT), np.int64(0)
+    if c.wishes != 0:
+        drop_wishes(c.quotes, c.n_instruments * QUOTE_SLOTS)
     for index in range(open_count(c.table)):
         slot = open_order(c.table, index)
         if view(slot, ORDER).state == PENDING_CANCEL:
             continue
-        if not _cancel_order(ctx, slot):
+        if not cancel_order(ctx, slot):
             break
         sent += 1
     return sent
 
 
 @jit
-def replace(ctx, id_, price, qty, is_number):
-    """Buffer a change of price and total quantity of a WORKING or PARTIAL order; True if it will be sent."""
-    c = view(ctx, CONTEXT)
-    slot = _find_open(ctx, id_)
-    if slot == ZERO:
-        return False
-    order = view(slot, ORDER)
-    if TRANSITIONS[order.state, ON_REPLACE_SENT] == ILLEGAL:
-        return _refuse(ctx, np.int64(ILLEGAL_TRANSITION))
+def change_order(ctx, slot, price, qty, flags):
+    """Buffer a change of price and total quantity of an order whose state allows it; False if there is no room."""
+    c, order = view(ctx, CONTEXT), view(slot, ORDER)
     if not _has_room(ctx):
         return False
-    flags = np.int64(0)
-    if not is_number:
-        c.not_numbers += 1
-        price, qty, flags = np.int64(0), np.int64(0), np.int64(NOT_A_NUMBER)
     order_move(c.table, slot, np.int64(ON_REPLACE_SENT))
     order.new_price, order.new_qty = price, qty
     c.replaces += 1
     _buffer(ctx, order, np.int64(REPLACE), price, qty, flags)
+    return True
+
+
+@jit
+def _may_change(ctx, slot):
+    """Whether the author may replace the order; counted by reason if not. A quote's order belongs to its slot."""
+    order = view(slot, ORDER)
+    if order.state == PENDING_NEW or order.state == PENDING_REPLACE or order.state == PENDING_CANCEL:
+        return _refuse(ctx, np.int64(CHANGE_IN_FLIGHT))
+    if order.quote != 0 or TRANSITIONS[order.state, ON_REPLACE_SENT] == ILLEGAL:
+        return _refuse(ctx, np.int64(ILLEGAL_TRANSITION))
+    return True
+
+
+@jit
+def replace(ctx, id_, price, qty, is_number):
+    """Buffer a change of price and total quantity of a WORKING or PARTIAL order; True if it will be sent."""
+    slot = _find_open(ctx, id_)
+    if slot == ZERO or not _may_change(ctx, slot):
+        return False
+    flags = np.int64(0)
+    if not is_number:
+        price, qty, flags = np.int64(0), np.int64(0), np.int64(NOT_A_NUMBER)
+    if not change_order(ctx, slot, price, qty, flags):
+        return False
+    view(ctx, CONTEXT).not_numbers += np.int64(not is_number)
     return True
 
 

@@ -1,4 +1,4 @@
-"""Market making: quote both sides of the mid, lean against the inventory, stay out of the way of pending changes.
+"""Market making: quote both sides of the mid, lean against the inventory.
 
 With ``share`` = position / ``max_inventory`` in [-1, 1], all prices 1e-8::
 
@@ -10,30 +10,14 @@ With ``share`` = position / ``max_inventory`` in [-1, 1], all prices 1e-8::
 A reference to learn from and to test with: it knows nothing about queue position, adverse selection or volatility.
 """
 
-from hftpipe.strategy import (
-    BUY,
-    EXPIRED,
-    PARTIAL,
-    POST_ONLY,
-    REJECTED,
-    SELL,
-    WORKING,
-    OrderId,
-    Qty,
-    Strategy,
-    param,
-    state,
-)
+from hftpipe.strategy import BUY, SELL, Qty, Strategy, param
 
 MAX_LEVELS = 5
 SLOTS = 2 * MAX_LEVELS
-INSTRUMENTS = 64
-#: After a refused or rejected order its slot stays empty for so long; a rejection repeated on every tick helps no one.
-RETRY_NS = 250_000_000
 
 
 class MarketMaking(Strategy):
-    """At most one live order per side and level; each slot of ``ids`` is one of them."""
+    """Each side of each level is one quote slot: at most one live order there, whose life is the engine's business."""
 
     #: Full spread around the fair price, in basis points of the mid.
     spread_bps: float = param(5.0, gt=0, le=1000)
@@ -49,9 +33,6 @@ class MarketMaking(Strategy):
     reprice_threshold: float = param(0.5, ge=0, le=1000)
     #: A side is not quoted where its fill could take the position past this, in base currency.
     max_inventory: Qty = param("0.01", gt=0)
-
-    ids: OrderId = state(shape=INSTRUMENTS * SLOTS)
-    retry_at: int = state(shape=INSTRUMENTS * SLOTS)
 
     def on_book(self, ctx, book):
         self._quote(ctx, book)
@@ -71,8 +52,8 @@ class MarketMaking(Strategy):
         for instrument in range(ctx.n_instruments):
             ctx.select(instrument)
             if not ctx.tradable():
-                for slot in range(instrument * SLOTS, instrument * SLOTS + SLOTS):
-                    self._withdraw(ctx, slot)
+                for slot in range(SLOTS):
+                    ctx.withdraw(slot)
 
     def _quote(self, ctx, book):
         mid, tick, position = book.mid(), ctx.tick(), ctx.position()
@@ -80,9 +61,8 @@ class MarketMaking(Strategy):
         half = mid * self.spread_bps * 0.00005 * (1.0 + self.widening * abs(share))
         fair = mid - self.skew_factor * share * half
         tolerance = int(mid * self.reprice_threshold * 0.0001)
-        first = ctx.instrument * SLOTS
         for level in range(MAX_LEVELS):
-            slot = first + 2 * level
+            slot = 2 * level
             reach = self.order_size * (level + 1)
             distance = half * (level + 1)
             active = level < self.num_levels
@@ -90,44 +70,16 @@ class MarketMaking(Strategy):
                 bid = min(ctx.round_down(fair - distance), book.ask - tick)
                 self._place(ctx, slot, BUY, bid, tolerance)
             else:
-                self._withdraw(ctx, slot)
+                ctx.withdraw(slot)
             if active and reach - position <= self.max_inventory:
                 ask = max(ctx.round_up(fair + distance), book.bid + tick)
                 self._place(ctx, slot + 1, SELL, ask, tolerance)
             else:
-                self._withdraw(ctx, slot + 1)
+                ctx.withdraw(slot + 1)
 
     def _place(self, ctx, slot, side, price, tolerance):
-        """Bring one slot's order to ``price``: leave it, move it, or make it."""
-        if self.ids[slot] == 0:
-            self._open(ctx, slot, side, price)
-            return
-        order = ctx.find(self.ids[slot])
-        if order.state == WORKING or order.state == PARTIAL:
-            if abs(order.price - price) > tolerance:
-                ctx.replace(order.id, price, order.filled + self.order_size)
-        elif not ctx.is_open(self.ids[slot]):
-            self.ids[slot] = 0
-            if order.state == REJECTED or order.state == EXPIRED:
-                self.retry_at[slot] = ctx.now + RETRY_NS
-            self._open(ctx, slot, side, price)
-
-    def _open(self, ctx, slot, side, price):
-        if ctx.halted or ctx.now < self.retry_at[slot]:
-            return
-        if side == BUY:
-            self.ids[slot] = ctx.buy(price, self.order_size, POST_ONLY)
-        else:
-            self.ids[slot] = ctx.sell(price, self.order_size, POST_ONLY)
-        if self.ids[slot] == 0:
-            self.retry_at[slot] = ctx.now + RETRY_NS
-
-    def _withdraw(self, ctx, slot):
-        """Cancel a slot's order unless a change of it is still under way."""
-        if self.ids[slot] == 0:
-            return
-        order = ctx.find(self.ids[slot])
-        if order.state == WORKING or order.state == PARTIAL:
-            ctx.cancel(self.ids[slot])
-        elif not ctx.is_open(self.ids[slot]):
-            self.ids[slot] = 0
+        """Quote ``price``, unless what is quoted already is as good."""
+        quoted, left = ctx.quoted(slot)
+        if left > 0 and abs(quoted - price) <= tolerance:
+            price = quoted
+        ctx.quote(slot, side, price, self.order_size)

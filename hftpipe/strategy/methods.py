@@ -17,8 +17,8 @@ from hftpipe.core.jit import jit
 from hftpipe.core.mem import address_of, view
 from hftpipe.core.order_table import is_open, open_count
 from hftpipe.core.position import average_price, unrealised
-from hftpipe.core.records import BUY, GTC, SELL
-from hftpipe.strategy import context
+from hftpipe.core.records import BUY, GTC, POST_ONLY, SELL
+from hftpipe.strategy import context, quotes
 from hftpipe.strategy.context import CONTEXT_VIEW, current_book, current_position, instrument_row
 from hftpipe.strategy.record_types import IN_CALLER, MARK, need_int, record_type, viewer
 from hftpipe.strategy.views import mid_price, view_book, view_order
@@ -131,6 +131,44 @@ def _cancel_all(ctx):
     return lambda ctx: context.cancel_all(address_of(ctx))
 
 
+@_ctx_method("quote")
+def _quote(ctx, slot, side, price, qty, flags=POST_ONLY):
+    _need_number("ctx.quote", price=price, qty=qty)
+    need_int("ctx.quote", slot=slot, side=side, flags=flags)
+
+    def wish(ctx, slot, side, price, qty, flags=POST_ONLY):
+        units, price_ok = as_units(price)
+        amount, qty_ok = as_units(qty)
+        return quotes.quote(
+            address_of(ctx), np.int64(slot), np.int64(side), units, amount, np.int64(flags), price_ok & qty_ok
+        )
+
+    return wish
+
+
+@_ctx_method("withdraw")
+def _withdraw(ctx, slot):
+    need_int("ctx.withdraw", slot=slot)
+    return lambda ctx, slot: quotes.withdraw(address_of(ctx), np.int64(slot))
+
+
+@_ctx_method("withdraw_all")
+def _withdraw_all(ctx):
+    return lambda ctx: quotes.withdraw_all(address_of(ctx))
+
+
+@_ctx_method("quoted")
+def _quoted(ctx, slot):
+    need_int("ctx.quoted", slot=slot)
+    return lambda ctx, slot: quotes.quoted(address_of(ctx), np.int64(slot))
+
+
+@_ctx_method("quote_id")
+def _quote_id(ctx, slot):
+    need_int("ctx.quote_id", slot=slot)
+    return lambda ctx, slot: quotes.quote_id(address_of(ctx), np.int64(slot))
+
+
 @_ctx_method("position")
 def _position(ctx):
     return lambda ctx: context.position_qty(address_of(ctx), ctx.instrument)
@@ -200,6 +238,18 @@ def _is_open(ctx, id_):
 def _is_open_id(ctx, id_):
     _need_id("ctx.is_open", id_)
     return lambda ctx, id_: _is_open(address_of(ctx), np.int64(id_))
+
+
+@_ctx_method("maker_fee")
+def _maker_fee(ctx):
+    """Share of the value that a resting fill costs, int64 in 1e-8 (2 basis points = 20_000; negative: rebate)."""
+    return lambda ctx: instrument_row(address_of(ctx)).maker_fee
+
+
+@_ctx_method("taker_fee")
+def _taker_fee(ctx):
+    """Share of the value that a taking fill costs, int64 in 1e-8 (5 basis points = 50_000)."""
+    return lambda ctx: instrument_row(address_of(ctx)).taker_fee
 
 
 @_ctx_method("tick")

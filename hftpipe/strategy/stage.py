@@ -6,8 +6,9 @@
     params  ─▶ self ─────────────▶ on_params ─┼─▶ actions ─▶ intents
     market  ─▶ books ─▶ on_book, on_trade ────┤
                TIMER ─▶ on_timer ─────────────┘
+                          └─▶ wishes ─▶ quotes (quotes.py) ─▶ actions, after the hook's own
 
-Order of one step: updates first (a strategy decides on its latest position), then parameters, then market records.
+Order of one step: the halt cell, updates (a strategy decides on its latest position), parameters, market records.
 The intents of a record are in the ring before that record counts as read: who watches the market ring's progress
 (risk, the simulated exchange) knows that no earlier answer is still to come. A hook that raises disables the strategy:
 its open orders are cancelled, its position is kept up to date, and no hook is called again.
@@ -16,6 +17,7 @@ its open orders are cancelled, its position is kept up to date, and no hook is c
 import numpy as np
 
 from hftpipe.core.book import BOOK, book_clear, book_commit, book_set, book_set_top, book_tradable
+from hftpipe.core.cell import halted
 from hftpipe.core.hist import hist_since, stamp
 from hftpipe.core.jit import entry, jit
 from hftpipe.core.mem import (
@@ -28,7 +30,7 @@ from hftpipe.core.mem import (
     store_i64,
     view,
 )
-from hftpipe.core.order_table import open_count
+from hftpipe.core.order_table import open_count, order_find
 from hftpipe.core.position import position_fill
 from hftpipe.core.records import (
     ACK,
@@ -38,7 +40,6 @@ from hftpipe.core.records import (
     CANCEL_REJECT,
     FILL,
     FILL_MAKER,
-    HALT,
     LAST,
     LEVEL,
     RECORD,
@@ -47,10 +48,11 @@ from hftpipe.core.records import (
     TRADE,
 )
 from hftpipe.core.ring import ring_peek, ring_pop, ring_push
-from hftpipe.core.tape import tape_params, tape_record
+from hftpipe.core.tape import tape_halt, tape_params, tape_record
 from hftpipe.strategy.context import CONTEXT, action_at, book_of, cancel_all, known_instrument, position_at
 from hftpipe.strategy.hooks import call_hook
 from hftpipe.strategy.params import MAX_PARAMS, PARAMS_HEADER_BYTES
+from hftpipe.strategy.quotes import answered, bring_about, halt_quotes
 from hftpipe.strategy.updates import apply_update
 
 MAX_UPDATES = np.int64(64)
@@ -62,7 +64,7 @@ HOOK_NUMBERS = {"on_book": 1, "on_trade": 2, "on_fill": 3, "on_timer": 4, "on_pa
 #: The stage's own memory. Addresses are set before it starts; counters are read by the monitor.
 STATE = np.dtype(
     [
-        ("market", "u8"), ("updates", "u8"), ("self_record", "u8"), ("params_cell", "u8"),
+        ("market", "u8"), ("updates", "u8"), ("self_record", "u8"), ("params_cell", "u8"), ("halt", "u8"),
         # Hook addresses by HOOK_NUMBERS, 0 = the strategy does not have it; [0] is never set.
         ("hooks", "u8", 6),
         ("h_market_to_strategy", "u8"), ("h_strategy", "u8"),
@@ -76,6 +78,7 @@ STATE = np.dtype(
         ("events", "i8"), ("book_updates", "i8"), ("untradable", "i8"), ("trades", "i8"), ("timers", "i8"),
         ("updates_seen", "i8"), ("fills", "i8"), ("unknown_orders", "i8"), ("bad_records", "i8"),
         ("callbacks", "i8"), ("intents_sent", "i8"), ("params_applied", "i8"),
+        ("halts_seen", "i8"), ("_pad", "i8", 6),
         # Everything consumed goes on this tape first (core/tape.py); 0 = not recording.
         ("tape", "u8"), ("ctx", CONTEXT),
     ],
@@ -120,6 +123,19 @@ def _call(state, number, instrument, origin_tsc, argument):
 
 
 @jit
+def _bring_quotes(state, origin_tsc):
+    """Bring what stands nearer to what is wanted, where something is due; ``origin_tsc``: of the record that made it so."""
+    s, c = view(state, STATE), view(state + _CTX, CONTEXT)
+    if c.now < c.quote_due or c.halted != 0 or s.failed != 0:
+        return
+    c.origin_tsc = origin_tsc
+    while bring_about(state + _CTX):
+        _flush(state)
+    if c.n_actions > 0:
+        _flush(state)
+
+
+@jit
 def _cancel_everything(state):
     """After a hook raised nothing of the strategy may stay in the market; what is refused is retried at each timer."""
     ctx = state + _CTX
@@ -135,17 +151,18 @@ def _cancel_everything(state):
 
 @jit
 def _update(state, record):
-    """An answer to one of our orders, or a HALT: the hook to call for it."""
+    """An answer to one of our orders: the hook to call for it."""
     s, c, r = view(state, STATE), view(state + _CTX, CONTEXT), view(record, RECORD)
     s.updates_seen += 1
-    if r.kind == HALT:
-        c.halted = np.int64(r.flags != 0)
-        return NO_HOOK
     if r.kind > CANCEL_REJECT:
         s.bad_records += 1
         return NO_HOOK
-    if apply_update(c.table, record) < 0:
+    slot = order_find(c.table, r.id)
+    if slot == ZERO:
         s.unknown_orders += 1
+    else:
+        apply_update(c.table, slot, record)
+        answered(state + _CTX, slot, r)
     if r.kind != FILL:
         return NO_HOOK
     # A fill counts whether or not the order is known: it is ours.
@@ -153,6 +170,22 @@ def _update(state, record):
     position_fill(position_at(state + _CTX, np.int64(r.instrument)), r.side, r.price, r.qty, r.local_ts, is_maker)
     s.fills += 1
     return ON_FILL
+
+
+# --- halts -----------------------------------------------------------------------------------------
+
+
+@jit
+def _watch_halt(state):
+    """See the halt cell, once per step: the strategy stage looks itself, for risk may be dead by then."""
+    s, c = view(state, STATE), view(state + _CTX, CONTEXT)
+    is_halted = np.int64(halted(s.halt))
+    if is_halted == c.halted:
+        return
+    tape_halt(s.tape, is_halted)
+    c.halted = is_halted
+    s.halts_seen += is_halted
+    halt_quotes(state + _CTX)
 
 
 # --- parameters ------------------------------------------------------------------------------------
@@ -188,6 +221,7 @@ def _check_params(state):
     s.params_version = version
     s.params_applied += 1
     _call(state, ON_PARAMS, np.int64(0), ZERO, ZERO)
+    _bring_quotes(state, ZERO)
     if s.cancel_due != 0:
         _cancel_everything(state)
     return np.int64(1)
@@ -281,7 +315,7 @@ def _handle(state, record):
     r = view(record, RECORD)
     instrument = np.int64(r.instrument)
     if not known_instrument(state + _CTX, instrument):
-        if r.kind != TIMER and r.kind != HALT:
+        if r.kind != TIMER:
             view(state, STATE).bad_records += 1
             return
         instrument = np.int64(0)
@@ -289,6 +323,8 @@ def _handle(state, record):
     hook = _update(state, record) if r.kind >= ACK else _market(state, book, record)
     if hook != NO_HOOK:
         _call(state, hook, instrument, r.origin_tsc, book if hook == ON_BOOK else record)
+    # What an answer leads to was not caused by the market event that its order came from.
+    _bring_quotes(state, r.origin_tsc if r.kind < ACK else ZERO)
 
 
 @jit
@@ -319,6 +355,7 @@ def step(state, now_ns):
     ``now_ns`` is not looked at: a strategy's time is its events' time, so that a recorded session replays the same.
     """
     s = view(state, STATE)
+    _watch_halt(state)
     done = _drain(state, s.updates, MAX_UPDATES)
     done += _check_params(state)
     return done + _drain(state, s.market, MAX_MARKET)

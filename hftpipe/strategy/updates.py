@@ -7,7 +7,7 @@ A replace and a cancel of the same order may be under way at once; the order the
 import numpy as np
 
 from hftpipe.core.jit import jit
-from hftpipe.core.mem import ZERO, view
+from hftpipe.core.mem import view
 from hftpipe.core.order_table import (
     ON_ACK,
     ON_CANCELED,
@@ -20,7 +20,6 @@ from hftpipe.core.order_table import (
     PENDING_CANCEL,
     PENDING_REPLACE,
     is_open,
-    order_find,
     order_move,
     remaining,
 )
@@ -76,25 +75,19 @@ def _rejected(table, slot):
 
 
 @jit
-def apply_update(table, record):
-    """Bring the order of an ACK ... CANCEL_REJECT record up to date.
+def apply_update(table, slot, record):
+    """Bring the order at ``slot`` up to date with an ACK ... CANCEL_REJECT record about it.
 
     Returns:
-        1 if it was applied, 0 if the order's state does not allow it (counted in the table), -1 if the order is
-        not in the table.
+        True if it was applied, False if the order's state does not allow it (counted in the table).
     """
     r = view(record, RECORD)
-    slot = order_find(table, r.id)
-    if slot == ZERO:
-        return np.int64(-1)
     if r.kind == FILL:
-        applied = _filled(table, slot, r.qty)
-    elif r.kind == REPLACED:
-        applied = _replaced(table, slot, r.price, r.qty)
-    elif r.kind == REJECT:
-        applied = _rejected(table, slot)
-    elif r.kind == CANCEL_REJECT:
-        applied = _change_done(table, slot)
-    else:
-        applied = order_move(table, slot, _EVENTS[r.kind & 63])
-    return np.int64(1) if applied else np.int64(0)
+        return _filled(table, slot, r.qty)
+    if r.kind == REPLACED:
+        return _replaced(table, slot, r.price, r.qty)
+    if r.kind == REJECT:
+        return _rejected(table, slot)
+    if r.kind == CANCEL_REJECT:
+        return _change_done(table, slot)
+    return order_move(table, slot, _EVENTS[r.kind & 63])

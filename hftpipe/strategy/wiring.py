@@ -1,12 +1,17 @@
 """Memory of the strategy stage: how much, how it starts, and its addresses put into STATE."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from hftpipe.core.book import book_bytes, book_init
 from hftpipe.core.order_table import table_bytes, table_init
 from hftpipe.core.position import POSITION
 from hftpipe.strategy.loader import LoadedStrategy
+from hftpipe.strategy.pacing import PACE, PACE_BYTES, pace_row
 from hftpipe.strategy.params import params_bytes, params_init
+from hftpipe.strategy.quote_slots import QUOTE_BYTES, QUOTE_SLOTS, queue_slots
+from hftpipe.strategy.quotes import NEVER
 from hftpipe.strategy.stage import HOOK_NUMBERS, STATE
 
 OPEN_ORDERS = 1024
@@ -32,13 +37,25 @@ def region_sizes(loaded: LoadedStrategy, n_instruments: int, levels: int, orders
         "books": n_instruments * book_stride(levels),
         "positions": n_instruments * POSITION.itemsize,
         "table": table_bytes(orders),
+        "quotes": n_instruments * QUOTE_SLOTS * QUOTE_BYTES,
+        "quote_queue": 8 * queue_slots(n_instruments),
+        "paces": n_instruments * PACE_BYTES,
     }
 
 
 def init_regions(
-    regions: dict[str, np.ndarray], loaded: LoadedStrategy, n_instruments: int, levels: int, orders: int = OPEN_ORDERS
+    regions: dict[str, np.ndarray],
+    loaded: LoadedStrategy,
+    n_instruments: int,
+    levels: int,
+    orders: int = OPEN_ORDERS,
+    rates: Sequence[tuple[int, int]] = (),
 ) -> None:
-    """Bring the regions (uint8 arrays as sized by :func:`region_sizes`) to their starting state."""
+    """Bring the regions (uint8 arrays as sized by :func:`region_sizes`) to their starting state.
+
+    Args:
+        rates: orders a second and a minute that risk allows, by instrument: quotes keep within them. Empty: no limit.
+    """
     for name, size in region_sizes(loaded, n_instruments, levels, orders).items():
         regions[name][:size] = 0
     regions["self"][: loaded.dtype.itemsize] = loaded.initial.view(np.uint8)
@@ -47,6 +64,9 @@ def init_regions(
     stride = book_stride(levels)
     for instrument in range(n_instruments):
         book_init(regions["books"][instrument * stride :], instrument, levels)
+    paces = regions["paces"][: n_instruments * PACE_BYTES].view(PACE)
+    for instrument, (per_s, per_min) in enumerate(rates):
+        paces[instrument] = pace_row(per_s, per_min)[0]
 
 
 def wire(
@@ -62,19 +82,20 @@ def wire(
     """Put every address and constant into a STATE array of length 1.
 
     Args:
-        addresses: of ``market updates intents`` (rings), ``instruments`` (INSTRUMENT array), the stage's own
-            ``books positions table self params``, and ``h_market_to_strategy h_strategy`` (histograms).
+        addresses: of ``market updates intents`` (rings), ``halt`` (HALT_CELL), ``instruments`` (INSTRUMENT array), the stage's own
+            ``books positions table quotes quote_queue paces self params``, and ``h_market_to_strategy h_strategy`` (histograms).
         strategy: strategy id inside client order ids.
         epoch: run number; client order ids of another epoch never repeat.
     """
-    for name in ("market", "updates", "h_market_to_strategy", "h_strategy"):
+    for name in ("market", "updates", "halt", "h_market_to_strategy", "h_strategy"):
         state[name] = addresses[name]
     state["self_record"], state["params_cell"] = addresses["self"], addresses["params"]
     for hook, address in loaded.hooks.items():
         state["hooks"][0][HOOK_NUMBERS[hook]] = address
     state["n_params"] = len(loaded.schema)
     ctx = state["ctx"]
-    for name in ("intents", "table", "positions", "instruments", "books"):
+    for name in ("intents", "table", "positions", "instruments", "books", "quotes", "quote_queue", "paces"):
         ctx[name] = addresses[name]
     ctx["book_stride"], ctx["n_instruments"] = book_stride(levels), n_instruments
+    ctx["queue_mask"], ctx["quote_due"] = queue_slots(n_instruments) - 1, NEVER
     ctx["strategy"], ctx["epoch"], ctx["sequence"] = strategy, epoch & 0xFFFF, 1
