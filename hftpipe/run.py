@@ -23,7 +23,7 @@ from hftpipe.market.capture import CaptureInfo, detect
 from hftpipe.monitor.metrics import Snapshot, snapshot
 from hftpipe.monitor.summary import render, summarise
 from hftpipe.monitor.view import View
-from hftpipe.pipeline import Pipeline, instrument_rows, ouch_password
+from hftpipe.pipeline import Pipeline, demo_market, instrument_rows, ouch_password
 from hftpipe.record.process import Recording
 from hftpipe.strategy.loader import LoadedStrategy, StrategyError, publish_params
 from hftpipe.strategy.loader import load as load_strategy
@@ -189,6 +189,7 @@ def embedded_exchange(config: Config) -> "ExchangeProcess | None":
             instruments=instrument_rows(config), accounts=(Account(udp.user, password),),
             group_a=udp.group_a, port_a=udp.port_a, group_b=udp.group_b, port_b=udp.port_b, interface=udp.interface,
             rate_per_s=config.market.event_rate_per_s, seed=config.market.seed, store_messages=EMBEDDED_STORE,
+            market=demo_market(config.market),
             replay=config.market.replay if config.market.source == "replay" else "", speed=config.market.speed_e8 / 1e8, line_a=Impairment(loss=udp.loss_a), line_b=Impairment(loss=udp.loss_b),
         )
     )  # fmt: skip
