@@ -297,13 +297,13 @@ def sim_exchange(
     lines = [dict(zip(names, line, strict=True)) for line in (line_a, line_b)]
 
     def action() -> int:
-        from hftpipe.pipeline import instrument_rows, ouch_password
+        from hftpipe.pipeline import demo_market, instrument_rows, ouch_password
         from hftpipe.run import match_capture
         from hftpipe.sim.servers.command import exchange_options, run_exchange
         from hftpipe.sim.servers.settings import Account
 
         rows = instrument_rows(match_capture(settings, config or [], dict(os.environ), overrides))
-        who = {"instruments": rows, "accounts": (Account(udp.user, ouch_password()),)}
+        who = {"instruments": rows, "accounts": (Account(udp.user, ouch_password()),), "market": demo_market(market)}
         figures = run_exchange(exchange_options(who | fields, *lines, cpu, ports_file, truth), duration, typer.echo)
         typer.echo(" ".join(f"{name}={value}" for name, value in figures.items()))
         return int(figures["damages"] > 0)

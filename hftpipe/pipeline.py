@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hftpipe.config import Config, secrets_from_env
+from hftpipe.config import Market as MarketConfig
 from hftpipe.core import book as book_module
 from hftpipe.core import clock as clock_module
 from hftpipe.core.cell import CELL_BYTES, HALT_CELL
@@ -48,6 +49,7 @@ from hftpipe.risk import stage as risk_stage
 from hftpipe.sim import exchange as sim_exchange
 from hftpipe.sim import feed as sim_feed
 from hftpipe.sim import flow as sim_flow
+from hftpipe.sim.demo_market import DemoMarket
 from hftpipe.sim.flow_state import flow_bytes
 from hftpipe.strategy import stage as strategy_stage
 from hftpipe.strategy import wiring as strategy_wiring
@@ -116,6 +118,11 @@ def instrument_rows(config: Config) -> np.ndarray:
         row["maker_fee"], row["taker_fee"] = item.maker_fee_e8, item.taker_fee_e8
         row["reference_price"] = item.reference_price
     return rows
+
+
+def demo_market(market: MarketConfig) -> DemoMarket:
+    """The synthetic market that is configured."""
+    return DemoMarket(market.spread_bps, market.uninformed_share)
 
 
 def market_source(config: Config) -> str:
@@ -278,7 +285,8 @@ class Pipeline:
             if source_name == "synthetic":
                 flow = self._slice("market.flows", index, flow_bytes())
                 seed = config.market.seed + index
-                sim_flow.flow_init(flow, row, index, seed, config.market.event_rate_per_s, start_ts)
+                rate_per_s = config.market.event_rate_per_s
+                sim_flow.flow_init(flow, row, index, seed, rate_per_s, start_ts, demo_market(config.market))
         if source_name != "replay":
             return self._stage("market_data", market_stage.step_entry)
         message = self.segment.region("market.message")

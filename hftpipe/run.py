@@ -25,7 +25,7 @@ from hftpipe.monitor.metrics import Snapshot, snapshot
 from hftpipe.monitor.summary import render, summarise
 from hftpipe.monitor.view import View
 from hftpipe.params_watch import ParamsWatch
-from hftpipe.pipeline import Pipeline, instrument_rows, ouch_password
+from hftpipe.pipeline import Pipeline, demo_market, instrument_rows, ouch_password
 from hftpipe.record.process import Recording
 from hftpipe.run_marker import end_run
 from hftpipe.signals import noted_signals
@@ -167,6 +167,7 @@ def embedded_exchange(config: Config) -> "ExchangeProcess | None":
             instruments=instrument_rows(config), accounts=(Account(udp.user, password),),
             group_a=udp.group_a, port_a=udp.port_a, group_b=udp.group_b, port_b=udp.port_b, interface=udp.interface,
             rate_per_s=config.market.event_rate_per_s, seed=config.market.seed, store_messages=EMBEDDED_STORE,
+            market=demo_market(config.market),
             replay=config.market.replay if config.market.source == "replay" else "", speed=config.market.speed_e8 / 1e8, line_a=Impairment(loss=udp.loss_a), line_b=Impairment(loss=udp.loss_b),
         ),
         udp.truth_file,
@@ -238,7 +239,8 @@ def _hand_over(summary: dict[str, Any], json_file: str | None) -> int:
     summary["lost_output"] = {"log": lost_records(), **outputs.lost()}
     data = orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
     problem = write_summary(json_file, data) if json_file else ""
-    sys.stdout.write(render(summary) + "\n")
+    console = Console()
+    sys.stdout.write(render(summary, console.width if console.is_terminal else 0) + "\n")
     if problem:
         event(LOG, logging.ERROR, "the summary could not be written", reason=problem)
         sys.stdout.write(f"  summary            {problem}; here it is:\n{data.decode()}\n")

@@ -8,7 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import address, record
 
-from hftpipe.core.position import POSITION, average_price, position_fill, unrealised
+from hftpipe.core.position import (
+    POSITION,
+    average_price,
+    captured,
+    inventory,
+    position_fill,
+    position_mark,
+    unrealised,
+)
 from hftpipe.core.records import BUY, SELL
 
 E8 = 10**8
@@ -45,8 +53,12 @@ class Twin:
         self.qty += signed
 
 
-def book(position: np.ndarray, side: int, price: int, qty: int, fee: int = 0) -> bool:
-    return bool(position_fill(address(position), side, np.int64(price), np.int64(qty), np.int64(fee)))
+def book(position: np.ndarray, side: int, price: int, qty: int, fee: int = 0, is_maker: bool = True) -> bool:
+    return bool(position_fill(address(position), side, np.int64(price), np.int64(qty), np.int64(fee), is_maker))
+
+
+def parts(position: np.ndarray, mark: int) -> tuple[int, int]:
+    return int(captured(address(position))), int(inventory(address(position), np.int64(mark)))
 
 
 def profit(position: np.ndarray, mark: int) -> int:
@@ -137,3 +149,62 @@ def test_nothing_is_earned_without_a_mark_or_a_position():
     book(position, BUY, 100 * E8, E8)
     assert profit(position, 0) == 0
     assert profit(position, 101 * E8) == E8
+
+
+# --- what the profit came from ---
+
+
+class Parts:
+    """Edge of each fill against its mid, and the position carried over each move of the mid, in exact fractions."""
+
+    def __init__(self) -> None:
+        self.captured, self.inventory, self.qty, self.mid = Fraction(0), Fraction(0), Fraction(0), Fraction(0)
+
+    def move(self, mid: int) -> None:
+        self.inventory += self.qty * (mid - self.mid) / E8
+        self.mid = Fraction(mid)
+
+    def fill(self, side: int, price: int, qty: int) -> None:
+        signed = Fraction(qty if side == BUY else -qty)
+        self.captured += signed * (self.mid - price) / E8
+        self.qty += signed
+
+
+@given(st.lists(st.tuples(MARKS, FILLS.map(lambda fills: fills[0])), min_size=1, max_size=60), MARKS)
+def test_profit_is_the_edge_of_each_fill_and_what_the_mid_did_after_it(steps, last_mid):
+    """Against the twin that carries the position from mid to mid; exact on a venue's grid, to the last unit."""
+    position, twin = record(POSITION), Parts()
+    for mid, (side, price, qty, fee) in steps:
+        position_mark(address(position), np.int64(mid))
+        twin.move(mid)
+        book(position, side, price, qty, fee)
+        twin.fill(side, price, qty)
+        assert parts(position, mid) == (twin.captured, twin.inventory)
+    twin.move(last_mid)
+    assert parts(position, last_mid) == (twin.captured, twin.inventory)
+
+
+@given(st.lists(st.tuples(st.integers(0, 10**15), SIDES, st.integers(1, 10**15), st.integers(1, 10**9)), min_size=1),
+       st.integers(0, 10**15))  # fmt: skip
+def test_parts_add_up_to_the_profit_whatever_was_rounded(steps, mark):
+    position = record(POSITION)
+    for mid, side, price, qty in steps:
+        position_mark(address(position), np.int64(mid))
+        book(position, side, price, qty)
+        total = int(position["realised"][0]) + profit(position, mark)
+        assert sum(parts(position, mark)) == total
+
+
+def test_without_a_mid_a_fill_has_no_edge():
+    position = record(POSITION)
+    book(position, BUY, 100 * E8, E8)
+    assert parts(position, 103 * E8) == (0, 3 * E8)
+
+
+def test_what_taking_cost_is_kept_apart():
+    position = record(POSITION)
+    book(position, BUY, 100 * E8, E8, fee=200)
+    book(position, SELL, 101 * E8, 2 * E8, fee=500, is_maker=False)
+    p = position[0]
+    assert (int(p["fees"]), int(p["taker_fees"])) == (700, 500)
+    assert (int(p["fills"]), int(p["taker_fills"]), int(p["taker_turnover"])) == (2, 1, 202 * E8)

@@ -21,6 +21,7 @@ from hftpipe.core.records import (
     CANCELED,
     EXPIRED,
     FILL,
+    FILL_MAKER,
     MARKET,
     NEW,
     NOT_A_NUMBER,
@@ -702,3 +703,32 @@ def test_exposure_is_the_sum_over_open_orders(rig):
     for side, field in ((BUY, "working_buy"), (SELL, "working_sell")):
         orders = [rig.order(i) for i in range(1, 60)]
         assert rig.position(field) == sum(int(o["qty"] - o["filled"]) for o in orders if o["side"] == side)
+
+
+# What a fill earned.
+
+
+def test_a_fill_is_measured_against_the_mid_that_stands_when_it_is_booked(rig):
+    working(rig)
+    rig.tops["bid"][0], rig.tops["ask"][0] = 101 * E8, 103 * E8
+    rig.report(kind=FILL, local_ts=0)
+    rig.step()
+    assert rig.position("at_mid") == 102 * E8 and rig.position("mark") == 102 * E8
+
+
+@pytest.mark.parametrize("change", [{"state": SYNCING}, {"bid": 0}])
+def test_without_a_mid_a_fill_is_measured_against_the_last_one(rig, change):
+    working(rig)
+    for name, value in {"bid": 150 * E8, **change}.items():
+        rig.tops[name][0] = value
+    rig.report(kind=FILL, local_ts=0)
+    rig.step()
+    assert rig.position("at_mid") == 100 * E8
+
+
+def test_taking_is_told_from_resting_by_the_report(rig):
+    working(rig)
+    rig.report(kind=FILL, qty=E8 // 2, local_ts=7, flags=FILL_MAKER)
+    rig.report(kind=FILL, qty=E8 // 2, local_ts=9)
+    rig.step()
+    assert [rig.position(name) for name in ("fees", "taker_fees", "fills", "taker_fills")] == [16, 9, 2, 1]

@@ -212,7 +212,7 @@ def test_top_attaches_read_only_to_a_running_pipeline():
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert seen.returncode == 0, seen.stderr
-    assert "BTCUSDT" in seen.stdout and "tick_to_order" in seen.stdout and "gateway" in seen.stdout
+    assert "BTCUSDT" in seen.stdout and "tick to order" in seen.stdout and "gateway" in seen.stdout
     gone = subprocess.run(top, capture_output=True, text=True, timeout=LIMIT_S)
     assert gone.returncode == 2 and "no pipeline named 't-top' is running" in gone.stderr
 

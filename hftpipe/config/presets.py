@@ -3,7 +3,7 @@
 from typing import Any
 
 DEMO_PARAMS: dict[str, str | float] = {
-    "spread_bps": 0.2, "order_size": 0.001, "reprice_threshold": 0.05, "max_inventory": 0.02,
+    "spread_bps": 8.0, "order_size": 0.001, "reprice_threshold": 0.5, "max_inventory": 0.005,
 }  # fmt: skip
 
 

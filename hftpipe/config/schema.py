@@ -170,6 +170,16 @@ class Market:
         real(0, 1e7, above=True, allowed="a number of events per second above 0 and up to 1e7"),
         "Rate of the synthetic flow at speed 1.",
     )
+    spread_bps: float = key(
+        12.0,
+        real(0, 100, above=True, allowed="a number of basis points above 0 and up to 100"),
+        "Typical spread of the synthetic market (docs/demo-market.md).",
+    )
+    uninformed_share: float = key(
+        0.85,
+        SHARE,
+        "Share of the synthetic market's takers that know nothing of where the price goes; the others have news.",
+    )
 
     @property
     def speed_e8(self) -> int:

@@ -111,5 +111,20 @@ REASONS = (
     Reason(DEAD_WHEN_REPLACED, "dead_when_replaced", "the venue took the replace and ended the order with it"),
 )
 
+#: Refusals that are nobody's fault, by the stage that counts them: the request was right when it was made, and the market
+#: or a fill was faster. All others are faults of ours (or limits at work). The strategy stage has none: whatever it
+#: refuses, it knew already.
+RACES = {
+    "strategy": {},
+    "risk": {
+        UNKNOWN_ORDER: "the strategy held the order for open: it ended while the change was on its way to risk",
+    },
+    "gateway": {
+        UNKNOWN_ORDER: "risk held the order for open: it ended while the change was on its way to the gateway",
+        VENUE_UNKNOWN_ORDER: "the order filled or ended at the venue while the change was on its way there",
+        POST_ONLY_WOULD_TAKE: "the market came up to the price while the order was on its way",
+    },
+}
+
 NAMES = {reason.code: reason.name for reason in REASONS}
 REASON_SLOTS = 64

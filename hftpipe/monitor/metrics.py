@@ -12,8 +12,8 @@ import numpy as np
 from hftpipe.core.cell import CELL_BYTES, HALT_CAUSES, HALT_CELL, TOP_CELL
 from hftpipe.core.clock import CLOCK, tsc_now
 from hftpipe.core.hist import Summary, summarize
-from hftpipe.core.position import POSITION, average_price, unrealised
-from hftpipe.core.reasons import NAMES
+from hftpipe.core.position import POSITION, average_price, captured, inventory, unrealised
+from hftpipe.core.reasons import NAMES, RACES
 from hftpipe.core.records import BOOK_STATE_NAMES
 from hftpipe.core.ring import RING
 from hftpipe.core.shm import Segment
@@ -26,7 +26,10 @@ _TRIES = 100
 
 @dataclass(frozen=True)
 class InstrumentView:
-    """One instrument at this moment; prices, quantities and money in 1e-8 units."""
+    """One instrument at this moment; prices, quantities and money in 1e-8 units.
+
+    ``mid`` is the last one known (0: none yet). ``captured + inventory == realised + unrealised``, to the last unit.
+    """
 
     symbol: str
     state: str
@@ -34,12 +37,17 @@ class InstrumentView:
     bid_qty: int
     ask: int
     ask_qty: int
+    mid: int
     qty: int
     average: int
     realised: int
     unrealised: int
+    captured: int
+    inventory: int
     fees: int
+    taker_fees: int
     fills: int
+    taker_fills: int
     turnover: int
     working_buy: int
     working_sell: int
@@ -52,7 +60,8 @@ class Snapshot:
     Attributes:
         tsc: when, on the time-stamp counter; ``ns_per_tick`` converts.
         counters: scalar counters by stage.
-        rejects: actions refused by the strategy stage, risk, the gateway or the venue, by reason name.
+        rejects: actions refused by the strategy stage, risk, the gateway or the venue, by reason name; without the races.
+        races: changes and post-only orders that the market or a fill outran (:data:`hftpipe.core.reasons.RACES`).
         latency: histogram summaries (ns) by hop.
         rings: depth, capacity and refused pushes by ring.
         tapes: records dropped by tape; empty when nothing is recorded.
@@ -68,6 +77,7 @@ class Snapshot:
     skew_bound_ns: float
     counters: dict[str, dict[str, int]]
     rejects: dict[str, int]
+    races: dict[str, int]
     latency: dict[str, Summary]
     rings: dict[str, dict[str, int]]
     tapes: dict[str, int]
@@ -83,9 +93,24 @@ def _scalars(state: np.ndarray) -> dict[str, int]:
     }
 
 
-def _by_reason(counts: list[np.ndarray]) -> dict[str, int]:
-    total = np.sum(counts, axis=0)
-    return {NAMES.get(int(code), f"code_{code}"): int(total[code]) for code in np.flatnonzero(total)}
+def _refused(states: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Refusals by stage, each an array indexed by reason code."""
+    return {
+        "strategy": states["strategy"]["ctx"]["refused"][0],
+        "risk": states["risk"]["rejects"][0],
+        "gateway": states["gateway"]["rejects"][0],
+    }
+
+
+def _by_reason(refused: dict[str, np.ndarray], are_races: bool) -> dict[str, int]:
+    """The refusals that are races, or those that are not, summed over the stages."""
+    total: dict[str, int] = {}
+    for stage, counts in refused.items():
+        for code in np.flatnonzero(counts).tolist():
+            if (code in RACES[stage]) == are_races:
+                name = NAMES.get(code, f"code_{code}")
+                total[name] = total.get(name, 0) + int(counts[code])
+    return total
 
 
 def _read_cell(cell: np.ndarray) -> np.ndarray:
@@ -103,7 +128,7 @@ def _instrument(segment: Segment, symbol: str, index: int) -> InstrumentView:
     top = _read_cell(segment.region("tops")[CELL_BYTES * index :][:CELL_BYTES].view(TOP_CELL))
     row = segment.region("risk.positions")[POSITION.itemsize * index :][: POSITION.itemsize].view(POSITION).copy()
     bid, ask = int(top["bid"][0]), int(top["ask"][0])
-    mark = (bid + ask) // 2 if bid and ask else 0
+    mid = (bid + ask) // 2 if bid and ask else int(row["mark"][0])
     address = np.uint64(row.ctypes.data)
     return InstrumentView(
         symbol=symbol,
@@ -112,12 +137,17 @@ def _instrument(segment: Segment, symbol: str, index: int) -> InstrumentView:
         bid_qty=int(top["bid_qty"][0]),
         ask=ask,
         ask_qty=int(top["ask_qty"][0]),
+        mid=mid,
         qty=int(row["qty"][0]),
         average=int(average_price(address)),
         realised=int(row["realised"][0]),
-        unrealised=int(unrealised(address, np.int64(mark))),
+        unrealised=int(unrealised(address, np.int64(mid))),
+        captured=int(captured(address)),
+        inventory=int(inventory(address, np.int64(mid))),
         fees=int(row["fees"][0]),
+        taker_fees=int(row["taker_fees"][0]),
         fills=int(row["fills"][0]),
+        taker_fills=int(row["taker_fills"][0]),
         turnover=int(row["turnover"][0]),
         working_buy=int(row["working_buy"][0]),
         working_sell=int(row["working_sell"][0]),
@@ -166,9 +196,8 @@ def snapshot(segment: Segment) -> Snapshot:
         skew_ns=float(clock["skew_ns"][0]),
         skew_bound_ns=float(clock["skew_bound_ns"][0]),
         counters={stage: _scalars(state) for stage, state in states.items()},
-        rejects=_by_reason(
-            [states["strategy"]["ctx"]["refused"][0], states["risk"]["rejects"][0], states["gateway"]["rejects"][0]]
-        ),
+        rejects=_by_reason(_refused(states), are_races=False),
+        races=_by_reason(_refused(states), are_races=True),
         latency={hop: summarize(words, ns_per_tick) for hop, words in hists.items()},
         rings={spec.name: _ring(segment, spec.name) for spec in RINGS},
         tapes=_tapes(segment),
@@ -216,6 +245,7 @@ def totals(look: Snapshot) -> dict[str, Any]:
         "fills": gateway["fills"],
         "cancels": gateway["cancels_sent"],
         "rejects": look.rejects,
+        "races": look.races,
         "drops": drops(look),
         "faults": faults(look),
         "conflations": market["conflations"],

@@ -1,15 +1,23 @@
-"""The live terminal view: what ``hftpipe run`` shows and ``hftpipe top`` attaches to."""
+"""The live terminal view: what ``hftpipe run`` shows and ``hftpipe top`` attaches to.
 
-from rich.console import Group
+It is the summary while it is being made: the same sections, with the top of book, rates and the stages' beat added.
+"""
+
+from rich.console import Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
 from hftpipe.core.cell import HALT_CAUSES, STOPPING
-from hftpipe.core.fixed import format_fixed
-from hftpipe.monitor.metrics import Snapshot, drops, totals
+from hftpipe.monitor.figures import plain, price
+from hftpipe.monitor.metrics import InstrumentView, Snapshot, totals
+from hftpipe.monitor.sections import Section, blocks, columns, data, faults, latency, positions, profit, trading
+from hftpipe.monitor.summary import summarise
 
-_RATES = ("events", "book_updates", "intents", "orders", "fills", "cancels")
+_RATES = {"events": "events", "book_updates": "book updates", "intents": "requests", "orders": "orders",
+          "fills": "fills", "cancels": "cancels"}  # fmt: skip
+_SECTIONS: tuple[tuple[Section, ...], ...] = ((profit,), (positions,), (trading, faults, data), (latency,))
+_ONE = 10**8
 
 
 class View:
@@ -20,91 +28,55 @@ class View:
 
     def render(self, look: Snapshot) -> Group:
         """One screen."""
-        parts = [
-            self._header(look),
-            self._rates(look),
-            self._instruments(look),
-            self._latency(look),
-            self._stages(look),
-        ]
+        shown = [self._header(look), _books(look), Text(), *blocks(summarise(look, {}), _SECTIONS)]
+        shown += [Text(), self._rates(look), Text(), _stages(look)]
         self._last = look
-        return Group(*parts)
+        return Group(*shown)
 
     def _header(self, look: Snapshot) -> Panel:
         if look.halted == HALT_CAUSES[STOPPING]:
             return Panel(Text("stopping: open orders are being cancelled", style="yellow"), title=self._title)
         if look.halted:
-            return Panel(Text(f"HALTED: {look.halted}", style="bold white on red"), title=self._title)
+            text = f"HALTED: {look.halted.replace('_', ' ')}"
+            return Panel(Text(text, style="bold white on red"), title=self._title, border_style="red")
         return Panel(Text("trading (paper)", style="green"), title=self._title)
 
-    def _rates(self, look: Snapshot) -> Table:
+    def _rates(self, look: Snapshot) -> RenderableType:
+        """How much a second, since the last screen."""
         now, last = totals(look), totals(self._last) if self._last else None
         seconds = (look.tsc - self._last.tsc) * look.ns_per_tick / 1e9 if self._last else 0.0
-        table = Table(box=None, pad_edge=False, expand=False)
-        table.add_column("")
-        for name in _RATES:
-            table.add_column(name.replace("_", " "), justify="right")
-        table.add_column("conflations", justify="right")
-        table.add_column("drops", justify="right")
-        table.add_row(
-            "total", *(f"{now[n]:,}" for n in _RATES), f"{now['conflations']:,}", f"{sum(drops(look).values()):,}"
-        )
+        table = columns("a second", *_RATES.values())
         if last and seconds > 0:
-            table.add_row("per s", *(f"{(now[n] - last[n]) / seconds:,.0f}" for n in _RATES), "", "")
-        rejects = ", ".join(f"{name} {count:,}" for name, count in look.rejects.items()) or "none"
-        odd = ", ".join(f"{name} {count:,}" for name, count in now["faults"].items()) or "none"
-        table.caption, table.caption_justify = f"rejects: {rejects}\nfaults: {odd}", "left"
+            table.add_row("", *(f"{(now[name] - last[name]) / seconds:,.0f}" for name in _RATES))
+        else:
+            table.add_row("", *("-" for _ in _RATES))
         return table
 
-    def _instruments(self, look: Snapshot) -> Table:
-        table = Table(box=None, pad_edge=False)
-        for name in (
-            "symbol",
-            "book",
-            "bid qty",
-            "bid",
-            "ask",
-            "ask qty",
-            "position",
-            "avg",
-            "realised",
-            "unreal.",
-            "fees",
-        ):
-            table.add_column(name, justify="left" if name in ("symbol", "book") else "right")
-        for v in look.instruments:
-            style = "green" if v.state == "VALID" else "red"
-            numbers = (v.bid_qty, v.bid, v.ask, v.ask_qty, v.qty, v.average)
-            money = (v.realised, v.unrealised, v.fees)
-            table.add_row(
-                v.symbol, Text(v.state, style=style), *map(format_fixed, numbers), *(f"{m / 1e8:,.4f}" for m in money)
-            )  # fmt: skip
-        return table
 
-    def _latency(self, look: Snapshot) -> Table:
-        table = Table(box=None, pad_edge=False)
-        table.add_column("latency (us)")
-        for name in ("p50", "p99", "p99.9", "max", "count"):
-            table.add_column(name, justify="right")
-        for hop, s in look.latency.items():
-            values = (s.p50, s.p99, s.p99_9, s.max)
-            table.add_row(hop, *(f"{value / 1000:,.3f}" for value in values), f"{s.count:,}")
-        return table
+def _spread(view: InstrumentView) -> str:
+    return f"{10_000 * (view.ask - view.bid) / view.mid:.2f}" if view.bid and view.ask else "-"
 
-    def _stages(self, look: Snapshot) -> Table:
-        table = Table(box=None, pad_edge=False)
-        for name in ("stage", "pid", "cpu", "work", "beat ms", "ring", "unread", "capacity"):
-            table.add_column(name, justify="left" if name in ("stage", "ring") else "right")
-        rings = list(look.rings.items())
-        stages = list(look.status.items())
-        for index in range(max(len(rings), len(stages))):
-            stage, row = stages[index] if index < len(stages) else ("", None)
-            ring, facts = rings[index] if index < len(rings) else ("", None)
-            left = (
-                (f"{row['pid']:.0f}", f"{row['cpu']:.0f}", f"{row['work']:,.0f}", f"{row['age_ns'] / 1e6:.1f}")
-                if row
-                else ("",) * 4
-            )
-            right = (f"{facts['depth']:,}", f"{facts['capacity']:,}") if facts else ("", "")
-            table.add_row(stage, *left, ring, *right)
-        return table
+
+def _books(look: Snapshot) -> Table:
+    """The top of each book; a book that is not VALID is not traded on."""
+    table = columns("", "book", "bid size", "bid", "ask", "ask size", "spread bps", left=2)
+    for view in look.instruments:
+        state = Text(view.state, style="green" if view.state == "VALID" else "bold red")
+        bid, ask = (price(value / _ONE) for value in (view.bid, view.ask))
+        sizes = (plain(view.bid_qty / _ONE), plain(view.ask_qty / _ONE))
+        table.add_row(view.symbol, state, sizes[0], bid, ask, sizes[1], _spread(view))
+    return table
+
+
+def _stages(look: Snapshot) -> Table:
+    """Whether every stage moves, and how much is waiting for it."""
+    unread = {ring: facts["depth"] for ring, facts in look.rings.items()}
+    table = columns("stage", "pid", "CPU", "records", "beat, ms ago", "waiting")
+    waiting = {"strategy": ("market", "updates"), "risk": ("intents", "reports"), "gateway": ("orders", "sim")}
+    for stage, row in look.status.items():
+        rings = ", ".join(f"{ring} {unread[ring]:,}" for ring in waiting.get(stage, ()) if ring in unread)
+        table.add_row(
+            stage.replace("_", " "), f"{row['pid']:.0f}", f"{row['cpu']:.0f}", f"{row['work']:,.0f}",
+            f"{row['age_ns'] / 1e6:,.1f}", rings or "-",
+        )  # fmt: skip
+    return table

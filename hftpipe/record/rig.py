@@ -19,7 +19,7 @@ from hftpipe.core.event_time import EVENT_TIME, wind_event_time
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, call_step, load_relaxed, store_relaxed, view
 from hftpipe.core.private import PrivateSegment
-from hftpipe.core.records import ACK, ASK, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER
+from hftpipe.core.records import ACK, ASK, FILL, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER
 from hftpipe.core.ring import RING, ring_init, ring_push
 from hftpipe.core.tape import (
     CLOCK_RAN_ON,
@@ -180,17 +180,24 @@ def feed_one(feed, record, index):
 
 
 @jit
+def _is_judged(kind, after):
+    """Whether the record of kind ``after`` says what the stage saw beside the record of ``kind`` before it."""
+    return (kind >= NEW and kind <= REPLACE and after >= TAPE_GAP) or (kind == FILL and after == TOP_SEEN)
+
+
+@jit
 def feed_many(feed, records, first, count):
     """Feed records from index ``first`` on, up to one that needs more than a push: its index; ``count`` at the end.
 
-    That is a record of a tape kind, and a request that one follows. ``-1 - index`` when the stage did not take one.
+    That is a record of a tape kind, and a request or a fill that one follows. ``-1 - index`` when the stage did not take
+    one.
     """
     for index in range(first, count):
         record = records + (U64(index) << _SHIFT)
         kind = view(record, RECORD).kind
         if kind >= TAPE_GAP:
             return index
-        if kind >= NEW and kind <= REPLACE and index + 1 < count and view(record + U64(64), RECORD).kind >= TAPE_GAP:
+        if index + 1 < count and _is_judged(kind, view(record + U64(64), RECORD).kind):
             return index
         if not feed_one(feed, record, index):
             return -1 - index
@@ -379,7 +386,7 @@ class StageReplay:
         ages[:] = before
 
     def _judged(self, at: int, seen: np.ndarray) -> None:
-        """A NEW or REPLACE, with the halt state, top of book and room risk judged it by."""
+        """A NEW or REPLACE with the halt state, top of book and room risk judged it by, or a FILL with the top it saw."""
         halts = seen["flags"][seen["kind"] == HALT_SEEN]
         self._show_top(seen[seen["kind"] == TOP_SEEN])
         self._pipeline.halt_cell()["halted"] = int(any(int(flags) & 1 for flags in halts))

@@ -16,7 +16,7 @@ from hftpipe.core.mem import U64, ZERO, view
 from hftpipe.core.order_reports import can_fill, move_filled, move_reported
 from hftpipe.core.order_table import ORDER, is_open, order_find
 from hftpipe.core.position import POSITION, position_fill
-from hftpipe.core.records import BUY, FILL, RECORD, SELL
+from hftpipe.core.records import BUY, FILL, FILL_MAKER, RECORD, SELL
 
 POSITION_BYTES = np.uint64(POSITION.itemsize)
 # What became of a report, as bits; 0 is the normal case.
@@ -52,7 +52,8 @@ def _book(positions, n_instruments, instrument, side, r):
     """Book a fill; False when it is no legal fill or does not fit."""
     if instrument >= U64(n_instruments) or side > SELL or r.price <= 0 or r.qty <= 0:
         return False
-    return position_fill(positions + instrument * POSITION_BYTES, side, r.price, r.qty, r.local_ts)
+    is_maker = (r.flags & FILL_MAKER) != 0
+    return position_fill(positions + instrument * POSITION_BYTES, side, r.price, r.qty, r.local_ts, is_maker)
 
 
 @jit

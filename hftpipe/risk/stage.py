@@ -44,7 +44,7 @@ from hftpipe.core.order_table import (
     order_insert,
     order_move,
 )
-from hftpipe.core.position import POSITION
+from hftpipe.core.position import position_mark
 from hftpipe.core.records import CANCEL, CANCEL_REJECT, FILL, INVALID, NEW, RECORD, RECORD_BYTES, REJECT, REPLACE, VALID
 from hftpipe.core.ring import ring_claim, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_publish, ring_push
 from hftpipe.core.tape import RING_FULL, WITH_RECORD, tape_halt, tape_record, tape_top
@@ -84,8 +84,9 @@ STATE = np.dtype(
         ("late_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"), ("overfills", "i8"),
         ("not_booked", "i8"), ("tripped", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
-        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. A NEW or REPLACE is followed by
-        # what it was judged by: HALT_SEEN if halted, the TOP_SEEN pair, HALT_SEEN if the orders ring was full.
+        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. A FILL is followed by the TOP_SEEN
+        # pair it is marked at, a NEW or REPLACE by what it was judged by: HALT_SEEN if halted, the TOP_SEEN pair,
+        # HALT_SEEN if the orders ring was full.
         ("tape", "u8"),
         # Private: the verdict's inputs and a copy of the top of book.
         ("context", CONTEXT), ("top", TOP_CELL),
@@ -122,7 +123,37 @@ def _count_outcome(s, outcome):
 
 
 @jit
-def _drain_reports(s):
+def _copy_top(s, state, instrument):
+    """Take a private copy of the top of book."""
+    if not cell_read(s.tops + (instrument << U64(6)), state + _TOP):
+        # The writer died in the middle of a write, or never stops writing: not a book to trade on.
+        view(state + _TOP, TOP_CELL).state = INVALID
+
+
+@jit
+def _mark(s, state, instrument):
+    """Mark the position at the copy's mid (at the last one known without it)."""
+    top = view(state + _TOP, TOP_CELL)
+    if top.state == VALID and top.bid > 0 and top.ask > 0:
+        position_mark(s.positions + instrument * POSITION_BYTES, top.bid + ((top.ask - top.bid) >> 1))
+
+
+@jit
+def _mark_fill(s, state, instrument):
+    """What a fill earned is measured against the market as it stands now."""
+    _copy_top(s, state, instrument)
+    tape_top(s.tape, np.uint32(instrument), state + _TOP, np.int64(0))
+    _mark(s, state, instrument)
+
+
+@jit
+def _is_fill_of(report, n_instruments):
+    r = view(report, RECORD)
+    return r.kind == FILL and U64(r.instrument) < U64(n_instruments)
+
+
+@jit
+def _drain_reports(s, state):
     """Book and forward reports: number done. Stops, without loss, when the strategy has no room."""
     done = 0
     while done < MAX_REPORTS_PER_STEP:
@@ -133,6 +164,8 @@ def _drain_reports(s):
             s.updates_held += 1
             break
         tape_record(s.tape, report)
+        if _is_fill_of(report, s.n_instruments):
+            _mark_fill(s, state, U64(view(report, RECORD).instrument))
         outcome = apply_report(s.table, s.positions, s.n_instruments, report)
         s.reports_seen += 1
         if view(report, RECORD).kind == FILL:
@@ -178,35 +211,26 @@ def _send(s, intent, order, tsc):
 
 
 @jit
-def _copy_top(s, c, instrument):
-    if not cell_read(s.tops + (instrument << U64(6)), c.top):
-        # The writer died in the middle of a write, or never stops writing: not a book to trade on.
-        view(c.top, TOP_CELL).state = INVALID
-
-
-@jit
-def _confirm_top(s, c, instrument):
+def _confirm_top(s, state, instrument):
     """A top that has long been the same was right as long as the market is known. The cell is read again behind that."""
     known = known_until(s.time)
-    _copy_top(s, c, instrument)
-    top = view(c.top, TOP_CELL)
+    _copy_top(s, state, instrument)
+    top = view(state + _TOP, TOP_CELL)
     top.local_ts = max(top.local_ts, known)
 
 
 @jit
-def _read_top(s, c, instrument):
-    """Take a private copy of the top of book, and value the position at its mid."""
-    top = view(c.top, TOP_CELL)
-    _copy_top(s, c, instrument)
-    if c.now - top.local_ts > view(c.limits, LIMITS).max_book_age_ns:
-        _confirm_top(s, c, instrument)
-    tape_top(s.tape, np.uint32(instrument), c.top, c.now)
-    if top.state == VALID and top.bid > 0 and top.ask > 0:
-        view(c.position, POSITION).mark = top.bid + ((top.ask - top.bid) >> 1)
+def _judge_top(s, state, c, instrument):
+    """The top of book an order is judged by."""
+    _copy_top(s, state, instrument)
+    if c.now - view(state + _TOP, TOP_CELL).local_ts > view(c.limits, LIMITS).max_book_age_ns:
+        _confirm_top(s, state, instrument)
+    tape_top(s.tape, np.uint32(instrument), state + _TOP, c.now)
+    _mark(s, state, instrument)
 
 
 @jit
-def _prepare(s, c, intent, order):
+def _prepare(s, state, c, intent, order):
     """Fill in the CONTEXT of a verdict; rows stay 0 for an unknown instrument."""
     instrument = U64(view(intent, RECORD).instrument)
     c.intent, c.order = intent, order
@@ -222,7 +246,7 @@ def _prepare(s, c, intent, order):
     c.limits = s.limits + instrument * U64(LIMITS_BYTES)
     c.position = s.positions + instrument * POSITION_BYTES
     c.rates = s.rates + instrument * U64(RATE_BYTES)
-    _read_top(s, c, instrument)
+    _judge_top(s, state, c, instrument)
 
 
 @jit
@@ -251,7 +275,7 @@ def _judge(s, state, intent, slot, now):
     """Verdict on a NEW or REPLACE at event time ``now``; an approved one is booked: (reason, its order)."""
     c = view(state + _CONTEXT, CONTEXT)
     c.top, c.now = state + _TOP, now
-    _prepare(s, c, intent, slot)
+    _prepare(s, state, c, intent, slot)
     reason = evaluate(state + _CONTEXT)
     if reason != reasons.NONE:
         return reason, ZERO
@@ -341,7 +365,7 @@ def step(state, now_ns):
     """
     s = view(state, STATE)
     progress = ring_consumed(s.market) if s.market != ZERO else ZERO
-    done = _drain_reports(s)
+    done = _drain_reports(s, state)
     judged, drained = _drain_intents(s, state, now_ns)
     if drained and s.market != ZERO and load_relaxed(s.progress) != progress:
         store_release(s.progress, progress)

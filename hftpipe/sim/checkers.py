@@ -15,7 +15,7 @@ from hftpipe.core import reasons
 from hftpipe.core.cell import TOP_CELL
 from hftpipe.core.order_table import FILLED, ORDER, STATE_NAMES, TABLE, TABLE_HEADER_BYTES
 from hftpipe.core.position import POSITION
-from hftpipe.core.records import CANCEL, FOK, IOC, MARKET, NEW, REDUCE_ONLY, REPLACE, TIF_MASK, VALID
+from hftpipe.core.records import BUY, CANCEL, FILL, FOK, IOC, MARKET, NEW, REDUCE_ONLY, REPLACE, TIF_MASK, VALID
 from hftpipe.core.ring import RING, RING_HEADER_BYTES
 from hftpipe.sim.truth import SCALE, Fields, fields_of
 
@@ -320,9 +320,38 @@ class StateChecker(Checker):
 
 
 class MoneyChecker(Checker):
-    """I4: the positions of risk and strategy are the venue's fills, each once, to the last unit."""
+    """I4: the positions of risk and strategy are the venue's fills, each once, to the last unit.
+
+    And what risk earned is explained: it values each fill at the mid it saw then, which this checker works out again.
+    """
 
     name = "money"
+
+    def __init__(self, world: Any) -> None:
+        super().__init__(world)
+        count = len(world.truth.balances)
+        self._mids, self._at_mid = [0] * count, [0] * count
+
+    def after(self, stage: str) -> None:
+        if stage != "risk":
+            return
+        for fields in self.world.rings["reports"].popped:
+            if fields.kind == FILL and fields.instrument < len(self._mids):
+                self._book(fields)
+        for fields in self.world.rings["intents"].popped:
+            if fields.kind in (NEW, REPLACE) and fields.instrument < len(self._mids):
+                self._see(fields.instrument)
+
+    def _see(self, index: int) -> None:
+        """The market stood still while risk stepped: what it saw is what stands there."""
+        top = self.world.tops[index]
+        if top["state"] == VALID and top["bid"] > 0 and top["ask"] > 0:
+            self._mids[index] = (int(top["bid"]) + int(top["ask"])) // 2
+
+    def _book(self, fill: Fields) -> None:
+        self._see(fill.instrument)
+        value = (self._mids[fill.instrument] or fill.price) * fill.qty // SCALE
+        self._at_mid[fill.instrument] += value if fill.side == BUY else -value
 
     def end(self) -> None:
         if not self.world.reports_arrive:
@@ -343,6 +372,23 @@ class MoneyChecker(Checker):
                 }  # fmt: skip
                 if found != wanted:
                     self.fail(f"{owner}, instrument {index}: {found}, the venue says {wanted}")
+        self._explained()
+
+    def _explained(self) -> None:
+        """Captured and inventory, from the truth's cash and this checker's mids, are the profit risk shows."""
+        rows = self.world.region("risk.positions").view(POSITION)
+        for index, truth in enumerate(self.world.truth.balances):
+            row, mark = rows[index], self._mids[index]
+            marked = abs(mark * truth.qty) // SCALE * (1 if truth.qty > 0 else -1)
+            cash = truth.sells_value - truth.buys_value
+            captured, inventory = self._at_mid[index] + cash, marked - self._at_mid[index]
+            shown = (int(row["at_mid"]) + int(row["realised"]) - int(row["cost"]), int(row["mark"]))
+            profit = int(row["realised"]) + marked - int(row["cost"])
+            if shown != (captured, mark) or captured + inventory != profit:
+                self.fail(
+                    f"instrument {index}: captured {shown[0]} at mark {shown[1]}, wanted {captured} at {mark}; "
+                    f"with inventory {inventory} it should be {profit}"
+                )
 
 
 class AgeChecker(Checker):

@@ -31,6 +31,7 @@ from hftpipe.core.mem import ONE, U64, ZERO, view
 from hftpipe.core.random import exponential_of, log_of, random_exponential, random_init
 from hftpipe.core.reasons import NONE
 from hftpipe.core.records import BID, BOOK_RESET, GTC, IOC, LAST, LEVEL, RECORD, RECORD_BYTES, TRADE
+from hftpipe.sim.demo_market import DemoMarket
 from hftpipe.sim.flow_decide import advance_fair_value, decide
 from hftpipe.sim.flow_state import (
     ACT_ADD,
@@ -76,7 +77,15 @@ _TWO_63 = 2.0**63
 _WARM_UP_ROUNDS = 10
 
 
-def flow_init(memory: np.ndarray, row: np.void, instrument: int, seed: int, rate_per_s: float, start_ts: int) -> None:
+def flow_init(
+    memory: np.ndarray,
+    row: np.void,
+    instrument: int,
+    seed: int,
+    rate_per_s: float,
+    start_ts: int,
+    market: DemoMarket | None = None,
+) -> None:
     """Make a flow with a populated book.
 
     Args:
@@ -86,6 +95,7 @@ def flow_init(memory: np.ndarray, row: np.void, instrument: int, seed: int, rate
         seed: any integer; equal seeds give equal bytes.
         rate_per_s: mean rate of events, above 0 and at most 1e6.
         start_ts: time of the snapshot, ns; the first event follows it.
+        market: the market it is to be; None: the tight one described above.
 
     Raises:
         ValueError: a filter, price or rate that makes no market.
@@ -100,7 +110,10 @@ def flow_init(memory: np.ndarray, row: np.void, instrument: int, seed: int, rate
         raise ValueError(f"rate_per_s {rate_per_s} is not in (0, 1e6]")
     memory[:FLOW_HEADER_BYTES] = 0
     header = memory[:FLOW_HEADER_BYTES].view(FLOW)
-    for name, value in defaults(row, rate_per_s).items():
+    tunables = defaults(row, rate_per_s)
+    if market is not None:
+        tunables |= market.tunables(float(price // tick), rate_per_s)
+    for name, value in tunables.items():
         header[name] = value
     header["instrument"], header["tick"], header["lot"] = instrument, tick, lot
     header["now_ts"], header["order_id"] = start_ts, _FIRST_ORDER_ID

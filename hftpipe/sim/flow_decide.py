@@ -77,7 +77,7 @@ def _distance(flow, scale):
 def _quote_tick(flow, side):
     """Best tick at which someone would quote ``side`` now: behind the fair value, never through the book."""
     f = view(flow, FLOW)
-    half = 0.5 + f.half_spread * random_exponential(flow)
+    half = f.half_floor + f.half_spread * random_exponential(flow)
     opposite = _best_tick(flow, 1 - side)
     if side == BID:
         tick = np.int64(math.floor(_fair_value(flow) - half))
@@ -160,14 +160,24 @@ def _market_limit(flow, side):
 
 
 @jit
+def _is_exposed(flow, side):
+    """Whether the touch of ``side`` is nearer to the fair value than anybody would quote who knew it."""
+    way = _fair_value(flow) - np.float64(_best_tick(flow, side))
+    return (way if side == BID else -way) < view(flow, FLOW).half_floor
+
+
+@jit
 def _cancel_level(flow, side):
     """Window index where the next cancel falls: near the touch, and perhaps nothing there.
 
-    The farthest level instead, if that is too far out or a quarter too many orders rest.
+    The farthest level instead, if that is too far out or a quarter too many orders rest; the touch, once news has
+    overtaken it.
     """
     f = view(flow, FLOW)
     book = flow + BOOK_AT
     m = view(book, MATCHING)
+    if f.has_news != 0 and _is_exposed(flow, side):
+        return m.best_bid if side == BID else m.best_ask
     distance = _distance(flow, f.cancel_scale)
     reach = f.max_distance if m.side_orders[side] <= f.side_target + (f.side_target >> 2) else np.int64(0)
     if side == BID:
@@ -210,6 +220,33 @@ def _decide_withdraw(flow, side, index):
 
 
 @jit
+def _learn_news(flow, side):
+    """News for a taker of ``side``: the fair value moves past the touch there. Its limit in ticks; 0 if nothing is in reach."""
+    f = view(flow, FLOW)
+    best = _best_tick(flow, 1 - side)
+    way = np.float64(best) - _fair_value(flow)
+    worth = max(way if side == BUY else -way, 0.0) + 1.0 + f.news_ticks * random_exponential(flow)
+    moved = f.deviation + (worth if side == BUY else -worth)
+    f.deviation = min(max(moved, -f.max_deviation), f.max_deviation)
+    return _stale_limit(flow, side)
+
+
+@jit
+def _market_order(flow):
+    """Whoever takes without being asked: side, limit in ticks (0: nobody, after all) and quantity."""
+    f = view(flow, FLOW)
+    if f.has_news == 0:
+        side = _market_side(flow)
+    else:
+        side = random_below(flow, np.int64(2))
+        f.takers += 1
+        if random_uniform(flow) >= f.uninformed_share:
+            f.informed += 1
+            return side, _learn_news(flow, side), np.int64(_EVERYTHING)
+    return side, _market_limit(flow, side), _size(flow, f.market_lots, f.market_sigma)
+
+
+@jit
 def _decide_take(flow, side):
     """A sweep of stale quotes or a market order, as it falls; False if nobody takes, or too little rests to take."""
     f = view(flow, FLOW)
@@ -219,9 +256,8 @@ def _decide_take(flow, side):
     if limit == 0 or u >= f.sweep_share:
         if u < 1.0 - f.market_share or _spread_is_wide(flow):
             return False
-        side = _market_side(flow)
-        limit, qty = _market_limit(flow, side), _size(flow, f.market_lots, f.market_sigma)
-    if m.side_orders[1 - side] <= few:
+        side, limit, qty = _market_order(flow)
+    if limit == 0 or m.side_orders[1 - side] <= few:
         return False
     _take(flow, side, limit, qty)
     return True

@@ -31,9 +31,9 @@ FLOW = np.dtype(
         # Fair value = reference + deviation, in ticks; reversion 1/s, volatility ticks/sqrt(s), jumps per event.
         ("reference", "f8"), ("deviation", "f8"), ("max_deviation", "f8"),
         ("reversion", "f8"), ("volatility", "f8"), ("jump_share", "f8"), ("jump_ticks", "f8"),
-        # Ticks: quotes' mean excess over half a tick, placement, a market order's reach, a spread that gets refilled.
-        # Orders held a side.
-        ("half_spread", "f8"), ("add_scale", "f8"), ("cancel_scale", "f8"), ("max_distance", "i8"),
+        # Ticks: quotes' least distance from the fair value and mean excess over it, placement, a market order's reach, a
+        # spread that gets refilled. Orders held a side.
+        ("half_floor", "f8"), ("half_spread", "f8"), ("add_scale", "f8"), ("cancel_scale", "f8"), ("max_distance", "i8"),
         ("side_target", "i8"), ("market_band", "i8"), ("wide_spread", "i8"),
         # Shares of events in 0..1; sizes in lots: least, median and most, and the sigma of their logarithm.
         ("market_share", "f8"), ("sweep_share", "f8"), ("touch_share", "f8"), ("refill_share", "f8"),
@@ -42,7 +42,11 @@ FLOW = np.dtype(
         ("limit_sigma", "f8"), ("market_sigma", "f8"),
         # What the event is: one of the actions, and its order.
         ("action", "i8"), ("side", "i8"), ("price", "i8"), ("qty", "i8"), ("target_id", "u8"),
-        ("events", "i8"), ("trades", "i8"), ("traded_qty", "i8"), ("_pad", "i8", 15),
+        ("events", "i8"), ("trades", "i8"), ("traded_qty", "i8"),
+        # Takers (market orders): 0, all lean towards the fair value; 1, a share knows nothing and the others have news, worth
+        # on average so many ticks beyond the touch.
+        ("has_news", "i8"), ("uninformed_share", "f8"), ("news_ticks", "f8"),
+        ("takers", "i8"), ("informed", "i8"), ("_pad", "i8", 9),
     ],
     align=True,
 )  # fmt: skip
@@ -90,7 +94,7 @@ def defaults(row: np.void, rate_per_s: float) -> dict[str, float]:
         "reference": ticks, "max_deviation": min(0.05 * ticks, WINDOW_TICKS / 8),
         "reversion": _REVERSION_PER_S, "volatility": volatility,
         "jump_share": 0.0005, "jump_ticks": min(6.0, 1 + ticks / 1000),
-        "half_spread": 0.4, "add_scale": 8.0, "cancel_scale": 3.0,
+        "half_floor": 0.5, "half_spread": 0.4, "add_scale": 8.0, "cancel_scale": 3.0,
         "max_distance": int(min(250, ticks / 4)), "side_target": 500,
         "market_band": int(min(25, max(1, ticks / 100))), "wide_spread": 3,
         "market_share": 0.05, "sweep_share": 0.4, "touch_share": 0.25, "refill_share": 0.8,

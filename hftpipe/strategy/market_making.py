@@ -4,10 +4,12 @@ With ``share`` = position / ``max_inventory`` in [-1, 1], all prices 1e-8::
 
     half  = mid x spread_bps / 20000 x (1 + widening x |share|)
     fair  = mid - skew_factor x share x half
-    bid i = fair - half x (1 + i)  down to a tick, at least a tick below the best ask
-    ask i = fair + half x (1 + i)  up to a tick, at least a tick above the best bid
+    least = mid x (maker fee + margin_bps)   what a fill must earn against the mid, however the quotes lean
+    bid i = fair - half x (1 + i)  down to a tick, at least ``least`` below the mid and a tick below the best ask
+    ask i = fair + half x (1 + i)  up to a tick, at least ``least`` above the mid and a tick above the best bid
 
-A reference to learn from and to test with: it knows nothing about queue position, adverse selection or volatility.
+A reference to learn from and to test with: it knows its fee, but nothing about queue position, adverse selection or
+volatility; ``spread_bps`` has to be wide enough for those.
 """
 
 from hftpipe.strategy import BUY, SELL, Qty, Strategy, param
@@ -21,6 +23,8 @@ class MarketMaking(Strategy):
 
     #: Full spread around the fair price, in basis points of the mid.
     spread_bps: float = param(5.0, gt=0, le=1000)
+    #: What a fill must earn against the mid beyond the maker fee, in basis points; a rebate counts as no fee.
+    margin_bps: float = param(0.5, ge=0, le=1000)
     #: Quantity of each quote, in base currency.
     order_size: Qty = param("0.001", gt=0)
     #: Quotes a side; each further one is half a spread away from the one before.
@@ -60,6 +64,7 @@ class MarketMaking(Strategy):
         share = min(1.0, max(-1.0, position / self.max_inventory))
         half = mid * self.spread_bps * 0.00005 * (1.0 + self.widening * abs(share))
         fair = mid - self.skew_factor * share * half
+        least = mid * (max(ctx.maker_fee(), 0) * 1e-8 + self.margin_bps * 0.0001)
         tolerance = int(mid * self.reprice_threshold * 0.0001)
         for level in range(MAX_LEVELS):
             slot = 2 * level
@@ -67,12 +72,12 @@ class MarketMaking(Strategy):
             distance = half * (level + 1)
             active = level < self.num_levels
             if active and position + reach <= self.max_inventory:
-                bid = min(ctx.round_down(fair - distance), book.ask - tick)
+                bid = min(ctx.round_down(min(fair - distance, mid - least)), book.ask - tick)
                 self._place(ctx, slot, BUY, bid, tolerance)
             else:
                 ctx.withdraw(slot)
             if active and reach - position <= self.max_inventory:
-                ask = max(ctx.round_up(fair + distance), book.bid + tick)
+                ask = max(ctx.round_up(max(fair + distance, mid + least)), book.bid + tick)
                 self._place(ctx, slot + 1, SELL, ask, tolerance)
             else:
                 ctx.withdraw(slot + 1)

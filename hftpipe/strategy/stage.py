@@ -39,6 +39,7 @@ from hftpipe.core.records import (
     BOOK_STATE,
     CANCEL_REJECT,
     FILL,
+    FILL_MAKER,
     LAST,
     LEVEL,
     RECORD,
@@ -167,7 +168,8 @@ def _update(state, record):
     if r.kind != FILL:
         return NO_HOOK
     # A fill counts whether or not the order is known: it is ours.
-    position_fill(position_at(state + _CTX, np.int64(r.instrument)), r.side, r.price, r.qty, r.local_ts)
+    is_maker = (r.flags & FILL_MAKER) != 0
+    position_fill(position_at(state + _CTX, np.int64(r.instrument)), r.side, r.price, r.qty, r.local_ts, is_maker)
     s.fills += 1
     return ON_FILL
 

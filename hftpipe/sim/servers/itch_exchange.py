@@ -301,7 +301,8 @@ class ItchExchange:
             if self.config.replay:
                 captured().book_memory_init(part, row)
             else:
-                flow_init(part, row, index, self.config.seed + index, self.config.rate_per_s, OPEN_NS)
+                seed = self.config.seed + index
+                flow_init(part, row, index, seed, self.config.rate_per_s, OPEN_NS, self.config.market)
         self.state["flows"], self.state["flow_stride"] = memory.ctypes.data, stride
 
     def _book_bytes(self) -> int:

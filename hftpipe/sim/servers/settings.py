@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from hftpipe.sim.demo_market import DemoMarket
 from hftpipe.sim.servers.impair import Impairment
 
 #: 1 GiB once it is full: 20 minutes of 10,000 events a second.
@@ -30,6 +31,7 @@ class ExchangeConfig:
         address: where orders and re-requests are served; order_port, tcp_port, request_port: 0 takes a free one
             (see ``ItchExchange.order_port`` and so on).
         rate_per_s, speed, seed: of the order flow; speed 0 lets no event of it happen.
+        market: what market the flow is; None: the tight one without news.
         replay: a capture that is the market in place of the flow, at ``speed`` times its pace; empty: none.
         line_a, line_b, orders_in, orders_out: how bad each line is.
         stp: ``none``, ``cancel_resting`` or ``cancel_incoming``.
@@ -55,6 +57,7 @@ class ExchangeConfig:
     rate_per_s: float = 1000.0
     speed: float = 1.0
     seed: int = 1
+    market: DemoMarket | None = None
     replay: str = ""
     line_a: Impairment = field(default_factory=Impairment)
     line_b: Impairment = field(default_factory=Impairment)
