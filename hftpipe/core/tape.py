@@ -40,6 +40,9 @@ VENUE_BUSY_SEEN = 86
 HALT_CANCEL = 87
 #: Order ``id`` has waited too long for its answer.
 NO_ANSWER_SEEN = 88
+#: The intents ring was full for the record before: from the ``id``-th time that the strategy's engine asked for room in it
+#: (from 0), ``qty`` times in a row.
+INTENTS_FULL = 96
 
 
 @jit
@@ -104,6 +107,13 @@ def tape_mark(tape, kind, id_):
     """Put a record of ``kind`` that says nothing but ``id`` on the tape."""
     if tape != ZERO and tape_room(tape, np.int64(1)):
         _fields(tape, kind, 0, np.uint8(0), 0, np.int64(0), np.int64(0), np.int64(0), id_)
+
+
+@jit
+def tape_full(tape, first, count):
+    """Put on the tape that there was no room: the ``first``-th time it was asked for, and ``count`` times in all."""
+    if tape != ZERO and tape_room(tape, np.int64(1)):
+        _fields(tape, INTENTS_FULL, 0, np.uint8(0), 0, np.int64(0), count, np.int64(0), U64(first))
 
 
 @jit

@@ -50,6 +50,7 @@ from hftpipe.core.tape import tape_params, tape_record
 from hftpipe.strategy.context import CONTEXT, action_at, book_of, cancel_all, known_instrument, position_at
 from hftpipe.strategy.hooks import call_hook
 from hftpipe.strategy.params import MAX_PARAMS, PARAMS_HEADER_BYTES
+from hftpipe.strategy.room import room_done
 from hftpipe.strategy.updates import apply_update
 
 MAX_UPDATES = np.int64(64)
@@ -81,6 +82,7 @@ STATE = np.dtype(
     align=True,
 )  # fmt: skip
 _CTX = np.uint64(STATE.fields["ctx"][1])
+_ROOM = _CTX + np.uint64(CONTEXT.fields["room"][1])
 _SCRATCH = np.uint64(STATE.fields["params_scratch"][1])
 _HEADER = np.uint64(PARAMS_HEADER_BYTES)
 assert int(_CTX) % 64 == 0
@@ -186,9 +188,17 @@ def _check_params(state):
     s.params_version = version
     s.params_applied += 1
     _call(state, ON_PARAMS, np.int64(0), ZERO, ZERO)
-    if s.cancel_due != 0:
-        _cancel_everything(state)
+    _after_hook(state)
     return np.int64(1)
+
+
+@jit
+def _after_hook(state):
+    """What a failed hook leaves to cancel; then what all this found of the intents ring goes on the tape."""
+    if view(state, STATE).cancel_due != 0:
+        _cancel_everything(state)
+    if view(state + _CTX, CONTEXT).room.asked != 0:
+        room_done(state + _ROOM, view(state, STATE).tape)
 
 
 # --- market ----------------------------------------------------------------------------------------
@@ -303,8 +313,7 @@ def _drain(state, ring, limit):
             break
         tape_record(s.tape, record)
         _handle(state, record)
-        if s.cancel_due != 0:
-            _cancel_everything(state)
+        _after_hook(state)
         ring_pop(ring)
         done += 1
     return done
