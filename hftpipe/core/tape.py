@@ -45,6 +45,9 @@ NO_ANSWER_SEEN = 88
 TOO_OLD_SEEN = 89
 #: A stopped gateway has let the paper venue's time go on to ``local_ts``, as its market said nothing any more.
 CLOCK_RAN_ON = 92
+#: The intents ring was full for the record before: from the ``id``-th time that the strategy's engine asked for room in it
+#: (from 0), ``qty`` times in a row.
+INTENTS_FULL = 96
 
 
 @jit
@@ -116,6 +119,13 @@ def tape_time(tape, kind, local_ts):
     """Put a record of ``kind`` that says nothing but a time on the tape."""
     if tape != ZERO and tape_room(tape, np.int64(1)):
         _fields(tape, kind, 0, np.uint8(0), 0, np.int64(0), np.int64(0), local_ts, ZERO, np.int64(0))
+
+
+@jit
+def tape_full(tape, first, count):
+    """Put on the tape that there was no room: the ``first``-th time it was asked for, and ``count`` times in all."""
+    if tape != ZERO and tape_room(tape, np.int64(1)):
+        _fields(tape, INTENTS_FULL, 0, np.uint8(0), 0, np.int64(0), count, np.int64(0), U64(first), np.int64(0))
 
 
 @jit

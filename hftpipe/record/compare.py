@@ -23,6 +23,7 @@ from hftpipe.core.tape import (
     FILL_NUMBER,
     HALT_CANCEL,
     HALT_SEEN,
+    INTENTS_FULL,
     NO_ANSWER_SEEN,
     PARAMS,
     PARAMS_DATA,
@@ -37,7 +38,7 @@ MASKS = {"seq": (0, 255), "origin_tsc": (0, 255), "exchange_ts": (NEW, REPLACE)}
 #: Kinds from this one on are on tapes only.
 FIRST_TAPE_KIND = TAPE_GAP
 NAMES = KIND_NAMES | {
-    TAPE_GAP: "tape_gap", TOP_SEEN: "top_seen", HALT_SEEN: "halt_seen", PARAMS: "params", PARAMS_DATA: "params_data",
+    TAPE_GAP: "tape_gap", INTENTS_FULL: "intents_full", TOP_SEEN: "top_seen", HALT_SEEN: "halt_seen", PARAMS: "params", PARAMS_DATA: "params_data",
     FILL_NUMBER: "fill_number", VENUE_BUSY_SEEN: "venue_busy", HALT_CANCEL: "halt_cancel", NO_ANSWER_SEEN: "no_answer",
     TOO_OLD_SEEN: "too_old", CLOCK_RAN_ON: "clock_ran_on",
 }  # fmt: skip

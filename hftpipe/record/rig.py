@@ -26,6 +26,7 @@ from hftpipe.core.tape import (
     FILL_NUMBER,
     HALT_CANCEL,
     HALT_SEEN,
+    INTENTS_FULL,
     NO_ANSWER_SEEN,
     PARAMS,
     PARAMS_BYTES_PER_RECORD,
@@ -44,6 +45,7 @@ from hftpipe.record.recorder import drain
 from hftpipe.record.taped_venue import TAPED_VENUE, put_behind, tell_report
 from hftpipe.strategy.loader import LoadedStrategy
 from hftpipe.strategy.params import PARAMS_CELL, PARAMS_HEADER_BYTES
+from hftpipe.strategy.room import RUNS
 
 #: Outputs beyond the recorded ones that are kept: what was on its way at the stop, or a replay gone astray.
 MORE_OUTPUTS = 65_536
@@ -189,13 +191,13 @@ def _is_judged(kind, after):
 def feed_many(feed, records, first, count):
     """Feed records from index ``first`` on, up to one that needs more than a push: its index; ``count`` at the end.
 
-    That is a record of a tape kind, and a request or a fill that one follows. ``-1 - index`` when the stage did not take
-    one.
+    That is a record of a tape kind, a request or a fill that one follows, and one for which the intents ring was full.
+    ``-1 - index`` when the stage did not take one.
     """
     for index in range(first, count):
         record = records + (U64(index) << _SHIFT)
         kind = view(record, RECORD).kind
-        if kind >= TAPE_GAP:
+        if kind >= TAPE_GAP or (index + 1 < count and view(record + U64(64), RECORD).kind == INTENTS_FULL):
             return index
         if index + 1 < count and _is_judged(kind, view(record + U64(64), RECORD).kind):
             return index
@@ -288,11 +290,11 @@ class StageReplay:
     def _special(self, at: int) -> int:
         """A tape kind, or a request and what it was judged by; the index after them."""
         kind = int(self.tape["kind"][at])
-        if kind == PARAMS and self._stage == "strategy":
-            return self._params(at)
         if kind == HALT_SEEN and self._stage != "risk":
             self._halt_seen(at)
             return at + 1
+        if self._stage == "strategy":
+            return self._with_room(at, kind)
         if self._stage == "gateway" and kind in (HALT_CANCEL, CLOCK_RAN_ON):
             (self._cancel if kind == HALT_CANCEL else self._run_on)(at)
             return at + 1
@@ -311,7 +313,27 @@ class StageReplay:
         kind, flags = int(self.tape["kind"][at]), int(self.tape["flags"][at])
         return kind in (TOP_SEEN, VENUE_BUSY_SEEN, TOO_OLD_SEEN) or (kind == HALT_SEEN and bool(flags & WITH_RECORD))
 
-    def _params(self, at: int) -> int:
+    def _with_room(self, at: int, kind: int) -> int:
+        """A record, or parameters, for the strategy, with the room in the intents ring that it found then."""
+        size = -(-int(self.tape["qty"][at]) // PARAMS_BYTES_PER_RECORD) if kind == PARAMS else 0
+        first = end = at + 1 + size
+        while end < len(self.tape) and self.tape["kind"][end] == INTENTS_FULL:
+            end += 1
+        runs, room = self.tape[first:end], self._pipeline.state("strategy")["ctx"]["room"]
+        if len(runs) > RUNS:
+            self._stuck(at)
+        room["source"], room["runs"] = int(len(runs) > 0), len(runs)
+        room["first"][0, : len(runs)], room["count"][0, : len(runs)] = runs["id"], runs["qty"]
+        if kind == PARAMS:
+            self._params(at)
+        elif kind >= TAPE_GAP:
+            self._stuck(at)
+        else:
+            self._one(at)
+        room["source"] = room["runs"] = 0
+        return end
+
+    def _params(self, at: int) -> None:
         """A new version of the parameters is there when the next step begins."""
         size = int(self.tape["qty"][at])
         pieces = -(-size // PARAMS_BYTES_PER_RECORD)
@@ -323,7 +345,6 @@ class StageReplay:
         area[PARAMS_HEADER_BYTES : PARAMS_HEADER_BYTES + size] = data[:size]
         area[:PARAMS_HEADER_BYTES].view(PARAMS_CELL)["version"] = self.tape["id"][at]
         step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
-        return at + 1 + pieces
 
     def _halt_seen(self, at: int) -> None:
         """A step of the strategy found trading halted, one of the gateway found itself stopped; or no longer."""

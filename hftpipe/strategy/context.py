@@ -1,7 +1,8 @@
 """The context of a strategy: where its actions are buffered, its orders and positions kept.
 
 Every action is admitted or refused when it is asked for: room in this callback's buffer, room in the intents ring
-(the strategy is its only writer, so room that is there stays there), room in the open-order table. A refusal is
+(the strategy is its only writer, so room that is there stays there; what it found is kept in :mod:`strategy.room`
+for the tape), room in the open-order table. A refusal is
 counted by reason and answered with 0 or False at once; what was admitted is sent, in order, after the callback.
 
 Constants are passed on as ``np.int64(NAME)``: a bare one is a literal type, and numba compiles a function once more for
@@ -44,9 +45,9 @@ from hftpipe.core.reasons import (
     UNKNOWN_ORDER,
 )
 from hftpipe.core.records import CANCEL, ID_EPOCH_BITS, NEW, NOT_A_NUMBER, RECORD, RECORD_BYTES, REPLACE
-from hftpipe.core.ring import ring_has_space
 from hftpipe.strategy.pacing import PACE_BYTES, pace_add
 from hftpipe.strategy.quote_slots import QUOTE_SLOTS, drop_wish, drop_wishes, note_cancel
+from hftpipe.strategy.room import ROOM, ring_is_full
 
 MAX_ACTIONS = 16
 CONTEXT = np.dtype(
@@ -65,7 +66,9 @@ CONTEXT = np.dtype(
         ("quote_due", "i8"), ("wishes", "i8"),
         # Refused since start, by reason code.
         ("refused", "i8", REASON_SLOTS),
-        ("_pad", "i8", 4),
+        # Room in the intents ring, as it was found while one record was handled.
+        ("room", ROOM),
+        ("_pad", "i8", 1),
         # What find() and order() answer for "no such order".
         ("nothing", ORDER), ("actions", RECORD, MAX_ACTIONS),
     ],
@@ -73,6 +76,7 @@ CONTEXT = np.dtype(
 )  # fmt: skip
 _NOTHING = np.uint64(CONTEXT.fields["nothing"][1])
 ACTIONS_OFFSET = np.uint64(CONTEXT.fields["actions"][1])
+_ROOM = np.uint64(CONTEXT.fields["room"][1])
 _LAST_SEQUENCE = np.uint64(0xFFFFFFFF)
 _EPOCH_SHIFT = np.uint64(ID_EPOCH_BITS)
 _FLAGS = np.int64(0x7F)
@@ -164,7 +168,7 @@ def _has_room(ctx):
     c = view(ctx, CONTEXT)
     if c.n_actions >= MAX_ACTIONS:
         return _refuse(ctx, np.int64(TOO_MANY_ACTIONS))
-    if not ring_has_space(c.intents, c.n_actions + 1):
+    if ring_is_full(ctx + _ROOM, c.intents, c.n_actions + 1):
         return _refuse(ctx, np.int64(INTENTS_RING_FULL))
     return True
 

@@ -54,6 +54,7 @@ from hftpipe.strategy.context import CONTEXT, action_at, book_of, cancel_all, kn
 from hftpipe.strategy.hooks import call_hook
 from hftpipe.strategy.params import MAX_PARAMS, PARAMS_HEADER_BYTES
 from hftpipe.strategy.quotes import answered, bring_about, halt_quotes
+from hftpipe.strategy.room import room_done
 from hftpipe.strategy.updates import apply_update
 
 MAX_UPDATES = np.int64(64)
@@ -87,6 +88,7 @@ STATE = np.dtype(
     align=True,
 )  # fmt: skip
 _CTX = np.uint64(STATE.fields["ctx"][1])
+_ROOM = _CTX + np.uint64(CONTEXT.fields["room"][1])
 _SCRATCH = np.uint64(STATE.fields["params_scratch"][1])
 _HEADER = np.uint64(PARAMS_HEADER_BYTES)
 assert int(_CTX) % 64 == 0
@@ -224,9 +226,17 @@ def _check_params(state):
     s.params_applied += 1
     _call(state, ON_PARAMS, np.int64(0), ZERO, ZERO)
     _bring_quotes(state, ZERO)
-    if s.cancel_due != 0:
-        _cancel_everything(state)
+    _after_hook(state)
     return np.int64(1)
+
+
+@jit
+def _after_hook(state):
+    """What a failed hook leaves to cancel; then what all this found of the intents ring goes on the tape."""
+    if view(state, STATE).cancel_due != 0:
+        _cancel_everything(state)
+    if view(state + _CTX, CONTEXT).room.asked != 0:
+        room_done(state + _ROOM, view(state, STATE).tape)
 
 
 # --- market ----------------------------------------------------------------------------------------
@@ -343,8 +353,7 @@ def _drain(state, ring, limit):
             break
         tape_record(s.tape, record)
         _handle(state, record)
-        if s.cancel_due != 0:
-            _cancel_everything(state)
+        _after_hook(state)
         ring_pop(ring)
         done += 1
     return done
