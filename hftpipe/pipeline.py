@@ -22,14 +22,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hftpipe.config import Config, secrets_from_env
-from hftpipe.config import Market as MarketConfig
+from hftpipe.configured import demo_market, instrument_rows
 from hftpipe.core import book as book_module
 from hftpipe.core import clock as clock_module
 from hftpipe.core.cell import CELL_BYTES, HALT_CELL
 from hftpipe.core.clock import CLOCK
 from hftpipe.core.event_time import EVENT_TIME, REAL_TIME_MULT, speed_mult
 from hftpipe.core.hist import HIST_BYTES
-from hftpipe.core.instruments import INSTRUMENT, INSTRUMENT_BYTES, SYMBOLS, VENUES, symbols_table
+from hftpipe.core.instruments import INSTRUMENT, INSTRUMENT_BYTES, SYMBOLS, symbols_table
 from hftpipe.core.order_table import table_bytes, table_init
 from hftpipe.core.position import POSITION
 from hftpipe.core.records import RECORD_BYTES
@@ -49,7 +49,6 @@ from hftpipe.risk import stage as risk_stage
 from hftpipe.sim import exchange as sim_exchange
 from hftpipe.sim import feed as sim_feed
 from hftpipe.sim import flow as sim_flow
-from hftpipe.sim.demo_market import DemoMarket
 from hftpipe.sim.flow_state import flow_bytes
 from hftpipe.strategy import stage as strategy_stage
 from hftpipe.strategy import wiring as strategy_wiring
@@ -107,22 +106,6 @@ STATE_OF = {
     "risk": risk_stage.STATE,
     "gateway": gateway_stage.STATE,
 }
-
-
-def instrument_rows(config: Config) -> np.ndarray:
-    """The INSTRUMENT array of a configuration."""
-    rows = np.zeros(len(config.instruments), INSTRUMENT)
-    for row, item in zip(rows, config.instruments, strict=True):
-        row["symbol"], row["venue"] = item.symbol.encode(), VENUES[item.venue]
-        row["tick"], row["lot"], row["min_notional"] = item.tick_size, item.lot_size, item.min_notional
-        row["maker_fee"], row["taker_fee"] = item.maker_fee_e8, item.taker_fee_e8
-        row["reference_price"] = item.reference_price
-    return rows
-
-
-def demo_market(market: MarketConfig) -> DemoMarket:
-    """The synthetic market that is configured."""
-    return DemoMarket(market.spread_bps, market.uninformed_share)
 
 
 def market_source(config: Config) -> str:
