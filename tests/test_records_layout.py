@@ -56,7 +56,8 @@ LAYOUTS = {
         order_table.ORDER,
         128,
         "id:0:8 price:8:8 qty:16:8 filled:24:8 new_price:32:8 new_qty:40:8 created_ts:48:8 venue_id:56:8 "
-        "instrument:64:4 state:68:1 side:69:1 strategy:70:1 flags:71:1 open_index:72:8 user:80:8 quote:88:8 _pad:96:32",
+        "instrument:64:4 state:68:1 side:69:1 strategy:70:1 flags:71:1 open_index:72:8 user:80:8 quote:88:8 "
+        "cancel_due_ns:96:8 cancels:104:8 _pad:112:16",
     ),
     "TABLE": (
         order_table.TABLE,
@@ -68,7 +69,8 @@ LAYOUTS = {
         position.POSITION,
         128,
         "qty:0:8 cost:8:8 realised:16:8 fees:24:8 bought_qty:32:8 sold_qty:40:8 turnover:48:8 fills:56:8 "
-        "working_buy:64:8 working_sell:72:8 mark:80:8 overflows:88:8 _pad:96:32",
+        "working_buy:64:8 working_sell:72:8 mark:80:8 overflows:88:8 at_mid:96:8 taker_fees:104:8 "
+        "taker_fills:112:8 taker_turnover:120:8",
     ),
     "INSTRUMENT": (
         instruments.INSTRUMENT,

@@ -31,6 +31,7 @@ from hftpipe.core.records import (
     REPLACED,
     SELL,
     SYNCING,
+    UNASKED,
 )
 from hftpipe.core.ring import ring_peek, ring_pop, ring_push
 from hftpipe.core.tape import TOP_SEEN
@@ -401,7 +402,7 @@ def test_a_change_of_the_venues_own_does_not_hide_a_replace_that_is_under_way(ri
     rig.intend(id=1, kind=REPLACE, qty=3 * E8)
     rig.step()
     # The venue has taken half away of its own accord; the replace is still on its way there.
-    rig.report(kind=REPLACED, id=1, qty=E8 // 2)
+    rig.report(kind=REPLACED, id=1, qty=E8 // 2, flags=UNASKED)
     rig.step()
     assert (rig.position("working_buy"), rig.order(1)["qty"]) == (3 * E8, E8 // 2)
     rig.report(kind=REPLACED, id=1, qty=3 * E8)
@@ -417,11 +418,30 @@ def test_a_change_of_the_venues_own_counts_until_the_replace_is_refused(rig):
     rig.report(kind=ACK, id=1, qty=E8)
     rig.step()
     rig.intend(id=1, kind=REPLACE, qty=3 * E8)
-    rig.report(kind=REPLACED, id=1, qty=E8 // 2)
+    rig.report(kind=REPLACED, id=1, qty=E8 // 2, flags=UNASKED)
     rig.step()
     rig.report(kind=CANCEL_REJECT, id=1, qty=0)
     rig.step()
     assert rig.position("working_buy") == E8 // 2
+
+
+def test_a_replace_that_the_venue_carries_out_in_part_is_answered(rig):
+    working(rig, qty=2 * E8)
+    rig.intend(kind=REPLACE, qty=5 * E8)
+    rig.report(kind=REPLACED, qty=3 * E8)
+    rig.step()
+    rig.step()
+    assert rig.position("working_buy") == 3 * E8
+    assert rig.order(1)["state"] == order_table.WORKING
+
+
+def test_a_change_of_the_venues_own_does_not_end_a_cancel_that_is_under_way(rig):
+    working(rig, qty=2 * E8)
+    rig.intend(kind=CANCEL)
+    rig.step()
+    rig.report(kind=REPLACED, qty=E8, flags=UNASKED)
+    rig.step()
+    assert (rig.order(1)["state"], rig.position("working_buy")) == (order_table.PENDING_CANCEL, E8)
 
 
 def test_refused_replace_gives_its_growth_back(rig):

@@ -37,6 +37,7 @@ from hftpipe.core.records import (
     REPLACE,
     REPLACED,
     SELL,
+    UNASKED,
     client_id,
 )
 from hftpipe.core.ring import ring_peek
@@ -350,7 +351,7 @@ def test_a_change_of_the_venues_own_leaves_a_replace_under_way(rig):
     rig.update(ACK, order["id"])
     rig.run()
     act(rig, 4, order["id"])
-    rig.update(REPLACED, order["id"], price=10020000000, qty=50000)
+    rig.update(REPLACED, order["id"], price=10020000000, qty=50000, flags=UNASKED)
     rig.run()
     held = next(o for o in orders(rig) if o["id"] == order["id"])
     assert (held["state"], held["qty"], held["new_qty"]) == (5, 50000, 300000)

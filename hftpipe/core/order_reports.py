@@ -5,8 +5,7 @@ report         event           on the order, before the move
 ============== =============== ====================================================================
 ACK            ACK             -
 REPLACED       CHANGE_DONE     takes the new price and total; no change is under way any more
-               none            the same, if another total was asked for than the one reported: the venue has
-                               changed the order of its own accord, and what was asked for still counts
+  UNASKED      none            takes the new price and total; what is under way is still to be answered
 FILL           PART_FILL       filled grows; FILLED once the total is reached
 CANCELED       CANCELED        -
 EXPIRED        EXPIRED         -
@@ -32,7 +31,7 @@ from hftpipe.core.order_table import (
     is_open,
     order_move,
 )
-from hftpipe.core.records import ACK, CANCEL_REJECT, CANCELED, EXPIRED, FILL, REJECT, REPLACED
+from hftpipe.core.records import ACK, CANCEL_REJECT, CANCELED, EXPIRED, FILL, REJECT, REPLACED, UNASKED
 
 NO_EVENT = 255
 #: EVENT_OF_KIND[kind] is the event of core.order_table, or NO_EVENT for a record that is not a report.
@@ -48,15 +47,6 @@ for _kind, _event in (
 def can_fill(order):
     """Quantity (1e-8) that may still fill without a breach: a replace under way may have been carried out already."""
     return max(order.qty, order.new_qty) - order.filled
-
-
-@jit
-def answers_replace(order, qty):
-    """Whether a REPLACED with the total ``qty`` may be the answer to the replace under way (``new_qty``), if one is.
-
-    A venue changes orders of its own accord too (it takes a part away, say); the replace will still be answered then.
-    """
-    return order.new_qty == 0 or order.new_qty == qty
 
 
 @jit
@@ -79,7 +69,7 @@ def move_reported(table, slot, r):
         return r.kind == CANCEL_REJECT
     if r.kind == REPLACED:
         order.price, order.qty = r.price, r.qty
-        if not answers_replace(order, r.qty):
+        if r.flags & UNASKED:
             return True
     # A refusal while the state is PENDING_CANCEL may be the cancel's: the replace then counts on until the order ends.
     if r.kind == REPLACED or (r.kind == CANCEL_REJECT and order.state == PENDING_REPLACE):

@@ -32,7 +32,7 @@ NEW            limit price (0 market) qty       client id      order side order 
 CANCEL         0                      0         client id      order side
 REPLACE        new price              new total client id      order side order flags
 ACK            price                  qty       client id      order side order flags
-REPLACED       new price              new total client id      order side
+REPLACED       new price              new total client id      order side UNASKED where no request caused it
 FILL           fill price             fill qty  client id      order side FILL_MAKER or 0; local_ts = fee
 CANCELED       price                  remaining client id      order side reason code
 EXPIRED        price                  remaining client id      order side reason code
@@ -105,6 +105,9 @@ TIF_NAMES = {GTC: "GTC", IOC: "IOC", FOK: "FOK", POST_ONLY: "POST_ONLY", MARKET:
 
 # Flags of FILL.
 FILL_MAKER = 1
+
+#: Flag of REPLACED: the venue changed the order of its own accord; a replace under way is still to be answered.
+UNASKED = 64
 
 # Client order id: venue (8 bits) | strategy (8) | number (48). A run's numbers begin at its epoch, a second of the wall
 # clock, times 2**16: they never meet those of an earlier run, for which it would have had to send 65,536 orders a second.

@@ -139,10 +139,11 @@ def _mark(s, state, instrument):
 
 
 @jit
-def _mark_fill(s, state, instrument):
-    """What a fill earned is measured against the market as it stands now."""
+def _mark_fill(s, state, fill):
+    """What a fill earned is measured against the market as it stands now; on the tape that has the time of the trade."""
+    instrument = U64(fill.instrument)
     _copy_top(s, state, instrument)
-    tape_top(s.tape, np.uint32(instrument), state + _TOP, np.int64(0))
+    tape_top(s.tape, fill.instrument, state + _TOP, fill.exchange_ts)
     _mark(s, state, instrument)
 
 
@@ -165,7 +166,7 @@ def _drain_reports(s, state):
             break
         tape_record(s.tape, report)
         if _is_fill_of(report, s.n_instruments):
-            _mark_fill(s, state, U64(view(report, RECORD).instrument))
+            _mark_fill(s, state, view(report, RECORD))
         outcome = apply_report(s.table, s.positions, s.n_instruments, report)
         s.reports_seen += 1
         if view(report, RECORD).kind == FILL:

@@ -13,7 +13,7 @@ from hftpipe.core.event_time import EVENT_TIME
 from hftpipe.core.mem import I64
 from hftpipe.core.order_table import CANCELED, ORDER, TABLE, TABLE_HEADER_BYTES, WORKING
 from hftpipe.core.position import POSITION
-from hftpipe.core.records import BID, BUY, INVALID, REPLACED, VALID
+from hftpipe.core.records import BID, BUY, INVALID, REPLACED, UNASKED, VALID
 from hftpipe.core.ring import RING, RING_HEADER_BYTES
 from hftpipe.risk.limits import LIMITS
 from hftpipe.sim.exchange_state import EXCHANGE, MARKET, MARKET_BYTES
@@ -199,7 +199,7 @@ class RiskForgetsReplace(Mutant):
         for raw in ring.unread[: int(ring.header["next_out"][0]) - ring.popped_count]:
             report = fields_of(raw)
             wanted = self._wanted.get(report.id, 0)
-            if report.kind == REPLACED and wanted not in (0, report.qty):
+            if report.kind == REPLACED and report.flags & UNASKED and wanted:
                 for order in orders[(orders["id"] == report.id) & (orders["new_qty"] == wanted)]:
                     at = np.flatnonzero(orders["id"] == order["id"])[0]
                     self._forget(orders[at : at + 1], positions)

@@ -24,12 +24,11 @@ from hftpipe.core.records import (
     REJECT,
     REPLACE,
     REPLACED,
+    UNASKED,
 )  # fmt: skip
 
 _LAYOUT = struct.Struct("<QQqqqqQIBBBB")
 SCALE = 10**8
-#: Flag of a REPLACED that no request has caused, on its way from the exchange to the truth only.
-UNASKED = 1
 
 
 class Fields(NamedTuple):

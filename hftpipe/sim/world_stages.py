@@ -28,6 +28,7 @@ from hftpipe.sim import checkers
 from hftpipe.sim.checkers import RingMirror
 from hftpipe.sim.checkers_book import BookChecker
 from hftpipe.sim.checkers_taken import TakenChecker
+from hftpipe.sim.checkers_time import AgeChecker, RateChecker
 from hftpipe.sim.truth import Fields, Truth
 from hftpipe.sim.world_feed import Feed
 from hftpipe.sim.world_plan import Plan
@@ -111,7 +112,8 @@ class World:
         syncs = self.region("market.syncs")
         self._syncs = [syncs[i * sync_bytes() :][: SYNC.itemsize].view(SYNC) for i in range(len(self.feed.lines))]
         self.tops = self.region("tops").view(TOP_CELL)
-        self.checkers = [*(make(self) for make in checkers.ALL), BookChecker(self), TakenChecker(self)]
+        more = (AgeChecker, RateChecker, BookChecker, TakenChecker)
+        self.checkers = [make(self) for make in (*checkers.ALL, *more)]
         if is_latched:
             self.halt(_HALT_STAGE_DIED)
         if mutant is not None:

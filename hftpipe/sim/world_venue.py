@@ -18,13 +18,13 @@ import numpy as np
 from hftpipe.core.jit import entry, jit
 from hftpipe.core.mem import ONE, U64, ZERO, copy_bytes, view
 from hftpipe.core.reasons import VENUE_BUSY
-from hftpipe.core.records import ACK, CANCEL, CANCEL_REJECT, FILL, NEW, RECORD, RECORD_BYTES, REJECT, REPLACED
+from hftpipe.core.records import ACK, CANCEL, CANCEL_REJECT, FILL, NEW, RECORD, RECORD_BYTES, REJECT, REPLACED, UNASKED
 from hftpipe.sim.exchange import EXCHANGE, exchange_advance, exchange_report_room, market, poll, submit
 from hftpipe.sim.exchange_reports import report_order
 from hftpipe.sim.exchange_requests import find_own
 from hftpipe.sim.exchange_state import MARKET, market_at
 from hftpipe.sim.own_orders import OWN
-from hftpipe.sim.truth import UNASKED, Fields, Truth, bytes_of, fields_of
+from hftpipe.sim.truth import Fields, Truth, bytes_of, fields_of
 
 INBOX = 1 << 12
 LOG = 1 << 10
@@ -203,8 +203,6 @@ class Venue:
             if report.kind == FILL:
                 self._numbered += 1
                 report = report._replace(seq=self._numbered)
-            if report.kind == REPLACED and report.flags == UNASKED:
-                report = report._replace(flags=0)
             if self.lose_next and report.kind == FILL:
                 self.lose_next, self.lost = False, self.lost + 1
                 continue

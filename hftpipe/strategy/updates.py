@@ -1,15 +1,14 @@
 """Records from risk: what they do to the strategy's own orders and positions.
 
 A replace and a cancel of the same order may be under way at once; the order then stands in PENDING_CANCEL with its
-``new_qty`` still set, which is how the answer to the replace is told from the answer to the cancel. A REPLACED with
-another total than the one asked for is no answer (``core/order_reports.py``): the replace stays under way.
+``new_qty`` still set, which is how the answer to the replace is told from the answer to the cancel. An UNASKED
+REPLACED is no answer: what is under way stays so.
 """
 
 import numpy as np
 
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import view
-from hftpipe.core.order_reports import answers_replace
 from hftpipe.core.order_table import (
     ON_ACK,
     ON_CANCELED,
@@ -25,7 +24,7 @@ from hftpipe.core.order_table import (
     order_move,
     remaining,
 )
-from hftpipe.core.records import ACK, CANCEL_REJECT, CANCELED, EXPIRED, FILL, RECORD, REJECT, REPLACED
+from hftpipe.core.records import ACK, CANCEL_REJECT, CANCELED, EXPIRED, FILL, RECORD, REJECT, REPLACED, UNASKED
 
 #: Events of the answers that only move a state, by record kind (0: handled below).
 _EVENTS = np.zeros(64, np.int64)
@@ -58,13 +57,13 @@ def _filled(table, slot, qty):
 
 
 @jit
-def _replaced(table, slot, price, qty):
+def _replaced(table, slot, r):
     order = view(slot, ORDER)
     if is_open(order.state):
-        order.price, order.qty = price, qty
-        if not answers_replace(order, qty):
+        order.price, order.qty = r.price, r.qty
+        if r.flags & UNASKED:
             return True
-        if order.filled >= qty:
+        if order.filled >= r.qty:
             return order_move(table, slot, np.int64(ON_FILLED))
     return _change_done(table, slot)
 
@@ -89,7 +88,7 @@ def apply_update(table, slot, record):
     if r.kind == FILL:
         return _filled(table, slot, r.qty)
     if r.kind == REPLACED:
-        return _replaced(table, slot, r.price, r.qty)
+        return _replaced(table, slot, r)
     if r.kind == REJECT:
         return _rejected(table, slot)
     if r.kind == CANCEL_REJECT:

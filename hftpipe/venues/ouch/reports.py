@@ -7,7 +7,7 @@ A accepted              ACK; EXPIRED if the venue says it is dead already
 U replaced              REPLACED; quantity: what is filled plus what is left. EXPIRED if it is dead already
 E executed              FILL, ``seq`` the match number, FILL_MAKER if liquidity was added, fee from the INSTRUMENT
 C cancelled, all of it  CANCELED for our own cancel and for what the venue withdraws, EXPIRED for what could not rest
-C cancelled in part     REPLACED with the total that remains
+C cancelled in part     REPLACED with the total that remains, UNASKED
 J of an order           REJECT
 J of a replace          CANCEL_REJECT; none if a cancel is on its way too, which is then sent again for the order itself
 I cancel reject         CANCEL_REJECT; none if it is about a number the order no longer has, or one the venue forgot
@@ -55,6 +55,7 @@ from hftpipe.core.records import (
     REJECT,
     REPLACED,
     TIF_MASK,
+    UNASKED,
 )
 from hftpipe.venues.ouch import messages as ouch
 from hftpipe.venues.ouch.decode import IGNORED, REFUSED, WIRE, decode_report
@@ -150,7 +151,7 @@ def _canceled(venue, slot, o, w, record):
     left, gone = o.qty - o.filled, np.int64(w.shares) * lot_of(venue, o.instrument)
     if gone < left:
         o.qty -= gone
-        fill_record(record, o, REPLACED, o.price, o.qty, o.flags)
+        fill_record(record, o, REPLACED, o.price, o.qty, o.flags | UNASKED)
         return True
     reason = _why_ended(o, w.code)
     is_ours = reason == reasons.USER_REQUEST or reason == reasons.NONE
