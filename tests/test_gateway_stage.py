@@ -36,6 +36,7 @@ from hftpipe.core.records import (
     REPLACED,
     SELL,
     TRADE,
+    UNASKED,
     VALID,
     VENUE_FAULT,
 )
@@ -529,7 +530,7 @@ def test_replaced_order_fills_up_to_its_new_quantity(rig):
 def test_a_replace_under_way_may_fill_though_the_venue_changed_the_order_before(rig):
     rig.working(1)
     rig.order(id=1, kind=REPLACE, qty=3 * E8)
-    rig.answer(kind=REPLACED, id=1, qty=E8 // 2)
+    rig.answer(kind=REPLACED, id=1, qty=E8 // 2, flags=UNASKED)
     rig.step()
     assert rig.state_of(1) == "PENDING_REPLACE"
     rig.answer(kind=FILL, id=1, qty=2 * E8, local_ts=0)

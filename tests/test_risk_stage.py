@@ -428,8 +428,8 @@ def test_a_change_of_the_venues_own_counts_until_the_replace_is_refused(rig):
 def test_a_replace_that_the_venue_carries_out_in_part_is_answered(rig):
     working(rig, qty=2 * E8)
     rig.intend(kind=REPLACE, qty=5 * E8)
-    rig.report(kind=REPLACED, qty=3 * E8)
     rig.step()
+    rig.report(kind=REPLACED, qty=3 * E8)
     rig.step()
     assert rig.position("working_buy") == 3 * E8
     assert rig.order(1)["state"] == order_table.WORKING
