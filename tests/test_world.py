@@ -15,7 +15,7 @@ STEPS = 1500
 MUTANT_SEEDS = 12
 FIRST_SEED = {
     "risk_trusts_any_book": 18, "reports_overwrite": 14, "restart_keeps_epoch": 22, "gateway_stands_still": 33,
-    "gateway_cancels_once": 36, "risk_forgets_replace": 15,
+    "gateway_cancels_once": 36, "risk_forgets_replace": 14,
 }  # fmt: skip
 
 
