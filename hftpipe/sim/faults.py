@@ -46,7 +46,7 @@ class Mutant:
 class RiskIgnoresWorkingOrders(Mutant):
     """The position limit without its working-order term."""
 
-    caught_by = ("limit",)
+    caught_by = ("limit", "exposure")
 
     def before(self, world: Any, stage: str) -> None:
         if stage == "risk":
@@ -57,7 +57,7 @@ class RiskIgnoresWorkingOrders(Mutant):
 class RiskIgnoresPosition(Mutant):
     """The position limit without the position."""
 
-    caught_by = ("limit",)
+    caught_by = ("limit", "exposure")
 
     def before(self, world: Any, stage: str) -> None:
         if stage == "risk":
@@ -144,7 +144,7 @@ class RiskForgetsRates(Mutant):
 class GatewayCountsRepeatedFills(Mutant):
     """No test of execution numbers."""
 
-    caught_by = ("money", "state")
+    caught_by = ("money", "state", "exposure")
 
     def start(self, world: Any) -> None:
         world.venue.hide_numbers = True
@@ -215,7 +215,7 @@ class RiskForgetsReplace(Mutant):
 class GatewaySendsTwice(Mutant):
     """One approval, two sends."""
 
-    caught_by = ("id",)
+    caught_by = ("id", "exposure")
 
     def start(self, world: Any) -> None:
         world.venue.state["twice"] = 1
@@ -224,7 +224,7 @@ class GatewaySendsTwice(Mutant):
 class GatewayLosesFill(Mutant):
     """One fill in the run never arrives."""
 
-    caught_by = ("money", "liveness")
+    caught_by = ("money", "liveness", "exposure")
 
     def start(self, world: Any) -> None:
         world.venue.lose_next = True

@@ -129,7 +129,7 @@ def _stages(rng: random.Random, swarm: random.Random) -> StageFaults:
 
     return StageFaults(
         stall=on(0.005), stall_steps=rng.choice((50, 300)), busy=on(0.002), reject=on(0.003), garbage=on(0.2),
-        refuse_cancels=on(0.01), shrink=on(0.02),
+        refuse_cancels=on(0.01), shrink=on(0.05),
     )  # fmt: skip
 
 

@@ -89,6 +89,8 @@ class World:
     ) -> None:
         self.plan, self.mutant = plan, mutant
         self.rng = random.Random(f"world {plan.seed} {epoch}")
+        # The venue's own changes and refusals: drawn apart, so that they disturb no other draw.
+        self._venue_rng = random.Random(f"venue {plan.seed} {epoch}")
         self.now, self.step_count = START_NS + epoch * 10**12, 0
         self.is_halted, self.dead, self.unsettled, self.accepted_since_faults = False, "", "", 0
         self.sent_now: list[Fields] = []
@@ -217,6 +219,8 @@ class World:
         for checker in self.checkers:
             checker.after(stage)
         self._observe()
+        if stage == "gateway" and self.plan.stages.shrink and not self.unsettled:
+            self._shrink_some()
 
     def _observe(self) -> None:
         is_news = self.venue.has_news()
@@ -257,7 +261,7 @@ class World:
         set_halt(self.pipeline.halt_cell(), True, cause, self.now)
         self.is_halted = True
         if self.plan.stages.refuse_cancels:
-            self.venue.state["refuse_cancels"] = self.rng.randint(1, 3)
+            self.venue.state["refuse_cancels"] = self._venue_rng.randint(1, 3)
 
     # Phases.
 
@@ -293,10 +297,8 @@ class World:
             self.venue.state["reject"] = rng.randrange(20)
         if rng.random() < faults.busy:
             self._busy_until = step + rng.randrange(100)
-        if rng.random() < faults.refuse_cancels:
-            self.venue.state["refuse_cancels"] = rng.randint(1, 3)
-        if rng.random() < faults.shrink:
-            self._shrink_one()
+        if self._venue_rng.random() < faults.refuse_cancels:
+            self.venue.state["refuse_cancels"] = self._venue_rng.randint(1, 3)
         self.venue.state["busy"] = int(step < self._busy_until)
         if step == self.plan.dies_at:
             self.dead = self.plan.dies
@@ -305,14 +307,13 @@ class World:
         if self.dead and step == self.plan.dies_at + HEARTBEAT_STEPS:
             self.halt(_HALT_STAGE_DIED)
 
-    def _shrink_one(self) -> None:
-        """The venue changes an order of its own accord, one that is being replaced if there is any."""
-        resting = [order for order in self.truth.open_orders() if order.is_accepted]
-        chosen = [order for order in resting if any(kind == REPLACE for kind, _ in order.changes)] or resting
-        if chosen:
-            order = self.rng.choice(chosen)
-            self.venue.shrink(order.id, order.instrument)
-            self._observe()
+    def _shrink_some(self) -> None:
+        """The venue changes orders of its own accord, mostly those for which a replace is on its way to it."""
+        replaced = [request.id for request in self.sent_now if request.kind == REPLACE]
+        for order in self.truth.open_orders():
+            chance = self.plan.stages.shrink * (10 if order.id in replaced else 0.1)
+            if order.is_accepted and self._venue_rng.random() < chance:
+                self.venue.shrink(order.id, order.instrument)
 
     def _push_garbage(self) -> None:
         """An intent with at least one thing wrong, under an id of its own."""
