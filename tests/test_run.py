@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from usdm_tape import opened
 
 from tests.data import DATA, needs_data
 
@@ -137,6 +138,20 @@ def test_the_udp_venue_trades_in_a_capture_until_its_end(tmp_path):
     assert summary["counters"]["market_data"]["trades"] > 500 and summary["book_updates"] > 10_000
     assert summary["orders"] > 0 and all(count == 0 for count in summary["drops"].values())
     assert_clean("t-udp", [])
+
+
+@pytest.mark.parametrize("speed", ["max", "5"])
+def test_one_absurd_time_stamp_stalls_nothing_and_is_named(tmp_path, speed):
+    tape, out = opened("BTCUSDT"), tmp_path / "summary.json"
+    for number in range(2000):
+        tape.depth([["99.99", str(20 + number % 7)]], [])
+    stamp, _, rest = tape.lines[1000].partition(" ")
+    tape.lines[1000] = f"{int(stamp) + 10 * 365 * 86_400 * 10**9} {rest}"
+    done = run("t-absurd", "--replay", tape.write(tmp_path), "--speed", speed, "--json", str(out), "--processes", "2")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads(out.read_text())
+    assert summary["events"] == len(tape.lines) and summary["counters"]["market_data"]["timers"] < 10_000
+    assert summary["faults"] == {"market_data.time_jumps": 2}
 
 
 @needs_data

@@ -295,7 +295,7 @@ def _take_order(s, state, order, now_ns):
     # Requests sent <= records delivered, by the ring's own count: one approval is never sent twice.
     if s.sent + s.replaces_sent + s.cancels_sent > np.int64(ring_consumed(s.orders)):
         _trip(s)
-    if r.kind != CANCEL and _is_too_old(s, r, tsc, now_ns):
+    if (r.kind == NEW or r.kind == REPLACE) and _is_too_old(s, r, tsc, now_ns):
         tape_mark(s.tape, TOO_OLD_SEEN, r.id)
         reason = reasons.INTENT_STALE
     elif r.kind == NEW:
