@@ -1,5 +1,6 @@
 """Every region is as large as what can be written into it: page-guarded segments die where a writer goes past an end."""
 
+import faulthandler
 import os
 import re
 from functools import partial
@@ -125,6 +126,7 @@ def test_the_whole_pipeline_runs_between_guard_pages():
 
 def test_a_guard_page_ends_who_writes_past_a_region():
     def write() -> bool:
+        faulthandler.disable()
         segment = Segment.create(name_of("past"), {"one": 192, "two": 64}, {}, guard=True)
         segment.unlink()
         segment._bytes[segment.address("one") - segment.base + 192] = 1
