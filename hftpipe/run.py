@@ -89,15 +89,27 @@ class Screen:
     def __init__(self, pipeline: Pipeline, console: Console) -> None:
         self._pipeline, self._next_ns = pipeline, 0
         self._view = View(f"hftpipe {pipeline.segment.name}: {pipeline.strategy.name}")
+        self._diverted: list[tuple[logging.StreamHandler[Any], Any]] = []
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> "Screen":
         if self._live:
+            is_shared = sys.stderr.isatty()
             self._live.start()
+            if is_shared:
+                self._divert_log()
         self._next_ns = steady_ns() + (VIEW_NS if self._live else PROGRESS_NS)
         return self
 
+    def _divert_log(self) -> None:
+        """Let log lines scroll by above the view, which is drawn over what goes to the terminal past it."""
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and (before := handler.setStream(sys.stderr)):
+                self._diverted.append((handler, before))
+
     def __exit__(self, *_: object) -> None:
+        for handler, before in self._diverted:
+            handler.setStream(before)
         if self._live:
             self._live.stop()
 

@@ -83,6 +83,17 @@ class RiskInventsLimits(Mutant):
         rows["max_order_notional"][without] = 10**12
 
 
+class RiskForgetsTheMid(Mutant):
+    """Fills are measured against their own price: nothing was ever captured."""
+
+    caught_by = ("money",)
+
+    def after(self, world: Any, stage: str) -> None:
+        if stage == "risk":
+            rows = world.region("risk.positions").view(POSITION)
+            rows["at_mid"] = rows["cost"] - rows["realised"]
+
+
 class RiskTrustsAnyBook(Mutant):
     """A book that is not VALID counts as one."""
 
@@ -351,6 +362,7 @@ MUTANTS: dict[str, type[Mutant]] = {
     "risk_ignores_working_orders": RiskIgnoresWorkingOrders,
     "risk_ignores_position": RiskIgnoresPosition,
     "risk_invents_limits": RiskInventsLimits,
+    "risk_forgets_the_mid": RiskForgetsTheMid,
     "risk_trusts_any_book": RiskTrustsAnyBook,
     "risk_forgets_terminal": RiskForgetsTerminal,
     "risk_looks_at_no_clock": LooksAtNoClock,
