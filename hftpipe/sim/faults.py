@@ -15,6 +15,7 @@ from hftpipe.core.position import POSITION
 from hftpipe.core.records import BID, INVALID, VALID
 from hftpipe.core.ring import RING, RING_HEADER_BYTES
 from hftpipe.risk.limits import LIMITS
+from hftpipe.sim.exchange_state import EXCHANGE, MARKET, MARKET_BYTES
 
 
 class Mutant:
@@ -222,6 +223,20 @@ class SnapshotsNeverCome(Mutant):
         world.feed.is_answering = world.step_count < 300
 
 
+class VenueInventsLiquidity(Mutant):
+    """The best prices of the venue lie where nothing was ever offered, by the smallest unit there is."""
+
+    caught_by = ("taken",)
+
+    def before(self, world: Any, stage: str) -> None:
+        exchange = world.region("exchange")
+        at = int(exchange[: EXCHANGE.itemsize].view(EXCHANGE)["markets"][0]) - exchange.ctypes.data
+        for market in exchange[at : at + len(world.plan.instruments) * MARKET_BYTES].view(MARKET):
+            book = exchange[int(market["book"]) - exchange.ctypes.data :][: BOOK.itemsize].view(BOOK)
+            book["ask"] += book["ask"] % 10 == 0
+            book["bid"] -= book["bid"] % 10 == 0
+
+
 MUTANTS: dict[str, type[Mutant]] = {
     "risk_ignores_working_orders": RiskIgnoresWorkingOrders,
     "risk_ignores_position": RiskIgnoresPosition,
@@ -240,4 +255,5 @@ MUTANTS: dict[str, type[Mutant]] = {
     "ring_tears": RingTears,
     "restart_keeps_epoch": RestartKeepsEpoch,
     "snapshots_never_come": SnapshotsNeverCome,
+    "venue_invents_liquidity": VenueInventsLiquidity,
 }

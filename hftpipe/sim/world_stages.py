@@ -28,6 +28,7 @@ from hftpipe.pipeline import RINGS, STAGES, Pipeline
 from hftpipe.sim import checkers
 from hftpipe.sim.checkers import RingMirror
 from hftpipe.sim.checkers_book import BookChecker
+from hftpipe.sim.checkers_taken import TakenChecker
 from hftpipe.sim.truth import Fields, Truth
 from hftpipe.sim.world_feed import Feed
 from hftpipe.sim.world_plan import Plan
@@ -104,7 +105,7 @@ class World:
         syncs = self.region("market.syncs")
         self._syncs = [syncs[i * sync_bytes() :][: SYNC.itemsize].view(SYNC) for i in range(len(self.feed.lines))]
         self.tops = self.region("tops").view(TOP_CELL)
-        self.checkers = [*(make(self) for make in checkers.ALL), BookChecker(self)]
+        self.checkers = [*(make(self) for make in checkers.ALL), BookChecker(self), TakenChecker(self)]
         if mutant is not None:
             mutant.start(self)
 

@@ -119,6 +119,9 @@ class Venue:
         #: Planted bugs: the next fill never arrives; repeated fills cannot be told from new ones.
         self.lose_next = self.hide_numbers = False
         self.requests: list[Fields] = []
+        #: What its own market played to the exchange, and what the exchange decided; whoever checks them clears them.
+        self.played: list[Fields] = []
+        self.executed: list[Fields] = []
 
     @property
     def address(self) -> int:
@@ -133,6 +136,7 @@ class Venue:
         """Play one market record (a RECORD array of length 1) to a venue that has its own market."""
         while market(self._exchange, np.uint64(raw.ctypes.data)) == 0:
             self.collect(0)
+        self.played.append(fields_of(raw.tobytes()))
 
     def has_news(self) -> bool:
         """Whether something crossed the boundary since the last :meth:`observe`."""
@@ -150,7 +154,9 @@ class Venue:
                 self._put(now_ns, request._replace(kind=REJECT, flags=VENUE_BUSY, seq=0))
         decided = int(self._header["out_next"][0])
         while self._seen_out < decided:
-            self.truth.execute(fields_of(self._outbound[self._seen_out % len(self._outbound)].tobytes()))
+            report = fields_of(self._outbound[self._seen_out % len(self._outbound)].tobytes())
+            self.truth.execute(report)
+            self.executed.append(report)
             self._seen_out += 1
         self.requests += sent
         return sent
