@@ -36,6 +36,7 @@ from hftpipe.sim.matching_memory import CANCEL as EVENT_CANCEL
 from hftpipe.sim.matching_memory import DELETE, EVENT, EXECUTE, EXPIRE, MATCHING, ORDER
 from hftpipe.sim.matching_query import match_order
 from hftpipe.sim.servers.accounts import ACCOUNT, DESK, account_at, log_commit, log_reserve
+from hftpipe.sim.servers.captured_taken import note_execution
 from hftpipe.sim.servers.publisher import encoder_of, publish_events, wire_number
 from hftpipe.venues.itch.encode import ENCODER
 from hftpipe.venues.ouch import messages as ouch
@@ -136,6 +137,8 @@ def settle(exchange, instrument, replaced_id):
     for index in range(match_event_count(book)):
         e = view(match_event(book, np.int64(index)), EVENT)
         if e.kind == EXECUTE:
+            if x.captured != ZERO:
+                note_execution(x.captured, instrument, match_event(book, np.int64(index)))
             _report_executed(exchange, e.owner, e.order_id, e, instrument, np.int64(ouch.LIQUIDITY_REMOVED))
             _report_executed(exchange, e.maker_owner, e.maker_id, e, instrument, np.int64(ouch.LIQUIDITY_ADDED))
         elif (e.kind == EXPIRE or e.kind == EVENT_CANCEL or e.kind == DELETE) and e.order_id != replaced_id:
