@@ -22,6 +22,7 @@ from hftpipe.sim.matching_memory import EVENT, EXECUTE, MATCHING, ORDER
 from hftpipe.sim.matching_query import match_level_qty, match_order
 from hftpipe.sim.servers.captured import play
 from hftpipe.sim.servers.captured_levels import synthetic_at
+from hftpipe.sim.servers.captured_taken import note_execution
 from hftpipe.sim.servers.itch_exchange import OPEN_NS, ItchExchange
 from hftpipe.sim.servers.settings import ExchangeConfig
 from hftpipe.venues.itch.feed import feed_book
@@ -83,7 +84,11 @@ class Market:
             self.book, np.uint64(id_), np.int64(ME), np.int64(side), np.int64(to_fixed(price)), np.int64(shares * LOT),
             np.int64(GTC), np.int64(STP_NONE),
         )  # fmt: skip
-        found = [self._record(match_event(self.book, np.int64(i)), EVENT) for i in range(match_event_count(self.book))]
+        events = [match_event(self.book, np.int64(i)) for i in range(match_event_count(self.book))]
+        found = [self._record(event, EVENT) for event in events]
+        for event, record in zip(events, found, strict=True):
+            if record["kind"] == EXECUTE:
+                note_execution(np.uint64(self.state["captured"]), np.int64(0), np.uint64(event))
         match_events_clear(self.book)
         return found
 
@@ -165,15 +170,41 @@ def test_a_trade_that_the_book_is_past_already_changes_nothing(market):
     assert (m.synthetic(SELL, "100.01"), m.synthetic(SELL, "100.02"), m.capture["late_trades"]) == (9, 6, 1)
 
 
-def test_what_a_participant_took_stays_taken_until_the_capture_speaks_of_it(market):
-    tape = opened().depth([["99.99", "21"]], []).depth([], [["100.01", "5"]])
+def test_what_a_participant_took_stays_taken_and_only_what_is_added_is_new(market):
+    tape = opened().depth([["99.99", "21"]], [])
+    levels = ((5, 1), (7, 3), (6, 3), (2, 2), (5, 5))
+    for shown, _ in levels:
+        tape.depth([], [["100.01", str(shown)]])
     m = market(tape)
     m.line(2)
     assert m.enter(1, BUY, "100.01", 4)[0]["kind"] == EXECUTE
     m.line(3)
     assert (m.synthetic(SELL, "100.01"), m.synthetic(BUY, "99.99")) == (1, 21)
+    for line, (shown, left) in enumerate(levels, 4):
+        m.line(line)
+        assert m.synthetic(SELL, "100.01") == left, shown
+
+
+def test_a_trade_behind_it_and_a_replaced_book_give_back_nothing_that_was_taken(market):
+    tape = opened().trade("100.02", "1", BUY, ms=50).depth([["99.97", "1"]], [], ms=51)
+    tape.last_id += 5
+    tape.depth([], []).snapshot([["100.00", "10"]], [["100.01", "5"], ["100.02", "9"]]).depth([], [])
+    m = market(tape)
+    m.line(2)
+    assert m.enter(1, BUY, "100.01", 4)[0]["kind"] == EXECUTE
     m.line(4)
-    assert m.synthetic(SELL, "100.01") == 5
+    assert m.synthetic(SELL, "100.01") == 1
+    m.line(7)
+    assert (m.synthetic(SELL, "100.01"), m.synthetic(SELL, "100.02")) == (1, 9)
+
+
+def test_a_captured_level_that_met_a_participant_has_so_much_less(market):
+    tape = opened().depth([["100.00", "0"]], [["100.00", "8"]]).depth([], [["100.00", "9"]])
+    m = market(tape)
+    m.line(2)
+    m.enter(1, BUY, "100.00", 3)
+    m.line(4)
+    assert (m.left(1), m.synthetic(SELL, "100.00")) == (0, 6)
 
 
 def test_a_captured_level_that_crosses_a_participant_trades_with_him(market):

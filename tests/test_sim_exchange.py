@@ -15,6 +15,7 @@ from hftpipe.core import records as r
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import call_step
 from hftpipe.sim import exchange
+from hftpipe.sim.checkers import Violation
 from hftpipe.sim.checkers_taken import TakenChecker
 from hftpipe.sim.exchange_state import (
     CONSUMED,
@@ -311,6 +312,20 @@ def test_fills_are_never_more_than_was_offered_and_traded(stream):
         pair.compare()
         venue.executed = [fields(report) for report in pair.got]
         pair.got.clear()
+        checker.check()
+
+
+def test_an_account_of_what_was_offered_catches_a_venue_that_forgets_what_we_took():
+    v = Venue()
+    v.open_book([("100.0", 10)], [("100.1", 10)])
+    level = dict(kind=r.LEVEL, side=r.ASK, price=unit("100.1"), qty=unit(10), id=1, flags=r.LAST)
+    venue = SimpleNamespace(played=[fields(level)], executed=[])
+    checker = TakenChecker(SimpleNamespace(plan=SimpleNamespace(instruments=(0,), is_paper=False), venue=venue))
+    venue.executed = [fields(x) for x in v.new(1, BUY, 6, "100.1", IOC)]
+    checker.check()
+    v.memory[EXCHANGE_BYTES : EXCHANGE_BYTES + MARKET_BYTES].view(MARKET)["n_consumed"] = 0
+    venue.executed = [fields(x) for x in v.new(2, BUY, 6, "100.1", IOC)]
+    with pytest.raises(Violation, match="taken at 10010000000, 1000000000 offered"):
         checker.check()
 
 

@@ -346,16 +346,18 @@ class SnapshotsNeverCome(Mutant):
         world.feed.is_answering = world.step_count < 300
 
 
-class VenueForgetsTaken(Mutant):
-    """What we took of a displayed level can be taken again at once."""
+class VenueInventsLiquidity(Mutant):
+    """The best prices of the venue lie where nothing was ever offered, by the smallest unit there is."""
 
     caught_by = ("taken",)
 
     def before(self, world: Any, stage: str) -> None:
         exchange = world.region("exchange")
         at = int(exchange[: EXCHANGE.itemsize].view(EXCHANGE)["markets"][0]) - exchange.ctypes.data
-        count = len(world.plan.instruments)
-        exchange[at : at + count * MARKET_BYTES].view(MARKET)["n_consumed"] = 0
+        for market in exchange[at : at + len(world.plan.instruments) * MARKET_BYTES].view(MARKET):
+            book = exchange[int(market["book"]) - exchange.ctypes.data :][: BOOK.itemsize].view(BOOK)
+            book["ask"] += book["ask"] % 10 == 0
+            book["bid"] -= book["bid"] % 10 == 0
 
 
 MUTANTS: dict[str, type[Mutant]] = {
@@ -385,5 +387,5 @@ MUTANTS: dict[str, type[Mutant]] = {
     "restart_keeps_epoch": RestartKeepsEpoch,
     "restart_forgets_halt": RestartForgetsHalt,
     "snapshots_never_come": SnapshotsNeverCome,
-    "venue_forgets_taken": VenueForgetsTaken,
+    "venue_invents_liquidity": VenueInventsLiquidity,
 }

@@ -21,7 +21,7 @@ from hftpipe.market.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING
 from hftpipe.sim.flow_state import FLOW_HEADER_BYTES
 from hftpipe.sim.matching_memory import matching_bytes, matching_init
 from hftpipe.sim.servers.captured_levels import captured_depth, captured_reload, captured_trade
-from hftpipe.sim.servers.captured_state import CAPTURED, COUNTERS, REACH
+from hftpipe.sim.servers.captured_state import CAPTURED, COUNTERS, MAX_TAKEN, REACH, TAKEN
 from hftpipe.sim.servers.trading import EXCHANGE
 from hftpipe.venues.binance.scanner import OK, scan
 from hftpipe.venues.binance.sync import (
@@ -171,6 +171,8 @@ class CapturedMarket:
         state["symbols"], state["message"] = self._table.ctypes.data, self._message.ctypes.data
         state["syncs"], state["sync_stride"] = self._syncs.ctypes.data, self._syncs.shape[1]
         state["books"], state["book_stride"] = self._books.ctypes.data, self._books.shape[1]
+        self._taken = np.zeros((count, MAX_TAKEN), TAKEN)
+        state["taken"] = self._taken.ctypes.data
         state["reach"], state["n_instruments"], state["order_id"] = self._reach.ctypes.data, count, _FIRST_ORDER_ID
         self.source = ReplaySource(path, self.state, symbol_ids(instruments), self._message)
 

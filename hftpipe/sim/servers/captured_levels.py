@@ -10,8 +10,8 @@ a trade                                      better-priced synthetic orders that
                                              in price-time order, participants' orders included
 a trade older than the book                  the same, but nothing is cancelled; if a better synthetic price has come
                                              since then, nothing happens (``late_trades``)
-a participant has taken of a level           it stays taken until the capture next speaks of that level, or trades there
-                                             or behind it
+a participant has taken of a level           it stays taken: what the capture shows to leave is that, and only what is
+                                             added is new (``captured_taken``)
 a level that crosses a participant's order   trades with it in the matching engine; what is left rests
 the capture has lost its book                every synthetic order is cancelled, until there is a snapshot again
 quantity that is no whole number of shares   rounded down (``rounded``); below one share there is no order
@@ -30,7 +30,7 @@ from hftpipe.core.book import BOOK, book_qty_at, book_walk, book_walk_level, boo
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import ONE, U64, ZERO, load_i64, view
 from hftpipe.core.reasons import NONE
-from hftpipe.core.records import ASK, BID, BUY, GTC, IOC
+from hftpipe.core.records import ASK, BID, BUY, GTC, IOC, VALID
 from hftpipe.market.message import MESSAGE, MESSAGE_BYTES
 from hftpipe.sim.flow_state import FLOW_OWNER
 from hftpipe.sim.matching import (
@@ -45,6 +45,7 @@ from hftpipe.sim.matching_levels import level_above, level_at, level_below
 from hftpipe.sim.matching_memory import EVENT, EXPIRE, MATCHING, ORDER, PRICE_LEVEL, order_at
 from hftpipe.sim.matching_query import best_opposite
 from hftpipe.sim.servers.captured_state import CAPTURED, REACH
+from hftpipe.sim.servers.captured_taken import hear_captured, note_taken, taken_at
 from hftpipe.sim.servers.trading import EXCHANGE, book_of, settle
 from hftpipe.venues.itch.messages import FIELD_MAX, PRICE_UNIT
 
@@ -151,19 +152,31 @@ def _set_level(exchange, instrument, side, price, qty, which):
             _shrink(exchange, instrument, side, tick, have - _whole_lots(exchange, instrument, qty))
         return
     want = _whole_lots(exchange, instrument, qty) if qty > have else have
-    if want > have:
-        reason, _ = _enter(exchange, instrument, side, price, want - have, np.int64(GTC), np.int64(STP_CANCEL_MAKER))
-        _captured(exchange).left_out += 1 if reason != NONE else 0
+    if want <= have:
+        return
+    reason, _ = _enter(exchange, instrument, side, price, want - have, np.int64(GTC), np.int64(STP_CANCEL_MAKER))
+    if reason != NONE:
+        _captured(exchange).left_out += 1
+        return
+    missing = want - synthetic_at(book, side, tick)
+    if missing > 0:
+        note_taken(view(exchange, EXCHANGE).captured, instrument, side, price, missing)
+
+
+@jit
+def _wanted(exchange, instrument, side, price):
+    """What synthetic orders a level should have: what the capture shows, less what participants have of it."""
+    shown = book_qty_at(captured_book(exchange, instrument), side, price)
+    return max(shown - taken_at(view(exchange, EXCHANGE).captured, instrument, side, price), np.int64(0))
 
 
 @jit
 def _set_levels(exchange, instrument, message, which):
     """The levels of a depth update."""
     m, at = view(message, MESSAGE), message + _LEVELS
-    source = captured_book(exchange, instrument)
     for index in range(m.n_bids + m.n_asks):
         side, price = np.int64(BID if index < m.n_bids else ASK), load_i64(at)
-        _set_level(exchange, instrument, side, price, book_qty_at(source, side, price), which)
+        _set_level(exchange, instrument, side, price, _wanted(exchange, instrument, side, price), which)
         at += _PAIR
 
 
@@ -173,24 +186,26 @@ def _refill(exchange, instrument, side, worst):
     source = captured_book(exchange, instrument)
     cursor = book_walk(source, side, np.int64(0))
     while cursor >= 0:
-        price, qty = book_walk_level(source, side, cursor)
+        price, _shown = book_walk_level(source, side, cursor)
         if worst != 0 and (price < worst if side == BID else price > worst):
             return
-        _set_level(exchange, instrument, side, price, qty, np.int64(GROW))
+        _set_level(exchange, instrument, side, price, _wanted(exchange, instrument, side, price), np.int64(GROW))
         cursor = book_walk_next(source, side, cursor)
 
 
 @jit
 def captured_reload(exchange, instrument):
     """Follow a captured book that has been replaced, or lost: all of it."""
-    book, source = book_of(exchange, instrument), captured_book(exchange, instrument)
+    book = book_of(exchange, instrument)
+    if view(captured_book(exchange, instrument), BOOK).state == VALID:
+        hear_captured(view(exchange, EXCHANGE).captured, instrument)
     m = view(book, MATCHING)
     index = level_above(book, np.int64(-1))
     while index < m.window:
         after = level_above(book, index)
         side = np.int64(view(order_at(book, np.int64(view(level_at(book, index), PRICE_LEVEL).head)), ORDER).side)
         price = (m.base_tick + index) * m.tick
-        _set_level(exchange, instrument, side, price, book_qty_at(source, side, price), np.int64(SHRINK))
+        _set_level(exchange, instrument, side, price, _wanted(exchange, instrument, side, price), np.int64(SHRINK))
         index = after
     reach = _reach(exchange, instrument)
     reach.recentred = m.recentred
@@ -202,6 +217,7 @@ def captured_reload(exchange, instrument):
 @jit
 def captured_depth(exchange, instrument, message):
     """Follow a depth update that has been applied to the captured book."""
+    hear_captured(view(exchange, EXCHANGE).captured, instrument)
     for which in range(2):
         _set_levels(exchange, instrument, message, np.int64(which))
     reach = _reach(exchange, instrument)

@@ -36,6 +36,7 @@ from hftpipe.sim.matching_memory import CANCEL as EVENT_CANCEL
 from hftpipe.sim.matching_memory import DELETE, EVENT, EXECUTE, EXPIRE, MATCHING, ORDER
 from hftpipe.sim.matching_query import match_order
 from hftpipe.sim.servers.accounts import ACCOUNT, DESK, account_at, log_commit, log_reserve
+from hftpipe.sim.servers.captured_taken import note_execution
 from hftpipe.sim.servers.ledger import tally
 from hftpipe.sim.servers.publisher import encoder_of, publish_events, wire_number
 from hftpipe.venues.itch.encode import ENCODER
@@ -140,6 +141,8 @@ def settle(exchange, instrument, replaced_id):
     for index in range(match_event_count(book)):
         e = view(match_event(book, np.int64(index)), EVENT)
         if e.kind == EXECUTE:
+            if x.captured != ZERO:
+                note_execution(x.captured, instrument, match_event(book, np.int64(index)))
             side = np.int64(e.side)
             _report_executed(exchange, e.owner, side, e.order_id, e, instrument, np.int64(ouch.LIQUIDITY_REMOVED))
             _report_executed(
