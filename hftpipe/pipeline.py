@@ -293,7 +293,8 @@ class Pipeline:
         sizes = strategy_wiring.region_sizes(self.strategy, n, levels, ORDER_SLOTS["strategy"])
         places = {name: "state.strategy" if name == "state" else f"strategy.{name}" for name in sizes}
         regions = {name: self.segment.region(place) for name, place in places.items()}
-        strategy_wiring.init_regions(regions, self.strategy, n, levels, ORDER_SLOTS["strategy"])
+        ticks = self.instruments["tick"]
+        strategy_wiring.init_regions(regions, self.strategy, n, levels, ORDER_SLOTS["strategy"], ticks)
         addresses = {name: self.address(place) for name, place in places.items()}
         addresses |= {ring: self.address(f"ring.{ring}") for ring in ("market", "updates", "intents")}
         addresses |= {f"h_{hop}": self.address(f"hist.{hop}") for hop in ("market_to_strategy", "strategy")}
@@ -396,7 +397,8 @@ class Pipeline:
 
     def _init_book(self, region: str, index: int) -> None:
         levels = self.config.market.book_levels
-        book_module.book_init(self._slice(region, index, _book_stride(levels)), index, levels)
+        tick = int(self.instruments["tick"][index])
+        book_module.book_init(self._slice(region, index, _book_stride(levels)), index, levels, tick)
 
     # What the supervisor reads and writes.
 
