@@ -39,6 +39,7 @@ MESSAGES = 3000
 BOOK_LEVELS = 16384
 CAPTURE = DATA / "binance-usdm-2024" / "usdm_btcusdt_20240808.gz"
 SYMBOL = b"BTCUSDT"
+TICK = 10_000_000
 PADDING = 256
 _CPP = Path(__file__).parent / "cpp" / "decode_simdjson.cpp"
 
@@ -269,7 +270,7 @@ class _OurBook:
         self._bench = bench
         self._sync, self._book = aligned(sync_bytes()), aligned(book_bytes(BOOK_LEVELS))
         sync_init(self._sync, USDM)
-        book_init(self._book, 0, BOOK_LEVELS)
+        book_init(self._book, 0, BOOK_LEVELS, TICK)
         assert decode(snapshot, {SYMBOL.decode(): 0}, bench.message) is None
         feed(_at(self._sync), _at(self._book), _at(bench.message))
 

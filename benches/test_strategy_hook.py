@@ -215,7 +215,8 @@ class Bench:
         self.state = self.regions["state"].view(STATE)
 
     def reset(self) -> None:
-        init_regions(self.regions, self.loaded, 1, LEVELS)
+        ticks = self.regions["instruments"].view(INSTRUMENT)["tick"]
+        init_regions(self.regions, self.loaded, 1, LEVELS, ticks=ticks)
         addresses = {name: array.ctypes.data for name, array in self.regions.items()}
         wire(self.state, self.loaded, addresses, n_instruments=1, levels=LEVELS)
         self.regions["books"].view(np.uint8)[: BOOK.itemsize].view(BOOK)["state"] = VALID

@@ -285,7 +285,8 @@ class Pipeline:
         places = {name: "state.strategy" if name == "state" else f"strategy.{name}" for name in sizes}
         regions = {name: self.segment.region(place) for name, place in places.items()}
         rates = [self.config.risk.for_symbol(item.symbol).rates for item in self.config.instruments]
-        strategy_wiring.init_regions(regions, self.strategy, n, levels, ORDER_SLOTS["strategy"], rates)
+        ticks = self.instruments["tick"]
+        strategy_wiring.init_regions(regions, self.strategy, n, levels, ORDER_SLOTS["strategy"], rates, ticks)
         addresses = {name: self.address(place) for name, place in places.items()}
         addresses |= {ring: self.address(f"ring.{ring}") for ring in ("market", "updates", "intents")}
         addresses |= {f"h_{hop}": self.address(f"hist.{hop}") for hop in ("market_to_strategy", "strategy")}
@@ -393,7 +394,8 @@ class Pipeline:
 
     def _init_book(self, region: str, index: int) -> None:
         levels = self.config.market.book_levels
-        book_module.book_init(self._slice(region, index, _book_stride(levels)), index, levels)
+        tick = int(self.instruments["tick"][index])
+        book_module.book_init(self._slice(region, index, _book_stride(levels)), index, levels, tick)
 
     # What the supervisor reads and writes.
 

@@ -18,6 +18,7 @@ from memory import address, aligned
 from hftpipe.core.book import (
     BOOK,
     BOOK_HEADER_BYTES,
+    book_best,
     book_bytes,
     book_clear,
     book_commit,
@@ -27,6 +28,7 @@ from hftpipe.core.book import (
     book_qty_at,
     book_set,
     book_set_top,
+    book_sum,
     book_tradable,
     book_walk,
     book_walk_level,
@@ -91,10 +93,10 @@ class Twin:
         return sum(price > top if side == BID else price < top for price in self.levels[side])
 
 
-def new_book(capacity: int = CAPACITY) -> tuple[np.ndarray, np.uint64]:
-    memory = aligned(book_bytes(capacity) + 64)
+def new_book(capacity: int = CAPACITY, tick: int = 0, window: int | None = None) -> tuple[np.ndarray, np.uint64]:
+    memory = aligned(book_bytes(capacity, window) + 64)
     memory[:] = 0xEE
-    book_init(memory[: book_bytes(capacity)], 3, capacity)
+    book_init(memory[: book_bytes(capacity, window)], 3, capacity, tick, window)
     return memory, address(memory)
 
 
@@ -120,17 +122,40 @@ def walk(book: np.uint64, side: int, index: int = 0) -> list[tuple[int, int]]:
     return levels
 
 
+def side_of(memory: np.ndarray, side: int) -> tuple[int, np.void]:
+    """Where the LEVELS header of a side begins, and that header."""
+    start = BOOK.fields["n_bids" if side == BID else "n_asks"][1]
+    return start, memory[start : start + LEVELS.itemsize].view(LEVELS)[0]
+
+
+def check_window(memory: np.ndarray, side: int) -> list[int]:
+    """Every promise of the layout about the window of one side; returns the keys in it."""
+    start, header = side_of(memory, side)
+    span, size, top, tick = (int(header[name]) for name in ("span", "n_slots", "top", "tick"))
+    assert size in (0, span)
+    slots, words, groups = (
+        memory[start + int(header[name]) :][: 8 * count].view(np.uint64).tolist()
+        for name, count in (("slots", span), ("bits", span // 64), ("summary", -(-span // 4096)))
+    )
+    assert not any(slots[size:])
+    assert sum(word << 64 * at for at, word in enumerate(words)) == sum(1 << at for at in range(span) if slots[at])
+    assert sum(group << 64 * at for at, group in enumerate(groups)) == sum(1 << at for at, w in enumerate(words) if w)
+    return [top - tick * slot for slot in range(size) if slots[slot]]
+
+
 def check_blocks(memory: np.ndarray, side: int) -> int:
     """Every promise of the layout about one side; returns its number of blocks."""
-    start = BOOK.fields["n_bids" if side == BID else "n_asks"][1]
-    header = memory[start : start + LEVELS.itemsize].view(LEVELS)[0]
+    start, header = side_of(memory, side)
+    inside = check_window(memory, side)
+    top, tick, slots = int(header["top"]), int(header["tick"]), int(header["n_slots"])
     fences, ids, counts, blocks = (start + int(header[name]) for name in ("fences", "ids", "counts", "blocks"))
     n, words, most = int(header["n_blocks"]), (ids - fences) // 8, 2 * (int(header["capacity"]) // (RUN // 2 + 1)) + 1
     fence, order, count = (memory[at : at + 8 * words].view(np.int64).tolist() for at in (fences, ids, counts))
     assert 1 <= n <= most <= words and sorted(order) == list(range(words))
     assert fence[0] == -(2**63) and fence[:n] == sorted(set(fence[:n])) and set(fence[n:]) <= {int(FILLING)}
     sizes = [count[block] for block in order[:n]]
-    assert sum(sizes) == int(header["n"]) and (n == 1 or min(sizes) > 0)
+    assert sum(sizes) + len(inside) == int(header["n"]) and (n == 1 or min(sizes) > 0)
+    assert sum(sizes) == int(header["spilled"])
     assert all(left + right > RUN // 2 for left, right in pairwise(sizes))
     for index, (block, size) in enumerate(zip(order, sizes)):
         at = blocks + 16 * RUN * block
@@ -138,6 +163,9 @@ def check_blocks(memory: np.ndarray, side: int) -> int:
         assert keys[:size] == sorted(set(keys[:size])) and set(keys[size:]) <= {int(FILLING)}
         assert all(fence[index] <= key for key in keys[:size])
         assert index + 1 == n or all(key < fence[index + 1] for key in keys[:size])
+        low = top - tick * (slots - 1)
+        assert not any(low <= key <= top and (top - key) % tick == 0 for key in keys[:size] if slots)
+        assert int(header["mixed"]) or not slots or all(key < low for key in keys[:size])
     return n
 
 
@@ -198,6 +226,7 @@ class BookAgainstDictionary(RuleBasedStateMachine):
             ranked = twin.ranked(side)
             assert levels_of(self.book, side, len(ranked)) == walk(self.book, side) == ranked
             assert levels_of(self.book, side, len(ranked) + 1)[-1] == (0, 0)
+            assert tuple(map(int, book_best(self.book, SIDES[side]))) == (ranked[0] if ranked else (0, 0))
             assert int(book_first_live(self.book, SIDES[side])) == twin.first_live(side)
         assert (int(header["n_bids"]), int(header["n_asks"])) == tuple(map(len, twin.levels))
         assert tuple(int(header[f]) for f in ("bid", "bid_qty", "ask", "ask_qty")) == twin.top
@@ -209,8 +238,42 @@ class BookAgainstDictionary(RuleBasedStateMachine):
         assert (self.memory[-64:] == 0xEE).all()
 
 
+class WindowAgainstDictionary(BookAgainstDictionary):
+    """The same with a window of a few ticks, and prices at whole ticks and between, in it, far off and very far off."""
+
+    @initialize(
+        capacity=st.sampled_from([1, 2, 3, 6, 16]), tick=st.sampled_from([1, 2, 5, 1000]),
+        ticks=st.sampled_from([64, 128, 512]),
+    )  # fmt: skip
+    def make(self, capacity: int, tick: int, ticks: int) -> None:
+        self.memory, self.book = new_book(capacity, tick, ticks)
+        self.twin = Twin(capacity)
+        self.tick, self.ticks = tick, ticks
+
+    @rule(side=st.sampled_from([BID, ASK]), at=st.integers(-3, 3), price=st.integers(-20, 20), qty=QTYS)
+    def set_at_a_tick(self, side: int, at: int, price: int, qty: int) -> None:
+        self.set_level(side, (at * self.ticks // 4 + price) * self.tick, qty)
+
+    @rule(side=st.sampled_from([BID, ASK]), at=st.sampled_from([-(2**63) + 1, -(2**61), 0, 2**40, 2**61, 2**63 - 40]),
+          price=PRICES, qty=QTYS)  # fmt: skip
+    def set_far_off(self, side: int, at: int, price: int, qty: int) -> None:
+        self.set_level(side, at + price, qty)
+
+    @rule(side=st.sampled_from([BID, ASK]), at=st.integers(-3, 3), n=st.integers(60, 200))
+    def miss_the_window(self, side: int, at: int, n: int) -> None:
+        for count in range(n):
+            self.set_level(side, (at * 2 * self.ticks + 7) * self.tick, count & 1)
+
+    @invariant()
+    def layout(self) -> None:
+        for side in (BID, ASK):
+            check_blocks(self.memory, side)
+
+
 TestBookAgainstDictionary = BookAgainstDictionary.TestCase
 TestBookAgainstDictionary.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestWindowAgainstDictionary = WindowAgainstDictionary.TestCase
+TestWindowAgainstDictionary.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
 
 
 @given(st.lists(st.tuples(st.sampled_from([BID, ASK]), st.integers(1, 400), QTYS), max_size=300), st.integers(1, 400))
@@ -279,8 +342,47 @@ class BlocksAgainstDictionary(RuleBasedStateMachine):
         assert (self.memory[-64:] == 0xEE).all()
 
 
+class MovingWindowAgainstDictionary(BlocksAgainstDictionary):
+    """The same with a window, smaller and larger than what is in it, and a market that goes away and comes back."""
+
+    @initialize(
+        capacity=st.sampled_from([33, 65, 150, 300, 400]), step=st.sampled_from([-3, -1, 1, 2]),
+        tick=st.sampled_from([1, 1, 2, 3]), ticks=st.sampled_from([64, 128, 256, 4096, 8192]),
+    )  # fmt: skip
+    def make(self, capacity: int, step: int, tick: int, ticks: int) -> None:
+        self.memory, self.book = new_book(capacity, tick, ticks)
+        self.twin = Twin(capacity)
+        for side in (BID, ASK):
+            self.stretch(side, 150, 200, step, 1)
+
+    @rule(side=st.sampled_from([BID, ASK]), by=st.integers(-400, 400), n=st.integers(1, 300))
+    def touch_moves(self, side: int, by: int, n: int) -> None:
+        """Levels on the new side of the touch come, those on the old side go."""
+        ranked = self.twin.ranked(side)
+        best = ranked[0][0] if ranked else 200
+        worse = -1 if side == BID else 1
+        for price, _ in ranked:
+            if (price - (best + by)) * worse < 0:
+                self._set(side, price, 0)
+        for depth in range(n):
+            self._set(side, best + by + worse * depth, depth + 1)
+
+    @rule(side=st.sampled_from([BID, ASK]), to=st.sampled_from([-(2**62), -(10**12), 10**9, 2**60, 2**62]))
+    def one_price_far_off(self, side: int, to: int) -> None:
+        for qty in (5, 0):
+            for price in range(to, to + 70):
+                self._set(side, price, qty)
+
+    @rule(side=st.sampled_from([BID, ASK]), index=st.integers(0, 400), n=st.integers(-1, 400))
+    def sums(self, side: int, index: int, n: int) -> None:
+        expected = sum(qty for _, qty in self.twin.ranked(side)[index : index + max(n, 0)])
+        assert int(book_sum(self.book, SIDES[side], np.int64(index), np.int64(n))) == expected
+
+
 TestBlocksAgainstDictionary = BlocksAgainstDictionary.TestCase
 TestBlocksAgainstDictionary.settings = settings(max_examples=50, stateful_step_count=20, deadline=None)
+TestMovingWindowAgainstDictionary = MovingWindowAgainstDictionary.TestCase
+TestMovingWindowAgainstDictionary.settings = settings(max_examples=100, stateful_step_count=20, deadline=None)
 
 
 def test_a_side_of_more_blocks_than_one_scan_finds_every_price() -> None:
@@ -328,8 +430,9 @@ def test_thinning_out_and_filling_again_never_needs_more_memory(side: int) -> No
 
 @pytest.mark.parametrize("price", [2**63 - 1, -(2**63) + 1, 0, -5])
 @pytest.mark.parametrize("others", [0, 1, 63, 64, 65, 200])
-def test_a_price_at_the_end_of_the_range_is_a_price_like_any(price: int, others: int) -> None:
-    memory, book = new_book(300)
+@pytest.mark.parametrize("tick", [0, 1])
+def test_a_price_at_the_end_of_the_range_is_a_price_like_any(price: int, others: int, tick: int) -> None:
+    memory, book = new_book(300, tick)
     twin = Twin(300)
     for side in (BID, ASK):
         for other in range(others):
@@ -377,9 +480,10 @@ def _real_updates(limit: int) -> Iterator[tuple[int, int, int]]:
 
 
 @needs_data
+@pytest.mark.parametrize("window", [0, 64, 1024, 16384])
 @pytest.mark.parametrize("capacity", [16384, 1200])
-def test_real_updates_leave_the_levels_that_a_dictionary_has(capacity: int) -> None:
-    memory, book = new_book(capacity)
+def test_real_updates_leave_the_levels_that_a_dictionary_has(capacity: int, window: int) -> None:
+    memory, book = new_book(capacity, 10_000_000, window)
     twin = Twin(capacity)
     for count, (side, price, qty) in enumerate(_real_updates(600)):
         assert set_level(book, side, price, qty) == twin.set(side, price, qty)
@@ -387,6 +491,72 @@ def test_real_updates_leave_the_levels_that_a_dictionary_has(capacity: int) -> N
             assert_same(memory, book, twin)
     assert_same(memory, book, twin)
     assert min(map(len, twin.levels)) > 1000 and (twin.evicted > 0) == (capacity == 1200)
+
+
+def test_the_window_follows_the_touch_and_every_move_is_counted() -> None:
+    memory, book = new_book(4096, 10, 256)
+    twin, changes = Twin(4096), 0
+    for best in [*range(5_000, 60_000, 70), *range(60_000, 5_000, -70)]:
+        for side, worse in ((BID, -10), (ASK, 10)):
+            for price in range(best - 9 * worse, best + 40 * worse, worse):
+                qty = 0 if (price - best) * worse < 0 else price
+                assert set_level(book, side, price, qty) == twin.set(side, price, qty)
+                changes += 1
+    assert_same(memory, book, twin)
+    for side in (BID, ASK):
+        header = side_of(memory, side)[1]
+        assert len(check_window(memory, side)) > 20
+        assert 20 < int(header["moves"]) < changes // 64 and 0 < int(header["moved"]) < changes
+
+
+@pytest.mark.parametrize("side", [BID, ASK])
+def test_a_price_between_two_ticks_is_found_in_its_place(side: int) -> None:
+    memory, book = new_book(512, 10, 128)
+    twin = Twin(512)
+    prices = [*range(1000, 1400, 10), 1005, 1199, 1200 + 7, 995, 1401, 3, 5000, 5001]
+    for price in prices:
+        assert set_level(book, side, price, price) == twin.set(side, price, price)
+    assert len(check_window(memory, side)) > 20 and int(side_of(memory, side)[1]["mixed"]) == 1
+    assert_same(memory, book, twin)
+    for price in prices:
+        assert int(book_qty_at(book, SIDES[side], np.int64(price))) == price
+        assert set_level(book, side, price, 0) == twin.set(side, price, 0)
+    assert_same(memory, book, twin)
+
+
+def test_a_side_is_mixed_no_longer_than_a_level_in_a_block_is_better() -> None:
+    memory, book = new_book(512, 1, 64)
+    set_level(book, BID, 100, 1)
+    set_level(book, BID, 1000, 1)
+    assert int(side_of(memory, BID)[1]["mixed"]) == 1
+    for _ in range(200):
+        set_level(book, BID, 1000, 2)
+    assert int(side_of(memory, BID)[1]["mixed"]) == 0
+    assert walk(book, BID) == [(1000, 2), (100, 1)]
+
+
+@pytest.mark.parametrize("window", [-64, 1, 32, 100, 1 << 19])
+def test_a_window_that_is_no_power_of_two_or_out_of_range_is_refused(window: int) -> None:
+    with pytest.raises(ValueError, match=rf"a window of {window} ticks: it is 0 or a power of two in 64..262144"):
+        book_bytes(512, window)
+
+
+@pytest.mark.parametrize(("capacity", "ticks"), [(1, 64), (64, 64), (65, 128), (16384, 16384), (1_000_000, 32768)])
+def test_a_book_has_as_many_ticks_as_levels_within_limits(capacity: int, ticks: int) -> None:
+    assert book_bytes(capacity) == book_bytes(capacity, ticks)
+    assert book_bytes(capacity) - book_bytes(capacity, 0) == pytest.approx(2 * ticks * 8.125, abs=256)
+
+
+@pytest.mark.parametrize("tick", [0, -5, 2**62, 2**63 - 1])
+def test_a_tick_that_is_not_known_or_too_large_leaves_a_book_of_blocks(tick: int) -> None:
+    memory, book = new_book(300, tick, 64)
+    twin = Twin(300)
+    for count in range(300):
+        for side in (BID, ASK):
+            price = 7 * (count * 37 % 300)
+            assert set_level(book, side, price, count + 1) == twin.set(side, price, count + 1)
+    assert_same(memory, book, twin)
+    assert int(side_of(memory, BID)[1]["n_slots"]) == 0
 
 
 def test_a_new_book_is_empty_and_not_valid() -> None:

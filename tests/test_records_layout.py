@@ -42,15 +42,17 @@ LAYOUTS = {
     "HALT_CELL": (cell.HALT_CELL, 64, "version:0:8 halted:8:8 cause:16:8 local_ts:24:8 _pad:32:32"),
     "BOOK": (
         book.BOOK,
-        256,
+        512,
         "instrument:0:8 state:8:8 bid:16:8 bid_qty:24:8 ask:32:8 ask_qty:40:8 top_id:48:8 update_id:56:8 "
         "exchange_ts:64:8 local_ts:72:8 capacity:80:8 evicted:88:8 updates:96:8 absent_deletes:104:8 _pad:112:16 "
-        "n_bids:128:8 _bids:136:56 n_asks:192:8 _asks:200:56",
+        "n_bids:128:8 _bids:136:184 n_asks:320:8 _asks:328:184",
     ),
     "LEVELS": (
         levels.LEVELS,
-        64,
-        "n:0:8 capacity:8:8 n_blocks:16:8 fences:24:8 ids:32:8 counts:40:8 blocks:48:8 _pad:56:8",
+        192,
+        "n:0:8 capacity:8:8 n_blocks:16:8 fences:24:8 ids:32:8 counts:40:8 blocks:48:8 spilled:56:8 "
+        "top:64:8 tick:72:8 inverse:80:8 n_slots:88:8 span:96:8 slots:104:8 bits:112:8 summary:120:8 "
+        "misses:128:8 patience:136:8 low:144:8 mixed:152:8 moves:160:8 moved:168:8 _pad:176:16",
     ),
     "ORDER": (
         order_table.ORDER,

@@ -163,7 +163,11 @@ class Market:
         "How far a full-speed source may run ahead of its slowest reader.",
     )
     timer_ms: int = key(10, integer(1, 10_000, "milliseconds"), "Period of the strategy's timer.")
-    book_levels: int = key(16384, integer(64, 1_000_000, "levels"), "Price levels kept per side of a book.")
+    book_levels: int = key(
+        16384,
+        integer(64, 1_000_000, "levels"),
+        "Price levels kept per side of a book; about as many ticks around the touch are found without a search.",
+    )
     seed: int = key(1, integer(0, INT64_MAX), "Seed of the synthetic flow.")
     event_rate_per_s: float = key(
         2000.0,

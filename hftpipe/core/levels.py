@@ -1,4 +1,4 @@
-"""One side of a book: levels in ascending order of a key, in blocks of at most 64.
+"""Levels of one side of a book in ascending order of a key, in blocks of at most 64.
 
 An array of *fences* says where each block begins: block ``j`` holds the keys in ``[fence[j], fence[j + 1])``. A
 search counts the fences up to the key, then the keys of one block below it; an insert or a delete moves at most one
@@ -36,17 +36,26 @@ from hftpipe.core.vectors import (
     run_remove,
 )
 
-#: ``fences``, ``ids``, ``counts`` and ``blocks`` say where those begin, in bytes from this record.
+#: One side: its blocks, and the window that is laid over them (:mod:`hftpipe.core.window`).
+#: ``fences`` to ``blocks`` and ``slots`` to ``summary`` say where those begin, in bytes from this record.
 LEVELS = np.dtype(
     [
+        # Levels of the side, and how many of them are in blocks.
         ("n", "i8"), ("capacity", "i8"), ("n_blocks", "i8"),
-        ("fences", "u8"), ("ids", "u8"), ("counts", "u8"), ("blocks", "u8"), ("_pad", "i8"),
+        ("fences", "u8"), ("ids", "u8"), ("counts", "u8"), ("blocks", "u8"), ("spilled", "i8"),
+        # The window: key of slot 0, key step of a slot, ceil(2**63 / tick), slots in use (all or none), slots there are.
+        ("top", "i8"), ("tick", "i8"), ("inverse", "u8"), ("n_slots", "i8"), ("span", "i8"),
+        ("slots", "u8"), ("bits", "u8"), ("summary", "u8"),
+        # Changes outside it since it was last looked at, and after how many that is done; the key of the last slot, and
+        # whether a level in a block may be better; times the window moved, and levels that went in or out by that.
+        ("misses", "i8"), ("patience", "i8"), ("low", "i8"), ("mixed", "i8"), ("moves", "i8"), ("moved", "i8"),
+        ("_pad", "i8", 2),
     ],
     align=True,
 )  # fmt: skip
-LEVELS_HEADER_BYTES = 64
-#: :func:`levels_put` dropped the worst level (or the new one) for want of room.
-DROPPED = np.int64(-(2**63))
+LEVELS_HEADER_BYTES = 192
+#: What :func:`levels_put` says when a level is new and the side full: nothing was done.
+FULL = np.int64(-(2**63))
 
 _HALF = RUN // 2
 _LOWEST = np.int64(-(2**63))
@@ -71,7 +80,7 @@ def levels_bytes(capacity: int) -> int:
 
 
 def levels_init(memory: np.ndarray, header: int, storage: int, capacity: int) -> None:
-    """Make an empty side: its header at ``memory[header]``, its levels at ``memory[storage]`` (zeroed, uint8)."""
+    """Make a side without levels: its header at ``memory[header]``, its levels at ``memory[storage]`` (zeroed, uint8)."""
     blocks = _max_blocks(capacity)
     words = -(-blocks // LANES) * LANES
     row = memory[header : header + LEVELS_HEADER_BYTES].view(LEVELS)
@@ -203,7 +212,9 @@ def _remove_at(side, index, block_id, place):
     run_remove(keys + _RUN_BYTES, place, np.int64(0))
     left = load_i64(count) - 1
     store_i64(count, left)
-    view(side, LEVELS).n -= 1
+    s = view(side, LEVELS)
+    s.n -= 1
+    s.spilled -= 1
     if left < _HALF:
         _merge_around(side, index)
 
@@ -214,7 +225,9 @@ def _insert_at(side, block_id, place, key, qty):
     run_insert(keys, place, key)
     run_insert(keys + _RUN_BYTES, place, qty)
     store_i64(count, load_i64(count) + 1)
-    view(side, LEVELS).n += 1
+    s = view(side, LEVELS)
+    s.n += 1
+    s.spilled += 1
 
 
 @jit
@@ -229,18 +242,8 @@ def _insert(side, key, qty):
 
 
 @jit
-def _insert_in_full(side, key, qty):
-    """The side is full: the worst level goes, be it the new one."""
-    worst = _id(side, 0)
-    if key > load_i64(_keys(side, worst)):
-        _remove_at(side, np.int64(0), worst, np.int64(0))
-        _insert(side, key, qty)
-    return DROPPED
-
-
-@jit
 def levels_put(side, key, qty):
-    """Set a quantity, not 0. Returns the one before, 0 if ``key`` is new, DROPPED if it is new and a level had to go."""
+    """Set a quantity, not 0. Returns the one before, 0 if ``key`` is new, FULL (and does nothing) if there is no room."""
     s = view(side, LEVELS)
     block_id = _id(side, _block_for(side, key))
     keys, count = _keys(side, block_id), load_i64(_count_at(side, block_id))
@@ -251,7 +254,7 @@ def levels_put(side, key, qty):
         store_i64(at, qty)
         return before
     if s.n == s.capacity:
-        return _insert_in_full(side, key, qty)
+        return FULL
     if count < RUN:
         _insert_at(side, block_id, place, key, qty)
     else:
@@ -290,7 +293,7 @@ def levels_clear(side):
     s = view(side, LEVELS)
     for index in range(1, s.n_blocks):
         store_i64(_word(side + s.fences, index), FILLING)
-    s.n, s.n_blocks = 0, 1
+    s.n, s.spilled, s.n_blocks = 0, 0, 1
     first = _id(side, 0)
     store_i64(_count_at(side, first), 0)
     run_fill(_keys(side, first), FILLING)
@@ -311,7 +314,7 @@ def _last_of(side, index):
 def levels_seek(side, index):
     """Cursor of level ``index`` from the best (greatest key), negative if there is none. Skips whole blocks."""
     s = view(side, LEVELS)
-    if index < 0 or index >= s.n:
+    if index < 0 or index >= s.spilled:
         return np.int64(-1)
     block = s.n_blocks - 1
     count = load_i64(_count_at(side, _id(side, block)))
@@ -320,6 +323,26 @@ def levels_seek(side, index):
         block -= 1
         count = load_i64(_count_at(side, _id(side, block)))
     return (block << _RUN_SHIFT) + count - 1 - index
+
+
+@jit
+def levels_last(side):
+    """Cursor of the best level in blocks; negative if there is none."""
+    return _last_of(side, view(side, LEVELS).n_blocks - 1)
+
+
+@jit
+def levels_below(side, key):
+    """Cursor of the greatest key below ``key``; negative if there is none."""
+    block = _block_for(side, key)
+    place = min(count_below(_keys(side, _id(side, block)), key), load_i64(_count_at(side, _id(side, block))))
+    return (block << _RUN_SHIFT) + place - 1 if place > 0 else _last_of(side, block - 1)
+
+
+@jit
+def levels_worst(side):
+    """The least key in blocks; FILLING if there is none."""
+    return load_i64(_keys(side, _id(side, 0)))
 
 
 @jit

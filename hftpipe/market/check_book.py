@@ -140,9 +140,9 @@ class _Rebuild:
         self.message = np.zeros(message_bytes(), np.uint8)
         self._syncs = np.zeros((len(symbols), sync_bytes()), np.uint8)
         self._books = np.zeros((len(symbols), book_bytes(BOOK_LEVELS)), np.uint8)
-        for index in range(len(symbols)):
+        for index, tick in enumerate(self.info.ticks[:MAX_INSTRUMENTS]):
             sync_init(self._syncs[index], MARKETS[self.info.market])
-            book_init(self._books[index], index, BOOK_LEVELS)
+            book_init(self._books[index], index, BOOK_LEVELS, tick)
         self._tops, self._tickers = np.zeros(0, TOP), np.zeros(0, TOP)
         self._work = np.zeros(1, WORK)
         work = self._work[0]

@@ -186,7 +186,7 @@ def _init_markets(
     markets = memory[places["markets"] : places["markets"] + MARKET_BYTES * len(instruments)].view(MARKET)
     for index, (market, row) in enumerate(zip(markets, np.asarray(instruments, INSTRUMENT))):
         book_at = places["books"] + book_size * index
-        book_init(memory[book_at : book_at + book_size], index, book_levels)
+        book_init(memory[book_at : book_at + book_size], index, book_levels, int(row["tick"]))
         market["book"], market["consumed"] = base + book_at, base + places["consumed"] + consumed_size * index
         for name in ("tick", "lot", "min_notional", "maker_fee", "taker_fee"):
             market[name] = row[name]

@@ -16,9 +16,7 @@ from hftpipe.core.book import (
     BOOK_HEADER_BYTES,
     book_first_live,
     book_level,
-    book_walk,
-    book_walk_level,
-    book_walk_next,
+    book_sum,
 )
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import address_of, view
@@ -73,12 +71,7 @@ view_book, view_trade, view_fill, view_order = (viewer(t) for t in (BOOK_TYPE, T
 
 @jit
 def _sum_levels(book, side, n):
-    cursor, total = book_walk(book, side, book_first_live(book, side)), np.int64(0)
-    while cursor >= 0 and n > 0:
-        total += book_walk_level(book, side, cursor)[1]
-        cursor = book_walk_next(book, side, cursor)
-        n -= 1
-    return total
+    return book_sum(book, side, book_first_live(book, side), n)
 
 
 @jit

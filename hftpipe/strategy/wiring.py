@@ -53,11 +53,14 @@ def init_regions(
     levels: int,
     orders: int = OPEN_ORDERS,
     rates: Sequence[tuple[int, int]] = (),
+    ticks: np.ndarray | None = None,
 ) -> None:
     """Bring the regions (uint8 arrays as sized by :func:`region_sizes`) to their starting state.
 
     Args:
+        levels, orders: as given to :func:`region_sizes`.
         rates: orders a second and a minute that risk allows, by instrument: quotes keep within them. Empty: no limit.
+        ticks: price step of each instrument (1e-8); books are right without it, only slower.
     """
     for name, size in region_sizes(loaded, n_instruments, levels, orders).items():
         regions[name][:size] = 0
@@ -66,7 +69,8 @@ def init_regions(
     table_init(regions["table"], orders)
     stride = book_stride(levels)
     for instrument in range(n_instruments):
-        book_init(regions["books"][instrument * stride :], instrument, levels)
+        tick = 0 if ticks is None else int(ticks[instrument])
+        book_init(regions["books"][instrument * stride :], instrument, levels, tick)
     paces = regions["paces"][: n_instruments * PACE_BYTES].view(PACE)
     for instrument, (per_s, per_min) in enumerate(rates):
         paces[instrument] = pace_row(per_s, per_min)[0]

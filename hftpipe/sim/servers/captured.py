@@ -166,7 +166,7 @@ class CapturedMarket:
         self._reach = np.zeros(count, REACH)
         for index in range(count):
             sync_init(self._syncs[index], market)
-            book_init(self._books[index], index, BOOK_LEVELS)
+            book_init(self._books[index], index, BOOK_LEVELS, int(instruments["tick"][index]))
         state = self.state[0]
         state["symbols"], state["message"] = self._table.ctypes.data, self._message.ctypes.data
         state["syncs"], state["sync_stride"] = self._syncs.ctypes.data, self._syncs.shape[1]

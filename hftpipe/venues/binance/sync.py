@@ -29,7 +29,7 @@ The buffer is a ring of MESSAGE copies behind the SYNC record; when it is full t
 
 import numpy as np
 
-from hftpipe.core.book import BOOK, book_clear, book_commit, book_level, book_set, book_set_top
+from hftpipe.core.book import BOOK, book_best, book_clear, book_commit, book_set, book_set_top
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import ONE, U64, copy_bytes, load_i64, store_i64, view
 from hftpipe.core.records import ASK, BID, INVALID, SYNCING, VALID
@@ -258,8 +258,8 @@ def _set_levels(book, message):
 
 @jit
 def _is_crossed(book):
-    bid = book_level(book, BID, np.int64(0))[0]
-    ask = book_level(book, ASK, np.int64(0))[0]
+    bid = book_best(book, BID)[0]
+    ask = book_best(book, ASK)[0]
     return bid > 0 and ask > 0 and bid >= ask
 
 

@@ -111,7 +111,8 @@ def feed_init(
 
     Args:
         memory: uint8 array of :func:`feed_bytes`, 64-byte aligned.
-        instruments: INSTRUMENT array; ``symbol`` as on the wire without padding, ``lot`` the size of one share (1e-8).
+        instruments: INSTRUMENT array; ``symbol`` as on the wire without padding, ``lot`` the size of one share (1e-8),
+            ``tick`` the price step (0: not known).
         order_capacity, level_capacity: as given to :func:`feed_bytes`.
         midnight_ns: the session's midnight on the clock that ``exchange_ts`` shall show.
 
@@ -133,7 +134,8 @@ def feed_init(
     memory[at["locates"] : at["locates"] + 2 * LOCATES].view(np.int16)[:] = -1
     orders_init(memory[at["orders"] :], order_capacity)
     for index in range(len(instruments)):
-        book_init(memory[at["books"] + index * stride :], index, level_capacity)
+        tick = int(instruments["tick"][index])
+        book_init(memory[at["books"] + index * stride :], index, level_capacity, tick)
 
 
 @jit
