@@ -52,7 +52,7 @@ class Rig:
         self.loaded, self.n = loaded, n_instruments
         sizes = region_sizes(loaded, n_instruments, levels, orders)
         self.memory = {name: aligned(size) for name, size in sizes.items()}
-        init_regions(self.memory, loaded, n_instruments, levels, orders, np.full(n_instruments, TICK))
+        init_regions(self.memory, loaded, n_instruments, levels, orders, ticks=np.full(n_instruments, TICK))
         for name, capacity in (("market", 1024), ("updates", 1024), ("intents", intents)):
             self.memory[name] = aligned(ring_bytes(capacity))
             ring_init(self.memory[name], capacity)
