@@ -70,6 +70,7 @@ def documented() -> dict[tuple[str, str], str]:
 
 #: CHANGE_DONE is documented in words below the table: back to WORKING or PARTIAL, wherever a change can be under way.
 CHANGE_DONE = {
+    "PENDING_NEW": "PENDING_NEW",
     "WORKING": "WORKING", "PARTIAL": "PARTIAL", "PENDING_CANCEL": "BY_FILLED", "PENDING_REPLACE": "BY_FILLED",
     "UNKNOWN": "BY_FILLED",
 }  # fmt: skip

@@ -16,7 +16,8 @@ FILLED, CANCELED, EXPIRED, REJECTED: terminal; nothing moves them (a late fill s
 
 REJECT reaches a WORKING order whose NEW was not answered yet when its cancel was refused. NO_ANSWER reaches one that
 rests when its venue has forgotten it.
-CHANGE_DONE (a replace was accepted or refused, or a cancel was refused) returns PENDING_* to WORKING or PARTIAL.
+CHANGE_DONE (a replace was accepted or refused, or a cancel was refused) returns PENDING_CANCEL and PENDING_REPLACE to WORKING
+or PARTIAL, and leaves other open orders as they are: a stopped gateway cancels orders of whose cancel nobody else knows.
 
 Orders stand in slots and are found by id through :mod:`hftpipe.core.order_index`. A slot is free, open or past: an order
 that has ended stays findable until a quarter of the slots are past or the last free one is needed; the one that ended
@@ -68,7 +69,7 @@ TRANSITIONS = np.array(
     [
         # ACK PART FILLED CANC EXP REJ CXL_SENT RPL_SENT NO_ANSWER CHANGE_DONE
         [_X, _X, _X, _X, _X, _X, _X, _X, _X, _X],  # EMPTY
-        [_W, _P, _F, _C, _E, _R, _PC, _X, _U, _X],  # PENDING_NEW
+        [_W, _P, _F, _C, _E, _R, _PC, _X, _U, _PN],  # PENDING_NEW
         [_W, _P, _F, _C, _E, _R, _PC, _PR, _U, _W],  # WORKING
         [_P, _P, _F, _C, _E, _X, _PC, _PR, _U, _P],  # PARTIAL
         [_PC, _PC, _F, _C, _E, _R, _PC, _X, _U, _B],  # PENDING_CANCEL
