@@ -10,7 +10,7 @@ from hftpipe.sim import world
 from hftpipe.sim.faults import MUTANTS
 from hftpipe.sim.truth import Reference, Truth, bytes_of, fields_of
 from hftpipe.sim.world import describe, run_seed
-from hftpipe.sim.world_plan import plan_of
+from hftpipe.sim.world_plan import Plan, plan_of
 from hftpipe.sim.world_stages import World
 
 HEALTHY_SEEDS = range(1, 13)
@@ -110,14 +110,20 @@ def test_record_bytes_and_fields_are_the_same_thing():
     assert bytes_of(fields_of(raw)) == raw
 
 
-def test_orders_of_a_minute_that_are_spent_are_not_taken_for_a_standstill():
-    """No run lasts a minute: with five orders in one, nothing can be accepted once the faults have ended."""
-    plan, spent = plan_of(5, STEPS), 0
+def with_orders_per_min(seed: int, count: int) -> Plan:
+    plan = plan_of(seed, STEPS)
     for row in plan.limits:
-        row["orders_per_min"] = 5
-        spent += row["max_position"] is not None
+        row["orders_per_min"] = count
     tables = {item.symbol: Table.of(row) for item, row in zip(plan.instruments, plan.limits, strict=True)}
-    few = World(replace(plan, config=replace(plan.config, risk=Risk(Table.of(tables))), halt_at=-1, dies=""))
-    few.disturb()
-    few.settle()
-    assert spent and few.accepted_since_faults == 0 and int(few.state("risk")["rejects"][0][RATE_PER_MIN]) > 0
+    return replace(plan, config=replace(plan.config, risk=Risk(Table.of(tables))), halt_at=-1, dies="")
+
+
+def test_orders_of_a_minute_that_are_spent_are_not_taken_for_a_standstill():
+    """No run lasts a minute: with one order in it, none can be accepted once the faults have ended."""
+    spent = 0
+    for seed in range(1, 7):
+        few = World(with_orders_per_min(seed, 1))
+        few.disturb()
+        few.settle()
+        spent += few.accepted_since_faults == 0 and int(few.state("risk")["rejects"][0][RATE_PER_MIN]) > 0
+    assert spent

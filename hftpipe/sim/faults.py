@@ -132,16 +132,6 @@ class GatewayLooksAtNoClock(LooksAtNoClock):
     stage = "gateway"
 
 
-class RiskTrustsSilence(Mutant):
-    """A market that is not heard of any more counts as known."""
-
-    caught_by = ("age",)
-
-    def before(self, world: Any, stage: str) -> None:
-        if stage == "risk":
-            world.pipeline.segment.record("time", EVENT_TIME)["known_ts"] = world.now
-
-
 class RiskForgetsRates(Mutant):
     """What was approved before is forgotten at every step."""
 
@@ -368,7 +358,6 @@ MUTANTS: dict[str, type[Mutant]] = {
     "risk_trusts_any_book": RiskTrustsAnyBook,
     "risk_forgets_terminal": RiskForgetsTerminal,
     "risk_looks_at_no_clock": LooksAtNoClock,
-    "risk_trusts_silence": RiskTrustsSilence,
     "risk_forgets_rates": RiskForgetsRates,
     "gateway_looks_at_no_clock": GatewayLooksAtNoClock,
     "gateway_counts_repeated_fills": GatewayCountsRepeatedFills,

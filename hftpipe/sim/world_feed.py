@@ -218,6 +218,10 @@ class Feed:
             lines.append(f"{self.taken_ts} {text}\n")
         return "".join(lines).encode()
 
+    def be_silent_until(self, ns: int) -> None:
+        """The connection is lost until then."""
+        self._down_until = max(self._down_until, ns)
+
     def end_faults(self) -> None:
         """From now on everything arrives, once, in order, at once."""
         self.faults = FeedFaults()

@@ -13,6 +13,7 @@ from hftpipe.sim.world_venue import ReportFaults
 US, MS = 1_000, 1_000_000
 STEPS = 3000
 STAGES = ("market_data", "strategy", "risk", "gateway")
+FEED = "feed"
 _RINGS = ("market", "intents", "orders", "reports", "updates", "sim")
 
 
@@ -37,7 +38,7 @@ class Plan:
         is_paper: the venue lives in the market that market data publishes (``sim`` ring); else in the true one.
         mean_step_ns: simulated time from one stage step to the next.
         limits: per instrument, fields of :class:`hftpipe.config.schema.Limits`; None means not configured.
-        naps: (step, stage, ns): from that step on a stage, or ("") all of them, stands still for so long.
+        naps: (step, who, ns): from that step on a stage, ("") all of them, or the FEED is still for so long.
         halt_at: step of an operator's halt; dies, dies_at: the stage that dies and when (-1: never).
     """
 
@@ -134,10 +135,11 @@ def _stages(rng: random.Random, swarm: random.Random) -> StageFaults:
 
 
 def _naps(rng: random.Random, steps: int) -> tuple[tuple[int, str, int], ...]:
-    """A stopped process, the whole group stopped, a paused machine: a quarter of all seeds."""
-    count = rng.choice((0, 0, 0, 0, 0, 0, 1, 2))
+    """A stopped process, the whole group stopped, a paused machine, a line that says nothing: in three seeds of eight."""
+    count = rng.choice((0, 0, 0, 0, 0, 1, 1, 2))
     return tuple(
-        (rng.randrange(steps), rng.choice((*STAGES, "")), rng.choice((50, 300, 1500, 4000)) * MS) for _ in range(count)
+        (rng.randrange(steps), rng.choice((*STAGES, "", FEED, FEED)), rng.choice((50, 300, 1500, 4000)) * MS)
+        for _ in range(count)
     )
 
 

@@ -31,7 +31,7 @@ from hftpipe.sim.checkers_taken import TakenChecker
 from hftpipe.sim.checkers_time import AgeChecker, RateChecker
 from hftpipe.sim.truth import Fields, Truth
 from hftpipe.sim.world_feed import Feed
-from hftpipe.sim.world_plan import Plan
+from hftpipe.sim.world_plan import FEED, Plan
 from hftpipe.sim.world_strategy import PROBE, WITHDRAW
 from hftpipe.sim.world_venue import Venue, market_entry, poll_entry, submit_entry
 from hftpipe.strategy.loader import LoadedStrategy, load, publish_params
@@ -282,7 +282,9 @@ class World:
                     self._nap(sleeper, ns)
 
     def _nap(self, sleeper: str, ns: int) -> None:
-        """A stage, or ("") all of them, stands still while the market goes on."""
+        """A stage, ("") all of them, or the FEED is still while the market goes on."""
+        if sleeper == FEED:
+            self.feed.be_silent_until(self.now + ns)
         for _ in range(ns // NAP_STEP_NS):
             self.advance(NAP_STEP_NS)
             for stage in STAGES if sleeper else ():
