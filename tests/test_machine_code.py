@@ -44,8 +44,8 @@ TABLE: dict[str, Any] = {
             "send", "sendto", "recv", "recvfrom", "accept4", "setsockopt", "close", "__errno_location",
         ],
         "hftpipe.sim.servers.captured.play_entry": ["memchr", "send", "__errno_location"],
-        "hftpipe.venues.itch.receive.receive_step": ["recv", "recvmsg", "send", "__errno_location", "clock_gettime"],
-        "hftpipe.venues.itch.wiring.receive_entry": ["recv", "recvmsg", "send", "__errno_location", "clock_gettime"],
+        "hftpipe.venues.itch.receive.receive_step": ["recvfrom", "recvmsg", "send", "__errno_location", "clock_gettime"],
+        "hftpipe.venues.itch.wiring.receive_entry": ["recvfrom", "recvmsg", "send", "__errno_location", "clock_gettime"],
         "hftpipe.venues.ouch.venue.submit_entry": ["send", "close", "__errno_location"],
         "hftpipe.venues.ouch.venue.poll_entry": [
             "send", "recv", "socket", "connect", "setsockopt", "close", "__errno_location",
