@@ -284,17 +284,16 @@ class Pipeline:
         sizes = strategy_wiring.region_sizes(self.strategy, n, levels, ORDER_SLOTS["strategy"])
         places = {name: "state.strategy" if name == "state" else f"strategy.{name}" for name in sizes}
         regions = {name: self.segment.region(place) for name, place in places.items()}
-        limits = [self.config.risk.for_symbol(item.symbol) for item in self.config.instruments]
-        rates = [(one.orders_per_s, one.orders_per_min) for one in limits]
+        rates = [self.config.risk.for_symbol(item.symbol).rates for item in self.config.instruments]
         strategy_wiring.init_regions(regions, self.strategy, n, levels, ORDER_SLOTS["strategy"], rates)
         addresses = {name: self.address(place) for name, place in places.items()}
         addresses |= {ring: self.address(f"ring.{ring}") for ring in ("market", "updates", "intents")}
         addresses |= {f"h_{hop}": self.address(f"hist.{hop}") for hop in ("market_to_strategy", "strategy")}
         addresses |= {name: self.address(name) for name in ("instruments", "halt")}
-        strategy_wiring.wire(
-            self.state("strategy"), self.strategy, addresses, n_instruments=n, levels=levels, epoch=self.segment.epoch
-        )
-        return self._stage("strategy", strategy_stage.step_entry)
+        state, epoch = self.state("strategy"), self.segment.epoch
+        strategy_wiring.wire(state, self.strategy, addresses, n_instruments=n, levels=levels, epoch=epoch)
+        told = strategy_wiring.fault_service(state, self.strategy, regions["fault"])
+        return self._stage("strategy", strategy_stage.step_entry, service=told)
 
     def _wire_risk(self) -> Stage:
         limits = self.segment.region("risk.limits").view(risk_limits.LIMITS)

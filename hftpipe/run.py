@@ -162,9 +162,9 @@ def _log_progress(look: Snapshot) -> None:
     )  # fmt: skip
 
 
-def _exit_code(outcome: Outcome, source_errors: list[str]) -> int:
-    """A recording that could not be read to its end is a failure, however well the rest went."""
-    return outcome.exit_code or int(bool(source_errors))
+def _exit_code(look: Snapshot, outcome: Outcome, source_errors: list[str]) -> int:
+    """A recording that could not be read to its end, or a hook that raised, is a failure, however well the rest went."""
+    return outcome.exit_code or int(bool(source_errors or look.strategy_fault))
 
 
 def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int, age_s: float) -> dict[str, Any]:
@@ -173,7 +173,7 @@ def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int,
     startup_s = age_s + (first - began_tsc) * look.ns_per_tick / 1e9 if first else age_s
     return {
         "reason": outcome.reason,
-        "exit_code": _exit_code(outcome, pipeline.source_errors()),
+        "exit_code": _exit_code(look, outcome, pipeline.source_errors()),
         "startup_s": round(startup_s, 3),
         "run_s": round(run_s, 3),
         "events_per_s": round(look.counters["market_data"]["events"] / run_s, 1) if run_s else 0.0,

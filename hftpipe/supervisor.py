@@ -24,10 +24,12 @@ import numpy as np
 
 from hftpipe.core.cell import HALT_CAUSES, set_halt
 from hftpipe.core.clock import steady_ns, tsc_now, wall_ns
+from hftpipe.core.order_table import TABLE
 from hftpipe.core.process import die_with_parent
 from hftpipe.core.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages
 from hftpipe.log import event
 from hftpipe.pipeline import Pipeline
+from hftpipe.strategy.faults import describe_fault, read_fault
 
 LOG = logging.getLogger("hftpipe.supervisor")
 POLL_S = 0.1
@@ -35,7 +37,9 @@ POLL_S = 0.1
 FIRST_SAMPLE_NS, SAMPLE_NS = 500_000_000, 60_000_000_000
 STOP_LIMIT_NS = 5_000_000_000
 QUIET_NS = 300_000_000
-HALT_STAGE_DIED, HALT_HEARTBEAT, HALT_INVARIANT = 1, 2, 4
+HALT_STAGE_DIED, HALT_HEARTBEAT, HALT_INVARIANT, HALT_STRATEGY_FAULT = 1, 2, 4, 14
+#: A faulty strategy's orders have this long to be cancelled before the run ends.
+CANCEL_LIMIT_NS = 1_000_000_000
 EXIT_OK, EXIT_FAILED = 0, 1
 END_OF_RECORDING = "end of the recording"
 
@@ -169,7 +173,7 @@ class Supervisor:
         self._pipeline, self._refresh, self._companions = pipeline, refresh, companions
         self._children: list[Child] = []
         self._stop_reason: str | None = None
-        self._pss = self._ended_tsc = 0
+        self._pss = self._ended_tsc = self._fault_seen_ns = 0
         self._old_handlers: dict[int, object] = {}
 
     def run(self, cpus: list[int], duration_s: float) -> Outcome:
@@ -270,6 +274,8 @@ class Supervisor:
                 self._ended_tsc = quiet_tsc
                 return END_OF_RECORDING, EXIT_OK
             self._halt_if_tripped()
+            if fault := self._strategy_fault():
+                return fault, EXIT_FAILED
             for companion in self._companions:
                 companion.has_died()
             if now >= next_sample:
@@ -304,6 +310,24 @@ class Supervisor:
             what = "halted: a stage met something that must not happen"
             event(LOG, logging.ERROR, what, stage=stage, cause=HALT_CAUSES[cause], **facts)
             self._halt(cause)
+
+    def _strategy_fault(self) -> str | None:
+        """A hook that raised halts trading at once; why the run ends, when it shall and the strategy's orders are gone."""
+        fault = read_fault(self._pipeline.segment.region("strategy.fault"))
+        if fault is None:
+            return None
+        if not self._fault_seen_ns:
+            self._fault_seen_ns = steady_ns()
+            event(LOG, logging.ERROR, "strategy fault: a hook raised; the strategy is switched off", **fault)
+            self._halt(HALT_STRATEGY_FAULT)
+        if self._pipeline.config.strategy.on_fault == "continue":
+            return None
+        is_late = steady_ns() - self._fault_seen_ns >= CANCEL_LIMIT_NS
+        return f"strategy fault: {describe_fault(fault)}" if is_late or self._orders_open() == 0 else None
+
+    def _orders_open(self) -> int:
+        """Orders that the gateway takes for open."""
+        return int(self._pipeline.segment.record("gateway.table", TABLE)["n_open"][0])
 
     def _halt(self, cause: int) -> None:
         set_halt(self._pipeline.halt_cell(), True, cause, wall_ns())

@@ -1,6 +1,7 @@
 """A strategy in a pipeline of real processes: it sees halts, and what goes wrong in it is named."""
 
 import contextlib
+import json
 import mmap
 import os
 import signal
@@ -8,11 +9,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from test_run import REPO, stages_of, start
+from test_run import REPO, run, stages_of, start
 
 from hftpipe.core.cell import HALT_CELL, set_halt
 from hftpipe.core.shm import Segment, segment_path
@@ -114,3 +116,57 @@ def test_a_strategy_sees_the_halt_while_risk_is_dead(tmp_path):
             wait_for("the halt seen", lambda: own["edges"] == 1)
         finally:
             os.kill(risk, signal.SIGCONT)
+
+
+FAULTY = """
+from hftpipe.strategy import BUY, Strategy, state
+
+
+class Faulty(Strategy):
+    \"\"\"Quotes, and after a while looks one level too far.\"\"\"
+
+    calls: int = state()
+    levels: int = state(shape=4)
+
+    def on_book(self, ctx, book):
+        ctx.quote(0, BUY, book.bid - 20 * ctx.tick(), 100000)
+        self._learn()
+
+    def _learn(self):
+        self.calls += 1
+        if self.calls > 500:
+            self.levels[self.calls] += 1
+"""
+
+
+def faulty_run(tmp_path: Path, test: str, *flags: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any], Path]:
+    path, out = tmp_path / "faulty.py", tmp_path / "summary.json"
+    path.write_text(FAULTY)
+    done = run(name_of(test), "--strategy", f"{path}:Faulty", "--json", str(out), *flags)
+    return done, json.loads(out.read_text()), path
+
+
+@pytest.mark.parametrize("processes", ["4", "1"])
+def test_a_hook_that_raises_ends_the_run_by_name_with_its_orders_cancelled(tmp_path, processes):
+    done, summary, path = faulty_run(tmp_path, f"fault{processes}", "--duration", "60", "--processes", processes)
+    assert done.returncode == 1 == summary["exit_code"], done.stderr
+    text = f"{path}:18: on_book: IndexError: index is out of bounds"
+    assert summary["reason"] == f"strategy fault: {text}"
+    assert summary["strategy_fault"] == {
+        "hook": "on_book", "file": str(path), "line": 18, "exception": "IndexError",
+        "message": "index is out of bounds", "count": 1,
+    }  # fmt: skip
+    assert summary["faults"]["strategy.on_book"] == 1 and summary["halted"] == "strategy_fault"
+    assert text in done.stdout and "strategy.on_book 1" in done.stdout
+    logged = [json.loads(line) for line in done.stderr.splitlines() if "a hook raised" in line]
+    assert len(logged) == 1 and (logged[0]["line"], logged[0]["hook"], logged[0]["level"]) == (18, "on_book", "error")
+    gateway = summary["counters"]["gateway"]
+    assert summary["orders"] > 0
+    assert gateway["canceled"] + gateway["rejected"] + gateway["expired"] + summary["fills"] >= gateway["sent"]
+
+
+def test_a_run_that_is_told_to_goes_on_without_the_strategy_and_its_exit_code_tells(tmp_path):
+    done, summary, _ = faulty_run(tmp_path, "goon", "--duration", "5", "--set", "strategy.on_fault=continue")
+    assert done.returncode == 1 and summary["reason"] == "duration reached", done.stderr
+    assert summary["run_s"] > 4 and summary["strategy_fault"]["line"] == 18 and summary["halted"] == "strategy_fault"
+    assert summary["events"] > 5000, "the market was followed to the end"

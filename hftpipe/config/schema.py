@@ -216,6 +216,11 @@ class Strategy:
         real(0, 3600, above=False, allowed="a number of seconds in 0..3600"),
         "How often the configuration files are checked for changed strategy parameters; 0 = never.",
     )
+    on_fault: str = key(
+        "stop",
+        choice("stop", "continue"),
+        "After a hook has raised trading is halted and the exit code is 1; with stop the run ends, with continue it goes on.",
+    )
     params: Table = field(default_factory=Table)
     profiles: Table = field(default_factory=Table)
 
@@ -239,6 +244,11 @@ class Limits:
     max_book_age_ms: int = key(2000, integer(1, 86_400_000, "milliseconds"), "Oldest book that may be traded on.")
     orders_per_s: int = key(10, integer(1, 1_000_000), "Orders in any second; cancels are never counted.")
     orders_per_min: int = key(200, integer(1, 60_000_000), "Orders in any minute; cancels are never counted.")
+
+    @property
+    def rates(self) -> tuple[int, int]:
+        """Orders a second and a minute."""
+        return self.orders_per_s, self.orders_per_min
 
     @property
     def collar_e8(self) -> int:

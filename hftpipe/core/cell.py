@@ -42,6 +42,7 @@ HALT_CELL = np.dtype(
 HALT_CAUSES = {
     0: "none", 1: "stage_died", 2: "heartbeat_lost", 3: "operator", 4: "invariant", 5: "strategy_stalled",
     6: "orphan_fill", 7: "broken_trade", 8: "venue_forgot",
+    14: "strategy_fault",
 }  # fmt: skip
 #: Causes of a VENUE_FAULT: an execution of an order we do not know, an execution taken back, our orders lost there.
 ORPHAN_FILL, BROKEN_TRADE, VENUE_FORGOT = 6, 7, 8

@@ -19,6 +19,7 @@ from hftpipe.core.ring import RING
 from hftpipe.core.shm import Segment
 from hftpipe.core.stage import STATUS
 from hftpipe.pipeline import HOPS, RINGS, STAGES, STATE_OF, TAPES
+from hftpipe.strategy.faults import read_fault
 
 _TRIES = 100
 
@@ -67,6 +68,7 @@ class Snapshot:
         status: loops, work and heartbeat age (ns) by stage.
         instruments: one view each.
         halted: None, or the cause.
+        strategy_fault: None, or what a hook raised: ``hook file line exception message count``.
     """
 
     tsc: int
@@ -82,6 +84,7 @@ class Snapshot:
     status: dict[str, dict[str, float]]
     instruments: list[InstrumentView]
     halted: str | None
+    strategy_fault: dict[str, Any] | None
 
 
 def _scalars(state: np.ndarray) -> dict[str, int]:
@@ -201,6 +204,7 @@ def snapshot(segment: Segment) -> Snapshot:
         status={stage: _status(segment, stage, now_tsc, ns_per_tick) for stage in STAGES},
         instruments=[_instrument(segment, symbol, i) for i, symbol in enumerate(segment.meta["symbols"])],
         halted=HALT_CAUSES.get(int(halt["cause"][0]), "?") if halt["halted"][0] else None,
+        strategy_fault=read_fault(segment.region("strategy.fault")),
     )
 
 
@@ -222,7 +226,10 @@ FAULTS = {
 def faults(look: Snapshot) -> dict[str, int]:
     """What should not have happened and did, as ``stage.counter``."""
     counts = {(stage, name): look.counters[stage][name] for stage, names in FAULTS.items() for name in names}
-    return {f"{stage}.{name}": count for (stage, name), count in counts.items() if count}
+    found = {f"{stage}.{name}": count for (stage, name), count in counts.items() if count}
+    if look.strategy_fault:
+        found[f"strategy.{look.strategy_fault['hook']}"] = look.strategy_fault["count"]
+    return found
 
 
 def totals(look: Snapshot) -> dict[str, Any]:

@@ -6,7 +6,6 @@ ended, memory, recording): sections that need those are only in the summary.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -26,15 +25,10 @@ from hftpipe.monitor.figures import (
     share,
     split_symbol,
 )
+from hftpipe.monitor.sections_end import Summary, line, stop, warnings
+from hftpipe.strategy.faults import describe_fault
 
-Summary = dict[str, Any]
 Section = Callable[[Summary], RenderableType | None]
-
-
-def line(name: str, value: str | Text, style: str = "") -> Text:
-    """One fact: its name, then what it is."""
-    value = Text(value, style=style) if isinstance(value, str) else value
-    return Text.assemble(f"  {name:<18} ", value)
 
 
 def quote_of(summary: Summary) -> str:
@@ -128,6 +122,12 @@ def faults(summary: Summary) -> RenderableType:
     return line("faults", counts(summary["faults"]), BAD if any(summary["faults"].values()) else "")
 
 
+def strategy_fault(summary: Summary) -> RenderableType | None:
+    """What a hook raised, and where."""
+    fault = summary["strategy_fault"]
+    return line("STRATEGY FAULT", describe_fault(fault), BAD) if fault else None
+
+
 def source_errors(summary: Summary) -> RenderableType | None:
     """What was wrong with the market data."""
     errors = summary.get("source_errors", ())
@@ -162,7 +162,8 @@ def recording(summary: Summary) -> RenderableType | None:
         return None
     facts = summary["recording"]
     stored, lost, untaken = (sum(facts[name].values()) for name in ("records", "lost", "untaken"))
-    end = "" if facts["complete"] else "; INCOMPLETE: the recorder died or could not write"
+    cause = facts.get("cause") or "the recorder died or could not write"
+    end = "" if facts["complete"] else f"; INCOMPLETE: {cause}"
     text = f"{facts['session']}: {stored:,} records, {lost:,} lost, {untaken:,} not stored{end}"
     return line("recording", text, "" if facts["complete"] and not lost else BAD)
 
@@ -189,7 +190,7 @@ def how_it_ended(summary: Summary) -> RenderableType:
 
 #: The page: blocks with an empty line between them.
 SECTIONS: tuple[tuple[Section, ...], ...] = (
-    (how_it_ended, halts),
+    (how_it_ended, halts, strategy_fault, stop, warnings),
     (profit,),
     (positions,),
     (trading, faults, source_errors),

@@ -79,6 +79,7 @@ def summarise(look: Snapshot, facts: dict[str, Any]) -> dict[str, Any]:
         "latency_ns": {hop: _latency(values) for hop, values in look.latency.items()},
         "clock": {"skew_ns": round(look.skew_ns, 1), "skew_bound_ns": round(look.skew_bound_ns, 1)},
         "halted": look.halted,
+        "strategy_fault": look.strategy_fault,
         "counters": look.counters,
         "rings": look.rings,
         **facts,

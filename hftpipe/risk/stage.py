@@ -40,7 +40,7 @@ from hftpipe.core.order_table import (
     order_insert,
     order_move,
 )
-from hftpipe.core.position import position_mark
+from hftpipe.core.position import POSITION
 from hftpipe.core.records import CANCEL, CANCEL_REJECT, FILL, INVALID, NEW, RECORD, RECORD_BYTES, REJECT, REPLACE, VALID
 from hftpipe.core.ring import ring_claim, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_publish, ring_push
 from hftpipe.core.tape import RING_FULL, WITH_RECORD, tape_halt, tape_record, tape_top
@@ -78,9 +78,9 @@ STATE = np.dtype(
         ("late_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"), ("overfills", "i8"),
         ("not_booked", "i8"), ("tripped", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
-        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. A FILL is followed by the TOP_SEEN
-        # pair it is marked at, a NEW or REPLACE by what it was judged by: HALT_SEEN if halted, the TOP_SEEN pair,
-        # HALT_SEEN if the orders ring was full.
+        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. A NEW or REPLACE is followed by
+        # what it was judged by: HALT_SEEN if halted, the TOP_SEEN pair, HALT_SEEN if the orders ring was full; a FILL by the
+        # TOP_SEEN pair that it is marked at.
         ("tape", "u8"),
         # Private: the verdict's inputs and a copy of the top of book.
         ("context", CONTEXT), ("top", TOP_CELL),
@@ -117,21 +117,19 @@ def _count_outcome(s, outcome):
 
 
 @jit
-def _see_top(s, state, instrument):
-    """Take a private copy of the top of book, and mark the position at its mid (at the last one known without it)."""
-    top = view(state + _TOP, TOP_CELL)
-    if not cell_read(s.tops + (instrument << U64(6)), state + _TOP):
-        # The writer died in the middle of a write, or never stops writing: not a book to trade on.
-        top.state = INVALID
-    tape_top(s.tape, np.uint32(instrument), state + _TOP)
-    if top.state == VALID and top.bid > 0 and top.ask > 0:
-        position_mark(s.positions + instrument * POSITION_BYTES, top.bid + ((top.ask - top.bid) >> 1))
-
-
-@jit
 def _is_fill_of(report, n_instruments):
     r = view(report, RECORD)
     return r.kind == FILL and U64(r.instrument) < U64(n_instruments)
+
+
+@jit
+def _mark_fill(s, state, instrument):
+    """What a fill earned is measured against the mid as it stands now; without one, against the last known."""
+    c = view(state + _CONTEXT, CONTEXT)
+    c.top = state + _TOP
+    c.limits = s.limits + instrument * U64(LIMITS_BYTES)
+    c.position = s.positions + instrument * POSITION_BYTES
+    _read_top(s, c, instrument)
 
 
 @jit
@@ -147,8 +145,7 @@ def _drain_reports(s, state):
             break
         tape_record(s.tape, report)
         if _is_fill_of(report, s.n_instruments):
-            # What a fill earned is measured against the market as it stands now.
-            _see_top(s, state, U64(view(report, RECORD).instrument))
+            _mark_fill(s, state, U64(view(report, RECORD).instrument))
         outcome = apply_report(s.table, s.positions, s.n_instruments, report)
         s.reports_seen += 1
         if view(report, RECORD).kind == FILL:
@@ -194,7 +191,19 @@ def _send(s, intent, order, tsc):
 
 
 @jit
-def _prepare(s, state, c, intent, order):
+def _read_top(s, c, instrument):
+    """Take a private copy of the top of book, and value the position at its mid."""
+    top = view(c.top, TOP_CELL)
+    if not cell_read(s.tops + (instrument << U64(6)), c.top):
+        # The writer died in the middle of a write, or never stops writing: not a book to trade on.
+        top.state = INVALID
+    tape_top(s.tape, np.uint32(instrument), c.top)
+    if top.state == VALID and top.bid > 0 and top.ask > 0:
+        view(c.position, POSITION).mark = top.bid + ((top.ask - top.bid) >> 1)
+
+
+@jit
+def _prepare(s, c, intent, order):
     """Fill in the CONTEXT of a verdict; rows stay 0 for an unknown instrument."""
     instrument = U64(view(intent, RECORD).instrument)
     c.intent, c.order = intent, order
@@ -210,7 +219,7 @@ def _prepare(s, state, c, intent, order):
     c.limits = s.limits + instrument * U64(LIMITS_BYTES)
     c.position = s.positions + instrument * POSITION_BYTES
     c.rates = s.rates + instrument * U64(RATE_BYTES)
-    _see_top(s, state, instrument)
+    _read_top(s, c, instrument)
 
 
 @jit
@@ -239,7 +248,7 @@ def _judge(s, state, intent, slot):
     """Verdict on a NEW or REPLACE; an approved one is booked: (reason, its order)."""
     c = view(state + _CONTEXT, CONTEXT)
     c.top = state + _TOP
-    _prepare(s, state, c, intent, slot)
+    _prepare(s, c, intent, slot)
     reason = evaluate(state + _CONTEXT)
     if reason != reasons.NONE:
         return reason, ZERO

@@ -162,7 +162,7 @@ class Hostile(Strategy):
         elif choice == 2:
             ctx.buy(book.bid, self._qty(ctx, book), 5 + self._next(120))
         elif choice == 3:
-            ctx.instrument = self._next(1000) - 500
+            ctx.select(self._next(1000) - 500)
             ctx.sell(1000, 1000)
         else:
             ctx.cancel(self._next(1 << 20) - 5)

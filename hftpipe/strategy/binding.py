@@ -23,12 +23,13 @@ from numba.extending import overload_attribute, overload_method
 from hftpipe.core.jit import CACHE_DIR, entry
 from hftpipe.strategy.api import HOOKS, Param, State, Strategy, StrategyError
 from hftpipe.strategy.compile_errors import COMPILE_ERRORS
+from hftpipe.strategy.located import LocatedCompiler, caught_2, caught_3
 from hftpipe.strategy.methods import CONTEXT_TYPE, view_context
 from hftpipe.strategy.record_types import IN_CALLER, StrategyRecord, record_type, viewer
 from hftpipe.strategy.views import BOOK_TYPE, FILL_TYPE, TRADE_TYPE, view_book, view_fill, view_trade
 
 #: No cache of their own: numba would key it by one file only. Bounds are checked: a bad index must not write memory.
-USER_OPTIONS: dict[str, Any] = {**IN_CALLER, "boundscheck": True}
+USER_OPTIONS: dict[str, Any] = {**IN_CALLER, "boundscheck": True, "pipeline_class": LocatedCompiler}
 HOOK_SIGNATURE = "int64(uint64, uint64, uint64)"
 #: Type and viewer of the third argument of the hooks that have one.
 _ARGUMENTS = {
@@ -41,12 +42,8 @@ _FOREIGN = frozenset(sys.stdlib_module_names) | {"numpy", "numba", "llvmlite", "
 _ENTRY = '''
 @entry("{signature}")
 def {hook}_entry(self_address, ctx_address, argument):
-    """0; 1 when the hook raised."""
-    try:
-        {hook}({arguments})
-    except Exception:
-        return 1
-    return 0
+    """0, or the address of what the hook raised."""
+    return caught_{count}({hook}, {arguments})
 '''
 
 
@@ -67,6 +64,14 @@ def class_constants(cls: type[Strategy]) -> dict[str, int | float | bool]:
             if isinstance(value, Param | State):
                 found.pop(name, None)
     return found
+
+
+def state_names(cls: type[Strategy]) -> set[str]:
+    """Fields of ``self`` that the class may assign to; a later class overrides."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__):
+        found.update(vars(base))
+    return {name for name, value in found.items() if isinstance(value, State)}
 
 
 # --- the functions a hook reaches ------------------------------------------------------------------
@@ -215,7 +220,9 @@ def _entry_source(title: str, hooks: list[str]) -> str:
         arguments = ["view_self(self_address)", "view_context(ctx_address)"]
         if hook in _ARGUMENTS:
             arguments.append(f"view_{hook}(argument)")
-        parts.append(_ENTRY.format(signature=HOOK_SIGNATURE, hook=hook, arguments=", ".join(arguments)))
+        parts.append(
+            _ENTRY.format(signature=HOOK_SIGNATURE, hook=hook, count=len(arguments), arguments=", ".join(arguments))
+        )
     return "\n".join(parts)
 
 
@@ -248,7 +255,7 @@ def bind(
     Raises:
         StrategyError: a hook does not compile.
     """
-    binder, record = Binder(sys.modules[cls.__module__].__dict__), record_type("self", dtype)
+    binder, record = Binder(sys.modules[cls.__module__].__dict__), record_type("self", dtype, state_names(cls))
     functions = class_functions(cls)
     for name, function in functions.items():
         _register_method(record, name, binder.rebind(function))
@@ -259,7 +266,7 @@ def bind(
     # numba's cache looks modules up by name when it loads what it has stored.
     module = sys.modules[f"hftpipe_{path.stem}"] = ModuleType(f"hftpipe_{path.stem}")
     space: dict[str, Any] = module.__dict__
-    space |= {"entry": entry, "view_self": viewer(record)}
+    space |= {"entry": entry, "view_self": viewer(record), "caught_2": caught_2, "caught_3": caught_3}
     space |= {"view_context": view_context, **{f"view_{hook}": view for hook, (_, view) in _ARGUMENTS.items()}}
     space |= {hook: binder.jit(functions[hook]) for hook in hooks}
     text = _entry_source(cls.__name__, hooks)

@@ -41,7 +41,6 @@ from hftpipe.core.reasons import (
     REASON_SLOTS,
     TOO_MANY_ACTIONS,
     TOO_MANY_OPEN_ORDERS,
-    UNKNOWN_INSTRUMENT,
     UNKNOWN_ORDER,
 )
 from hftpipe.core.records import CANCEL, NEW, NOT_A_NUMBER, RECORD, RECORD_BYTES, REPLACE
@@ -104,16 +103,10 @@ def known_instrument(ctx, instrument):
 
 
 @jit
-def _instrument_index(ctx):
-    """The current instrument, or 0 if a strategy wrote nonsense into ``ctx.instrument``."""
-    c = view(ctx, CONTEXT)
-    return c.instrument if known_instrument(ctx, c.instrument) else np.int64(0)
-
-
-@jit
 def instrument_row(ctx):
     """INSTRUMENT record of the current instrument."""
-    return view(view(ctx, CONTEXT).instruments + U64(INSTRUMENT_BYTES) * U64(_instrument_index(ctx)), INSTRUMENT)
+    c = view(ctx, CONTEXT)
+    return view(c.instruments + U64(INSTRUMENT_BYTES) * U64(c.instrument), INSTRUMENT)
 
 
 @jit
@@ -126,7 +119,7 @@ def book_of(ctx, instrument):
 @jit
 def current_book(ctx):
     """Address of the current instrument's book."""
-    return book_of(ctx, _instrument_index(ctx))
+    return book_of(ctx, view(ctx, CONTEXT).instrument)
 
 
 @jit
@@ -138,7 +131,7 @@ def position_at(ctx, instrument):
 @jit
 def current_position(ctx):
     """Address of the current instrument's POSITION."""
-    return position_at(ctx, _instrument_index(ctx))
+    return position_at(ctx, view(ctx, CONTEXT).instrument)
 
 
 @jit
@@ -206,9 +199,6 @@ def _next_id(ctx, venue):
 def _new_order(ctx, side, price, qty, flags):
     """A PENDING_NEW order in the table with the next client id: its address, or 0 when refused and counted."""
     c = view(ctx, CONTEXT)
-    if not known_instrument(ctx, c.instrument):
-        _refuse(ctx, np.int64(UNKNOWN_INSTRUMENT))
-        return ZERO
     if c.sequence > _LAST_SEQUENCE:
         _refuse(ctx, np.int64(DUPLICATE_ID))
         return ZERO
@@ -374,10 +364,10 @@ def order_at(ctx, index):
 @jit
 def open_qty(ctx, side):
     """What may still fill of the open orders of one side of the current instrument (1e-8)."""
-    table, instrument, total = view(ctx, CONTEXT).table, _instrument_index(ctx), np.int64(0)
-    for index in range(open_count(table)):
-        order = view(open_order(table, index), ORDER)
-        if order.side == side and order.instrument == instrument:
+    c, total = view(ctx, CONTEXT), np.int64(0)
+    for index in range(open_count(c.table)):
+        order = view(open_order(c.table, index), ORDER)
+        if order.side == side and order.instrument == c.instrument:
             total += remaining(order)
     return total
 

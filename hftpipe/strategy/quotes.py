@@ -52,7 +52,6 @@ from hftpipe.strategy.context import (
     MAX_ACTIONS,
     cancel_order,
     change_order,
-    known_instrument,
     pace_of,
     place_order,
 )
@@ -107,10 +106,9 @@ def _is_legal(side, price, qty, flags):
 @jit
 def _index_of(ctx, slot):
     """Number of the current instrument's slot; -1 if there is no such slot."""
-    c = view(ctx, CONTEXT)
-    if slot < 0 or slot >= QUOTE_SLOTS or not known_instrument(ctx, c.instrument):
+    if slot < 0 or slot >= QUOTE_SLOTS:
         return np.int64(-1)
-    return c.instrument * QUOTE_SLOTS + slot
+    return view(ctx, CONTEXT).instrument * QUOTE_SLOTS + slot
 
 
 @jit

@@ -1,17 +1,21 @@
 """numba types of the records that strategy code sees: each its own class, so that methods belong to one of them.
 
 A method registered on numba's plain Record would exist on every record and hide equally named fields (a parameter
-called ``spread_bps``, say). An unknown attribute is reported with the names that do exist.
+called ``spread_bps``, say). An unknown attribute is reported with the names that do exist, and so is an assignment to a
+field that is not the author's.
 """
 
 import difflib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numba import from_dtype, types
 from numba.core.datamodel import models, register_default
 from numba.core.errors import TypingError
+from numba.core.imputils import lower_setattr_generic
 from numba.extending import intrinsic
+from numba.np.arrayobj import record_setattr
 
 #: For what is only ever called from compiled code: core.jit's options, without the wrappers that calls from Python or C
 #: would need (a third of the compile time) and without a cache entry of its own (it is part of its caller's).
@@ -32,10 +36,12 @@ class StrategyRecord(types.Record):
     Attributes:
         label: that name (``self``, ``ctx``, ``book``, ``trade``, ``fill``, ``order``).
         methods: names callable on it, besides its fields.
+        writable: fields that strategy code may assign to; all others are the engine's.
     """
 
     label = ""
     methods: tuple[str, ...] = ()
+    writable: frozenset[str] = frozenset()
 
     def typeof(self, key: str) -> types.Type:
         """Type of a field; TypingError names the alternatives."""
@@ -47,9 +53,19 @@ class StrategyRecord(types.Record):
         raise TypingError(f"{MARK}{self.label} has no attribute {key!r}; {hint}")
 
 
-def record_type(label: str, dtype: np.dtype) -> StrategyRecord:
-    """A numba type of its own for ``dtype``."""
-    kind = type(f"{label.capitalize()}Record", (StrategyRecord,), {"label": label})
+@lower_setattr_generic(StrategyRecord)
+def _assign(context: Any, builder: Any, sig: Any, args: Any, attr: str) -> Any:
+    """Assignment to a field, however it is written: refused when it is compiled, unless the field is the author's."""
+    record = sig.args[0]
+    if attr not in record.writable:
+        owner = "a parameter, set from the configuration" if record.label == "self" else "the engine's"
+        raise TypingError(f"{MARK}{record.label}.{attr} cannot be assigned to: it is {owner}")
+    return record_setattr(context, builder, sig, args, attr)
+
+
+def record_type(label: str, dtype: np.dtype, writable: Iterable[str] = ()) -> StrategyRecord:
+    """A numba type of its own for ``dtype``; of its fields strategy code may assign to the ``writable`` ones."""
+    kind = type(f"{label.capitalize()}Record", (StrategyRecord,), {"label": label, "writable": frozenset(writable)})
     register_default(kind)(models.RecordModel)
     plain = from_dtype(dtype)
     fields = [(name, {"type": f.type, "offset": f.offset}) for name, f in plain.fields.items()]

@@ -48,6 +48,7 @@ from hftpipe.core.records import (
     TRADE,
 )
 from hftpipe.core.ring import ring_peek, ring_pop, ring_push
+from hftpipe.core.stage import SERVICE
 from hftpipe.core.tape import tape_halt, tape_params, tape_record
 from hftpipe.strategy.context import CONTEXT, action_at, book_of, cancel_all, known_instrument, position_at
 from hftpipe.strategy.hooks import call_hook
@@ -72,13 +73,14 @@ STATE = np.dtype(
         ("params_version", "u8"), ("n_params", "i8"), ("params_scratch", "u8", MAX_PARAMS),
         # A TOP pair's bid, and whether a book update has begun.
         ("top_bid", "i8"), ("top_bid_qty", "i8"), ("in_update", "i8"),
-        # Number of the hook that raised (HOOK_NUMBERS), 0 while all is well; then whether to cancel at this step.
-        ("failed", "i8"), ("cancel_due", "i8"),
+        # Number of the hook that raised (HOOK_NUMBERS), 0 while all is well; the address of what it raised; whether to
+        # cancel at this step; the hook whose fault has been handed to Python.
+        ("failed", "i8"), ("raised", "u8"), ("cancel_due", "i8"), ("fault_told", "i8"),
         # Counters since start.
         ("events", "i8"), ("book_updates", "i8"), ("untradable", "i8"), ("trades", "i8"), ("timers", "i8"),
         ("updates_seen", "i8"), ("fills", "i8"), ("unknown_orders", "i8"), ("bad_records", "i8"),
         ("callbacks", "i8"), ("intents_sent", "i8"), ("params_applied", "i8"),
-        ("halts_seen", "i8"), ("_pad", "i8", 6),
+        ("halts_seen", "i8"), ("_pad", "i8", 4),
         # Everything consumed goes on this tape first (core/tape.py); 0 = not recording.
         ("tape", "u8"), ("ctx", CONTEXT),
     ],
@@ -117,7 +119,7 @@ def _call(state, number, instrument, origin_tsc, argument):
     hist_since(s.h_strategy, started, stamp())
     s.callbacks += 1
     if raised != 0:
-        s.failed, s.cancel_due = number, 1
+        s.failed, s.raised, s.cancel_due = number, U64(raised), 1
     if c.n_actions > 0:
         _flush(state)
 
@@ -350,15 +352,20 @@ def _drain(state, ring, limit):
 
 @jit
 def step(state, now_ns):
-    """One duty cycle of the stage whose STATE is at address ``state``: records handled (int64).
+    """One duty cycle of the stage whose STATE is at address ``state``: records handled (int64), or SERVICE.
 
+    SERVICE is asked for once, after a hook has raised: what it was can only be read by Python, in this process.
     ``now_ns`` is not looked at: a strategy's time is its events' time, so that a recorded session replays the same.
     """
     s = view(state, STATE)
     _watch_halt(state)
     done = _drain(state, s.updates, MAX_UPDATES)
     done += _check_params(state)
-    return done + _drain(state, s.market, MAX_MARKET)
+    done += _drain(state, s.market, MAX_MARKET)
+    if s.failed != s.fault_told:
+        s.fault_told = s.failed
+        return np.int64(SERVICE)
+    return done
 
 
 @entry("int64(uint64, int64)")

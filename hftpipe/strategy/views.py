@@ -67,7 +67,7 @@ ORDER_VIEW = _window(
 )
 
 BOOK_TYPE, TRADE_TYPE = record_type("book", BOOK_VIEW), record_type("trade", TRADE_VIEW)
-FILL_TYPE, ORDER_TYPE = record_type("fill", FILL_VIEW), record_type("order", ORDER_VIEW)
+FILL_TYPE, ORDER_TYPE = record_type("fill", FILL_VIEW), record_type("order", ORDER_VIEW, ["user"])
 view_book, view_trade, view_fill, view_order = (viewer(t) for t in (BOOK_TYPE, TRADE_TYPE, FILL_TYPE, ORDER_TYPE))
 
 

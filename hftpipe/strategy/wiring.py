@@ -1,12 +1,14 @@
 """Memory of the strategy stage: how much, how it starts, and its addresses put into STATE."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 
 from hftpipe.core.book import book_bytes, book_init
 from hftpipe.core.order_table import table_bytes, table_init
 from hftpipe.core.position import POSITION
+from hftpipe.strategy.faults import FAULT_BYTES, record_fault
 from hftpipe.strategy.loader import LoadedStrategy
 from hftpipe.strategy.pacing import PACE, PACE_BYTES, pace_row
 from hftpipe.strategy.params import params_bytes, params_init
@@ -40,6 +42,7 @@ def region_sizes(loaded: LoadedStrategy, n_instruments: int, levels: int, orders
         "quotes": n_instruments * QUOTE_SLOTS * QUOTE_BYTES,
         "quote_queue": 8 * queue_slots(n_instruments),
         "paces": n_instruments * PACE_BYTES,
+        "fault": FAULT_BYTES,
     }
 
 
@@ -99,3 +102,8 @@ def wire(
     ctx["book_stride"], ctx["n_instruments"] = book_stride(levels), n_instruments
     ctx["queue_mask"], ctx["quote_due"] = queue_slots(n_instruments) - 1, NEVER
     ctx["strategy"], ctx["epoch"], ctx["sequence"] = strategy, epoch & 0xFFFF, 1
+
+
+def fault_service(state: np.ndarray, loaded: LoadedStrategy, region: np.ndarray) -> Callable[[], bool]:
+    """What the stage calls from Python once a hook has raised: it names the fault in its region."""
+    return partial(record_fault, state, loaded, region)

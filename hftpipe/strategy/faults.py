@@ -1,0 +1,73 @@
+"""What a hook raised, by name: kept by the strategy's own process, where the exception can be read, for the supervisor.
+
+A hook that raises leaves the address of its exception in the stage's state (:mod:`hftpipe.strategy.located`) and the stage
+asks for its Python service, once. That is :func:`record_fault`: it writes what happened into the stage's fault region.
+"""
+
+import ctypes
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hftpipe.strategy.api import HOOKS
+from hftpipe.strategy.loader import LoadedStrategy
+
+#: The fault as JSON, padded with zero bytes.
+FAULT_BYTES = 2048
+#: Longest message of an exception that is kept.
+_MESSAGE_CHARACTERS = 400
+HOOK_OF_NUMBER = dict(enumerate(HOOKS, 1))
+
+
+class _Raised(ctypes.Structure):
+    """numba's record of an exception: its class, arguments and place, pickled; the rest is for arguments made at run time."""
+
+    _fields_ = (
+        ("data", ctypes.c_void_p), ("size", ctypes.c_int32), ("hash", ctypes.c_void_p),
+        ("unwrap", ctypes.c_void_p), ("n_dynamic", ctypes.c_int32),
+    )  # fmt: skip
+
+
+def decode(address: int) -> tuple[str, str, str, int]:
+    """Class, message, file and line (0 unknown) of the exception at ``address``; only in the process that raised it."""
+    raised = _Raised.from_address(address)
+    kind, arguments, place = pickle.loads(ctypes.string_at(raised.data, raised.size))
+    message = "" if raised.n_dynamic > 0 else ", ".join(map(str, arguments or ()))
+    _, file, line = place or ("", "", 0)
+    return kind.__name__, message[:_MESSAGE_CHARACTERS], str(file), int(line)
+
+
+def record_fault(state: np.ndarray, loaded: LoadedStrategy, region: np.ndarray) -> bool:
+    """Write what the stage's failed hook raised into the fault region (uint8 array): True, for the stage goes on.
+
+    The line is 0 where the exception came from code that is not the strategy's (a library's own ``raise``).
+    """
+    kind, message, file, line = decode(int(state["raised"][0]))
+    is_authors = bool(file) and Path(file).suffix == ".py" and "site-packages" not in Path(file).parts
+    fault = {
+        "hook": HOOK_OF_NUMBER[int(state["failed"][0])],
+        "file": file if is_authors else str(loaded.source),
+        "line": line if is_authors else 0,
+        "exception": kind,
+        "message": message,
+        "count": 1,
+    }
+    text = json.dumps(fault).encode()
+    region[: len(text)] = np.frombuffer(text, np.uint8)
+    return True
+
+
+def read_fault(region: np.ndarray) -> dict[str, Any] | None:
+    """What :func:`record_fault` has written, if anything."""
+    text = bytes(region).rstrip(b"\0")
+    return json.loads(text) if text else None
+
+
+def describe_fault(fault: dict[str, Any]) -> str:
+    """One line for people: ``file:line: hook: exception: message``."""
+    place = f"{fault['file']}:{fault['line']}" if fault["line"] else fault["file"]
+    raised = f"{fault['exception']}: {fault['message']}" if fault["message"] else fault["exception"]
+    return f"{place}: {fault['hook']}: {raised}"

@@ -1,0 +1,95 @@
+"""Compile a strategy's functions so that what they raise is known by its line.
+
+numba notes the line of a ``raise`` statement beside the exception, but none for what it raises itself (an index out of
+range). Here it notes the line of the instruction being lowered. Nothing of this is in the code that runs: an exception is a
+constant beside it, and what is raised is its address.
+"""
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core.callconv import CPUCallConv
+from numba.core.compiler import CompilerBase, DefaultPassBuilder
+from numba.core.compiler_machinery import PassManager, register_pass
+from numba.core.cpu import CPUContext
+from numba.core.lowering import Lower
+from numba.core.typed_passes import NativeLowering
+from numba.extending import intrinsic
+
+_I64 = ir.IntType(64)
+
+
+class _LocatedCallConv(CPUCallConv):
+    """Where no place is given for an exception, it is that of the instruction being lowered."""
+
+    def build_excinfo_struct(self, exc: Any, exc_args: Any, loc: Any, func_name: Any) -> Any:
+        return super().build_excinfo_struct(exc, exc_args, loc or self.context.current_loc, func_name)
+
+
+class _LocatedContext(CPUContext):
+    """The context of one function's compilation; ``current_loc`` is the place of the instruction being lowered."""
+
+    current_loc: Any = None
+
+    @property
+    def call_conv(self) -> CPUCallConv:
+        return _LocatedCallConv(self)
+
+
+class _LocatedLower(Lower):
+    def notify_loc(self, loc: Any) -> None:
+        self.context.current_loc = loc
+        super().notify_loc(loc)
+
+
+@register_pass(mutates_CFG=True, analysis_only=False)
+class _LocatedLowering(NativeLowering):
+    _name = "located_lowering"
+
+    @property
+    def lowering_class(self) -> type[Lower]:
+        return _LocatedLower
+
+
+class LocatedCompiler(CompilerBase):
+    """numba's nopython compiler, with the lowering above in the place of its own."""
+
+    def define_pipelines(self) -> list[PassManager]:
+        # This compilation's own context, as CompilerBase has just made it.
+        self.state.targetctx.__class__ = _LocatedContext
+        builder, manager = DefaultPassBuilder, PassManager("located")
+        for define in (
+            builder.define_untyped_pipeline,
+            builder.define_typed_pipeline,
+            builder.define_nopython_lowering_pipeline,
+        ):
+            for one, text in define(self.state).passes:
+                manager.add_pass(_LocatedLowering if one is NativeLowering else one, text)
+        manager.finalize()
+        return [manager]
+
+
+def _caught(typingctx: Any, function: Any, arguments: tuple[Any, ...]) -> Any:
+    """Signature and code of a call whose exception, if any, is the result: its address, 0 if there is none."""
+    inner = function.get_call_type(typingctx, arguments, {})
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        compiled = function.dispatcher.overloads[inner.args]
+        context.add_linking_libs([compiled.library])
+        status, _ = context.call_internal_no_propagate(builder, compiled.fndesc, inner, args[1:])
+        return builder.select(status.is_error, builder.ptrtoint(status.excinfoptr, _I64), ir.Constant(_I64, 0))
+
+    return types.int64(function, *arguments), codegen
+
+
+@intrinsic
+def caught_2(typingctx: Any, function: Any, self_record: Any, ctx: Any) -> Any:
+    """``function(self, ctx)``: 0, or the address of what it raised (see :func:`hftpipe.strategy.faults.decode`)."""
+    return _caught(typingctx, function, (self_record, ctx))
+
+
+@intrinsic
+def caught_3(typingctx: Any, function: Any, self_record: Any, ctx: Any, argument: Any) -> Any:
+    """``function(self, ctx, argument)``, likewise."""
+    return _caught(typingctx, function, (self_record, ctx, argument))
