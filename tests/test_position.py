@@ -14,7 +14,6 @@ from hftpipe.core.position import (
     captured,
     inventory,
     position_fill,
-    position_mark,
     unrealised,
 )
 from hftpipe.core.records import BUY, SELL
@@ -175,7 +174,7 @@ def test_profit_is_the_edge_of_each_fill_and_what_the_mid_did_after_it(steps, la
     """Against the twin that carries the position from mid to mid; exact on a venue's grid, to the last unit."""
     position, twin = record(POSITION), Parts()
     for mid, (side, price, qty, fee) in steps:
-        position_mark(address(position), np.int64(mid))
+        position["mark"] = mid
         twin.move(mid)
         book(position, side, price, qty, fee)
         twin.fill(side, price, qty)
@@ -189,7 +188,7 @@ def test_profit_is_the_edge_of_each_fill_and_what_the_mid_did_after_it(steps, la
 def test_parts_add_up_to_the_profit_whatever_was_rounded(steps, mark):
     position = record(POSITION)
     for mid, side, price, qty in steps:
-        position_mark(address(position), np.int64(mid))
+        position["mark"] = mid
         book(position, side, price, qty)
         total = int(position["realised"][0]) + profit(position, mark)
         assert sum(parts(position, mark)) == total

@@ -37,6 +37,7 @@ def snapshot(*views: InstrumentView, **changes) -> Snapshot:
         "counters": {"market_data": MARKET, "strategy": {"intents_sent": 1_550}, "risk": risk, "gateway": gateway},
         "rejects": {}, "races": {}, "latency": {"tick_to_order": Summary(5, 0, 8_200.0, 12_000.0, 1e5, 1e5, 5e6)},
         "rings": {}, "tapes": {}, "status": {}, "instruments": list(views), "halted": None,
+        "strategy_fault": None,
     }  # fmt: skip
     return Snapshot(**{**values, **changes})
 
@@ -109,6 +110,26 @@ def test_source_errors_and_recording_are_shown():
     facts = {"records": {"risk": 10}, "lost": {"risk": 0}, "untaken": {"risk": 0}, "complete": False, "session": "s1"}
     text = text_of(snapshot(EARNED), recording=facts, source_errors=["the file is cut off"])
     assert "s1: 10 records, 0 lost, 0 not stored; INCOMPLETE" in text and "the file is cut off" in text
+
+
+def test_what_a_person_must_know_or_do_stands_at_the_top():
+    one = {
+        "id": "0x7",
+        "instrument": "BTCUSDT",
+        "side": "buy",
+        "price": "60000",
+        "filled": "0",
+        "qty": "0.001",
+        "state": "UNKNOWN",
+    }
+    ended = {"open_at_stop": 2, "cancels_sent": 2, "cancels_again": 1, "cancels_confirmed": 1, "fills_meanwhile": 0,
+             "waited_s": 5.0, "still_open": [one], "venue_ended": False, "unknown_because": ["the gateway died"]}  # fmt: skip
+    halt = {"cause": "stage_died", "what": "risk ended", "stored": True}
+    text = text_of(snapshot(EARNED), stop=ended, latched_halt=halt, left_behind=["a segment"], lost_output={"log": 3})
+    top = text.partition("net PnL")[0]
+    assert "1 still open after 5.000 s" in top and "0x7 BTCUSDT buy 60000, 0 of 0.001 filled, UNKNOWN" in top
+    assert "fills and position: the gateway died" in top and "stage_died: risk ended; `hftpipe resume`" in top
+    assert "a segment" in top and "3 writes" in top
 
 
 def test_live_view_shows_the_same_figures():

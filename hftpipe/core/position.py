@@ -7,7 +7,7 @@ way at its own price. Rounding remainders stay in ``cost``, so that at every mom
     realised + (mark value of qty - cost)  ==  sum of sells - sum of buys + mark value of qty
 
 The same total in the parts it came from. Each fill is also valued at ``mark``, the mid of the market when it was booked
-(:func:`position_mark`; its own price before there is one), and ``at_mid`` is the sum of those values::
+(its own price before there is one), and ``at_mid`` is the sum of those values::
 
     captured   =  at_mid - (sum of buys - sum of sells)     the edge of each fill against its mid
     inventory  =  mark value of qty - at_mid                what the mid did while we held the position
@@ -31,6 +31,7 @@ POSITION = np.dtype(
         ("bought_qty", "i8"), ("sold_qty", "i8"), ("turnover", "i8"), ("fills", "i8"),
         # Risk's view of what may still fill: remaining quantity of working orders, a side.
         ("working_buy", "i8"), ("working_sell", "i8"),
+        # The last mid known (0: none yet), set by whoever books.
         ("mark", "i8"), ("overflows", "i8"),
         # Value of all fills at their mids (buys positive), and how much of fees, fills and turnover was taking.
         ("at_mid", "i8"), ("taker_fees", "i8"), ("taker_fills", "i8"), ("taker_turnover", "i8"),
@@ -56,12 +57,6 @@ def _close(p, signed_qty, value):
     p.realised += proceeds - share
     p.cost -= share
     p.qty += signed_qty
-
-
-@jit
-def position_mark(position, mid):
-    """The market stands at ``mid`` (1e-8, above 0): what fills from now on are measured against."""
-    view(position, POSITION).mark = mid
 
 
 @jit

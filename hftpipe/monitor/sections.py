@@ -6,7 +6,6 @@ ended, memory, recording): sections that need those are only in the summary.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -26,16 +25,10 @@ from hftpipe.monitor.figures import (
     share,
     split_symbol,
 )
+from hftpipe.monitor.sections_end import Summary, line, stop, warnings
 from hftpipe.strategy.faults import describe_fault
 
-Summary = dict[str, Any]
 Section = Callable[[Summary], RenderableType | None]
-
-
-def line(name: str, value: str | Text, style: str = "") -> Text:
-    """One fact: its name, then what it is."""
-    value = Text(value, style=style) if isinstance(value, str) else value
-    return Text.assemble(f"  {name:<18} ", value)
 
 
 def quote_of(summary: Summary) -> str:
@@ -124,66 +117,15 @@ def halts(summary: Summary) -> RenderableType | None:
     return line("HALTED", summary["halted"].replace("_", " "), BAD)
 
 
-def latched(summary: Summary) -> RenderableType | None:
-    """A halt that the next start will find."""
-    halt = summary.get("latched_halt")
-    if not halt:
-        return None
-    stored = "" if halt["stored"] else "; NOT STORED: a restart would trade"
-    return line("halt latched", f"{halt['cause']}: {halt['what']}; `hftpipe resume` clears it{stored}", BAD)
-
-
-def strategy_fault(summary: Summary) -> RenderableType | None:
-    """The hook that raised."""
-    fault = summary["strategy_fault"]
-    return line("STRATEGY FAULT", describe_fault(fault), BAD) if fault else None
-
-
-def unclear(summary: Summary) -> RenderableType | None:
-    """Why position and PnL may not be what the account holds."""
-    found = [
-        line("NOT KNOWN", f"fills and position: {why}", BAD)
-        for why in summary.get("stop", {}).get("unknown_because", ())
-    ]
-    if summary.get("positions_from") == "zero":
-        found.append(line("positions", "counted from 0, whatever the account holds at the venue", WARN))
-    return Group(*found) if found else None
-
-
 def faults(summary: Summary) -> RenderableType:
     """What should not have happened."""
     return line("faults", counts(summary["faults"]), BAD if any(summary["faults"].values()) else "")
 
 
-def stop(summary: Summary) -> RenderableType | None:
-    """What became of the orders that were open at the end."""
-    facts = summary.get("stop")
-    if not facts:
-        return None
-    again = f" ({facts['cancels_again']:,} again)" if facts["cancels_again"] else ""
-    text = (
-        f"{facts['open_at_stop']:,} open, {facts['cancels_sent']:,} cancels sent{again}, {facts['cancels_confirmed']:,} "
-        f"confirmed, {facts['fills_meanwhile']:,} fills meanwhile; took {facts['waited_s'] * 1000:,.0f} ms"
-    )
-    open_ = [
-        line("STILL OPEN", f"{one['id']} {one['instrument']} {one['side']} {one['price']}, "
-             f"{one['filled']} of {one['qty']} filled, {one['state']}", BAD)
-        for one in facts["still_open"]
-    ]  # fmt: skip
-    if open_ and facts["venue_ended"]:
-        open_.append(line("", "the venue was part of this run: they have ended with it"))
-    return Group(line("orders at the end", text), *open_)
-
-
-def aftermath(summary: Summary) -> RenderableType | None:
-    """What a person should know of the runs before, of what could not be written, and of what would not go."""
-    found = []
-    if before := summary.get("previous_run_not_ended"):
-        found.append(line("run before", f"did not end in order ({before['file']})", WARN))
-    if lost := sum(summary.get("lost_output", {}).values()):
-        found.append(line("output lost", f"{lost:,} writes to the log or the terminal", WARN))
-    found += [line("LEFT BEHIND", text, BAD) for text in summary.get("left_behind", ())]
-    return Group(*found) if found else None
+def strategy_fault(summary: Summary) -> RenderableType | None:
+    """What a hook raised, and where."""
+    fault = summary["strategy_fault"]
+    return line("STRATEGY FAULT", describe_fault(fault), BAD) if fault else None
 
 
 def source_errors(summary: Summary) -> RenderableType | None:
@@ -220,7 +162,8 @@ def recording(summary: Summary) -> RenderableType | None:
         return None
     facts = summary["recording"]
     stored, lost, untaken = (sum(facts[name].values()) for name in ("records", "lost", "untaken"))
-    end = "" if facts["complete"] else f"; INCOMPLETE: {facts['cause']}"
+    cause = facts.get("cause") or "the recorder died or could not write"
+    end = "" if facts["complete"] else f"; INCOMPLETE: {cause}"
     text = f"{facts['session']}: {stored:,} records, {lost:,} lost, {untaken:,} not stored{end}"
     return line("recording", text, "" if facts["complete"] and not lost else BAD)
 
@@ -247,10 +190,10 @@ def how_it_ended(summary: Summary) -> RenderableType:
 
 #: The page: blocks with an empty line between them.
 SECTIONS: tuple[tuple[Section, ...], ...] = (
-    (how_it_ended, halts, latched, strategy_fault),
-    (profit, unclear),
+    (how_it_ended, halts, strategy_fault, stop, warnings),
+    (profit,),
     (positions,),
-    (trading, stop, faults, source_errors, aftermath),
+    (trading, faults, source_errors),
     (latency,),
     (data, recording, system),
 )

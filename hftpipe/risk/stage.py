@@ -44,7 +44,7 @@ from hftpipe.core.order_table import (
     order_insert,
     order_move,
 )
-from hftpipe.core.position import position_mark
+from hftpipe.core.position import POSITION
 from hftpipe.core.records import CANCEL, CANCEL_REJECT, FILL, INVALID, NEW, RECORD, RECORD_BYTES, REJECT, REPLACE, VALID
 from hftpipe.core.ring import ring_claim, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_publish, ring_push
 from hftpipe.core.tape import RING_FULL, WITH_RECORD, tape_halt, tape_record, tape_top
@@ -84,9 +84,9 @@ STATE = np.dtype(
         ("late_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"), ("overfills", "i8"),
         ("not_booked", "i8"), ("tripped", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
-        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. A FILL is followed by the TOP_SEEN
-        # pair it is marked at, a NEW or REPLACE by what it was judged by: HALT_SEEN if halted, the TOP_SEEN pair,
-        # HALT_SEEN if the orders ring was full.
+        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. A NEW or REPLACE is followed by
+        # what it was judged by: HALT_SEEN if halted, the TOP_SEEN pair, HALT_SEEN if the orders ring was full; a FILL by the
+        # TOP_SEEN pair that it is marked at.
         ("tape", "u8"),
         # Private: the verdict's inputs and a copy of the top of book.
         ("context", CONTEXT), ("top", TOP_CELL),
@@ -135,7 +135,7 @@ def _mark(s, state, instrument):
     """Mark the position at the copy's mid (at the last one known without it)."""
     top = view(state + _TOP, TOP_CELL)
     if top.state == VALID and top.bid > 0 and top.ask > 0:
-        position_mark(s.positions + instrument * POSITION_BYTES, top.bid + ((top.ask - top.bid) >> 1))
+        view(s.positions + instrument * POSITION_BYTES, POSITION).mark = top.bid + ((top.ask - top.bid) >> 1)
 
 
 @jit
