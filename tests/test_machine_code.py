@@ -53,7 +53,8 @@ TABLE: dict[str, Any] = {
     },
     # Modules whose functions call a stage, a hook, a source or a venue by its address.
     "by_address": [
-        "hftpipe.core.stage", "hftpipe.strategy.stage", "hftpipe.gateway.stage", "hftpipe.market.synthetic",
+        "hftpipe.core.stage", "hftpipe.strategy.stage", "hftpipe.gateway.stage", "hftpipe.gateway.stopping",
+        "hftpipe.market.synthetic",
         "hftpipe.market.udp", "hftpipe.market.stage", "hftpipe.venues.itch.receive",
         "hftpipe.sim.servers.itch_exchange",
     ],
@@ -64,7 +65,7 @@ TABLE: dict[str, Any] = {
 #: Roots that must be there, and one function each that must have been looked at.
 EXPECTED = {
     "hftpipe.market.stage.step_entry": "hftpipe.venues.binance.scanner.scan",
-    "hftpipe.strategy.stage.step_entry": "hftpipe.core.book.book_commit",
+    "hftpipe.strategy.stage.step_entry": "hftpipe.core.book.book_clear",
     "hftpipe.risk.stage.step_entry": "hftpipe.risk.checks.evaluate",
     "hftpipe.gateway.stage.step_entry": "hftpipe.gateway.orders.apply_report",
     "hftpipe.sim.exchange.submit_entry": "hftpipe.sim.exchange.submit_entry",

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_files import append, header, make_session, records, writer_of
 
-from hftpipe.core.records import RECORD, RECORD_BYTES
+from hftpipe.core.records import RECORD, RECORD_BYTES, SCHEMA_VERSION
 from hftpipe.core.tape import TAPE_GAP
 from hftpipe.record.block import Pool, block_bytes
 from hftpipe.record.format import BLOCK, CORRUPT, FILE_HEADER, HEADER_BYTES, TORN, RecordError
@@ -318,7 +318,7 @@ def test_killed_before_the_first_segment_reads_as_empty(tmp_path: Path) -> None:
 def test_other_schema_is_refused(tmp_path: Path) -> None:
     facts = {**header(("risk",)), "schema": 999}
     folder = create_session(tmp_path, facts, "s")
-    with pytest.raises(RecordError, match="schema 999, this build reads schema 1"):
+    with pytest.raises(RecordError, match=f"schema 999, this build reads schema {SCHEMA_VERSION}"):
         open_session(folder)
 
 

@@ -166,6 +166,8 @@ def day() -> Recorded:
     rig.step()
     rig.step()
     rig.drain()
+    # Trading again: what is still open is not cancelled once more.
+    rig.halt_cell(False)
     rig.order(id=6)
     act(rig, "late")
     return rig

@@ -15,6 +15,7 @@ import pytest
 from memory import fork, join
 
 from hftpipe.core import shm
+from hftpipe.core.records import SCHEMA_VERSION
 from hftpipe.core.shm import ALIGN, DIRECTORY_BYTES, HEADER, HEADER_BYTES, Segment, SegmentError, segment_path
 
 SIZES = {"ring": 192 + 8 * 64, "cell": 64, "odd": 1000}
@@ -140,7 +141,7 @@ def test_nothing_runs_under_an_unknown_name(name: str) -> None:
     ("fields", "message"),
     [
         ({"magic": b"GARBAGE!"}, "wrong magic"),
-        ({"schema": 999}, "schema 999, this build has 1"),
+        ({"schema": 999}, f"schema 999, this build has {SCHEMA_VERSION}"),
         ({"build": b"0" * 64}, "made by build 000000000000, this is build"),
         ({"size": 4096}, "bytes, its header says 4096"),
         ({"pid": 2**22 + 1}, "no longer alive"),

@@ -56,7 +56,7 @@ def test_the_guides_example_loads_and_trades(tmp_path):
 def test_fields_may_have_the_names_of_methods_of_other_records(tmp_path):
     body = """
 class Mine(Strategy):
-    spread_bps: float = param(5.0)
+    spread_bps: float = state(5.0)
     position: int = state()
     mid: Price = state()
     buy: int = state(2)

@@ -55,9 +55,18 @@ def record_fault(state: np.ndarray, loaded: LoadedStrategy, region: np.ndarray) 
         "message": message,
         "count": 1,
     }
-    text = json.dumps(fault).encode()
+    text = _fitting(fault)
     region[: len(text)] = np.frombuffer(text, np.uint8)
     return True
+
+
+def _fitting(fault: dict[str, Any]) -> bytes:
+    """The fault as JSON that fits into its region, message and path cut as far as need be."""
+    texts = (
+        json.dumps(fault | {"message": fault["message"][:keep], "file": fault["file"][-keep:]}).encode()
+        for keep in (_MESSAGE_CHARACTERS, _MESSAGE_CHARACTERS // 4)
+    )
+    return next(text for text in texts if len(text) <= FAULT_BYTES)
 
 
 def read_fault(region: np.ndarray) -> dict[str, Any] | None:
