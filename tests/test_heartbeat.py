@@ -110,7 +110,7 @@ def test_a_stage_alone_that_is_stopped_halts_and_ends_the_run(own_state: Path) -
     os.kill(pids[1], signal.SIGSTOP)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 1, out + err
-    assert "stage strategy has not moved for" in out and "HALTED             heartbeat_lost" in out
+    assert "stage strategy has not moved for" in out and "HALTED             heartbeat lost" in out
     assert '"cause": "heartbeat_lost"' in (own_state / "t-stopped.halt").read_text()
     assert_clean("t-stopped", pids)
 

@@ -37,4 +37,4 @@ def test_a_run_whose_exchange_restarts_halts_and_says_why(start, tmp_path: Path)
     assert result["halted"] == "venue_forgot" and result["faults"]["gateway.venue_forgot"] == 1, text
     assert result["positions_from"] == "zero" and "positions are counted from 0" in text
     assert result["latched_halt"]["cause"] == "venue_forgot" and result["latched_halt"]["stored"]
-    assert "HALTED" in text and "gateway.venue_forgot 1" in text and '"cause":"venue_forgot"' in text.replace(" ", "")
+    assert "HALTED" in text and "gateway.venue forgot 1" in text and '"cause":"venue_forgot"' in text.replace(" ", "")

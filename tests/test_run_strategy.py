@@ -157,7 +157,7 @@ def test_a_hook_that_raises_ends_the_run_by_name_with_its_orders_cancelled(tmp_p
         "message": "index is out of bounds", "count": 1,
     }  # fmt: skip
     assert summary["faults"]["strategy.on_book"] == 1 and summary["halted"] == "strategy_fault"
-    assert text in done.stdout and "strategy.on_book 1" in done.stdout
+    assert text in done.stdout and "strategy.on book 1" in done.stdout
     logged = [json.loads(line) for line in done.stderr.splitlines() if "a hook raised" in line]
     assert len(logged) == 1 and (logged[0]["line"], logged[0]["hook"], logged[0]["level"]) == (18, "on_book", "error")
     gateway = summary["counters"]["gateway"]

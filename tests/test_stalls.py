@@ -217,7 +217,7 @@ def test_what_was_approved_while_the_gateway_stood_still_is_not_sent_when_it_wak
 
 def test_a_quiet_book_is_traded_on_as_long_as_its_line_is_heard_of(start):
     """An exchange whose market stands still sends nothing but heartbeats, for longer than a book may be old."""
-    run = start("EveryTimer", *udp(), "--speed", "max")
+    run = start("EveryTimer", *udp(), "--set", "market.event_rate_per_s=0.001")
     run.until_sent(20)
     updates = run.counter("market_data", "book_updates")
     time.sleep(3.0)

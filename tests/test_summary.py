@@ -15,7 +15,7 @@ from hftpipe.monitor.summary import render, summarise
 from hftpipe.monitor.view import View
 
 E8 = 10**8
-MARKET = {"events": 120_000, "book_updates": 119_000, "dropped_trades": 0, "conflations": 3}
+MARKET = {"events": 120_000, "time_jumps": 0, "book_updates": 119_000, "dropped_trades": 0, "conflations": 3}
 GATEWAY = {"sent": 320, "replaces_sent": 1_210, "fills": 34, "cancels_sent": 12}
 FACTS = {
     "reason": "duration reached", "exit_code": 0, "startup_s": 1.5, "run_s": 60.0, "events_per_s": 2000.0, "pss_mb": 351.2,
