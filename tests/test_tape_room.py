@@ -56,7 +56,9 @@ def greedy(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @settings(max_examples=10)
-@given(seed=st.integers(1, 1 << 30), small=st.sampled_from(["intents", "orders", "updates", "reports", "market", "sim"]))
+@given(
+    seed=st.integers(1, 1 << 30), small=st.sampled_from(["intents", "orders", "updates", "reports", "market", "sim"])
+)
 def test_a_tiny_ring_that_runs_full_replays_identically(greedy: str, seed: int, small: str) -> None:
     rig = Rig(greedy, {}, seed, **{f"rings.{small}": 64 if small in ("market", "sim") else 8})
     rig.run(3000, seed)
