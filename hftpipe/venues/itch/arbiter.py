@@ -45,7 +45,6 @@ from hftpipe.venues.itch.election import (
     LINES,
     REORDER,
     is_established,
-    is_given_another,
     lives,
     looks,
     silent_ns,
@@ -163,11 +162,11 @@ def _deliver(arbiter, data, sequence, end, now_ns, origin_tsc):
 @jit
 def _is_far_behind(arbiter, line, end):
     """Whether a packet is old and far behind its own line; or behind all, as long as those may have been strays."""
-    a, settled = view(arbiter, ARBITER), is_established(arbiter + ELECTION_AT)
+    a = view(arbiter, ARBITER)
     if end + U64(REORDER) < a.line_high[line]:
-        return end < a.expected or not settled
+        return end < a.expected or not is_established(arbiter + ELECTION_AT)
     a.line_high[line] = max(a.line_high[line], end)
-    return not settled and end + U64(AHEAD) < a.high
+    return end + U64(AHEAD) < a.high and not is_established(arbiter + ELECTION_AT)
 
 
 @jit
@@ -192,7 +191,8 @@ def _is_believed(arbiter, line, sequence, end, now_ns):
     if is_line and (not is_established(election) or _is_voted(arbiter, sequence, end, now_ns)):
         return True
     a.far_ahead += 1
-    a.ahead = np.int64(is_line)
+    if is_line:
+        a.ahead = 1
     return False
 
 
@@ -222,8 +222,10 @@ def _note_life(arbiter, line, sequence, end, now_ns):
         return
     a.last_packet_ns = now_ns
     if end + U64(AHEAD) >= a.high:
-        a.ahead, a.near_ns = 0, now_ns
-        lives(election)
+        a.near_ns = now_ns
+        if a.election.is_settled == 0:
+            a.ahead = 0
+            lives(election)
     elif line != LINE_RETRANSMIT and silent_ns(election, a.near_ns, now_ns) >= a.election.takeover_ns:
         if _is_voted(arbiter, sequence, end, now_ns):
             _retract(arbiter, end)
@@ -283,9 +285,6 @@ def mold_packet_from(arbiter, line, sender, data, length, now_ns, origin_tsc):
         return np.int64(BUSY)
     a.packets[line] += 1
     looks(arbiter + ELECTION_AT, now_ns)
-    if is_given_another(arbiter + ELECTION_AT, line, sender):
-        a.strangers += 1
-        return np.int64(REFUSED)
     count = _whole(arbiter, line, data, length)
     if count < 0:
         return np.int64(REFUSED)

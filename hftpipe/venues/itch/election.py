@@ -52,9 +52,10 @@ ELECTION = np.dtype(
         ("sender", "u8", LINES), ("heard_ns", "i8", LINES),
         # Packets that the present session has brought, no more than are needed; sessions before it, the latest last.
         ("support", "i8"), ("past_low", "u8", PAST), ("past_high", "u8", PAST), ("past", "i8"),
-        # Candidates: session, votes, one past the last vote's messages, its time. ``any``: whether there are votes.
+        # Candidates: session, votes, one past the last vote's messages, its time. ``is_settled``: 1 if there are
+        # no votes, and the present session needs no more support.
         ("low", "u8", CANDIDATES), ("high", "u8", CANDIDATES), ("votes", "i8", CANDIDATES),
-        ("end", "u8", CANDIDATES), ("voted_ns", "i8", CANDIDATES), ("any", "i8"),
+        ("end", "u8", CANDIDATES), ("voted_ns", "i8", CANDIDATES), ("is_settled", "i8"),
         # When the lines were last looked at, and since when that has been without a longer break.
         ("looked_ns", "i8"), ("awake_ns", "i8"),
         # Whose packets wait.
@@ -127,12 +128,13 @@ def admits(election, line, sender, now_ns):
 def lives(election):
     """A sign of life of the session that is followed."""
     e = view(election, ELECTION)
+    if e.is_settled != 0:
+        return
     if e.support < e.session_votes:
         e.support += 1
-    if e.any != 0:
-        e.any, e.held_votes = 0, 0
-        for index in range(CANDIDATES):
-            e.votes[index] = 0
+    e.is_settled, e.held_votes = np.int64(e.support >= e.session_votes), 0
+    for index in range(CANDIDATES):
+        e.votes[index] = 0
 
 
 @jit
@@ -182,7 +184,7 @@ def vote(election, low, high, sequence, end, now_ns):
         before = np.int64(0)
     elif before > 0 and end <= last and now_ns - e.voted_ns[index] < e.takeover_ns // e.session_votes:
         return -before
-    e.votes[index], e.end[index], e.voted_ns[index], e.any = before + 1, end, now_ns, 1
+    e.votes[index], e.end[index], e.voted_ns[index], e.is_settled = before + 1, end, now_ns, 0
     return before + 1
 
 

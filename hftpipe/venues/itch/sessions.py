@@ -6,7 +6,17 @@ Who decides which session that is stands in :mod:`hftpipe.venues.itch.election`.
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import ZERO, view
 from hftpipe.venues.itch.arbiter_state import ARBITER, ELECTION_AT, WINDOW
-from hftpipe.venues.itch.election import ELECTION, LINES, admits, elect, may_vote, silent_ns, vote, wants_held
+from hftpipe.venues.itch.election import (
+    ELECTION,
+    LINES,
+    admits,
+    elect,
+    is_given_another,
+    may_vote,
+    silent_ns,
+    vote,
+    wants_held,
+)
 from hftpipe.venues.itch.window import SLOT, SLOT_DATA, window_clear, window_drop_first, window_first, window_put
 
 
@@ -83,9 +93,17 @@ def _foreign(arbiter, line, sender, low, high, sequence, end, data, length, now_
 def in_session(arbiter, line, sender, low, high, sequence, end, data, length, now_ns, origin_tsc):
     """Whether a packet belongs to the session that is followed, or makes its own the one."""
     a = view(arbiter, ARBITER)
+    is_ours = a.sessions != 0 and low == a.session_low and high == a.session_high
+    if is_ours and sender == a.election.sender[line]:
+        a.election.heard_ns[line] = now_ns
+        return True
+    if is_given_another(arbiter + ELECTION_AT, line, sender):
+        a.strangers += 1
+        return False
     if a.sessions == 0:
         _follow(arbiter, low, high)
-    if low != a.session_low or high != a.session_high:
+        is_ours = True
+    if not is_ours:
         return _foreign(arbiter, line, sender, low, high, sequence, end, data, length, now_ns, origin_tsc)
     if admits(arbiter + ELECTION_AT, line, sender, now_ns):
         return True
