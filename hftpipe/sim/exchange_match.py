@@ -41,7 +41,7 @@ from hftpipe.sim.exchange_levels import (
 from hftpipe.sim.exchange_reports import report_order
 from hftpipe.sim.exchange_state import MAX_CONSUMED, own_head
 from hftpipe.sim.models import fee_of
-from hftpipe.sim.own_orders import OWN, better, own_first, own_forget_cuts, own_left, own_link, own_trade, own_unlink
+from hftpipe.sim.own_orders import OWN, better, own_first, own_left, own_link, own_trade, own_unlink
 
 
 @jit
@@ -131,8 +131,7 @@ def rest(ex, m, slot):
     """Join the queue: behind everything displayed at our price at this instant."""
     order = view(slot, OWN)
     order.ahead = shown_at(m.book, order.side, order.price)
-    order.seen, order.traded = order.ahead, 0
-    own_forget_cuts(order)
+    order.seen, order.traded, order.n_cuts = order.ahead, 0, 0
     order.seen_id = shown_id(m.book, order.side, order.price)
     order.seen_ts = m.top_ts if is_topmost(m.book, order.side, order.price) else m.update_ts
     order.joined_ts, order.touched = known_time(m), 0

@@ -15,16 +15,16 @@ from hftpipe.sim.models import front_after_depth
 MAX_CUTS = 8
 _NS_PER_MS = np.int64(1_000_000)
 #: ``ahead``: quantity before us in the queue. ``seen``: the level's displayed size when last heard of, with the update
-#: id and venue time of that; ``traded``: traded there since then. ``cut_qty`` and ``cut_ts``, newest first: what news of
-#: the level took from ``ahead`` that no trade had explained, and the venue time of that news; 0 for none.
+#: id and venue time of that; ``traded``: traded there since then. ``cut_qty`` and ``cut_ts`` (``n_cuts`` of them, newest
+#: first): what news of the level took from ``ahead`` that no trade had explained, and the venue time of that news.
 OWN = np.dtype(
     [
-        ("id", "u8"), ("price", "i8"), ("qty", "i8"), ("filled", "i8"),
-        ("ahead", "i8"), ("seen", "i8"), ("traded", "i8"), ("seen_id", "u8"),
-        ("seen_ts", "i8"), ("joined_ts", "i8"), ("next", "u8"), ("prev", "u8"),
-        # Side and flags are whole words: one integer type everywhere keeps one compiled version of each function.
-        ("side", "i8"), ("flags", "i8"), ("instrument", "u4"), ("touched", "u2"), ("strategy", "u1"), ("_pad", "u1"),
-        ("_pad8", "i8"),
+        # What a walk over the list reads, in one cache line. Side and flags are whole words: one integer type everywhere
+        # keeps one compiled version of each function.
+        ("price", "i8"), ("next", "u8"), ("seen", "i8"), ("seen_id", "u8"), ("ahead", "i8"), ("side", "i8"),
+        ("instrument", "u4"), ("touched", "u2"), ("strategy", "u1"), ("_pad", "u1"), ("id", "u8"),
+        ("qty", "i8"), ("filled", "i8"), ("traded", "i8"), ("seen_ts", "i8"), ("joined_ts", "i8"), ("prev", "u8"),
+        ("flags", "i8"), ("n_cuts", "i8"),
         ("cut_qty", "i8", MAX_CUTS), ("cut_ts", "i8", MAX_CUTS),
     ],
     align=True,
@@ -97,40 +97,41 @@ def own_left(order):
 
 
 @jit
-def own_forget_cuts(order):
-    """Nothing has been cut since the order joined its queue."""
-    for index in range(MAX_CUTS):
-        order.cut_qty[index] = 0
+def _make_room(order):
+    """Move all cuts one place on. Without room the oldest two become one, of the later time."""
+    if order.n_cuts == MAX_CUTS:
+        order.n_cuts -= 1
+        order.cut_qty[MAX_CUTS - 2] += order.cut_qty[MAX_CUTS - 1]
+    for index in range(order.n_cuts, 0, -1):
+        order.cut_qty[index], order.cut_ts[index] = order.cut_qty[index - 1], order.cut_ts[index - 1]
+    order.n_cuts += 1
 
 
 @jit
 def _note_cut(order, qty, exchange_ts):
     """Remember that news of venue time ``exchange_ts`` took ``qty`` from ahead of the order.
 
-    What one millisecond took adds up. Without room the oldest two become one of the later time: of two trades that
-    come late it may then cover the one that it does not contain, and never counts a trade twice.
+    What one millisecond took adds up. If cuts had to be merged, one of two trades that come late may be covered though
+    the news before it does not contain it; none is ever counted twice.
     """
-    if order.cut_qty[0] > 0 and order.cut_ts[0] // _NS_PER_MS == exchange_ts // _NS_PER_MS:
-        order.cut_qty[0] += qty
-        order.cut_ts[0] = exchange_ts
-        return
-    last = MAX_CUTS - 1
-    order.cut_qty[last - 1] += order.cut_qty[last]
-    for index in range(last, 0, -1):
-        order.cut_qty[index], order.cut_ts[index] = order.cut_qty[index - 1], order.cut_ts[index - 1]
+    if order.n_cuts > 0 and order.cut_ts[0] // _NS_PER_MS == exchange_ts // _NS_PER_MS:
+        qty += order.cut_qty[0]
+    else:
+        _make_room(order)
     order.cut_qty[0], order.cut_ts[0] = qty, exchange_ts
 
 
 @jit
 def _cover(order, reach, exchange_ts):
     """How much of ``reach`` of a late trade the cuts not older than it contain, the oldest first; they are used up."""
-    left = reach
-    for back in range(MAX_CUTS):
-        index = MAX_CUTS - 1 - back
-        if order.cut_ts[index] >= exchange_ts:
-            used = min(left, order.cut_qty[index])
-            order.cut_qty[index] -= used
-            left -= used
+    left, index = reach, np.int64(0)
+    while index < order.n_cuts and order.cut_ts[index] >= exchange_ts:
+        index += 1
+    while index > 0 and left > 0:
+        index -= 1
+        used = min(left, order.cut_qty[index])
+        order.cut_qty[index] -= used
+        left -= used
     return reach - left
 
 
