@@ -53,7 +53,8 @@ TABLE: dict[str, Any] = {
     },
     # Modules whose functions call a stage, a hook, a source or a venue by its address.
     "by_address": [
-        "hftpipe.core.stage", "hftpipe.strategy.stage", "hftpipe.gateway.stage", "hftpipe.market.synthetic",
+        "hftpipe.core.stage", "hftpipe.strategy.stage", "hftpipe.gateway.stage", "hftpipe.gateway.stopping",
+        "hftpipe.market.synthetic",
         "hftpipe.market.udp", "hftpipe.market.stage", "hftpipe.venues.itch.receive",
         "hftpipe.sim.servers.itch_exchange",
     ],

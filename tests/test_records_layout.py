@@ -56,7 +56,7 @@ LAYOUTS = {
         order_table.ORDER,
         128,
         "id:0:8 price:8:8 qty:16:8 filled:24:8 new_price:32:8 new_qty:40:8 created_ts:48:8 venue_id:56:8 "
-        "instrument:64:4 state:68:1 side:69:1 strategy:70:1 flags:71:1 open_index:72:8 user:80:8 _pad:88:40",
+        "instrument:64:4 state:68:1 side:69:1 strategy:70:1 flags:71:1 open_index:72:8 user:80:8 cancel_due_ns:88:8 cancels:96:8 _pad:104:24",
     ),
     "TABLE": (
         order_table.TABLE,
