@@ -18,7 +18,7 @@ from hftpipe.sim.servers.settings import Account
 from hftpipe.venues.ouch.link import TCP, UDP
 from hftpipe.venues.ouch.state import draw_session
 
-CANCEL_AFTER_MS = 300
+CANCEL_AFTER_MS = 1000
 LOGIN_NS = 400_000_000
 OF_LOGIN = {"login_ns": LOGIN_NS}
 
