@@ -84,8 +84,12 @@ class Run:
                 command, stdout=subprocess.DEVNULL, stderr=log, text=True, cwd=REPO, env=environment
             )
         self.log, self.stopped = folder / "stderr", 0
+
+    def wait(self) -> "Run":
+        """Until it moves."""
         self._until(lambda: Path(f"/dev/shm/hftpipe-{self.name}").exists())
         self._until(self._attach)
+        return self
 
     def _until(self, done: Any) -> None:
         deadline = time.monotonic() + LIMIT_S
@@ -138,7 +142,7 @@ def start(tmp_path: Path) -> Iterator[Any]:
 
     def make(strategy: str, *flags: str) -> Run:
         made.append(Run(tmp_path, strategy, *flags))
-        return made[-1]
+        return made[-1].wait()
 
     yield make
     for one in made:
@@ -217,7 +221,7 @@ def test_what_was_approved_while_the_gateway_stood_still_is_not_sent_when_it_wak
 
 def test_a_quiet_book_is_traded_on_as_long_as_its_line_is_heard_of(start):
     """An exchange whose market stands still sends nothing but heartbeats, for longer than a book may be old."""
-    run = start("EveryTimer", *udp(), "--speed", "max")
+    run = start("EveryTimer", *udp(), "--set", "market.event_rate_per_s=0.001")
     run.until_sent(20)
     updates = run.counter("market_data", "book_updates")
     time.sleep(3.0)
