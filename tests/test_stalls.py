@@ -84,8 +84,12 @@ class Run:
                 command, stdout=subprocess.DEVNULL, stderr=log, text=True, cwd=REPO, env=environment
             )
         self.log, self.stopped = folder / "stderr", 0
+
+    def wait(self) -> "Run":
+        """Until it moves."""
         self._until(lambda: Path(f"/dev/shm/hftpipe-{self.name}").exists())
         self._until(self._attach)
+        return self
 
     def _until(self, done: Any) -> None:
         deadline = time.monotonic() + LIMIT_S
@@ -138,7 +142,7 @@ def start(tmp_path: Path) -> Iterator[Any]:
 
     def make(strategy: str, *flags: str) -> Run:
         made.append(Run(tmp_path, strategy, *flags))
-        return made[-1]
+        return made[-1].wait()
 
     yield make
     for one in made:
