@@ -228,6 +228,13 @@ def test_a_feed_that_comes_back_far_ahead_is_believed():
     assert rig.state["high"] == 2**30 + 3 and rig.book_state == SYNCING
 
 
+def test_a_claim_far_ahead_is_forgotten_with_its_votes_also_by_a_packet_some_way_behind():
+    rig = Rig()
+    for first in (1, 1, AHEAD + 50, 1, 1, 1, REORDER + 50, 1):
+        rig.put("S1", first, 0)
+    assert rig.state["far_ahead"] == 1 and rig.state["ahead"] == 0
+
+
 def test_what_strays_have_agreed_on_is_forgotten_when_it_does_not_come_true():
     rig = following()
     for number in (2**40, 2**40 + 1, 2**40 + 2):

@@ -215,6 +215,15 @@ def _retract(arbiter, end):
 
 
 @jit
+def _annul_votes(arbiter):
+    """The session lives: whatever has been voted for, another one or a place far ahead, counts no more."""
+    a = view(arbiter, ARBITER)
+    if a.election.is_settled == 0:
+        a.ahead = 0
+        lives(arbiter + ELECTION_AT)
+
+
+@jit
 def _note_life(arbiter, line, sequence, end, now_ns):
     """A packet that may be next is a sign of life; one that is near what was heard speaks for the session as well."""
     a, election = view(arbiter, ARBITER), arbiter + ELECTION_AT
@@ -223,14 +232,12 @@ def _note_life(arbiter, line, sequence, end, now_ns):
     a.last_packet_ns = now_ns
     if end + U64(AHEAD) >= a.high:
         a.near_ns = now_ns
-        if a.election.is_settled == 0:
-            a.ahead = 0
-            lives(election)
+        _annul_votes(arbiter)
     elif line != LINE_RETRANSMIT and silent_ns(election, a.near_ns, now_ns) >= a.election.takeover_ns:
         if _is_voted(arbiter, sequence, end, now_ns):
             _retract(arbiter, end)
     elif is_established(election) and end + U64(REORDER) >= a.high:
-        lives(election)
+        _annul_votes(arbiter)
 
 
 @jit
