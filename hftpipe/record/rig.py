@@ -98,7 +98,7 @@ def _section(section: type, facts: dict[str, Any]) -> Any:
     """A section from its JSON form; amounts are in units of 1e-8 already."""
     values = dict(facts)
     for one in dataclasses.fields(section):
-        if one.name in values and one.name.endswith("_bps"):
+        if one.name in values and isinstance(one.default, Decimal):
             values[one.name] = Decimal(values[one.name])
     return section(**values)
 
