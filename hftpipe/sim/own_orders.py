@@ -11,12 +11,12 @@ from hftpipe.core.mem import U64, ZERO, load_i64, store_i64, view
 from hftpipe.core.records import BUY
 from hftpipe.sim.models import front_after_depth
 
-#: Cuts of a level that an order remembers. More of them at a time are merged, the oldest two first.
+#: Cuts of a level that an order remembers (a power of two). Of more the oldest two are merged.
 MAX_CUTS = 8
 _NS_PER_MS = np.int64(1_000_000)
 #: ``ahead``: quantity before us in the queue. ``seen``: the level's displayed size when last heard of, with the update
-#: id and venue time of that; ``traded``: traded there since then. ``cut_qty`` and ``cut_ts`` (``n_cuts`` of them, newest
-#: first): what news of the level took from ``ahead`` that no trade had explained, and the venue time of that news.
+#: id and venue time of that; ``traded``: traded there since then. ``cuts``: a ring of (venue time, quantity) of what news
+#: of the level took from ``ahead`` that no trade had explained; ``n_cuts`` is the number of all there have been.
 OWN = np.dtype(
     [
         # What a walk over the list reads, in one cache line. Side and flags are whole words: one integer type everywhere
@@ -25,7 +25,7 @@ OWN = np.dtype(
         ("instrument", "u4"), ("touched", "u2"), ("strategy", "u1"), ("_pad", "u1"), ("id", "u8"),
         ("qty", "i8"), ("filled", "i8"), ("traded", "i8"), ("seen_ts", "i8"), ("joined_ts", "i8"), ("prev", "u8"),
         ("flags", "i8"), ("n_cuts", "i8"),
-        ("cut_qty", "i8", MAX_CUTS), ("cut_ts", "i8", MAX_CUTS),
+        ("cuts", "i8", 2 * MAX_CUTS),
     ],
     align=True,
 )  # fmt: skip
@@ -97,13 +97,18 @@ def own_left(order):
 
 
 @jit
-def _make_room(order):
-    """Move all cuts one place on. Without room the oldest two become one, of the later time."""
-    if order.n_cuts == MAX_CUTS:
-        order.n_cuts -= 1
-        order.cut_qty[MAX_CUTS - 2] += order.cut_qty[MAX_CUTS - 1]
-    for index in range(order.n_cuts, 0, -1):
-        order.cut_qty[index], order.cut_ts[index] = order.cut_qty[index - 1], order.cut_ts[index - 1]
+def _cut_at(number):
+    """Where cut ``number`` stands in ``cuts``: its time, and its quantity one further."""
+    return 2 * (number & (MAX_CUTS - 1))
+
+
+@jit
+def _push_cut(order, qty, exchange_ts):
+    """A cut more. Without room the oldest two become one, of the later time."""
+    at = _cut_at(order.n_cuts)
+    if order.n_cuts >= MAX_CUTS:
+        order.cuts[_cut_at(order.n_cuts + 1) + 1] += order.cuts[at + 1]
+    order.cuts[at], order.cuts[at + 1] = exchange_ts, qty
     order.n_cuts += 1
 
 
@@ -114,24 +119,25 @@ def _note_cut(order, qty, exchange_ts):
     What one millisecond took adds up. If cuts had to be merged, one of two trades that come late may be covered though
     the news before it does not contain it; none is ever counted twice.
     """
-    if order.n_cuts > 0 and order.cut_ts[0] // _NS_PER_MS == exchange_ts // _NS_PER_MS:
-        qty += order.cut_qty[0]
+    newest = _cut_at(order.n_cuts - 1)
+    if order.n_cuts > 0 and order.cuts[newest] // _NS_PER_MS == exchange_ts // _NS_PER_MS:
+        order.cuts[newest], order.cuts[newest + 1] = exchange_ts, order.cuts[newest + 1] + qty
     else:
-        _make_room(order)
-    order.cut_qty[0], order.cut_ts[0] = qty, exchange_ts
+        _push_cut(order, qty, exchange_ts)
 
 
 @jit
 def _cover(order, reach, exchange_ts):
     """How much of ``reach`` of a late trade the cuts not older than it contain, the oldest first; they are used up."""
-    left, index = reach, np.int64(0)
-    while index < order.n_cuts and order.cut_ts[index] >= exchange_ts:
-        index += 1
-    while index > 0 and left > 0:
-        index -= 1
-        used = min(left, order.cut_qty[index])
-        order.cut_qty[index] -= used
+    left, number, oldest = reach, order.n_cuts, max(order.n_cuts - MAX_CUTS, 0)
+    while number > oldest and order.cuts[_cut_at(number - 1)] >= exchange_ts:
+        number -= 1
+    while number < order.n_cuts and left > 0:
+        at = _cut_at(number) + 1
+        used = min(left, order.cuts[at])
+        order.cuts[at] -= used
         left -= used
+        number += 1
     return reach - left
 
 
