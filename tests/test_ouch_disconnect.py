@@ -65,7 +65,7 @@ def vanish(client: Client) -> None:
             stream.shutdown(socket.SHUT_RDWR)
 
 
-def test_orders_of_a_client_that_vanishes_are_cancelled_within_a_second(exchange, client_of):
+def test_orders_of_a_client_that_vanishes_are_cancelled_after_the_silence_it_asked_for(exchange, client_of):
     client = client_of(cancel_after_ms=CANCEL_AFTER_MS, heartbeat_ns=50_000_000).log_in()
     two_orders(client)
     assert len(resting(exchange)) == 2

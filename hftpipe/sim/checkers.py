@@ -203,29 +203,6 @@ class IdChecker(Checker):
                 self.fail(f"kind {request.kind} of {request.id:#x} left without (or more often than) an approval")
 
 
-class HaltChecker(Checker):
-    """I7: once the halt cell is set nothing that adds risk leaves, and what is open is cancelled."""
-
-    name = "halt"
-
-    def check(self) -> None:
-        if not self.world.is_halted:
-            return
-        for request in self.world.sent_now:
-            if request.kind in (NEW, REPLACE):
-                self.fail(f"kind {request.kind} of {request.id:#x} left after the halt")
-
-    def end(self) -> None:
-        if not self.world.is_halted or self.world.dead == "gateway":
-            return
-        left = self.world.truth.open_orders()
-        unasked = [order for order in left if all(kind != CANCEL for kind, _ in order.changes)]
-        if unasked:
-            self.fail(f"{len(unasked)} open orders without a cancel after the halt, the first {unasked[0].id:#x}")
-        if left and self.world.can_cancel:
-            self.fail(f"{len(left)} orders still open after the halt, the first {left[0].id:#x}")
-
-
 class ClosedChecker(Checker):
     """I12: without limits, a mark, legal values and a known instrument nothing is approved and nothing leaves."""
 
@@ -436,6 +413,5 @@ def tops_of(memory: np.ndarray) -> np.ndarray:
 
 
 ALL: tuple[Callable[[Any], Checker], ...] = (
-    RingChecker, IdChecker, LimitChecker, ExposureChecker, HaltChecker, ClosedChecker, StateChecker, MoneyChecker,
-    LivenessChecker,
+    RingChecker, IdChecker, LimitChecker, ExposureChecker, ClosedChecker, StateChecker, MoneyChecker,
 )  # fmt: skip

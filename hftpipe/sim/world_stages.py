@@ -27,6 +27,7 @@ from hftpipe.pipeline import RINGS, STAGES, Pipeline
 from hftpipe.sim import checkers
 from hftpipe.sim.checkers import RingMirror
 from hftpipe.sim.checkers_book import BookChecker
+from hftpipe.sim.checkers_halt import HaltChecker
 from hftpipe.sim.checkers_taken import TakenChecker
 from hftpipe.sim.checkers_time import AgeChecker, RateChecker
 from hftpipe.sim.truth import Fields, Truth
@@ -114,7 +115,7 @@ class World:
         syncs = self.region("market.syncs")
         self._syncs = [syncs[i * sync_bytes() :][: SYNC.itemsize].view(SYNC) for i in range(len(self.feed.lines))]
         self.tops = self.region("tops").view(TOP_CELL)
-        more = (AgeChecker, RateChecker, BookChecker, TakenChecker)
+        more = (HaltChecker, AgeChecker, RateChecker, BookChecker, TakenChecker, checkers.LivenessChecker)
         self.checkers = [make(self) for make in (*checkers.ALL, *more)]
         if is_latched:
             self.halt(_HALT_STAGE_DIED)
