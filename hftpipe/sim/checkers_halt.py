@@ -3,10 +3,10 @@
 from typing import Any
 
 from hftpipe.core.records import CANCEL, NEW, REPLACE
-from hftpipe.gateway.stopping import CANCEL_AGAIN_MAX_NS, CANCEL_AGAIN_NS
 from hftpipe.sim.checkers import Checker
 
-#: As often the wait for the next cancel doubles.
+#: What a stopped gateway promises: the wait for the next cancel of an order, which doubles so often, and the longest one.
+CANCEL_AGAIN_NS, CANCEL_AGAIN_MAX_NS = 50_000_000, 1_000_000_000
 _MAX_DOUBLINGS = 5
 
 
