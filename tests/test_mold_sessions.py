@@ -281,6 +281,31 @@ def test_an_end_of_session_that_was_none_does_not_hold():
     assert rig.book_state == VALID
 
 
+def test_what_waits_for_one_candidate_is_not_taken_for_anothers():
+    rig = following()
+    rig.put("S1", 11, end=True)
+    rig.put("XX", 1, 3)
+    rig.put("S2", 1, 0)
+    rig.put("S2", 2)
+    rig.put("S2", 3)
+    assert rig.follows("S2") and rig.delivered == [] and rig.state["expected"] == 1
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_stray_far_ahead_among_the_votes_for_a_session_moves_nothing_but_the_vote(place):
+    rig = following()
+    rig.put("S1", 11, end=True)
+    firsts = [1, 2, 3]
+    firsts.insert(place, 20_000)
+    for first in firsts:
+        rig.put("S2", first)
+    assert rig.state["high"] < 100
+    rig.pass_ns(TAKEOVER)
+    for first in (4, 5, 6, 7):
+        rig.put("S2", first)
+    assert rig.follows("S2") and rig.state["high"] == 8
+
+
 def test_what_was_not_listened_to_is_no_silence():
     """A process that stood still finds a backlog: the late copies in front of it elect nobody."""
     rig = following()
@@ -385,7 +410,7 @@ class Twin:
 
     def vote(self, p: Packet, now: int) -> bool:
         cast = self.votes.setdefault(p.session, [])
-        if cast and (p.first > cast[-1][0] + REORDER or p.end + REORDER < cast[-1][0]):
+        if cast and (p.first > cast[-1][0] + AHEAD or p.end + REORDER < cast[-1][0]):
             cast.clear()
         if not cast or p.end > cast[-1][0] or now - cast[-1][1] >= TAKEOVER // VOTES:
             cast.append((p.end, now))

@@ -3,8 +3,8 @@
 A packet of the session that is followed is taken; a packet of any other is *foreign*: it is counted, and at most it is a
 vote. ``session_votes`` votes for one session make it the one that is followed. What a vote is:
 
-* it is further on than the last one for that session (copies of one datagram are one vote), by no more than REORDER
-  messages (what is further off starts the count again), or, if a session stands still, long enough after it that the
+* it is further on than the last one for that session (copies of one datagram are one vote), by no more than AHEAD
+  messages (what is further off, or more than REORDER behind, starts the count again), or, if a session stands still, long enough after it that the
   votes together take about ``takeover_ns``;
 * it comes on a line: answers of the re-request server are no votes;
 * no sign of life of the session that is followed came after it: that annuls all votes.
@@ -180,7 +180,7 @@ def vote(election, low, high, sequence, end, now_ns):
     e = view(election, ELECTION)
     index = _candidate(e, low, high)
     before, last = e.votes[index], e.end[index]
-    if before > 0 and (sequence > last + U64(REORDER) or end + U64(REORDER) < last):
+    if before > 0 and (sequence > last + U64(AHEAD) or end + U64(REORDER) < last):
         before = np.int64(0)
     elif before > 0 and end <= last and now_ns - e.voted_ns[index] < e.takeover_ns // e.session_votes:
         return -before
