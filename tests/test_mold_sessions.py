@@ -230,9 +230,9 @@ def test_a_feed_that_comes_back_far_ahead_is_believed():
 
 def test_a_claim_far_ahead_is_forgotten_with_its_votes_also_by_a_packet_some_way_behind():
     rig = Rig()
-    for first in (1, 1, AHEAD + 50, 1, 1, 1, REORDER + 50, 1):
+    for first in (1, 1, 1, AHEAD + 50, AHEAD + 51, AHEAD + 52, REORDER + 9_000, 1):
         rig.put("S1", first, 0)
-    assert rig.state["far_ahead"] == 1 and rig.state["ahead"] == 0
+    assert rig.state["high"] == AHEAD + 52 and rig.state["far_ahead"] == 3 and rig.state["ahead"] == 0
 
 
 def test_what_strays_have_agreed_on_is_forgotten_when_it_does_not_come_true():
@@ -279,6 +279,31 @@ def test_an_end_of_session_that_was_none_does_not_hold():
     rig.put("S1", 12, end=True)
     rig.put("S1", 12, 0)
     assert rig.book_state == VALID
+
+
+def test_what_waits_for_one_candidate_is_not_taken_for_anothers():
+    rig = following()
+    rig.put("S1", 11, end=True)
+    rig.put("XX", 1, 3)
+    rig.put("S2", 1, 0)
+    rig.put("S2", 2)
+    rig.put("S2", 3)
+    assert rig.follows("S2") and rig.delivered == [] and rig.state["expected"] == 1
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_stray_far_ahead_among_the_votes_for_a_session_moves_nothing_but_the_vote(place):
+    rig = following()
+    rig.put("S1", 11, end=True)
+    firsts = [1, 2, 3]
+    firsts.insert(place, 20_000)
+    for first in firsts:
+        rig.put("S2", first)
+    assert rig.state["high"] < 100
+    rig.pass_ns(TAKEOVER)
+    for first in (4, 5, 6, 7):
+        rig.put("S2", first)
+    assert rig.follows("S2") and rig.state["high"] == 8
 
 
 def test_what_was_not_listened_to_is_no_silence():
@@ -333,7 +358,7 @@ class Twin:
     near_ns: int = 0
     looked_ns: int = 0
     awake_ns: int = 0
-    votes: dict[str, list[tuple[int, int]]] = field(default_factory=dict)
+    votes: dict[str, list[list[tuple[int, int]]]] = field(default_factory=dict)
     waiting: dict[str, list[Packet]] = field(default_factory=dict)
     own: dict[int, tuple[int, int]] = field(default_factory=dict)
     line_high: dict[int, int] = field(default_factory=dict)
@@ -384,9 +409,11 @@ class Twin:
         return p.sender == sender
 
     def vote(self, p: Packet, now: int) -> bool:
-        cast = self.votes.setdefault(p.session, [])
-        if cast and (p.first > cast[-1][0] + REORDER or p.end + REORDER < cast[-1][0]):
-            cast.clear()
+        counts = self.votes.setdefault(p.session, [])
+        near = [one for one in counts if p.first <= one[-1][0] + AHEAD and one[-1][0] <= p.end + AHEAD]
+        if not near:
+            counts.append([])
+        cast = near[0] if near else counts[-1]
         if not cast or p.end > cast[-1][0] or now - cast[-1][1] >= TAKEOVER // VOTES:
             cast.append((p.end, now))
         self.waiting.setdefault(p.session, []).append(p)
@@ -404,7 +431,7 @@ class Twin:
 
     def accept(self, p: Packet, now: int) -> None:
         is_line, settled = p.line != LINE_RETRANSMIT, self.voices >= VOTES
-        if p.end > self.high + AHEAD and (not is_line or (settled and not self.vote(p, now))):
+        if p.end > self.high + AHEAD and (not is_line or (self.voices > 0 and not self.vote(p, now))):
             return
         if (
             is_line

@@ -4,6 +4,19 @@ A tape is a ring of RECORDs from a stage to the recorder process. Everything tha
 it: the records it read, the top of book and halt state it looked at, changed parameters. A tape never holds its stage
 up: when it is full the record is dropped and counted, and the next record that fits is preceded by a TAPE_GAP that says
 how many are missing.
+
+What a stage does may also depend on how far another process has got, by the room it finds in a ring:
+
+======== ======== ==================================================================================================
+stage    full     how a replay knows
+======== ======== ==================================================================================================
+strategy intents  INTENTS_FULL behind the record: which of its questions for room were answered with no
+risk     updates  a record that would need room is left unread, and is on the tape when it is taken
+risk     orders   a NEW or REPLACE is refused: RING_FULL behind it; a CANCEL is left unread
+gateway  reports  a NEW or REPLACE is left unread; a CANCEL is on the tape when it is sent; the paper venue's market
+                  waits until there is room for what it may cause
+market   any      what was conflated is not published, and only what is published is on any tape
+======== ======== ==================================================================================================
 """
 
 import numpy as np

@@ -184,11 +184,11 @@ def _has_begun_again(arbiter, line, sequence, end, now_ns):
 @jit
 def _is_believed(arbiter, line, sequence, end, now_ns):
     """Whether a packet can be where it says; one far ahead only if enough others say so. Answers never are."""
-    a, election = view(arbiter, ARBITER), arbiter + ELECTION_AT
+    a = view(arbiter, ARBITER)
     if end <= a.high + U64(AHEAD):
         return True
     is_line = line != LINE_RETRANSMIT
-    if is_line and (not is_established(election) or _is_voted(arbiter, sequence, end, now_ns)):
+    if is_line and (a.election.support == 0 or _is_voted(arbiter, sequence, end, now_ns)):
         return True
     a.far_ahead += 1
     if is_line:

@@ -3,8 +3,8 @@
 A packet of the session that is followed is taken; a packet of any other is *foreign*: it is counted, and at most it is a
 vote. ``session_votes`` votes for one session make it the one that is followed. What a vote is:
 
-* it is further on than the last one for that session (copies of one datagram are one vote), by no more than REORDER
-  messages (what is further off starts the count again), or, if a session stands still, long enough after it that the
+* it is further on than the last one for that session (copies of one datagram are one vote), and not more than AHEAD
+  messages off: what is, has a count of its own, so that a stray under a session's name does not spoil the session's, or, if a session stands still, long enough after it that the
   votes together take about ``takeover_ns``;
 * it comes on a line: answers of the re-request server are no votes;
 * no sign of life of the session that is followed came after it: that annuls all votes.
@@ -42,7 +42,7 @@ REORDER = 1 << 16
 #: Messages that one packet may be ahead of all that has been heard: what both lines lose in a bad moment.
 AHEAD = 1 << 12
 #: Sessions that can be voted for at once, and earlier ones that are remembered.
-CANDIDATES, PAST = 4, 4
+CANDIDATES, PAST = 16, 4
 
 ELECTION = np.dtype(
     [
@@ -161,11 +161,12 @@ def may_vote(election, line, low, high, sender, silent, is_over):
 
 
 @jit
-def _candidate(e, low, high):
-    """Number of the candidate; one without votes, or that with the oldest vote, makes room for a new one."""
+def _candidate(e, low, high, sequence, end):
+    """Number of the candidate, a session at about a place; one without votes, or with the oldest, makes room for it."""
     oldest = np.int64(0)
     for index in range(CANDIDATES):
-        if e.votes[index] != 0 and e.low[index] == low and e.high[index] == high:
+        is_near = sequence <= e.end[index] + U64(AHEAD) and e.end[index] <= end + U64(AHEAD)
+        if e.votes[index] != 0 and e.low[index] == low and e.high[index] == high and is_near:
             return np.int64(index)
         is_older = e.votes[index] == 0 or e.voted_ns[index] < e.voted_ns[oldest]
         if e.votes[oldest] != 0 and is_older:
@@ -178,11 +179,9 @@ def _candidate(e, low, high):
 def vote(election, low, high, sequence, end, now_ns):
     """Count a packet with messages [sequence, end) for a session: the votes that it now has, negative if this was none."""
     e = view(election, ELECTION)
-    index = _candidate(e, low, high)
-    before, last = e.votes[index], e.end[index]
-    if before > 0 and (sequence > last + U64(REORDER) or end + U64(REORDER) < last):
-        before = np.int64(0)
-    elif before > 0 and end <= last and now_ns - e.voted_ns[index] < e.takeover_ns // e.session_votes:
+    index = _candidate(e, low, high, sequence, end)
+    before = e.votes[index]
+    if before > 0 and end <= e.end[index] and now_ns - e.voted_ns[index] < e.takeover_ns // e.session_votes:
         return -before
     e.votes[index], e.end[index], e.voted_ns[index], e.is_settled = before + 1, end, now_ns, 0
     return before + 1

@@ -4,9 +4,10 @@ Who decides which session that is stands in :mod:`hftpipe.venues.itch.election`.
 """
 
 from hftpipe.core.jit import jit
-from hftpipe.core.mem import ZERO, view
+from hftpipe.core.mem import U64, ZERO, view
 from hftpipe.venues.itch.arbiter_state import ARBITER, ELECTION_AT, WINDOW
 from hftpipe.venues.itch.election import (
+    AHEAD,
     ELECTION,
     LINES,
     admits,
@@ -46,23 +47,24 @@ def _follow(arbiter, low, high):
 def _wait_for_votes(arbiter, low, high, votes, sequence, end, data, length, now_ns, origin_tsc):
     """Keep a candidate's packet until it is known which session is followed."""
     is_kept, is_another = wants_held(arbiter + ELECTION_AT, low, high, votes)
+    hold = arbiter + view(arbiter, ARBITER).hold_at
+    if is_another:
+        window_clear(hold)
     if is_kept and end > sequence:
-        hold = arbiter + view(arbiter, ARBITER).hold_at
-        if is_another:
-            window_clear(hold)
         window_put(hold, sequence, end, data, length, now_ns, origin_tsc)
 
 
 @jit
-def _take_held(arbiter):
-    """The packets that waited for the session to be followed are its first."""
+def _take_held(arbiter, end):
+    """The packets that waited for the session to be followed are its first; one far ahead of the last vote was a stray."""
     a = view(arbiter, ARBITER)
     hold = arbiter + a.hold_at
     slot = window_first(hold)
     while slot != ZERO:
         s = view(slot, SLOT)
-        window_put(arbiter + WINDOW, s.sequence, s.end, slot + SLOT_DATA, s.length, s.local_ts, s.origin_tsc)
-        a.high = max(a.high, s.end)
+        if s.sequence <= end + U64(AHEAD):
+            window_put(arbiter + WINDOW, s.sequence, s.end, slot + SLOT_DATA, s.length, s.local_ts, s.origin_tsc)
+            a.high = max(a.high, s.end)
         window_drop_first(hold)
         slot = window_first(hold)
 
@@ -84,7 +86,7 @@ def _foreign(arbiter, line, sender, low, high, sequence, end, data, length, now_
     is_held = elect(election, line, low, high, a.session_low, a.session_high, sender)
     _follow(arbiter, low, high)
     if is_held:
-        _take_held(arbiter)
+        _take_held(arbiter, end)
     a.high = max(a.high, end)
     return True
 
