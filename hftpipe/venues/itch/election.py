@@ -3,9 +3,10 @@
 A packet of the session that is followed is taken; a packet of any other is *foreign*: it is counted, and at most it is a
 vote. ``session_votes`` votes for one session make it the one that is followed. What a vote is:
 
-* it is further on than the last one for that session (copies of one datagram are one vote), and not more than AHEAD
-  messages off: what is, has a count of its own, so that a stray under a session's name does not spoil the session's, or, if a session stands still, long enough after it that the
-  votes together take about ``takeover_ns``;
+* it is further on than the last vote for that session (copies of one datagram are one vote), or, if a session stands
+  still, long enough after it that the votes together take about ``takeover_ns``;
+* it is within AHEAD messages of that last vote. One further off has a count of its own, so that a stray under a
+  session's name does not spoil the session's count;
 * it comes on a line: answers of the re-request server are no votes;
 * no sign of life of the session that is followed came after it: that annuls all votes.
 
