@@ -182,8 +182,9 @@ class Pipeline:
     """
 
     def __init__(
-        self, config: Config, strategy: LoadedStrategy, epoch: int, start_ts: int, create: Any = Segment.create
-    ) -> None:
+        self, config: Config, strategy: LoadedStrategy, epoch: int, start_ts: int,
+        create: Any = Segment.create, calibrate: Any = clock_module.calibrate,
+    ) -> None:  # fmt: skip
         self.config, self.strategy = config, strategy
         self.processes = [list(group) for group in config.pipeline.processes]
         self.instruments = instrument_rows(config)
@@ -197,6 +198,7 @@ class Pipeline:
         #: The joined multicast lines (venue udp only).
         self.feed: Joined | None = None
         self.segment: Segment = create(config.pipeline.name, region_sizes(config, strategy), meta, epoch)
+        calibrate(self.segment.record("clock", CLOCK))
         self._wire(start_ts)
 
     def _wire(self, start_ts: int) -> None:
@@ -204,7 +206,6 @@ class Pipeline:
         self.segment.region("symbols")[:] = symbols_table(self.instruments).view(np.uint8)
         for spec in RINGS:
             ring_init(self.segment.region(f"ring.{spec.name}"), getattr(self.config.rings, spec.name))
-        clock_module.calibrate(self.segment.record("clock", CLOCK))
         self.stages: dict[str, Stage] = {
             "market_data": self._wire_market(start_ts),
             "strategy": self._wire_strategy(),

@@ -15,6 +15,7 @@ import numpy as np
 from hftpipe.config import Config, Instrument, Limits, Log, Market, Record, Rings, Risk, Sim, Strategy, Table, Udp
 from hftpipe.config import Pipeline as PipelineConfig
 from hftpipe.core.cell import CELL_BYTES, TOP_CELL
+from hftpipe.core.clock import calibrate_once
 from hftpipe.core.event_time import EVENT_TIME, wind_event_time
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import U64, ZERO, call_step, load_relaxed, store_relaxed, view
@@ -116,7 +117,7 @@ def build(config: Config, strategy: LoadedStrategy, epoch: int, start_ts: int) -
     market = dataclasses.replace(config.market, source="replay", replay="the tape")
     paper = dataclasses.replace(config.pipeline, venue="sim")
     config = dataclasses.replace(config, pipeline=paper, market=market, rings=Rings(), record=Record())
-    return Pipeline(config, strategy, epoch, start_ts, PrivateSegment)
+    return Pipeline(config, strategy, epoch, start_ts, PrivateSegment, calibrate_once)
 
 
 # --- feeding ---------------------------------------------------------------------------------------

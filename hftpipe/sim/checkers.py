@@ -52,6 +52,11 @@ class Checker:
         raise Violation(self.name, facts)
 
 
+def that_look(checkers: list[Checker], moment: str) -> list[Callable[[str], None]]:
+    """The methods of the name ``moment`` of those checkers that have one of their own: most look seldom, a world steps often."""
+    return [getattr(each, moment) for each in checkers if getattr(type(each), moment) is not getattr(Checker, moment)]
+
+
 class RingMirror:
     """A ring as Python saw it: the slots as they must look, and what was pushed and popped in the last step."""
 

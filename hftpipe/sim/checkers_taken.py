@@ -23,6 +23,8 @@ class OfferedSide:
         self._shown: dict[int, int] = {}
         #: Prices of which a best price spoke last, and its id.
         self._newer: dict[int, int] = {}
+        #: Prices whose level an update that is not complete has named.
+        self._named: set[int] = set()
 
     def _show(self, price: int, qty: int) -> None:
         self.offered[price] += max(qty - self._shown.get(price, 0), 0)
@@ -31,22 +33,27 @@ class OfferedSide:
     def level(self, price: int, qty: int) -> None:
         """A level of an update that is not complete."""
         self._depth[price] = qty
+        self._named.add(price)
 
     def clear(self) -> None:
         """The levels that follow replace all; what was offered stays offered."""
+        self._named.update(self._depth, self._shown)
         self._depth, self._newer = dict.fromkeys(self._depth, 0), {}
 
     def commit(self, update_id: int) -> None:
         """An update is complete: the depth stream has caught up with best prices up to its id."""
-        self._newer = {price: id_ for price, id_ in self._newer.items() if id_ > update_id}
-        for price in (*self._depth, *self._shown):
+        caught_up = [price for price, id_ in self._newer.items() if id_ <= update_id]
+        for price in caught_up:
+            del self._newer[price]
+        for price in self._named.union(caught_up):
             qty = self._depth.get(price, 0)
             if price not in self._newer:
                 self._show(price, qty)
             else:
                 # It was there before the best price that spoke of it last, and may be uncovered again.
                 self.offered[price] += max(qty - self._committed.get(price, 0), 0)
-        self._committed = dict(self._depth)
+            self._committed[price] = qty
+        self._named.clear()
 
     def top(self, best: int, qty: int, update_id: int) -> None:
         """A best price: what stands there, and nothing before it."""

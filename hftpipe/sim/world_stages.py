@@ -15,6 +15,7 @@ import numpy as np
 
 from hftpipe.core.book import BOOK, BOOK_HEADER_BYTES
 from hftpipe.core.cell import STOPPING, TOP_CELL, set_halt
+from hftpipe.core.clock import calibrate_once
 from hftpipe.core.jit import jit
 from hftpipe.core.mem import call_step
 from hftpipe.core.order_table import TABLE
@@ -99,7 +100,7 @@ class World:
         self._states: dict[str, np.ndarray] = {}
         self.loaded = _with_params(plan.strategy, plan.params)
         # Private: a campaign that is ended by a signal leaves nothing in /dev/shm.
-        self.pipeline = Pipeline(plan.config, self.loaded, epoch, self.now, PrivateSegment)
+        self.pipeline = Pipeline(plan.config, self.loaded, epoch, self.now, PrivateSegment, calibrate_once)
         self.truth = Truth(len(plan.instruments), used_ids)
         self._stalled = dict.fromkeys(STAGES, 0)
         self._busy_until, self._garbage_id = 0, 0
@@ -117,6 +118,10 @@ class World:
         self.tops = self.region("tops").view(TOP_CELL)
         more = (HaltChecker, AgeChecker, RateChecker, BookChecker, TakenChecker, checkers.LivenessChecker)
         self.checkers = [make(self) for make in (*checkers.ALL, *more)]
+        self._before, self._after = (
+            checkers.that_look(self.checkers, "before"),
+            checkers.that_look(self.checkers, "after"),
+        )
         if is_latched:
             self.halt(_HALT_STAGE_DIED)
         if mutant is not None:
@@ -205,8 +210,8 @@ class World:
 
     def run_stage(self, stage: str) -> None:
         """One step of one stage, with everything that watches it."""
-        for checker in self.checkers:
-            checker.before(stage)
+        for before in self._before:
+            before(stage)
         if self.mutant is not None:
             self.mutant.before(self, stage)
         runner = self.pipeline.stages[stage]
@@ -217,8 +222,8 @@ class World:
             self._push_garbage()
         if self.mutant is not None:
             self.mutant.after(self, stage)
-        for checker in self.checkers:
-            checker.after(stage)
+        for after in self._after:
+            after(stage)
         self._observe()
         if stage == "gateway" and self.plan.stages.shrink and not self.unsettled:
             self._shrink_some()
