@@ -48,15 +48,15 @@ test: $(STAMP)
 
 ## The whole pipeline in one thread on simulated time, under faults: SEEDS runs, each with its invariants checked.
 sim: $(STAMP)
-	$(BIN)/python -m hftpipe.sim.world --seeds $(SEEDS) $(ARGS)
+	$(BIN)/python -m hftpipe.simulation.world --seeds $(SEEDS) $(ARGS)
 
 ## The ITCH feed behind a bad network, one thread a seed: SEEDS runs, every VALID book compared with the engine's.
 feed: $(STAMP)
-	$(BIN)/python -m hftpipe.sim.feed_world --seeds $(SEEDS) $(ARGS)
+	$(BIN)/python -m hftpipe.simulation.feed_campaign --seeds $(SEEDS) $(ARGS)
 
 ## Every way down with real processes: RUNS runs, and what lives on at the exchange afterwards (nothing may).
 exits: $(STAMP)
-	$(BIN)/python -m hftpipe.sim.exit_campaign --runs $(RUNS) $(ARGS)
+	$(BIN)/python -m hftpipe.simulation.exit_campaign --runs $(RUNS) $(ARGS)
 
 ## All benches: percentile tables, and one JSON row per figure.
 bench: $(STAMP)

@@ -19,16 +19,16 @@ import numpy as np
 import orjson
 import pytest
 
-from hftpipe.core.book import BOOK, BOOK_HEADER_BYTES, book_bytes, book_init
-from hftpipe.core.clock import CLOCK, calibrate
-from hftpipe.core.instruments import INSTRUMENT, symbols_table
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, load_i64, rdtsc, store_i64, view
-from hftpipe.market.capture import CaptureReader
-from hftpipe.market.message import MESSAGE, MESSAGE_BYTES, message_bytes
+from hftpipe.capture.reader import CaptureReader
+from hftpipe.core.machine.clock import CLOCK, calibrate
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, load_i64, rdtsc, store_i64, view
+from hftpipe.core.schema.instruments import INSTRUMENT, symbols_table
+from hftpipe.core.trading.book import BOOK, BOOK_HEADER_BYTES, book_bytes, book_init
 from hftpipe.venues.binance.fallback import decode
 from hftpipe.venues.binance.scanner import scan
 from hftpipe.venues.binance.sync import USDM, feed, sync_bytes, sync_init
+from hftpipe.venues.message import MESSAGE, MESSAGE_BYTES, message_bytes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from data import DATA, needs_data

@@ -21,18 +21,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hftpipe.core.book import BOOK
-from hftpipe.core.clock import CLOCK, calibrate
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import ONE, U64, ZERO, rdtsc, store_i64, view
-from hftpipe.core.records import RECORD, VALID
-from hftpipe.sim.flow import FLOW, flow_book, flow_bytes, flow_init, perform, wait_ns
-from hftpipe.sim.flow_decide import advance_fair_value, decide
-from hftpipe.sim.matching import match_event, match_event_count, match_events_clear
-from hftpipe.sim.matching_memory import EVENT, MATCHING, ORDER, order_at
-from hftpipe.venues.itch.decode import itch_blocks, itch_message
-from hftpipe.venues.itch.encode import (
+from hftpipe.core.machine.clock import CLOCK, calibrate
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import ONE, U64, ZERO, rdtsc, store_i64, view
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import RECORD, VALID
+from hftpipe.core.trading.book import BOOK
+from hftpipe.simulation.flow.decide import advance_fair_value, decide
+from hftpipe.simulation.flow.flow import FLOW, flow_book, flow_bytes, flow_init, perform, wait_ns
+from hftpipe.simulation.matching.engine import match_event, match_event_count, match_events_clear
+from hftpipe.simulation.matching.memory import EVENT, MATCHING, ORDER, order_at
+from hftpipe.venues.nasdaq.itch.decode import itch_blocks, itch_message
+from hftpipe.venues.nasdaq.itch.encode import (
     ENCODER,
     EVENT_ADD,
     EVENT_BYTES_MAX,
@@ -40,8 +40,8 @@ from hftpipe.venues.itch.encode import (
     encode_event,
     encoder_init,
 )
-from hftpipe.venues.itch.feed import feed_book, feed_bytes, feed_init, feed_line_state
-from hftpipe.venues.itch.wire import be16
+from hftpipe.venues.nasdaq.itch.feed import feed_book, feed_bytes, feed_init, feed_line_state
+from hftpipe.venues.nasdaq.itch.wire import be16
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from memory import aligned

@@ -20,19 +20,19 @@ import numpy as np
 import pytest
 from harness import cpus
 
+from hftpipe.app.supervisor import Supervisor, place
 from hftpipe.config import load
-from hftpipe.core.cell import write_top
-from hftpipe.core.clock import CLOCK, tsc_now
-from hftpipe.core.fixed import SCALE
-from hftpipe.core.hist import summarize
-from hftpipe.core.jit import entry, jit
-from hftpipe.core.mem import ONE, U64, ZERO, rdtsc, view
-from hftpipe.core.records import ASK, BID, BOOK_RESET, BOOK_STATE, LAST, LEVEL, RECORD, TOP, VALID
-from hftpipe.core.ring import RING, ring_claim, ring_has_space, ring_publish
-from hftpipe.core.stage import Stage, duty_loop
-from hftpipe.pipeline import Pipeline
-from hftpipe.strategy.loader import load as load_strategy
-from hftpipe.supervisor import Supervisor, place
+from hftpipe.core.machine.clock import CLOCK, tsc_now
+from hftpipe.core.machine.fixed import SCALE
+from hftpipe.core.machine.hist import summarize
+from hftpipe.core.machine.jit import entry, jit
+from hftpipe.core.machine.mem import ONE, U64, ZERO, rdtsc, view
+from hftpipe.core.schema.records import ASK, BID, BOOK_RESET, BOOK_STATE, LAST, LEVEL, RECORD, TOP, VALID
+from hftpipe.core.shared.cell import write_top
+from hftpipe.core.shared.ring import RING, ring_claim, ring_has_space, ring_publish
+from hftpipe.core.shared.stage import Stage, duty_loop
+from hftpipe.strategy.compile.loader import load as load_strategy
+from hftpipe.topology.pipeline import Pipeline
 
 REPO = Path(__file__).resolve().parents[1]
 USDM = REPO.parent / "shared" / "data" / "binance-usdm-2024" / "usdm_btcusdt_20240808.gz"

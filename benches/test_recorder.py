@@ -28,19 +28,19 @@ from conftest import Report
 from harness import context_switches as switches
 from harness import cpus, fork_pinned, join, percentiles, since
 
-from hftpipe.core.clock import CLOCK, calibrate
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, pause, rdtsc, view
-from hftpipe.core.records import LEVEL, RECORD
-from hftpipe.core.ring import RING, RING_HEADER_BYTES, ring_bytes, ring_init
-from hftpipe.core.shm import Segment
-from hftpipe.core.tape import tape_record
-from hftpipe.record.block import BLOCK_RECORDS, BUFFER_BYTES, block_bytes
-from hftpipe.record.reader import open_session
-from hftpipe.record.recorder import RECORDER, Recorder, Tape, recorder_bytes, warm
-from hftpipe.record.session import build_header, create_session
-from hftpipe.record.writer import TapeWriter
+from hftpipe.core.machine.clock import CLOCK, calibrate
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, pause, rdtsc, view
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import LEVEL, RECORD
+from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES, ring_bytes, ring_init
+from hftpipe.core.shared.shm import Segment
+from hftpipe.core.shared.tape import tape_record
+from hftpipe.record.tape.block import BLOCK_RECORDS, BUFFER_BYTES, block_bytes
+from hftpipe.record.tape.reader import open_session
+from hftpipe.record.tape.recorder import RECORDER, Recorder, Tape, recorder_bytes, warm
+from hftpipe.record.tape.session import build_header, create_session
+from hftpipe.record.tape.writer import TapeWriter
 
 TARGET_PER_S, RATE_PER_S = 1_000_000, 1_050_000
 WARM_UP_S, SECONDS, RIVAL_SECONDS = 1, 12, 6

@@ -22,10 +22,10 @@ import pytest
 from conftest import Report
 from harness import Series, compile_cpp, cpus, fork_pinned, interleave, join, percentiles, ratio, typical
 
-from hftpipe.core.clock import CLOCK, calibrate
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, copy_bytes, load_i64, rdtsc, store_i64
-from hftpipe.core.ring import RING, ring_claim, ring_peek, ring_pop, ring_publish
+from hftpipe.core.machine.clock import CLOCK, calibrate
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, copy_bytes, load_i64, rdtsc, store_i64
+from hftpipe.core.shared.ring import RING, ring_claim, ring_peek, ring_pop, ring_publish
 
 SLOTS = 1024
 RING_SPACE = 1 << 17

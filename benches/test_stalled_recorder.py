@@ -27,17 +27,18 @@ from conftest import Report
 from harness import Series, cpus, interleave
 from test_pipeline import STRATEGY, inject, settings
 
-from hftpipe.core.clock import CLOCK, tsc_now
-from hftpipe.core.hist import summarize
-from hftpipe.core.ring import RING
-from hftpipe.core.stage import duty_loop
-from hftpipe.core.tape import TAPE_GAP
-from hftpipe.pipeline import TAPES, Pipeline
-from hftpipe.record.process import Recording
-from hftpipe.record.reader import Session, open_session
-from hftpipe.record.recorder import RECORDER, RUNNING
-from hftpipe.strategy.loader import load as load_strategy
-from hftpipe.supervisor import Supervisor, place
+from hftpipe.app.recording import Recording
+from hftpipe.app.supervisor import Supervisor, place
+from hftpipe.core.machine.clock import CLOCK, tsc_now
+from hftpipe.core.machine.hist import summarize
+from hftpipe.core.shared.ring import RING
+from hftpipe.core.shared.stage import duty_loop
+from hftpipe.core.shared.tape import TAPE_GAP
+from hftpipe.record.tape.reader import Session, open_session
+from hftpipe.record.tape.recorder import RECORDER, RUNNING
+from hftpipe.strategy.compile.loader import load as load_strategy
+from hftpipe.topology.graph import TAPES
+from hftpipe.topology.pipeline import Pipeline
 
 BENCH = "stalled recorder"
 MODES = RUNNING_1, RUNNING_2, STOPPED, NONE = "running", "running again", "stopped", "absent"

@@ -18,25 +18,13 @@ import pytest
 from conftest import Report
 from harness import cpus, percentiles, pin
 
-from hftpipe.core.book import BOOK, book_clear, book_commit, book_set, book_set_top, book_tradable
-from hftpipe.core.cell import HALT_CELL
-from hftpipe.core.clock import CLOCK, calibrate
-from hftpipe.core.fixed import to_fixed
-from hftpipe.core.hist import HIST_BYTES
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, rdtsc, rdtscp, store_i64, view
-from hftpipe.core.order_table import (
-    ON_ACK,
-    ON_CANCELED,
-    ON_CHANGE_DONE,
-    ORDER,
-    open_count,
-    open_order,
-    order_find,
-    order_move,
-)
-from hftpipe.core.records import (
+from hftpipe.core.machine.clock import CLOCK, calibrate
+from hftpipe.core.machine.fixed import to_fixed
+from hftpipe.core.machine.hist import HIST_BYTES
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, rdtsc, rdtscp, store_i64, view
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import (
     ACK,
     ASK,
     BID,
@@ -52,10 +40,22 @@ from hftpipe.core.records import (
     TOP,
     VALID,
 )
-from hftpipe.core.ring import ring_bytes, ring_init
+from hftpipe.core.shared.cell import HALT_CELL
+from hftpipe.core.shared.ring import ring_bytes, ring_init
+from hftpipe.core.trading.book import BOOK, book_clear, book_commit, book_set, book_set_top, book_tradable
+from hftpipe.core.trading.order_table import (
+    ON_ACK,
+    ON_CANCELED,
+    ON_CHANGE_DONE,
+    ORDER,
+    open_count,
+    open_order,
+    order_find,
+    order_move,
+)
+from hftpipe.strategy.api.hooks import call_hook
+from hftpipe.strategy.compile.loader import load
 from hftpipe.strategy.context import CONTEXT, action_at
-from hftpipe.strategy.hooks import call_hook
-from hftpipe.strategy.loader import load
 from hftpipe.strategy.quotes import answered, bring_about
 from hftpipe.strategy.stage import HOOK_NUMBERS, STATE
 from hftpipe.strategy.wiring import init_regions, region_sizes, wire

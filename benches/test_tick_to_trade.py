@@ -27,23 +27,23 @@ import pytest
 from harness import compile_cpp, cpus, fork_pinned, interleave, join, percentiles, pin, ratio
 
 from hftpipe.config import Config, load
-from hftpipe.core.clock import CLOCK, calibrate, tsc_now
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import ONE, U64, ZERO, load_relaxed, pause, rdtsc, rdtscp, store_i64, view
-from hftpipe.core.records import BUY, RECORD
-from hftpipe.core.ring import RING, RING_HEADER_BYTES
-from hftpipe.core.stage import SPIN, build_loop, duty_loop
+from hftpipe.core.machine.clock import CLOCK, calibrate, tsc_now
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import ONE, U64, ZERO, load_relaxed, pause, rdtsc, rdtscp, store_i64, view
+from hftpipe.core.schema.records import BUY, RECORD
+from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES
+from hftpipe.core.shared.stage import SPIN, build_loop, duty_loop
 from hftpipe.gateway import stage as gateway
-from hftpipe.pipeline import Pipeline
-from hftpipe.strategy.loader import load as load_strategy
-from hftpipe.venues.itch.encode import ENCODER, encode_add, encode_delete, encode_directory, encoder_init
-from hftpipe.venues.itch.mold import PACKET, PACKET_BYTES_MAX, packet_add, packet_close, session_words
-from hftpipe.venues.itch.sockets import open_line, open_sender
-from hftpipe.venues.ouch.decode import WIRE, decode_request
-from hftpipe.venues.ouch.encode import encode_accepted, encode_canceled, encode_plain
-from hftpipe.venues.ouch.link import LINK
-from hftpipe.venues.ouch.messages import ACCOUNT, ENTER, QUERY
-from hftpipe.venues.ouch.session import (
+from hftpipe.strategy.compile.loader import load as load_strategy
+from hftpipe.topology.pipeline import Pipeline
+from hftpipe.venues.nasdaq.itch.encode import ENCODER, encode_add, encode_delete, encode_directory, encoder_init
+from hftpipe.venues.nasdaq.itch.mold import PACKET, PACKET_BYTES_MAX, packet_add, packet_close, session_words
+from hftpipe.venues.nasdaq.itch.sockets import open_line, open_sender
+from hftpipe.venues.nasdaq.ouch.decode import WIRE, decode_request
+from hftpipe.venues.nasdaq.ouch.encode import encode_accepted, encode_canceled, encode_plain
+from hftpipe.venues.nasdaq.ouch.link import LINK
+from hftpipe.venues.nasdaq.ouch.messages import ACCOUNT, ENTER, QUERY
+from hftpipe.venues.nasdaq.ouch.session import (
     LOGIN,
     SESSION,
     VENUE_SIDE,
@@ -58,8 +58,8 @@ from hftpipe.venues.ouch.session import (
     session_reserve,
     session_take,
 )
-from hftpipe.venues.ouch.sockets import bind_udp, receive_bytes, send_bytes
-from hftpipe.venues.ouch.state import part
+from hftpipe.venues.nasdaq.ouch.sockets import bind_udp, receive_bytes, send_bytes
+from hftpipe.venues.nasdaq.ouch.state import part
 
 BENCH = "tick to trade"
 TICKS, WARM_UP, REPETITIONS = 3000, 500, 7

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from hftpipe.config import Config, load
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import call_step
-from hftpipe.core.records import RECORD, RECORD_BYTES, TIMER
-from hftpipe.core.ring import RING, RING_HEADER_BYTES
-from hftpipe.core.stage import FINISHED, SERVICE
-from hftpipe.pipeline import Pipeline
-from hftpipe.strategy.loader import load as load_strategy
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import call_step
+from hftpipe.core.schema.records import RECORD, RECORD_BYTES, TIMER
+from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES
+from hftpipe.core.shared.stage import FINISHED, SERVICE
+from hftpipe.strategy.compile.loader import load as load_strategy
+from hftpipe.topology.pipeline import Pipeline
 
 #: What a capture's name begins with: symbol, venue, tick, lot, minimum notional and reference price of its instrument.
 INSTRUMENTS = {

@@ -12,13 +12,14 @@ import numpy as np
 
 from hftpipe.config import load
 from hftpipe.config.presets import demo_overrides
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import call_step
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import call_step
+from hftpipe.core.shared.private import PrivateSegment
 from hftpipe.monitor.metrics import snapshot
 from hftpipe.monitor.summary import summarise
-from hftpipe.pipeline import STAGES, Pipeline
-from hftpipe.record.rig import PrivateSegment
-from hftpipe.strategy.loader import load as load_strategy
+from hftpipe.strategy.compile.loader import load as load_strategy
+from hftpipe.topology.graph import STAGES
+from hftpipe.topology.pipeline import Pipeline
 
 TURN_NS = 50_000
 START_NS = 1_700_000_000 * 10**9

@@ -1,6 +1,6 @@
 """The simulated venue once more, slowly and plainly: dicts, lists and unbounded integers.
 
-The differential test in test_sim_exchange.py compares its reports with those of hftpipe.sim.exchange, one by one.
+The differential test in test_sim_exchange.py compares its reports with those of hftpipe.venues.paper.exchange, one by one.
 It shares the decisions of docs/fill-model.md and not a line of code: where the jitted venue keeps a few sums, this one
 keeps the history and asks each time what it comes to in the order in which things happened at the venue.
 :class:`Venue` below drives the jitted one.
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 import numpy as np
 from memory import address, aligned, record
 
-from hftpipe.core import reasons as why
-from hftpipe.core import records as r
-from hftpipe.core.fixed import to_fixed
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.sim import exchange
-from hftpipe.sim.models import SimModel
+from hftpipe.core.machine.fixed import to_fixed
+from hftpipe.core.schema import reasons as why
+from hftpipe.core.schema import records as r
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.venues.paper import exchange
+from hftpipe.venues.paper.models import SimModel
 
 SCALE = 10**8
 

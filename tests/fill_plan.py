@@ -6,17 +6,10 @@ import numpy as np
 from fill_referee import Capture, End, Order
 from memory import address, aligned, record
 
-from hftpipe.core import records as r
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, copy_bytes, view
-from hftpipe.sim.exchange import (
-    SimModel,
-    exchange_bytes,
-    exchange_init,
-    market,
-    poll,
-    submit,
-)
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, copy_bytes, view
+from hftpipe.core.schema import records as r
+from hftpipe.venues.paper.exchange import SimModel, exchange_bytes, exchange_init, market, poll, submit
 
 MS = 10**6
 LATENCY_NS, EVERY_NS = 5 * MS, 100 * MS

@@ -6,14 +6,14 @@ import numpy as np
 from itch_reference import SHARE, packet
 from memory import aligned
 
-from hftpipe.core.book import BOOK, book_level
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.records import LEVEL, RECORD, TRADE, VALID
-from hftpipe.venues.itch.arbiter import mold_next, mold_packet_from, mold_poll, mold_state
-from hftpipe.venues.itch.arbiter_state import ARBITER, arbiter_bytes, arbiter_init
-from hftpipe.venues.itch.decode import itch_message
-from hftpipe.venues.itch.election import LINE_A
-from hftpipe.venues.itch.feed import FEED, feed_book, feed_bytes, feed_init, feed_line_state
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import LEVEL, RECORD, TRADE, VALID
+from hftpipe.core.trading.book import BOOK, book_level
+from hftpipe.venues.nasdaq.itch.arbiter import mold_next, mold_packet_from, mold_poll, mold_state
+from hftpipe.venues.nasdaq.itch.arbiter_state import ARBITER, arbiter_bytes, arbiter_init
+from hftpipe.venues.nasdaq.itch.decode import itch_message
+from hftpipe.venues.nasdaq.itch.election import LINE_A
+from hftpipe.venues.nasdaq.itch.feed import FEED, feed_book, feed_bytes, feed_init, feed_line_state
 
 SYMBOLS = ("TEST", "OTHER")
 

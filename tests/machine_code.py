@@ -31,7 +31,7 @@ _OPERAND = re.compile(r'(?:\$|\b(?:callq?|jmpq?)\s+|[\s,(])(?P<name>"[^"]*"|[A-Z
 
 
 def plain_name(symbol: str) -> str:
-    """``hftpipe.core.ring.ring_pop`` of a mangled symbol; the symbol itself if it is not one of numba's."""
+    """``hftpipe.core.shared.ring.ring_pop`` of a mangled symbol; the symbol itself if it is not one of numba's."""
     rest, parts = symbol.removeprefix(C_WRAPPER).removeprefix("_ZN"), []
     while match := re.match(r"\d+", rest):
         length = int(match.group())
@@ -138,7 +138,7 @@ def _entries(packages: tuple[str, ...]) -> dict[str, Any]:
 
 def _hooks(strategies: list[str]) -> dict[str, Any]:
     """Every hook of the strategies, by name."""
-    from hftpipe.strategy.loader import load
+    from hftpipe.strategy.compile.loader import load
 
     loaded = {strategy: load(strategy).bound for strategy in strategies}
     return {

@@ -1,4 +1,4 @@
-"""A matching engine that is slow and obvious: dicts and lists, written from the case table of ``sim/matching.py``.
+"""A matching engine that is slow and obvious: dicts and lists, written from the case table of ``simulation/matching/engine.py``.
 
 Events are tuples ``(kind, order_id, maker_id, price, old_price, qty, leaves, match_id, owner, maker_owner, side,
 reason)``. It knows nothing of pools, windows or event room.
@@ -6,10 +6,10 @@ reason)``. It knows nothing of pools, windows or event room.
 
 from dataclasses import dataclass
 
-from hftpipe.core import reasons
-from hftpipe.core.records import BUY, FOK, GTC, IOC, MARKET, POST_ONLY
-from hftpipe.sim.matching import STP_CANCEL_TAKER, STP_NONE
-from hftpipe.sim.matching_memory import ADD, CANCEL, DELETE, EXECUTE, EXPIRE, REPLACE
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.records import BUY, FOK, GTC, IOC, MARKET, POST_ONLY
+from hftpipe.simulation.matching.engine import STP_CANCEL_TAKER, STP_NONE
+from hftpipe.simulation.matching.memory import ADD, CANCEL, DELETE, EXECUTE, EXPIRE, REPLACE
 
 
 @dataclass

@@ -8,18 +8,18 @@ from pathlib import Path
 import numpy as np
 from memory import aligned
 
-from hftpipe.core.clock import CLOCK, calibrate, steady_ns
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.records import BUY, CANCEL, GTC, NEW, RECORD, REPLACE
-from hftpipe.sim.servers.itch_exchange import ItchExchange
-from hftpipe.sim.servers.settings import Account, ExchangeConfig, Told
-from hftpipe.venues.itch.arbiter_state import ARBITER, arbiter_bytes, arbiter_init
-from hftpipe.venues.itch.feed import FEED, feed_bytes, feed_init
-from hftpipe.venues.itch.receive import RECEIVER, receive_step, receiver_bytes, receiver_init
-from hftpipe.venues.itch.sockets import open_line, open_request
-from hftpipe.venues.ouch.link import UDP
-from hftpipe.venues.ouch.state import VENUE, part
-from hftpipe.venues.ouch.venue import (
+from hftpipe.core.machine.clock import CLOCK, calibrate, steady_ns
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import BUY, CANCEL, GTC, NEW, RECORD, REPLACE
+from hftpipe.simulation.exchange_server.itch_exchange import ItchExchange
+from hftpipe.simulation.exchange_server.settings import Account, ExchangeConfig, Told
+from hftpipe.venues.nasdaq.itch.arbiter_state import ARBITER, arbiter_bytes, arbiter_init
+from hftpipe.venues.nasdaq.itch.feed import FEED, feed_bytes, feed_init
+from hftpipe.venues.nasdaq.itch.receive import RECEIVER, receive_step, receiver_bytes, receiver_init
+from hftpipe.venues.nasdaq.itch.sockets import open_line, open_request
+from hftpipe.venues.nasdaq.ouch.link import UDP
+from hftpipe.venues.nasdaq.ouch.state import VENUE, part
+from hftpipe.venues.nasdaq.ouch.venue import (
     close,
     open_venue,
     venue_bytes,

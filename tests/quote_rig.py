@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 from strategy_rig import E8, LOT, Rig
 
-from hftpipe.core.order_table import TABLE, TABLE_HEADER_BYTES
-from hftpipe.core.reasons import USER_REQUEST
-from hftpipe.core.records import ACK, BUY, CANCEL, CANCELED, NEW, POST_ONLY, REPLACE, REPLACED
-from hftpipe.strategy.loader import LoadedStrategy, load
+from hftpipe.core.schema.reasons import USER_REQUEST
+from hftpipe.core.schema.records import ACK, BUY, CANCEL, CANCELED, NEW, POST_ONLY, REPLACE, REPLACED
+from hftpipe.core.trading.order_table import TABLE, TABLE_HEADER_BYTES
+from hftpipe.strategy.compile.loader import LoadedStrategy, load
 
 SOURCE = '''
 from hftpipe.strategy import *

@@ -5,13 +5,13 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.core.clock import CLOCK
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.records import LEVEL, RECORD
-from hftpipe.record.block import BLOCK_RECORDS, Block
-from hftpipe.record.format import HEADER_BYTES
-from hftpipe.record.session import COMPLETE, build_header, create_session, read_session, write_session
-from hftpipe.record.writer import TapeWriter
+from hftpipe.core.machine.clock import CLOCK
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import LEVEL, RECORD
+from hftpipe.record.tape.block import BLOCK_RECORDS, Block
+from hftpipe.record.tape.format import HEADER_BYTES
+from hftpipe.record.tape.session import COMPLETE, build_header, create_session, read_session, write_session
+from hftpipe.record.tape.writer import TapeWriter
 
 START_WALL_NS = 1_700_000_000_000_000_000
 

@@ -5,14 +5,15 @@ from typing import Any
 import numpy as np
 from memory import address, aligned, record
 
-from hftpipe.core import order_table, ring
-from hftpipe.core.cell import HALT_CELL, TOP_CELL
-from hftpipe.core.event_time import EVENT_TIME, REAL_TIME_MULT
-from hftpipe.core.hist import HIST_BYTES
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.order_table import ORDER, table_bytes, table_init
-from hftpipe.core.position import POSITION
-from hftpipe.core.records import BUY, NEW, RECORD, VALID
+from hftpipe.core.machine.hist import HIST_BYTES
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import BUY, NEW, RECORD, VALID
+from hftpipe.core.shared import ring
+from hftpipe.core.shared.cell import HALT_CELL, TOP_CELL
+from hftpipe.core.shared.event_time import EVENT_TIME, REAL_TIME_MULT
+from hftpipe.core.trading import order_table
+from hftpipe.core.trading.order_table import ORDER, table_bytes, table_init
+from hftpipe.core.trading.position import POSITION
 from hftpipe.risk.limits import LIMITS
 from hftpipe.risk.rate import RATE
 from hftpipe.risk.stage import STATE, step

@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.core.cell import HALT_CELL, set_halt
-from hftpipe.core.hist import HIST_BYTES
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.records import (
+from hftpipe.core.machine.hist import HIST_BYTES
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import (
     ASK,
     BID,
     BOOK_STATE,
@@ -22,8 +21,9 @@ from hftpipe.core.records import (
     TRADE,
     VALID,
 )
-from hftpipe.core.ring import ring_bytes, ring_consumed, ring_init, ring_peek, ring_pop, ring_push
-from hftpipe.strategy.loader import LoadedStrategy
+from hftpipe.core.shared.cell import HALT_CELL, set_halt
+from hftpipe.core.shared.ring import ring_bytes, ring_consumed, ring_init, ring_peek, ring_pop, ring_push
+from hftpipe.strategy.compile.loader import LoadedStrategy
 from hftpipe.strategy.stage import STATE, step
 from hftpipe.strategy.wiring import init_regions, region_sizes, wire
 
@@ -176,6 +176,6 @@ class Rig:
 
     def position(self, instrument: int = 0) -> int:
         """The strategy's own position."""
-        from hftpipe.core.position import POSITION
+        from hftpipe.core.trading.position import POSITION
 
         return int(self.memory["positions"].view(POSITION)[instrument]["qty"])

@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import address, fork, join
 
-from hftpipe.core.instruments import INSTRUMENT, symbols_table
-from hftpipe.core.records import BUY, SELL
-from hftpipe.market.message import (
+from hftpipe.core.schema.instruments import INSTRUMENT, symbols_table
+from hftpipe.core.schema.records import BUY, SELL
+from hftpipe.venues.binance.fallback import decode
+from hftpipe.venues.binance.scanner import FALLBACK, OK, scan
+from hftpipe.venues.message import (
     BOOK_TICKER,
     DEPTH,
     IGNORED,
@@ -29,8 +31,6 @@ from hftpipe.market.message import (
     TRADE,
     message_bytes,
 )
-from hftpipe.venues.binance.fallback import decode
-from hftpipe.venues.binance.scanner import FALLBACK, OK, scan
 
 SYMBOLS = {"BTCUSDT": 0, "ETHUSDT": 1, "NKNUSDT": 2}
 DEPTH_USDM = (

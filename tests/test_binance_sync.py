@@ -6,19 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import address, aligned
 
-from hftpipe.core.book import BOOK, BOOK_HEADER_BYTES, book_bytes, book_init, book_level
-from hftpipe.core.records import ASK, BID, BUY, INVALID, SYNCING, VALID
-from hftpipe.market.message import (
-    BOOK_TICKER,
-    DEPTH,
-    IGNORED,
-    MAX_LEVELS,
-    MESSAGE,
-    MESSAGE_BYTES,
-    SNAPSHOT,
-    TRADE,
-    message_bytes,
-)
+from hftpipe.core.schema.records import ASK, BID, BUY, INVALID, SYNCING, VALID
+from hftpipe.core.trading.book import BOOK, BOOK_HEADER_BYTES, book_bytes, book_init, book_level
 from hftpipe.venues.binance import sync as sync_module
 from hftpipe.venues.binance.sync import (
     APPLY,
@@ -44,6 +33,17 @@ from hftpipe.venues.binance.sync import (
     sync_init,
     sync_lose,
     sync_snapshot,
+)
+from hftpipe.venues.message import (
+    BOOK_TICKER,
+    DEPTH,
+    IGNORED,
+    MAX_LEVELS,
+    MESSAGE,
+    MESSAGE_BYTES,
+    SNAPSHOT,
+    TRADE,
+    message_bytes,
 )
 
 SMALL_ARENA = MESSAGE_BYTES + 16 * MAX_LEVELS + 16

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import address, aligned
 
-from hftpipe.core.bits import (
+from hftpipe.core.machine.bits import (
     bit_put,
     count_bits,
     first_member,
@@ -16,7 +16,7 @@ from hftpipe.core.bits import (
     member_from,
     nth_member,
 )
-from hftpipe.core.jit import jit
+from hftpipe.core.machine.jit import jit
 
 SIZES = (64, 128, 4096, 8192, 1 << 15)
 

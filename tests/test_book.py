@@ -15,7 +15,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from memory import address, aligned
 
-from hftpipe.core.book import (
+from hftpipe.capture.reader import CaptureReader
+from hftpipe.core.machine.vectors import FILLING, RUN
+from hftpipe.core.schema.records import ASK, BID, INVALID, VALID
+from hftpipe.core.trading.book import (
     BOOK,
     BOOK_HEADER_BYTES,
     book_best,
@@ -34,10 +37,7 @@ from hftpipe.core.book import (
     book_walk_level,
     book_walk_next,
 )
-from hftpipe.core.levels import LEVELS
-from hftpipe.core.records import ASK, BID, INVALID, VALID
-from hftpipe.core.vectors import FILLING, RUN
-from hftpipe.market.capture import CaptureReader
+from hftpipe.core.trading.levels import LEVELS
 
 CAPACITY = 6
 SIDES = (np.int64(BID), np.int64(ASK))

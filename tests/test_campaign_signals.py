@@ -23,7 +23,7 @@ def cpu_ticks(pid: int) -> int:
     return int(fields[11]) + int(fields[12])
 
 
-@pytest.fixture(params=["hftpipe.sim.world", "hftpipe.sim.feed_world"])
+@pytest.fixture(params=["hftpipe.simulation.world", "hftpipe.simulation.feed_campaign"])
 def campaign(request: pytest.FixtureRequest) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", request.param, "--seeds", "100000", "--first", "900000"]
     process = subprocess.Popen(command, cwd=REPO, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

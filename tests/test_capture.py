@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import address
 
-from hftpipe.market import capture
-from hftpipe.market.capture import (
+from hftpipe.capture import reader as capture
+from hftpipe.capture.reader import (
     LINE_EMPTY,
     LINE_NO_JSON,
     LINE_NO_TIMESTAMP,

@@ -6,19 +6,8 @@ import signal
 import numpy as np
 from memory import address, fork, join, record, shared
 
-from hftpipe.core.cell import (
-    CELL_BYTES,
-    HALT_CAUSES,
-    HALT_CELL,
-    TOP_CELL,
-    cell_read,
-    cell_write,
-    halted,
-    set_halt,
-    write_top,
-)
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import (
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import (
     ONE,
     U64,
     fence_release,
@@ -28,6 +17,17 @@ from hftpipe.core.mem import (
     sched_yield,
     store_i64,
     store_relaxed,
+)
+from hftpipe.core.shared.cell import (
+    CELL_BYTES,
+    HALT_CAUSES,
+    HALT_CELL,
+    TOP_CELL,
+    cell_read,
+    cell_write,
+    halted,
+    set_halt,
+    write_top,
 )
 
 WRITES = 300_000

@@ -6,8 +6,8 @@ import orjson
 import pytest
 from data import DATA, needs_data
 
-from hftpipe.market.capture import CaptureError
-from hftpipe.market.check_book import check_book, render
+from hftpipe.capture.check_book import check_book, render
+from hftpipe.capture.reader import CaptureError
 
 USDM = DATA / "binance-usdm-2024" / "usdm_btcusdt_20240808.gz"
 

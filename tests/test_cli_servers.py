@@ -14,9 +14,9 @@ from ouch_rig import free_port, wait_for
 from typer.testing import CliRunner
 from usdm_tape import opened
 
+from hftpipe.capture.raw import RAW_HEADER, RawReader, RawWriter
 from hftpipe.cli import app
-from hftpipe.core.records import BUY
-from hftpipe.record.raw import RAW_HEADER, RawReader, RawWriter
+from hftpipe.core.schema.records import BUY
 
 ROOT = Path(__file__).resolve().parents[1]
 # A cold start compiles the exchange first.

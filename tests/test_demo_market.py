@@ -11,13 +11,13 @@ from demo_rig import paper_run
 from memory import address, aligned
 
 from hftpipe.config import load
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.records import ASK, BID, RECORD
-from hftpipe.pipeline import demo_market, instrument_rows
-from hftpipe.sim.demo_market import DemoMarket
-from hftpipe.sim.flow import FLOW_MAX_RECORDS, flow_book, flow_bytes, flow_init, flow_step
-from hftpipe.sim.flow_state import FLOW, FLOW_HEADER_BYTES
-from hftpipe.sim.matching_query import match_best
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import ASK, BID, RECORD
+from hftpipe.simulation.flow.demo_market import DemoMarket
+from hftpipe.simulation.flow.flow import FLOW_MAX_RECORDS, flow_book, flow_bytes, flow_init, flow_step
+from hftpipe.simulation.flow.state import FLOW, FLOW_HEADER_BYTES
+from hftpipe.simulation.matching.query import match_best
+from hftpipe.topology.configured import demo_market, instrument_rows
 
 REPO = Path(__file__).resolve().parents[1]
 SEEDS = range(1, 11)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from hftpipe import doctor
-from hftpipe.doctor import Finding, diagnose, render
+from hftpipe.app import doctor
+from hftpipe.app.doctor import Finding, diagnose, render
 
 LIMITS = (
     "Limit                     Soft Limit           Hard Limit           Units\n"

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hftpipe.core.records import EPOCH_MAX, EPOCH_STEP, client_id
-from hftpipe.epoch import next_epoch, raise_epoch
-from hftpipe.state import StateError, locked
+from hftpipe.app.epoch import next_epoch, raise_epoch
+from hftpipe.app.state import StateError, locked
+from hftpipe.core.schema.records import EPOCH_MAX, EPOCH_STEP, client_id
 
 NOW_S = 1_790_000_000
 
@@ -87,7 +87,7 @@ def test_numbers_that_are_used_up_are_not_begun_again(own_state: Path) -> None:
 
 
 def test_a_lock_that_is_never_given_back_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hftpipe.state.LOCK_LIMIT_NS", 50_000_000)
+    monkeypatch.setattr("hftpipe.app.state.LOCK_LIMIT_NS", 50_000_000)
     with locked("a"), pytest.raises(StateError, match=r"a\.lock: held by another process"):
         next_epoch("a", NOW_S)
     assert next_epoch("a", NOW_S) == NOW_S

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import address, record
 
-from hftpipe.core.clock import CLOCK
-from hftpipe.core.event_time import (
+from hftpipe.core.machine.clock import CLOCK
+from hftpipe.core.shared.event_time import (
     EVENT_TIME,
     event_now,
     event_time_start,

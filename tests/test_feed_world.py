@@ -2,11 +2,11 @@
 
 import pytest
 
-from hftpipe.sim import feed_world
-from hftpipe.sim.feed_faults import FEED_MUTANTS
-from hftpipe.sim.feed_plan import BOTH_LINES, DAMAGES, ONE_LINE, plan_of
-from hftpipe.sim.feed_rig import FeedWorld
-from hftpipe.sim.feed_world import describe, run_seed
+from hftpipe.simulation.feed_campaign import run as feed_world
+from hftpipe.simulation.feed_campaign.faults import FEED_MUTANTS
+from hftpipe.simulation.feed_campaign.plan import BOTH_LINES, DAMAGES, ONE_LINE, plan_of
+from hftpipe.simulation.feed_campaign.rig import FeedWorld
+from hftpipe.simulation.feed_campaign.run import describe, run_seed
 
 HEALTHY_SEEDS = range(1, 41)
 #: A planted bug is caught within so many seeds, from the one named here on if it needs a rare fault.

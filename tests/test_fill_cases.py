@@ -3,9 +3,9 @@
 import pytest
 from exchange_reference import Venue, fills, kinds, unit
 
-from hftpipe.core import reasons as why
-from hftpipe.core import records as r
-from hftpipe.sim.models import SimModel
+from hftpipe.core.schema import reasons as why
+from hftpipe.core.schema import records as r
+from hftpipe.venues.paper.models import SimModel
 
 BUY, SELL, GTC, IOC, FOK, POST_ONLY, MARKET = r.BUY, r.SELL, r.GTC, r.IOC, r.FOK, r.POST_ONLY, r.MARKET
 MS = 1_000_000

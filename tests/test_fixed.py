@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from memory import address, fork, join
 
-from hftpipe.core.fixed import (
+from hftpipe.core.machine.fixed import (
     INT64_MAX,
     INT64_MIN,
     OVERFLOW,

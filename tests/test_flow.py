@@ -4,24 +4,12 @@ import numpy as np
 import pytest
 from memory import address, aligned
 
-from hftpipe.core.book import book_bytes, book_commit, book_init, book_level, book_qty_at, book_set
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, view
-from hftpipe.core.records import (
-    ASK,
-    BID,
-    BOOK_RESET,
-    BUY,
-    GTC,
-    IOC,
-    LAST,
-    LEVEL,
-    RECORD,
-    RECORD_BYTES,
-    TRADE,
-)
-from hftpipe.sim.flow import (
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, view
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import ASK, BID, BOOK_RESET, BUY, GTC, IOC, LAST, LEVEL, RECORD, RECORD_BYTES, TRADE
+from hftpipe.core.trading.book import book_bytes, book_commit, book_init, book_level, book_qty_at, book_set
+from hftpipe.simulation.flow.flow import (
     FLOW_MAX_RECORDS,
     SNAPSHOT_MAX_RECORDS,
     flow_book,
@@ -32,10 +20,10 @@ from hftpipe.sim.flow import (
     flow_snapshot,
     flow_step,
 )
-from hftpipe.sim.flow_state import FLOW, FLOW_HEADER_BYTES
-from hftpipe.sim.matching import STP_NONE, match_event_count, match_new
-from hftpipe.sim.matching_memory import HEADER_BYTES, MATCHING
-from hftpipe.sim.matching_query import match_best, match_level_qty, match_next_level, match_order
+from hftpipe.simulation.flow.state import FLOW, FLOW_HEADER_BYTES
+from hftpipe.simulation.matching.engine import STP_NONE, match_event_count, match_new
+from hftpipe.simulation.matching.memory import HEADER_BYTES, MATCHING
+from hftpipe.simulation.matching.query import match_best, match_level_qty, match_next_level, match_order
 
 START = 1_700_000_000_000_000_000
 RATE = 1000.0
@@ -104,7 +92,7 @@ STAT = np.dtype(
 
 @jit
 def apply_record(book, address):
-    """One market record into a core book; 1 if it breaks what :mod:`hftpipe.sim.flow` promises of its form."""
+    """One market record into a core book; 1 if it breaks what :mod:`hftpipe.simulation.flow.flow` promises of its form."""
     r = view(address, RECORD)
     if r.kind != LEVEL:
         return np.int64(r.kind != TRADE or r.qty <= 0 or r.price <= 0 or r.id == U64(0))

@@ -7,15 +7,12 @@ from hypothesis import strategies as st
 from memory import address, aligned, record
 from risk_rig import BID, E8, NOW, TICK, fill_instrument, make, new_ring, pop_all, push
 
-from hftpipe.core import order_table, reasons
-from hftpipe.core.cell import BROKEN_TRADE, HALT_CELL, ORPHAN_FILL, VENUE_FORGOT, set_halt
-from hftpipe.core.event_time import EVENT_TIME, REAL_TIME_MULT
-from hftpipe.core.hist import HIST_BYTES, summarize
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.jit import entry, jit
-from hftpipe.core.mem import ZERO, copy_bytes, view
-from hftpipe.core.order_table import ORDER, table_bytes, table_init
-from hftpipe.core.records import (
+from hftpipe.core.machine.hist import HIST_BYTES, summarize
+from hftpipe.core.machine.jit import entry, jit
+from hftpipe.core.machine.mem import ZERO, copy_bytes, view
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import (
     ACK,
     BOOK_RESET,
     BOOK_STATE,
@@ -40,7 +37,11 @@ from hftpipe.core.records import (
     VALID,
     VENUE_FAULT,
 )
-from hftpipe.core.ring import RING, ring_peek, ring_pop, ring_push
+from hftpipe.core.shared.cell import BROKEN_TRADE, HALT_CELL, ORPHAN_FILL, VENUE_FORGOT, set_halt
+from hftpipe.core.shared.event_time import EVENT_TIME, REAL_TIME_MULT
+from hftpipe.core.shared.ring import RING, ring_peek, ring_pop, ring_push
+from hftpipe.core.trading import order_table
+from hftpipe.core.trading.order_table import ORDER, table_bytes, table_init
 from hftpipe.gateway.stage import MAX_MARKET_PER_STEP, MAX_ORDERS_PER_STEP, STATE, step
 
 MS = 1_000_000
@@ -843,7 +844,7 @@ def level(side: int, price: int, qty: int, ts: int, last: bool) -> np.ndarray:
 
 
 def test_orders_fill_on_the_simulated_exchange_and_come_back():
-    exchange = pytest.importorskip("hftpipe.sim.exchange")
+    exchange = pytest.importorskip("hftpipe.venues.paper.exchange")
     rig = GatewayRig()
     instruments = aligned(INSTRUMENT.itemsize).view(INSTRUMENT)
     fill_instrument(instruments)
@@ -876,7 +877,7 @@ def test_orders_fill_on_the_simulated_exchange_and_come_back():
 
 def paper_rig() -> GatewayRig:
     """The gateway before the real paper venue, whose book is open, with order 2 resting."""
-    exchange = pytest.importorskip("hftpipe.sim.exchange")
+    exchange = pytest.importorskip("hftpipe.venues.paper.exchange")
     rig = GatewayRig()
     rig.instruments = aligned(INSTRUMENT.itemsize).view(INSTRUMENT)
     fill_instrument(rig.instruments)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_run import assert_clean, run, stages_of, start
 
-from hftpipe.heartbeat import FIRST_ROUND_NS, LATE_NS, HeartbeatWatch
+from hftpipe.app.heartbeat import FIRST_ROUND_NS, LATE_NS, HeartbeatWatch
 
 S = 1_000_000_000
 POLL = S // 10

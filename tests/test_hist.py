@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import address
 
-from hftpipe.core.hist import (
+from hftpipe.core.machine.hist import (
     BUCKETS,
     HEADER_WORDS,
     HIST_BYTES,

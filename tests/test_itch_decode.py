@@ -10,10 +10,10 @@ from itch_reference import SHARE, TwinBook, block, directory, message, random_fl
 from itch_rig import FeedRig, instruments, plain
 from memory import aligned
 
-from hftpipe.core.records import BOOK_RESET, BOOK_STATE, INVALID, LAST, LEVEL, RECORD, SYNCING, TRADE, VALID
-from hftpipe.venues.itch.decode import itch_blocks
-from hftpipe.venues.itch.feed import feed_bytes, feed_init, feed_line_state, feed_reset
-from hftpipe.venues.itch.messages import MESSAGE_LENGTHS
+from hftpipe.core.schema.records import BOOK_RESET, BOOK_STATE, INVALID, LAST, LEVEL, RECORD, SYNCING, TRADE, VALID
+from hftpipe.venues.nasdaq.itch.decode import itch_blocks
+from hftpipe.venues.nasdaq.itch.feed import feed_bytes, feed_init, feed_line_state, feed_reset
+from hftpipe.venues.nasdaq.itch.messages import MESSAGE_LENGTHS
 
 ADD = message("A", 7, 11, b"B", 100, b"TEST    ", 10_000)
 

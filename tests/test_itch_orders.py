@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import aligned
 
-from hftpipe.venues.itch.orders import (
+from hftpipe.venues.nasdaq.itch.orders import (
     ORDER,
     ORDER_BYTES,
     ORDERS,

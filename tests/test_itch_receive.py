@@ -11,16 +11,23 @@ from itch_reference import TwinBook, directory, message, packet, random_flow
 from itch_rig import ArbiterRig, FeedRig, plain
 from memory import aligned, record
 
-from hftpipe.core.clock import CLOCK, calibrate
-from hftpipe.core.event_time import EVENT_TIME
-from hftpipe.core.hist import HIST_BYTES, summarize
-from hftpipe.core.jit import entry
-from hftpipe.core.mem import U64, load_i64, store_i64
-from hftpipe.core.records import BOOK_RESET, BOOK_STATE, INVALID, RECORD, SYNCING, VALID
-from hftpipe.venues.itch.packet_ring import PACKETS, open_packets
-from hftpipe.venues.itch.receive import BACKLOG_NS, OUT_ROOM, RECEIVER, receive_step, receiver_bytes, receiver_init
-from hftpipe.venues.itch.sockets import open_line, open_request, open_sender
-from hftpipe.venues.itch.wiring import PACKET_RING, SOCKET
+from hftpipe.core.machine.clock import CLOCK, calibrate
+from hftpipe.core.machine.hist import HIST_BYTES, summarize
+from hftpipe.core.machine.jit import entry
+from hftpipe.core.machine.mem import U64, load_i64, store_i64
+from hftpipe.core.schema.records import BOOK_RESET, BOOK_STATE, INVALID, RECORD, SYNCING, VALID
+from hftpipe.core.shared.event_time import EVENT_TIME
+from hftpipe.venues.nasdaq.itch.packet_ring import PACKETS, open_packets
+from hftpipe.venues.nasdaq.itch.receive import (
+    BACKLOG_NS,
+    OUT_ROOM,
+    RECEIVER,
+    receive_step,
+    receiver_bytes,
+    receiver_init,
+)
+from hftpipe.venues.nasdaq.itch.sockets import open_line, open_request, open_sender
+from hftpipe.venues.nasdaq.itch.wiring import PACKET_RING, SOCKET
 
 GROUPS = ("239.255.71.1", "239.255.71.2")
 WAIT = 1_000
@@ -278,9 +285,9 @@ sys.path.insert(0, sys.argv[1])
 import numpy as np
 from itch_reference import directory, message, packet, random_flow
 from itch_rig import ArbiterRig, FeedRig
-from hftpipe.venues.itch.arbiter import mold_next, mold_packet, mold_poll, mold_take_reset
-from hftpipe.venues.itch.decode import itch_message
-from hftpipe.venues.itch.feed import feed_reset
+from hftpipe.venues.nasdaq.itch.arbiter import mold_next, mold_packet, mold_poll, mold_take_reset
+from hftpipe.venues.nasdaq.itch.decode import itch_message
+from hftpipe.venues.nasdaq.itch.feed import feed_reset
 
 PAGE = mmap.PAGESIZE
 pages = mmap.mmap(-1, 17 * PAGE)

@@ -5,10 +5,10 @@ import pytest
 from itch_reference import SHARE, block, directory, message, random_flow
 from itch_rig import FeedRig
 
-from hftpipe.core.records import TRADE
-from hftpipe.sim import matching_memory
-from hftpipe.venues.itch import encode
-from hftpipe.venues.itch.messages import MESSAGE_LENGTHS
+from hftpipe.core.schema.records import TRADE
+from hftpipe.simulation.matching import memory as matching_memory
+from hftpipe.venues.nasdaq.itch import encode
+from hftpipe.venues.nasdaq.itch.messages import MESSAGE_LENGTHS
 
 I64, U64 = np.int64, np.uint64
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hftpipe.core import jit as jit_module
-from hftpipe.core.jit import BUILD_HASH, CACHE_DIR, KEPT_CACHE_S, KEPT_CACHES, _drop_old_caches
+from hftpipe.core.machine import jit as jit_module
+from hftpipe.core.machine.jit import BUILD_HASH, CACHE_DIR, KEPT_CACHE_S, KEPT_CACHES, _drop_old_caches
 
-LIMIT = "from hftpipe.core.jit import jit\n\n\n@jit\ndef limit():\n    return {}\n"
+LIMIT = "from hftpipe.core.machine.jit import jit\n\n\n@jit\ndef limit():\n    return {}\n"
 CHECK = """
-from hftpipe.core.jit import jit
+from hftpipe.core.machine.jit import jit
 from hftpipe.core.limits import limit
 
 
@@ -25,7 +25,7 @@ def allowed(value):
 PROGRAM = """
 import json, sys
 import numpy as np
-from hftpipe.core import jit
+from hftpipe.core.machine import jit
 from hftpipe.core.check import allowed
 verdict = bool(allowed(np.int64(50)))
 hits, misses = sum(allowed.stats.cache_hits.values()), sum(allowed.stats.cache_misses.values())
@@ -37,10 +37,11 @@ json.dump([jit.BUILD_HASH, str(jit.CACHE_DIR), verdict, hits, misses], sys.stdou
 def package(tmp_path: Path) -> Path:
     """A package of the same name with a limit in one file and a check that uses it in another."""
     core = tmp_path / "source" / "hftpipe" / "core"
-    core.mkdir(parents=True)
-    for folder in (core.parent, core):
+    machine = core / "machine"
+    machine.mkdir(parents=True)
+    for folder in (core.parent, core, machine):
         (folder / "__init__.py").touch()
-    shutil.copy(jit_module.__file__, core / "jit.py")
+    shutil.copy(jit_module.__file__, machine / "jit.py")
     (core / "limits.py").write_text(LIMIT.format(10))
     (core / "check.py").write_text(CHECK)
     return core

@@ -14,49 +14,49 @@ from machine_code import plain_name, problems
 from numba import njit, types
 from numba.core.errors import NumbaError
 
-from hftpipe.core.jit import _OPTIONS
-from hftpipe.core.mem import U64, call_step, copy_bytes, div_wide, load_i64, rdtsc, sched_yield, store_i64
+from hftpipe.core.machine.jit import _OPTIONS
+from hftpipe.core.machine.mem import U64, call_step, copy_bytes, div_wide, load_i64, rdtsc, sched_yield, store_i64
 
 #: Hot code of the product. Entries (functions with a C address) are found by themselves in these packages.
 TABLE: dict[str, Any] = {
     "packages": [
-        "hftpipe.core", "hftpipe.market", "hftpipe.strategy", "hftpipe.risk", "hftpipe.gateway", "hftpipe.sim",
+        "hftpipe.core", "hftpipe.market", "hftpipe.strategy", "hftpipe.risk", "hftpipe.gateway", "hftpipe.simulation",
         "hftpipe.venues",
     ],
     # Hot functions that Python calls by name, and their signatures.
     "python_roots": {
-        "hftpipe.core.stage.duty_loop": "(uint64, int64)",
-        "hftpipe.core.fixed.parse_decimal": "(uint64, uint64)",
-        "hftpipe.core.fixed.write_decimal": "(uint64, int64, int64)",
-        "hftpipe.venues.itch.receive.receive_step": "(uint64, int64)",
-        "hftpipe.sim.servers.itch_exchange.serve": "(uint64, uint64, uint64, int64, int64)",
+        "hftpipe.core.shared.stage.duty_loop": "(uint64, int64)",
+        "hftpipe.core.machine.fixed.parse_decimal": "(uint64, uint64)",
+        "hftpipe.core.machine.fixed.write_decimal": "(uint64, int64, int64)",
+        "hftpipe.venues.nasdaq.itch.receive.receive_step": "(uint64, int64)",
+        "hftpipe.simulation.exchange_server.itch_exchange.serve": "(uint64, uint64, uint64, int64, int64)",
     },
     "strategies": ["market_making", "momentum"],
     # Every C function that hot code may call, by root.
     "libc": {
-        "hftpipe.core.stage.duty_loop": ["sched_yield", "usleep"],
+        "hftpipe.core.shared.stage.duty_loop": ["sched_yield", "usleep"],
         "hftpipe.market.stage.step_entry": ["memchr"],
-        "hftpipe.sim.exchange.market_entry": ["pow"],
-        "hftpipe.sim.feed.step_entry": ["sqrt"],
-        "hftpipe.sim.world_venue.market_entry": ["pow"],
-        "hftpipe.sim.servers.itch_exchange.serve": [
+        "hftpipe.venues.paper.exchange.market_entry": ["pow"],
+        "hftpipe.simulation.flow.entries.step_entry": ["sqrt"],
+        "hftpipe.simulation.world.venue.market_entry": ["pow"],
+        "hftpipe.simulation.exchange_server.itch_exchange.serve": [
             "sqrt", "sched_yield", "usleep",
             "send", "sendto", "recv", "recvfrom", "accept4", "setsockopt", "close", "__errno_location",
         ],
-        "hftpipe.sim.servers.captured.play_entry": ["memchr", "send", "__errno_location"],
-        "hftpipe.venues.itch.receive.receive_step": ["recvfrom", "recvmsg", "send", "__errno_location", "clock_gettime"],
-        "hftpipe.venues.itch.wiring.receive_entry": ["recvfrom", "recvmsg", "send", "__errno_location", "clock_gettime"],
-        "hftpipe.venues.ouch.venue.submit_entry": ["send", "close", "__errno_location"],
-        "hftpipe.venues.ouch.venue.poll_entry": [
+        "hftpipe.simulation.exchange_server.captured.play_entry": ["memchr", "send", "__errno_location"],
+        "hftpipe.venues.nasdaq.itch.receive.receive_step": ["recvfrom", "recvmsg", "send", "__errno_location", "clock_gettime"],
+        "hftpipe.venues.nasdaq.itch.wiring.receive_entry": ["recvfrom", "recvmsg", "send", "__errno_location", "clock_gettime"],
+        "hftpipe.venues.nasdaq.ouch.venue.submit_entry": ["send", "close", "__errno_location"],
+        "hftpipe.venues.nasdaq.ouch.venue.poll_entry": [
             "send", "recv", "socket", "connect", "setsockopt", "close", "__errno_location",
         ],
     },
     # Modules whose functions call a stage, a hook, a source or a venue by its address.
     "by_address": [
-        "hftpipe.core.stage", "hftpipe.strategy.stage", "hftpipe.gateway.stage", "hftpipe.gateway.stopping",
-        "hftpipe.market.synthetic",
-        "hftpipe.market.udp", "hftpipe.market.stage", "hftpipe.venues.itch.receive",
-        "hftpipe.sim.servers.itch_exchange",
+        "hftpipe.core.shared.stage", "hftpipe.strategy.stage", "hftpipe.gateway.stage", "hftpipe.gateway.stopping",
+        "hftpipe.market.sources.synthetic",
+        "hftpipe.market.sources.udp", "hftpipe.market.stage", "hftpipe.venues.nasdaq.itch.receive",
+        "hftpipe.simulation.exchange_server.itch_exchange",
     ],
     # Code of users is compiled with its bounds checked: a bad index must not write memory.
     "may_raise": r"hftpipe\.strategy\.(market_making\.MarketMaking|momentum\.Momentum)\.",
@@ -65,15 +65,15 @@ TABLE: dict[str, Any] = {
 #: Roots that must be there, and one function each that must have been looked at.
 EXPECTED = {
     "hftpipe.market.stage.step_entry": "hftpipe.venues.binance.scanner.scan",
-    "hftpipe.strategy.stage.step_entry": "hftpipe.core.book.book_clear",
+    "hftpipe.strategy.stage.step_entry": "hftpipe.core.trading.book.book_clear",
     "hftpipe.risk.stage.step_entry": "hftpipe.risk.checks.evaluate",
     "hftpipe.gateway.stage.step_entry": "hftpipe.gateway.orders.apply_report",
-    "hftpipe.sim.exchange.submit_entry": "hftpipe.sim.exchange.submit_entry",
-    "hftpipe.sim.exchange.market_entry": "hftpipe.sim.exchange_feed.apply_record",
-    "hftpipe.sim.exchange.poll_entry": "hftpipe.sim.exchange.poll_entry",
-    "hftpipe.sim.feed.step_entry": "hftpipe.sim.flow.flow_step",
-    "hftpipe.core.stage.duty_loop": "hftpipe.core.stage.duty_loop",
-    "hftpipe.sim.servers.captured.play_entry": "hftpipe.venues.binance.scanner.scan",
+    "hftpipe.venues.paper.exchange.submit_entry": "hftpipe.venues.paper.exchange.submit_entry",
+    "hftpipe.venues.paper.exchange.market_entry": "hftpipe.venues.paper.feed.apply_record",
+    "hftpipe.venues.paper.exchange.poll_entry": "hftpipe.venues.paper.exchange.poll_entry",
+    "hftpipe.simulation.flow.entries.step_entry": "hftpipe.simulation.flow.flow.flow_step",
+    "hftpipe.core.shared.stage.duty_loop": "hftpipe.core.shared.stage.duty_loop",
+    "hftpipe.simulation.exchange_server.captured.play_entry": "hftpipe.venues.binance.scanner.scan",
 }
 
 
@@ -199,6 +199,6 @@ def test_the_one_decorator_refuses_to_compile_an_allocation() -> None:
 
 def test_names_are_read_back_from_symbols() -> None:
     symbol = "_ZN7hftpipe4core4ring8ring_popB3v12B52c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWqCQhqcRsCJNAA_3d_3dEy"
-    assert plain_name(symbol) == plain_name("cfunc." + symbol) == "hftpipe.core.ring.ring_pop"
+    assert plain_name(symbol) == plain_name("cfunc." + symbol) == "hftpipe.core.shared.ring.ring_pop"
     assert plain_name("memmove") == "memmove"
     assert Path(machine_code.__file__).parent == Path(__file__).parent

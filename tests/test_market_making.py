@@ -3,8 +3,7 @@
 import pytest
 from strategy_rig import E8, LOT, TICK, Rig
 
-from hftpipe.core.order_table import TABLE, TABLE_HEADER_BYTES
-from hftpipe.core.records import (
+from hftpipe.core.schema.records import (
     ACK,
     ASK,
     BID,
@@ -22,7 +21,8 @@ from hftpipe.core.records import (
     REPLACED,
     SELL,
 )
-from hftpipe.strategy.loader import load, publish_params
+from hftpipe.core.trading.order_table import TABLE, TABLE_HEADER_BYTES
+from hftpipe.strategy.compile.loader import load, publish_params
 
 PLAIN = {"spread_bps": 10, "reprice_threshold": 1, "skew_factor": 1, "widening": 1, "max_inventory": "0.01"}
 BID_PRICE, ASK_PRICE = 9_990_000_000, 10_010_000_000

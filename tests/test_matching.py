@@ -7,11 +7,12 @@ from hypothesis import strategies as st
 from matching_reference import Book as Reference
 from memory import address, aligned
 
-from hftpipe.core import reasons
-from hftpipe.core.records import ASK, BID, BUY, FOK, GTC, IOC, MARKET, POST_ONLY, SELL
-from hftpipe.sim import matching, matching_query
-from hftpipe.sim.matching import STP_CANCEL_MAKER, STP_CANCEL_TAKER, STP_NONE
-from hftpipe.sim.matching_memory import (
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.records import ASK, BID, BUY, FOK, GTC, IOC, MARKET, POST_ONLY, SELL
+from hftpipe.simulation.matching import engine as matching
+from hftpipe.simulation.matching import query as matching_query
+from hftpipe.simulation.matching.engine import STP_CANCEL_MAKER, STP_CANCEL_TAKER, STP_NONE
+from hftpipe.simulation.matching.memory import (
     ADD,
     CANCEL,
     DELETE,

@@ -11,9 +11,9 @@ import pytest
 PROGRAM = """
 import json, sys
 import numpy as np
-from hftpipe.core.hist import hist_since, stamp
-from hftpipe.core.jit import METRICS, jit
-from hftpipe.core.mem import U64, load_i64, store_i64
+from hftpipe.core.machine.hist import hist_since, stamp
+from hftpipe.core.machine.jit import METRICS, jit
+from hftpipe.core.machine.mem import U64, load_i64, store_i64
 from machine_code import instructions
 
 @jit

@@ -10,8 +10,8 @@ from itch_reference import packet
 from itch_rig import RETRY, SESSION, WAIT, data
 from itch_rig import MoldRig as Rig
 
-from hftpipe.core.records import INVALID, SYNCING, VALID
-from hftpipe.venues.itch.arbiter import (
+from hftpipe.core.schema.records import INVALID, SYNCING, VALID
+from hftpipe.venues.nasdaq.itch.arbiter import (
     BUSY,
     DUPLICATE,
     IDLE,
@@ -22,9 +22,9 @@ from hftpipe.venues.itch.arbiter import (
     mold_packet,
     mold_take_reset,
 )
-from hftpipe.venues.itch.arbiter_state import arbiter_bytes, arbiter_init
-from hftpipe.venues.itch.election import LINE_A, LINE_B, LINE_RETRANSMIT
-from hftpipe.venues.itch.mold import END_OF_SESSION
+from hftpipe.venues.nasdaq.itch.arbiter_state import arbiter_bytes, arbiter_init
+from hftpipe.venues.nasdaq.itch.election import LINE_A, LINE_B, LINE_RETRANSMIT
+from hftpipe.venues.nasdaq.itch.mold import END_OF_SESSION
 
 
 def test_the_second_copy_is_a_duplicate_of_its_line():

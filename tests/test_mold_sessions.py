@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from itch_reference import packet
 from itch_rig import WAIT, MoldRig, texts_of
 
-from hftpipe.core.records import SYNCING, VALID
-from hftpipe.venues.itch.arbiter import REFUSED, mold_poll, mold_take_reset
-from hftpipe.venues.itch.arbiter_state import arbiter_init
-from hftpipe.venues.itch.election import AHEAD, LINE_A, LINE_B, LINE_RETRANSMIT, REORDER
-from hftpipe.venues.itch.mold import END_OF_SESSION, session_words
+from hftpipe.core.schema.records import SYNCING, VALID
+from hftpipe.venues.nasdaq.itch.arbiter import REFUSED, mold_poll, mold_take_reset
+from hftpipe.venues.nasdaq.itch.arbiter_state import arbiter_init
+from hftpipe.venues.nasdaq.itch.election import AHEAD, LINE_A, LINE_B, LINE_RETRANSMIT, REORDER
+from hftpipe.venues.nasdaq.itch.mold import END_OF_SESSION, session_words
 
 VOTES, TAKEOVER = 3, 1_000_000
 #: Addresses as numbers: two publishers, and somebody else.

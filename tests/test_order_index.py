@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import address, aligned
 
-from hftpipe.core.order_index import (
+from hftpipe.core.trading.order_index import (
     ENTRY,
     INDEX_HEADER_BYTES,
     index_bytes,

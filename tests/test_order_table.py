@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from memory import address, aligned
 
-from hftpipe.core import order_table as ot
-from hftpipe.core.order_table import EVENT_NAMES, ORDER, STATE_NAMES, TABLE
+from hftpipe.core.trading import order_table as ot
+from hftpipe.core.trading.order_table import EVENT_NAMES, ORDER, STATE_NAMES, TABLE
 
 TERMINAL = {ot.FILLED, ot.CANCELED, ot.EXPIRED, ot.REJECTED}
 OPEN = set(range(ot.PENDING_NEW, ot.UNKNOWN + 1))

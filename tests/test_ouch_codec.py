@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hftpipe.core.records import BUY, FOK, GTC, IOC, MARKET, POST_ONLY, SELL
-from hftpipe.venues.itch.encode import stock_word
-from hftpipe.venues.ouch import messages as ouch
-from hftpipe.venues.ouch.decode import WIRE, decode_report, decode_request
-from hftpipe.venues.ouch.encode import (
+from hftpipe.core.schema.records import BUY, FOK, GTC, IOC, MARKET, POST_ONLY, SELL
+from hftpipe.venues.nasdaq.itch.encode import stock_word
+from hftpipe.venues.nasdaq.ouch import messages as ouch
+from hftpipe.venues.nasdaq.ouch.decode import WIRE, decode_report, decode_request
+from hftpipe.venues.nasdaq.ouch.encode import (
     encode_accepted,
     encode_cancel,
     encode_canceled,

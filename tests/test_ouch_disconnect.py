@@ -9,14 +9,14 @@ import orjson
 import pytest
 from ouch_rig import ACCOUNTS, PRICE, SHARE, TICK, Client, Exchange, free_port, wait_for
 
-from hftpipe.core import reasons
-from hftpipe.core.cell import LOGIN_REFUSED
-from hftpipe.core.records import ACK, BUY, CANCELED, EXPIRED, FILL, IOC, REJECT, SELL, VENUE_FAULT
-from hftpipe.sim.matching_query import match_best
-from hftpipe.sim.servers.ledger import LedgerFile, ledger
-from hftpipe.sim.servers.settings import Account
-from hftpipe.venues.ouch.link import TCP, UDP
-from hftpipe.venues.ouch.state import draw_session
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.records import ACK, BUY, CANCELED, EXPIRED, FILL, IOC, REJECT, SELL, VENUE_FAULT
+from hftpipe.core.shared.cell import LOGIN_REFUSED
+from hftpipe.simulation.exchange_server.ledger import LedgerFile, ledger
+from hftpipe.simulation.exchange_server.settings import Account
+from hftpipe.simulation.matching.query import match_best
+from hftpipe.venues.nasdaq.ouch.link import TCP, UDP
+from hftpipe.venues.nasdaq.ouch.state import draw_session
 
 CANCEL_AFTER_MS = 1000
 LOGIN_NS = 400_000_000

@@ -7,11 +7,11 @@ the field tables of the specification's revision 1.05 (October 2025) by others.
 import numpy as np
 import pytest
 
-from hftpipe.core.records import BUY, FOK, GTC, IOC, POST_ONLY, SELL
-from hftpipe.venues.itch.encode import stock_word
-from hftpipe.venues.ouch import messages as ouch
-from hftpipe.venues.ouch.decode import WIRE, decode_report, decode_request
-from hftpipe.venues.ouch.encode import (
+from hftpipe.core.schema.records import BUY, FOK, GTC, IOC, POST_ONLY, SELL
+from hftpipe.venues.nasdaq.itch.encode import stock_word
+from hftpipe.venues.nasdaq.ouch import messages as ouch
+from hftpipe.venues.nasdaq.ouch.decode import WIRE, decode_report, decode_request
+from hftpipe.venues.nasdaq.ouch.encode import (
     encode_accepted,
     encode_cancel,
     encode_canceled,

@@ -8,9 +8,10 @@ import pytest
 from memory import fork, join
 from ouch_rig import ACCOUNTS, PRICE, SHARE, TICK, Client, Exchange, free_port, instruments, wait_for
 
-from hftpipe.core import reasons
-from hftpipe.core.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT
-from hftpipe.core.order_table import (
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.records import ACK, BUY, CANCELED, EXPIRED, FILL, IOC, RECORD, SELL, VENUE_FAULT
+from hftpipe.core.shared.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT
+from hftpipe.core.trading.order_table import (
     ON_ACK,
     ON_CANCEL_SENT,
     ON_REPLACE_SENT,
@@ -20,14 +21,13 @@ from hftpipe.core.order_table import (
     order_insert,
     order_move,
 )
-from hftpipe.core.records import ACK, BUY, CANCELED, EXPIRED, FILL, IOC, RECORD, SELL, VENUE_FAULT
-from hftpipe.sim.matching_query import match_best
-from hftpipe.sim.servers.itch_exchange import ItchExchange
-from hftpipe.sim.servers.settings import ExchangeConfig, Told
-from hftpipe.venues.ouch.encode import encode_executed, encode_replaced
-from hftpipe.venues.ouch.link import TCP, UDP, link_is_up
-from hftpipe.venues.ouch.reports import apply_message
-from hftpipe.venues.ouch.state import ANSWERED, order_view, remember_ref
+from hftpipe.simulation.exchange_server.itch_exchange import ItchExchange
+from hftpipe.simulation.exchange_server.settings import ExchangeConfig, Told
+from hftpipe.simulation.matching.query import match_best
+from hftpipe.venues.nasdaq.ouch.encode import encode_executed, encode_replaced
+from hftpipe.venues.nasdaq.ouch.link import TCP, UDP, link_is_up
+from hftpipe.venues.nasdaq.ouch.reports import apply_message
+from hftpipe.venues.nasdaq.ouch.state import ANSWERED, order_view, remember_ref
 
 ANSWER_NS = 50_000_000
 

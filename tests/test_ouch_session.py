@@ -6,8 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import aligned
 
-from hftpipe.sim.servers.impair import IMPAIR, Impairment, impair_bytes, impair_init, impair_next, impair_put
-from hftpipe.venues.ouch.session import (
+from hftpipe.simulation.exchange_server.impair import (
+    IMPAIR,
+    Impairment,
+    impair_bytes,
+    impair_init,
+    impair_next,
+    impair_put,
+)
+from hftpipe.venues.nasdaq.ouch.session import (
     ACCEPT,
     CLIENT,
     DOWN,

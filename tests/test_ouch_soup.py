@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import aligned
 
-from hftpipe.venues.ouch.soup import (
+from hftpipe.venues.nasdaq.ouch.soup import (
     ACCEPTED,
     BUFFER_BYTES,
     LOGIN,

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import aligned
 
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.venues.itch.packet_ring import FRAME, PACKETS, interface_of, open_packets, packet_done, packet_next
-from hftpipe.venues.itch.sockets import open_sender
-from hftpipe.venues.itch.wiring import Lines, itch_bytes, join
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.venues.nasdaq.itch.packet_ring import FRAME, PACKETS, interface_of, open_packets, packet_done, packet_next
+from hftpipe.venues.nasdaq.itch.sockets import open_sender
+from hftpipe.venues.nasdaq.itch.wiring import Lines, itch_bytes, join
 
 GROUPS = ["239.255.72.1", "239.255.72.2"]
 FRAMES, FRAME_BYTES, IP_AT = 4, 2048, 80

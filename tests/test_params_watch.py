@@ -6,8 +6,8 @@ from pathlib import Path
 
 from test_run import REPO, start
 
+from hftpipe.app.params_watch import fixed_changes, leaves
 from hftpipe.config import load
-from hftpipe.params_watch import fixed_changes, leaves
 
 BASE = [str(REPO / "configs/paper.toml"), str(REPO / "configs/risk_limits.toml")]
 

@@ -8,15 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import address, record
 
-from hftpipe.core.position import (
-    POSITION,
-    average_price,
-    captured,
-    inventory,
-    position_fill,
-    unrealised,
-)
-from hftpipe.core.records import BUY, SELL
+from hftpipe.core.schema.records import BUY, SELL
+from hftpipe.core.trading.position import POSITION, average_price, captured, inventory, position_fill, unrealised
 
 E8 = 10**8
 #: A venue's grid: 0.01 x 0.000001 is exactly one unit of 1e-8, so no fill's value is ever rounded.

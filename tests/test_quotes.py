@@ -6,7 +6,7 @@ import pytest
 from quote_rig import PRICE, Desk, quoting
 from strategy_rig import LOT, TICK
 
-from hftpipe.core.reasons import (
+from hftpipe.core.schema.reasons import (
     ILLEGAL_TRANSITION,
     INTENTS_RING_FULL,
     INVALID_VALUE,
@@ -15,7 +15,7 @@ from hftpipe.core.reasons import (
     USER_REQUEST,
     VENUE_UNKNOWN_ORDER,
 )
-from hftpipe.core.records import (
+from hftpipe.core.schema.records import (
     ACK,
     BUY,
     CANCEL,
@@ -34,7 +34,7 @@ from hftpipe.core.records import (
     REPLACED,
     SELL,
 )
-from hftpipe.strategy.loader import LoadedStrategy
+from hftpipe.strategy.compile.loader import LoadedStrategy
 from hftpipe.strategy.pacing import pace_row
 
 MS = 1_000_000

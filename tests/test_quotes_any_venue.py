@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from quote_rig import Desk, quoting
 from strategy_rig import E8, LOT, TICK
 
-from hftpipe.core.reasons import (
+from hftpipe.core.schema.reasons import (
     AMEND_BELOW_FILLED,
     BOOK_STALE,
     HALTED,
@@ -24,7 +24,7 @@ from hftpipe.core.reasons import (
     VENUE_BUSY,
     VENUE_UNKNOWN_ORDER,
 )
-from hftpipe.core.records import (
+from hftpipe.core.schema.records import (
     ACK,
     BUY,
     CANCEL,
@@ -41,8 +41,8 @@ from hftpipe.core.records import (
     REPLACED,
     SELL,
 )
-from hftpipe.core.ring import RING, RING_HEADER_BYTES
-from hftpipe.strategy.loader import LoadedStrategy
+from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES
+from hftpipe.strategy.compile.loader import LoadedStrategy
 from hftpipe.strategy.pacing import pace_row
 
 MS = 1_000_000

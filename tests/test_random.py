@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hftpipe.core.random import (
+from hftpipe.core.machine.random import (
     RANDOM,
     RANDOM_BYTES,
     exponential_of,

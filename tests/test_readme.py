@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from hftpipe.cli import app
 from hftpipe.risk.checks import CHECKS
-from hftpipe.strategy.loader import load
+from hftpipe.strategy.compile.loader import load
 
 REPO = Path(__file__).resolve().parents[1]
 README = (REPO / "README.md").read_text()

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_files import append, header, make_session, records, writer_of
 
-from hftpipe.core.records import RECORD, RECORD_BYTES, SCHEMA_VERSION
-from hftpipe.core.tape import TAPE_GAP
-from hftpipe.record.block import Pool, block_bytes
-from hftpipe.record.format import BLOCK, CORRUPT, FILE_HEADER, HEADER_BYTES, TORN, RecordError
-from hftpipe.record.reader import Gap, open_session, verify_files
-from hftpipe.record.session import SESSION_FILE, create_session, read_session, segment_file
-from hftpipe.record.writer import CACHED_BYTES, WRITEBACK_BYTES
+from hftpipe.core.schema.records import RECORD, RECORD_BYTES, SCHEMA_VERSION
+from hftpipe.core.shared.tape import TAPE_GAP
+from hftpipe.record.tape.block import Pool, block_bytes
+from hftpipe.record.tape.format import BLOCK, CORRUPT, FILE_HEADER, HEADER_BYTES, TORN, RecordError
+from hftpipe.record.tape.reader import Gap, open_session, verify_files
+from hftpipe.record.tape.session import SESSION_FILE, create_session, read_session, segment_file
+from hftpipe.record.tape.writer import CACHED_BYTES, WRITEBACK_BYTES
 
 #: Every two records are a block, and a file of their own.
 TINY = {"segment_bytes": 5 * RECORD_BYTES, "block_records": 2}

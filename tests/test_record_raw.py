@@ -12,10 +12,10 @@ from data import DATA, needs_data
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hftpipe.market.capture import CaptureReader
-from hftpipe.record import raw as raw_module
-from hftpipe.record.format import CORRUPT, HEADER_BYTES, TORN, RecordError
-from hftpipe.record.raw import RAW_BLOCK, RAW_HEADER, RawFrame, RawReader, RawWriter, to_capture
+from hftpipe.capture import raw as raw_module
+from hftpipe.capture.raw import RAW_BLOCK, RAW_HEADER, RawFrame, RawReader, RawWriter, to_capture
+from hftpipe.capture.reader import CaptureReader
+from hftpipe.record.tape.format import CORRUPT, HEADER_BYTES, TORN, RecordError
 
 FRAMES = st.lists(
     st.builds(RawFrame, st.integers(-(2**63), 2**63 - 1), st.text(max_size=20), st.binary(max_size=300)), max_size=15

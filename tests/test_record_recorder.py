@@ -17,17 +17,17 @@ from hypothesis import strategies as st
 from memory import address, aligned, fork, join, record, shared
 from record_files import header
 
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import view
-from hftpipe.core.records import LEVEL, RECORD, RECORD_BYTES
-from hftpipe.core.ring import RING, ring_bytes, ring_consumed, ring_init, ring_peek, ring_pop, ring_produced
-from hftpipe.core.shm import Segment
-from hftpipe.core.tape import TAPE_GAP, tape_record
-from hftpipe.record import recorder as recorder_module
-from hftpipe.record.block import Pool, block_bytes
-from hftpipe.record.format import TORN, RecordError
-from hftpipe.record.reader import Session, open_session
-from hftpipe.record.recorder import (
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import view
+from hftpipe.core.schema.records import LEVEL, RECORD, RECORD_BYTES
+from hftpipe.core.shared.ring import RING, ring_bytes, ring_consumed, ring_init, ring_peek, ring_pop, ring_produced
+from hftpipe.core.shared.shm import Segment
+from hftpipe.core.shared.tape import TAPE_GAP, tape_record
+from hftpipe.record.tape import recorder as recorder_module
+from hftpipe.record.tape.block import Pool, block_bytes
+from hftpipe.record.tape.format import TORN, RecordError
+from hftpipe.record.tape.reader import Session, open_session
+from hftpipe.record.tape.recorder import (
     ENDED,
     FAILED,
     OLD_NS,
@@ -40,8 +40,8 @@ from hftpipe.record.recorder import (
     recorder_bytes,
     warm,
 )
-from hftpipe.record.session import COMPLETE, INCOMPLETE, RECORDING, create_session, read_session
-from hftpipe.record.writer import TapeWriter
+from hftpipe.record.tape.session import COMPLETE, INCOMPLETE, RECORDING, create_session, read_session
+from hftpipe.record.tape.writer import TapeWriter
 
 CAPACITY = 1024
 BLOCK_RECORDS, BUFFER_BLOCKS = 256, 16

@@ -12,15 +12,15 @@ from types import SimpleNamespace
 import pytest
 from test_run import assert_clean, run, start
 
-from hftpipe.core import process as process_module
-from hftpipe.core.shm import Segment
-from hftpipe.record import process as record_process
-from hftpipe.record.format import RecordError
-from hftpipe.record.process import Recording
-from hftpipe.record.reader import open_session
-from hftpipe.record.recorder import RECORDER
-from hftpipe.record.replay import replay_main
-from hftpipe.record.session import COMPLETE, FAILED, INCOMPLETE, RECORDING, SESSION_FILE, SPARE_FILE
+from hftpipe.app import recording as record_process
+from hftpipe.app.recording import Recording
+from hftpipe.core.machine import process as process_module
+from hftpipe.core.shared.shm import Segment
+from hftpipe.record.replay.verify import replay_main
+from hftpipe.record.tape.format import RecordError
+from hftpipe.record.tape.reader import open_session
+from hftpipe.record.tape.recorder import RECORDER
+from hftpipe.record.tape.session import COMPLETE, FAILED, INCOMPLETE, RECORDING, SESSION_FILE, SPARE_FILE
 
 SMALL = ("--set", "rings.tape=4096", "--set", "record.buffer_mb=1", "--set", "market.book_levels=1024")
 

@@ -3,22 +3,11 @@
 import numpy as np
 import pytest
 
-from hftpipe.core import (
-    book,
-    cell,
-    clock,
-    hist,
-    instruments,
-    levels,
-    order_table,
-    position,
-    reasons,
-    records,
-    ring,
-    shm,
-    stage,
-)
-from hftpipe.market import message
+from hftpipe.core.machine import clock, hist
+from hftpipe.core.schema import instruments, reasons, records
+from hftpipe.core.shared import cell, ring, shm, stage
+from hftpipe.core.trading import book, levels, order_table, position
+from hftpipe.venues import message
 
 #: dtype: (size, {field: (offset, size)})
 LAYOUTS = {

@@ -12,16 +12,17 @@ from memory import fork, join
 from usdm_tape import Tape
 
 from hftpipe.config import demo_overrides, load
-from hftpipe.core.book import BOOK
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import call_step
-from hftpipe.core.records import VALID
-from hftpipe.core.ring import RING
-from hftpipe.core.shm import Segment
-from hftpipe.core.stage import FINISHED, SERVICE
-from hftpipe.market.message import MAX_LEVELS
-from hftpipe.pipeline import RINGS, STAGES, Pipeline, region_sizes
-from hftpipe.strategy.loader import load as load_strategy
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import call_step
+from hftpipe.core.schema.records import VALID
+from hftpipe.core.shared.ring import RING
+from hftpipe.core.shared.shm import Segment
+from hftpipe.core.shared.stage import FINISHED, SERVICE
+from hftpipe.core.trading.book import BOOK
+from hftpipe.strategy.compile.loader import load as load_strategy
+from hftpipe.topology.graph import RINGS, STAGES
+from hftpipe.topology.pipeline import Pipeline, region_sizes
+from hftpipe.venues.message import MAX_LEVELS
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "regions.md"
 MOST_STEPS = 20_000

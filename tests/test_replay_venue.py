@@ -12,9 +12,7 @@ from risk_rig import NOW, new_ring, pop_all
 from test_gateway_stage import GatewayRig, fake_unanswered_entry
 
 from hftpipe.config import Config, load
-from hftpipe.core import order_table
-from hftpipe.core.cell import ORPHAN_FILL, set_halt
-from hftpipe.core.records import (
+from hftpipe.core.schema.records import (
     ACK,
     CANCEL,
     CANCEL_REJECT,
@@ -28,12 +26,15 @@ from hftpipe.core.records import (
     REPLACED,
     VENUE_FAULT,
 )
-from hftpipe.core.tape import FILL_NUMBER, HALT_CANCEL, HALT_SEEN, NO_ANSWER_SEEN, TOO_OLD_SEEN, VENUE_BUSY_SEEN
-from hftpipe.record.compare import first_difference
-from hftpipe.record.format import RecordError
-from hftpipe.record.rig import StageReplay, build
-from hftpipe.strategy.loader import LoadedStrategy
-from hftpipe.strategy.loader import load as load_strategy
+from hftpipe.core.shared.cell import ORPHAN_FILL, set_halt
+from hftpipe.core.shared.tape import FILL_NUMBER, HALT_CANCEL, HALT_SEEN, NO_ANSWER_SEEN, TOO_OLD_SEEN, VENUE_BUSY_SEEN
+from hftpipe.core.trading import order_table
+from hftpipe.record.replay.compare import first_difference
+from hftpipe.record.replay.rebuild import build
+from hftpipe.record.replay.rig import StageReplay
+from hftpipe.record.tape.format import RecordError
+from hftpipe.strategy.compile.loader import LoadedStrategy
+from hftpipe.strategy.compile.loader import load as load_strategy
 
 COUNTERS = (
     "sent", "cancels_sent", "replaces_sent", "halt_cancels", "acks", "replaced", "fills", "canceled", "expired", "rejected",

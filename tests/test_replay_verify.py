@@ -21,17 +21,17 @@ from record_files import append
 from typer.testing import CliRunner
 
 from hftpipe.cli import app
-from hftpipe.core.records import NEW, RECORD, REPLACE
-from hftpipe.core.shm import Segment
-from hftpipe.core.tape import TAPE_GAP
-from hftpipe.record.compare import MARKET_KINDS, first_difference, of_kinds, order_changes
-from hftpipe.record.format import RecordError
-from hftpipe.record.reader import open_session
-from hftpipe.record.recorder import RECORDER
-from hftpipe.record.replay import replay_main
-from hftpipe.record.rig import config_from
-from hftpipe.record.session import COMPLETE, SESSION_FILE, read_session, write_session
-from hftpipe.record.writer import TapeWriter
+from hftpipe.core.schema.records import NEW, RECORD, REPLACE
+from hftpipe.core.shared.shm import Segment
+from hftpipe.core.shared.tape import TAPE_GAP
+from hftpipe.record.replay.compare import MARKET_KINDS, first_difference, of_kinds, order_changes
+from hftpipe.record.replay.rebuild import config_from
+from hftpipe.record.replay.verify import replay_main
+from hftpipe.record.tape.format import RecordError
+from hftpipe.record.tape.reader import open_session
+from hftpipe.record.tape.recorder import RECORDER
+from hftpipe.record.tape.session import COMPLETE, SESSION_FILE, read_session, write_session
+from hftpipe.record.tape.writer import TapeWriter
 
 ROOT = Path(__file__).resolve().parents[1]
 CAPTURE = DATA / "binance-usdm-2024" / "usdm_btcusdt_20240808.gz"

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from memory import address, aligned, fork, join, record, shared
 
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, load_i64, rdtsc, sched_yield, store_i64
-from hftpipe.core.records import RECORD, RECORD_BYTES
-from hftpipe.core.ring import (
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, load_i64, rdtsc, sched_yield, store_i64
+from hftpipe.core.schema.records import RECORD, RECORD_BYTES
+from hftpipe.core.shared.ring import (
     RING,
     RING_HEADER_BYTES,
     ring_bytes,

@@ -15,12 +15,9 @@ from hypothesis import strategies as st
 from memory import address, record
 from risk_rig import ASK, BID, E8, LOT, MIN_NOTIONAL, NOW, TICK, fill_instrument, fill_limits, fill_top, make
 
-from hftpipe.core import order_table, reasons
-from hftpipe.core.cell import TOP_CELL
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.order_table import ORDER, PENDING_NEW, PENDING_REPLACE, TRANSITIONS, UNKNOWN, WORKING
-from hftpipe.core.position import POSITION
-from hftpipe.core.records import (
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import (
     BUY,
     FOK,
     GTC,
@@ -38,6 +35,10 @@ from hftpipe.core.records import (
     TIF_NAMES,
     VALID,
 )
+from hftpipe.core.shared.cell import TOP_CELL
+from hftpipe.core.trading import order_table
+from hftpipe.core.trading.order_table import ORDER, PENDING_NEW, PENDING_REPLACE, TRANSITIONS, UNKNOWN, WORKING
+from hftpipe.core.trading.position import POSITION
 from hftpipe.risk import checks
 from hftpipe.risk.limits import LIMITS, limits_row
 from hftpipe.risk.rate import (

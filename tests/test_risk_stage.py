@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from memory import address
 from risk_rig import E8, LOT, NOW, RiskRig, make, new_ring, pop_all, push
 
-from hftpipe.core import order_table, reasons
-from hftpipe.core.cell import set_halt
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import ZERO, load_acquire, sched_yield, view
-from hftpipe.core.records import (
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import ZERO, load_acquire, sched_yield, view
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.records import (
     ACK,
     BUY,
     CANCEL,
@@ -33,8 +32,10 @@ from hftpipe.core.records import (
     SYNCING,
     UNASKED,
 )
-from hftpipe.core.ring import ring_peek, ring_pop, ring_push
-from hftpipe.core.tape import TOP_SEEN
+from hftpipe.core.shared.cell import set_halt
+from hftpipe.core.shared.ring import ring_peek, ring_pop, ring_push
+from hftpipe.core.shared.tape import TOP_SEEN
+from hftpipe.core.trading import order_table
 from hftpipe.risk.stage import STATE, step
 
 

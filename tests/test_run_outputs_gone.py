@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from test_run import LIMIT_S, REPO, assert_clean, command, run, stages_of
 
-from hftpipe.core.process import end_process
-from hftpipe.core.shm import live_pid
-from hftpipe.outputs import Output
-from hftpipe.summary_file import why_not_writable, write_summary
+from hftpipe.app.outputs import Output
+from hftpipe.app.summary_file import why_not_writable, write_summary
+from hftpipe.core.machine.process import end_process
+from hftpipe.core.shared.shm import live_pid
 
 # Every line of the log, and changed parameters for more of them.
 TALKATIVE = ("--set", "log.level=debug")

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from test_run import REPO, run, stages_of, start
 
-from hftpipe.core.cell import HALT_CELL, set_halt
-from hftpipe.core.shm import Segment, segment_path
-from hftpipe.strategy.loader import load
+from hftpipe.core.shared.cell import HALT_CELL, set_halt
+from hftpipe.core.shared.shm import Segment, segment_path
+from hftpipe.strategy.compile.loader import load
 
 WATCHER = """
 from hftpipe.strategy import BUY, Strategy, state

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from memory import fork, join
 
-from hftpipe.core import shm
-from hftpipe.core.records import SCHEMA_VERSION
-from hftpipe.core.shm import ALIGN, DIRECTORY_BYTES, HEADER, HEADER_BYTES, Segment, SegmentError, segment_path
+from hftpipe.core.schema.records import SCHEMA_VERSION
+from hftpipe.core.shared import shm
+from hftpipe.core.shared.shm import ALIGN, DIRECTORY_BYTES, HEADER, HEADER_BYTES, Segment, SegmentError, segment_path
 
 SIZES = {"ring": 192 + 8 * 64, "cell": 64, "odd": 1000}
 META = {"stages": ["market_data"], "capacity": 8}

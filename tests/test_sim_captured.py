@@ -10,23 +10,23 @@ import pytest
 from ouch_rig import Client, Exchange, Watcher, free_port, wait_for
 from usdm_tape import START, Tape, opened
 
-from hftpipe.core.book import book_level, book_qty_at, book_walk, book_walk_level, book_walk_next
-from hftpipe.core.fixed import to_fixed
-from hftpipe.core.instruments import INSTRUMENT, VENUES
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import view
-from hftpipe.core.records import ACK, BUY, FILL, GTC, SELL, VALID
-from hftpipe.market.capture import CaptureError, detect
-from hftpipe.sim.matching import STP_NONE, match_event, match_event_count, match_events_clear, match_new
-from hftpipe.sim.matching_memory import EVENT, EXECUTE, MATCHING, ORDER
-from hftpipe.sim.matching_query import match_level_qty, match_order
-from hftpipe.sim.servers.captured import play
-from hftpipe.sim.servers.captured_levels import synthetic_at
-from hftpipe.sim.servers.captured_taken import note_execution
-from hftpipe.sim.servers.itch_exchange import OPEN_NS, ItchExchange
-from hftpipe.sim.servers.settings import ExchangeConfig
-from hftpipe.venues.itch.feed import feed_book
-from hftpipe.venues.itch.messages import FIELD_MAX, PRICE_UNIT
+from hftpipe.capture.reader import CaptureError, detect
+from hftpipe.core.machine.fixed import to_fixed
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import view
+from hftpipe.core.schema.instruments import INSTRUMENT, VENUES
+from hftpipe.core.schema.records import ACK, BUY, FILL, GTC, SELL, VALID
+from hftpipe.core.trading.book import book_level, book_qty_at, book_walk, book_walk_level, book_walk_next
+from hftpipe.simulation.exchange_server.captured import play
+from hftpipe.simulation.exchange_server.captured_levels import synthetic_at
+from hftpipe.simulation.exchange_server.captured_taken import note_execution
+from hftpipe.simulation.exchange_server.itch_exchange import OPEN_NS, ItchExchange
+from hftpipe.simulation.exchange_server.settings import ExchangeConfig
+from hftpipe.simulation.matching.engine import STP_NONE, match_event, match_event_count, match_events_clear, match_new
+from hftpipe.simulation.matching.memory import EVENT, EXECUTE, MATCHING, ORDER
+from hftpipe.simulation.matching.query import match_level_qty, match_order
+from hftpipe.venues.nasdaq.itch.feed import feed_book
+from hftpipe.venues.nasdaq.itch.messages import FIELD_MAX, PRICE_UNIT
 from tests.data import DATA, needs_data
 
 CAPTURES = (

@@ -10,14 +10,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import address, record
 
-from hftpipe.core import reasons as why
-from hftpipe.core import records as r
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import call_step
-from hftpipe.sim import exchange
-from hftpipe.sim.checkers import Violation
-from hftpipe.sim.checkers_taken import TakenChecker
-from hftpipe.sim.exchange_state import (
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import call_step
+from hftpipe.core.schema import reasons as why
+from hftpipe.core.schema import records as r
+from hftpipe.simulation.campaign import Violation
+from hftpipe.simulation.world.checkers.taken import TakenChecker
+from hftpipe.simulation.world.truth import Fields
+from hftpipe.venues.paper import exchange
+from hftpipe.venues.paper.models import SimModel
+from hftpipe.venues.paper.state import (
     CONSUMED,
     EXCHANGE_BYTES,
     INBOUND,
@@ -26,8 +28,6 @@ from hftpipe.sim.exchange_state import (
     MAX_CONSUMED,
     outbound_capacity,
 )
-from hftpipe.sim.models import SimModel
-from hftpipe.sim.truth import Fields
 
 BUY, SELL, IOC = r.BUY, r.SELL, r.IOC
 MS = 10**6

@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from ouch_rig import ACCOUNTS, PRICE, SHARE, TICK, Client, Exchange, Watcher, wait_for
 
-from hftpipe.core import reasons
-from hftpipe.core.book import book_level
-from hftpipe.core.records import (
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.records import (
     ACK,
     BUY,
     CANCEL_REJECT,
@@ -27,12 +26,13 @@ from hftpipe.core.records import (
     SELL,
     VALID,
 )
-from hftpipe.sim.matching_query import match_best, match_next_level
-from hftpipe.sim.servers.impair import Impairment
-from hftpipe.venues.itch.feed import feed_book
-from hftpipe.venues.ouch.link import TCP, UDP
-from hftpipe.venues.ouch.session import ENDED, UP
-from hftpipe.venues.ouch.state import take_ref
+from hftpipe.core.trading.book import book_level
+from hftpipe.simulation.exchange_server.impair import Impairment
+from hftpipe.simulation.matching.query import match_best, match_next_level
+from hftpipe.venues.nasdaq.itch.feed import feed_book
+from hftpipe.venues.nasdaq.ouch.link import TCP, UDP
+from hftpipe.venues.nasdaq.ouch.session import ENDED, UP
+from hftpipe.venues.nasdaq.ouch.state import take_ref
 
 BAD = Impairment(loss=0.3, duplicate=0.2, reorder=0.3, delay_us=50, reorder_us=1000)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from memory import address, record
 
-from hftpipe.core.clock import CLOCK, calibrate, steady_ns
-from hftpipe.core.jit import entry, jit
-from hftpipe.core.mem import view
-from hftpipe.core.stage import (
+from hftpipe.core.machine.clock import CLOCK, calibrate, steady_ns
+from hftpipe.core.machine.jit import entry, jit
+from hftpipe.core.machine.mem import view
+from hftpipe.core.shared.stage import (
     ENDED,
     FINISHED,
     IDLE_NAMES,

@@ -17,10 +17,10 @@ import numpy as np
 import pytest
 from ouch_rig import free_port
 
-from hftpipe.core import reasons
-from hftpipe.core.shm import Segment
-from hftpipe.core.stage import STATUS
-from hftpipe.pipeline import STATE_OF
+from hftpipe.core.schema import reasons
+from hftpipe.core.shared.shm import Segment
+from hftpipe.core.shared.stage import STATUS
+from hftpipe.topology.pipeline import STATE_OF
 
 REPO = Path(__file__).resolve().parents[1]
 STOP_S, LIMIT_S = 4.0, 240

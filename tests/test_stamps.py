@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from memory import address, aligned, record
 from risk_rig import new_ring, pop_all
 
-from hftpipe.core.event_time import EVENT_TIME
-from hftpipe.core.hist import HIST_BYTES
-from hftpipe.core.records import TIMER
+from hftpipe.core.machine.hist import HIST_BYTES
+from hftpipe.core.schema.records import TIMER
+from hftpipe.core.shared.event_time import EVENT_TIME
+from hftpipe.core.shared.stamps import AHEAD_NS, BEHIND_NS, STAMPS, event_time
 from hftpipe.market.pacing import MAX_TIMERS, due, timer_first
-from hftpipe.market.stamps import AHEAD_NS, BEHIND_NS, STAMPS, event_time
 from hftpipe.market.state import STATE
 
 S, DAY, YEAR = 10**9, 86_400 * 10**9, 365 * 86_400 * 10**9

@@ -7,11 +7,11 @@ import pytest
 from strategy_rig import E8, Rig
 
 import hftpipe.strategy as api
-from hftpipe.core.records import ASK, BID, BUY, FILL, SELL
-from hftpipe.strategy.api import HOOKS, Param, State, param, state
-from hftpipe.strategy.loader import load
-from hftpipe.strategy.methods import CONTEXT_TYPE
-from hftpipe.strategy.views import BOOK_TYPE, FILL_TYPE, ORDER_TYPE, TRADE_TYPE
+from hftpipe.core.schema.records import ASK, BID, BUY, FILL, SELL
+from hftpipe.strategy.api.declare import HOOKS, Param, State, param, state
+from hftpipe.strategy.api.methods import CONTEXT_TYPE
+from hftpipe.strategy.api.views import BOOK_TYPE, FILL_TYPE, ORDER_TYPE, TRADE_TYPE
+from hftpipe.strategy.compile.loader import load
 
 GUIDE = Path(__file__).resolve().parents[1] / "docs" / "writing-a-strategy.md"
 

@@ -6,7 +6,7 @@ import pytest
 from strategy_rig import Rig
 from test_strategy_loader import HOOK, refused, write
 
-from hftpipe.strategy.loader import load
+from hftpipe.strategy.compile.loader import load
 
 FIELDS = {
     "ctx": ("now", "instrument", "n_instruments", "halted"),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from hftpipe.core.jit import CACHE_DIR
+from hftpipe.core.machine.jit import CACHE_DIR
 from hftpipe.strategy import StrategyError
-from hftpipe.strategy.loader import load, publish_params
+from hftpipe.strategy.compile.loader import load, publish_params
 
 HEAD = "from hftpipe.strategy import *\nimport numpy as np\n\n\n"
 
@@ -187,8 +187,8 @@ class Count(event.Listener):
     n = 0
     def on_start(self, e): Count.n += 1
     def on_end(self, e): pass
-from hftpipe.strategy.loader import load
-from hftpipe.strategy.hooks import call_hook
+from hftpipe.strategy.compile.loader import load
+from hftpipe.strategy.api.hooks import call_hook
 import ctypes, numpy as np
 with event.install_listener("numba:compile", Count()):
     loaded = load(sys.argv[1])

@@ -9,15 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategy_rig import E8, LOT, TICK, Rig, address
 
-from hftpipe.core.order_table import ORDER, ORDER_BYTES, TABLE, TABLE_HEADER_BYTES
-from hftpipe.core.reasons import (
+from hftpipe.core.schema.reasons import (
     CHANGE_IN_FLIGHT,
     INTENTS_RING_FULL,
     TOO_MANY_ACTIONS,
     TOO_MANY_OPEN_ORDERS,
     UNKNOWN_ORDER,
 )
-from hftpipe.core.records import (
+from hftpipe.core.schema.records import (
     ACK,
     ASK,
     BID,
@@ -40,8 +39,9 @@ from hftpipe.core.records import (
     UNASKED,
     client_id,
 )
-from hftpipe.core.ring import ring_peek
-from hftpipe.strategy.loader import LoadedStrategy, load, publish_params
+from hftpipe.core.shared.ring import ring_peek
+from hftpipe.core.trading.order_table import ORDER, ORDER_BYTES, TABLE, TABLE_HEADER_BYTES
+from hftpipe.strategy.compile.loader import LoadedStrategy, load, publish_params
 from hftpipe.strategy.stage import _handle as handle
 
 SOURCE = '''
@@ -229,7 +229,7 @@ def test_a_newer_top_hides_stale_levels_and_an_older_one_is_dropped(rig):
 
 
 def test_a_reset_replaces_every_level(rig):
-    from hftpipe.core.records import BOOK_RESET
+    from hftpipe.core.schema.records import BOOK_RESET
 
     rig.market(BOOK_RESET, id=50)
     rig._update_id = 50

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from hftpipe.core import reasons
-from hftpipe.core.hist import Summary
+from hftpipe.core.machine.hist import Summary
+from hftpipe.core.schema import reasons
 from hftpipe.monitor.figures import counts, microseconds, plain, price, signed, split_symbol
 from hftpipe.monitor.metrics import FAULTS, InstrumentView, Snapshot, _by_reason
 from hftpipe.monitor.summary import render, summarise

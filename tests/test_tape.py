@@ -11,13 +11,14 @@ from hypothesis import strategies as st
 from memory import address, aligned, record
 
 from hftpipe.config import demo_overrides, load
-from hftpipe.core.cell import TOP_CELL, set_halt
-from hftpipe.core.jit import entry, jit
-from hftpipe.core.mem import call_step, store_i64, view
-from hftpipe.core.reasons import INTENT_STALE
-from hftpipe.core.records import ASK, BID, NEW, RECORD, REJECT, REPLACE, VALID
-from hftpipe.core.ring import RING, RING_HEADER_BYTES, ring_bytes, ring_init, ring_peek, ring_pop
-from hftpipe.core.tape import (
+from hftpipe.core.machine.jit import entry, jit
+from hftpipe.core.machine.mem import call_step, store_i64, view
+from hftpipe.core.schema.reasons import INTENT_STALE
+from hftpipe.core.schema.records import ASK, BID, NEW, RECORD, REJECT, REPLACE, VALID
+from hftpipe.core.shared.cell import TOP_CELL, set_halt
+from hftpipe.core.shared.private import PrivateSegment
+from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES, ring_bytes, ring_init, ring_peek, ring_pop
+from hftpipe.core.shared.tape import (
     HALT_SEEN,
     PARAMS,
     PARAMS_BYTES_PER_RECORD,
@@ -32,12 +33,13 @@ from hftpipe.core.tape import (
     tape_record,
     tape_top,
 )
-from hftpipe.pipeline import STAGES, TAPES, Pipeline
-from hftpipe.record.compare import of_kinds
-from hftpipe.record.replay import Verdict, render_verdict, verify
-from hftpipe.record.rig import PrivateSegment, build
-from hftpipe.strategy.loader import LoadedStrategy, publish_params
-from hftpipe.strategy.loader import load as load_strategy
+from hftpipe.record.replay.compare import of_kinds
+from hftpipe.record.replay.rebuild import build
+from hftpipe.record.replay.verify import Verdict, render_verdict, verify
+from hftpipe.strategy.compile.loader import LoadedStrategy, publish_params
+from hftpipe.strategy.compile.loader import load as load_strategy
+from hftpipe.topology.graph import STAGES, TAPES
+from hftpipe.topology.pipeline import Pipeline
 
 EPOCH, START_TS = 7, 1_700_000_000_000_000_000
 

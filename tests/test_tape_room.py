@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from memory import address, aligned, record
 from test_tape import Rig, check_same, new_tape, take
 
-from hftpipe.core.jit import jit
-from hftpipe.core.ring import RING, ring_bytes, ring_init
-from hftpipe.core.tape import INTENTS_FULL
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.shared.ring import RING, ring_bytes, ring_init
+from hftpipe.core.shared.tape import INTENTS_FULL
 from hftpipe.strategy.room import FROM_RING, FROM_RUNS, ROOM, RUNS, ring_is_full, room_done
 
 STRATEGY = '''from hftpipe.strategy import IOC, POST_ONLY, OrderId, Qty, Strategy, param, state

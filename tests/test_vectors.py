@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import address, aligned
 
-from hftpipe.core import vectors
-from hftpipe.core.jit import jit
-from hftpipe.core.vectors import FILLING, LANES, RUN
+from hftpipe.core.machine import vectors
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.vectors import FILLING, LANES, RUN
 
 WORDS = st.integers(-(2**63), 2**63 - 1)
 #: Few different words, so that equal ones meet, and the extremes.

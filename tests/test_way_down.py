@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from test_run import FILES, REPO, stages_of, start
 
-from hftpipe.sim import exit_campaign
-from hftpipe.sim.exit_campaign import Campaign, Exchange, until
+from hftpipe.simulation import exit_campaign
+from hftpipe.simulation.exit_campaign import Campaign, Exchange, until
 
 CODE = "from hftpipe.cli import main; main()"
 

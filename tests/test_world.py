@@ -5,13 +5,13 @@ from dataclasses import replace
 import pytest
 
 from hftpipe.config.schema import Risk, Table
-from hftpipe.core.reasons import RATE_PER_MIN
-from hftpipe.sim import world
-from hftpipe.sim.faults import MUTANTS
-from hftpipe.sim.truth import Reference, Truth, bytes_of, fields_of
-from hftpipe.sim.world import describe, run_seed
-from hftpipe.sim.world_plan import Plan, plan_of
-from hftpipe.sim.world_stages import World
+from hftpipe.core.schema.reasons import RATE_PER_MIN
+from hftpipe.simulation.world import run as world
+from hftpipe.simulation.world.mutants import MUTANTS
+from hftpipe.simulation.world.plan import Plan, plan_of
+from hftpipe.simulation.world.run import describe, run_seed
+from hftpipe.simulation.world.stages import World
+from hftpipe.simulation.world.truth import Reference, Truth, bytes_of, fields_of
 
 HEALTHY_SEEDS = range(1, 13)
 STEPS = 1500

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from hftpipe.core.records import SELL
+from hftpipe.core.schema.records import SELL
 
 START = 1_700_000_000_000_000_000
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
-STAGES = ("market_data", "strategy", "risk", "gateway")
+from hftpipe.topology.graph import STAGES
+
 INT64_MAX = 2**63 - 1
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
 _SYMBOL = re.compile(r"[A-Z0-9_-]{1,16}")

@@ -28,7 +28,6 @@ from hftpipe.config.kinds import (
     RING,
     SHARE,
     SPEED,
-    STAGES,
     STRATEGY,
     SYMBOL,
     Kind,
@@ -42,6 +41,7 @@ from hftpipe.config.kinds import (
     text,
     to_e8,
 )
+from hftpipe.topology.graph import STAGES
 
 
 class ConfigError(ValueError):

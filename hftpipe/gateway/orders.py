@@ -1,6 +1,6 @@
 """What a venue's report does to an order of the gateway's own table.
 
-The states are those of ``core/order_reports.py`` and ``core/order_table.py``. Around them:
+The states are those of ``core/trading/order_reports.py`` and ``core/trading/order_table.py``. Around them:
 
 =================================== ============================================================ ==========
 report                              what is done                                                 forwarded
@@ -20,11 +20,11 @@ a ring), growing within an order; 0 says "not numbered", and then every fill cou
 
 import numpy as np
 
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import ZERO, view
-from hftpipe.core.order_reports import can_fill, move_filled, move_reported
-from hftpipe.core.order_table import ORDER, order_find
-from hftpipe.core.records import FILL, RECORD
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import ZERO, view
+from hftpipe.core.schema.records import FILL, RECORD
+from hftpipe.core.trading.order_reports import can_fill, move_filled, move_reported
+from hftpipe.core.trading.order_table import ORDER, order_find
 
 # What became of a report, as bits; 0 is the normal case.
 UNKNOWN_ID, DUPLICATE_FILL, LATE_FILL, ILLEGAL_MOVE, BREACH = 1, 2, 4, 8, 16

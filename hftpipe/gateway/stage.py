@@ -37,27 +37,11 @@ it names goes on working. Reports are never dropped: what needs room in the repo
 
 import numpy as np
 
-from hftpipe.core import reasons
-from hftpipe.core.cell import BROKEN_TRADE, LOGIN_REFUSED, ORPHAN_FILL, VENUE_FORGOT, halted
-from hftpipe.core.event_time import event_now
-from hftpipe.core.hist import hist_since
-from hftpipe.core.jit import entry, jit
-from hftpipe.core.mem import ONE, U64, ZERO, call_step, load_acquire, load_i64, rdtsc, view
-from hftpipe.core.order_table import (
-    ILLEGAL,
-    ON_CANCEL_SENT,
-    ON_NO_ANSWER,
-    ON_REJECT,
-    ON_REPLACE_SENT,
-    ORDER,
-    TRANSITIONS,
-    is_open,
-    open_count,
-    order_find,
-    order_insert,
-    order_move,
-)
-from hftpipe.core.records import (
+from hftpipe.core.machine.hist import hist_since
+from hftpipe.core.machine.jit import entry, jit
+from hftpipe.core.machine.mem import ONE, U64, ZERO, call_step, load_acquire, load_i64, rdtsc, view
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.records import (
     ACK,
     CANCEL,
     CANCEL_REJECT,
@@ -71,8 +55,10 @@ from hftpipe.core.records import (
     REPLACED,
     VENUE_FAULT,
 )
-from hftpipe.core.ring import RING, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
-from hftpipe.core.tape import (
+from hftpipe.core.shared.cell import BROKEN_TRADE, LOGIN_REFUSED, ORPHAN_FILL, VENUE_FORGOT, halted
+from hftpipe.core.shared.event_time import event_now
+from hftpipe.core.shared.ring import RING, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
+from hftpipe.core.shared.tape import (
     NO_ANSWER_SEEN,
     TOO_OLD_SEEN,
     VENUE_BUSY_SEEN,
@@ -81,6 +67,20 @@ from hftpipe.core.tape import (
     tape_mark,
     tape_record,
     tape_report,
+)
+from hftpipe.core.trading.order_table import (
+    ILLEGAL,
+    ON_CANCEL_SENT,
+    ON_NO_ANSWER,
+    ON_REJECT,
+    ON_REPLACE_SENT,
+    ORDER,
+    TRANSITIONS,
+    is_open,
+    open_count,
+    order_find,
+    order_insert,
+    order_move,
 )
 from hftpipe.gateway.orders import BREACH, DUPLICATE_FILL, ILLEGAL_MOVE, LATE_FILL, UNKNOWN_ID, apply_report
 from hftpipe.gateway.state import MIN_REPORT_ROOM, STATE

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from hftpipe.core import reasons
-from hftpipe.core.records import RECORD
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.records import RECORD
 
 #: Room in the reports ring before the venue's market moves on (a smaller ring: all of it).
 MIN_REPORT_ROOM = 64
@@ -47,7 +47,7 @@ STATE = np.dtype(
         ("event_ts", "i8"),
         # Private records: a report on its way out, a request of our own.
         ("report", RECORD), ("request", RECORD),
-        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. HALT_SEEN: a step found itself
+        # Everything consumed goes on this tape first (core/shared/tape.py); 0 = not recording. HALT_SEEN: a step found itself
         # stopped (1) or not (0) and the last one had not; with WITH_RECORD: only the request before was sent (0) or
         # refused (1) by another state than the step's. HALT_CANCEL and CLOCK_RAN_ON: what a stop did by the clock. Of a
         # venue that is not simulated here (``sim`` 0) also what it answered: its reports, and what it did not take.

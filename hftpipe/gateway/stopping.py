@@ -5,13 +5,13 @@ The rules stand in :mod:`hftpipe.gateway.stage`. What is done here goes on the t
 
 import numpy as np
 
-from hftpipe.core.hist import hist_since, stamp
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, ZERO, call_step, view
-from hftpipe.core.order_table import ON_CANCEL_SENT, ORDER, PENDING_CANCEL, open_count, open_order, order_move
-from hftpipe.core.records import CANCEL, RECORD, TIMER
-from hftpipe.core.ring import RING, ring_has_space
-from hftpipe.core.tape import CLOCK_RAN_ON, HALT_CANCEL, tape_mark, tape_time
+from hftpipe.core.machine.hist import hist_since, stamp
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, ZERO, call_step, view
+from hftpipe.core.schema.records import CANCEL, RECORD, TIMER
+from hftpipe.core.shared.ring import RING, ring_has_space
+from hftpipe.core.shared.tape import CLOCK_RAN_ON, HALT_CANCEL, tape_mark, tape_time
+from hftpipe.core.trading.order_table import ON_CANCEL_SENT, ORDER, PENDING_CANCEL, open_count, open_order, order_move
 from hftpipe.gateway.state import MIN_REPORT_ROOM, STATE
 
 #: While stopped: until an order is cancelled once more, and the longest such wait.

@@ -6,22 +6,22 @@ source: the embedded synthetic flow, or a recorded capture.
 
 import numpy as np
 
-from hftpipe.core.jit import entry, jit
-from hftpipe.core.mem import view
-from hftpipe.core.stage import FINISHED, SERVICE
+from hftpipe.core.machine.jit import entry, jit
+from hftpipe.core.machine.mem import view
+from hftpipe.core.shared.stage import FINISHED, SERVICE
 from hftpipe.market.pacing import drained
 from hftpipe.market.publish import flush, resume_conflated
-from hftpipe.market.replay import replay_step
+from hftpipe.market.sources.replay import replay_step
+from hftpipe.market.sources.synthetic import synthetic_step
+from hftpipe.market.sources.udp import udp_step
 from hftpipe.market.state import NEED_NOTHING, REPLAY, STATE, UDP
-from hftpipe.market.synthetic import synthetic_step
-from hftpipe.market.udp import udp_step
 
 EVENTS_PER_STEP = 32
 
 
 @jit
 def step(state, now_ns):
-    """One turn of the market-data stage; see :mod:`hftpipe.core.stage`."""
+    """One turn of the market-data stage; see :mod:`hftpipe.core.shared.stage`."""
     s = view(state, STATE)
     if s.pending_n > 0 and not flush(state):
         return np.int64(0)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hftpipe.market.stamps import STAMPS
+from hftpipe.core.shared.stamps import STAMPS
 
 #: What the stage asks Python for when its step returns SERVICE.
 NEED_NOTHING, NEED_CHUNK, NEED_DECODE = 0, 1, 2

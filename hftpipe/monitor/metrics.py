@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.core.cell import CELL_BYTES, HALT_CAUSES, HALT_CELL, TOP_CELL
-from hftpipe.core.clock import CLOCK, tsc_now
-from hftpipe.core.hist import Summary, summarize
-from hftpipe.core.position import POSITION, average_price, captured, inventory, unrealised
-from hftpipe.core.reasons import NAMES, RACES
-from hftpipe.core.records import BOOK_STATE_NAMES
-from hftpipe.core.ring import RING
-from hftpipe.core.shm import Segment
-from hftpipe.core.stage import STATUS
-from hftpipe.pipeline import HOPS, RINGS, STAGES, STATE_OF, TAPES
+from hftpipe.core.machine.clock import CLOCK, tsc_now
+from hftpipe.core.machine.hist import Summary, summarize
+from hftpipe.core.schema.reasons import NAMES, RACES
+from hftpipe.core.schema.records import BOOK_STATE_NAMES
+from hftpipe.core.shared.cell import CELL_BYTES, HALT_CAUSES, HALT_CELL, TOP_CELL
+from hftpipe.core.shared.ring import RING
+from hftpipe.core.shared.shm import Segment
+from hftpipe.core.shared.stage import STATUS
+from hftpipe.core.trading.position import POSITION, average_price, captured, inventory, unrealised
 from hftpipe.strategy.faults import read_fault
+from hftpipe.topology.graph import HOPS, RINGS, STAGES, TAPES
+from hftpipe.topology.pipeline import STATE_OF
 
 _TRIES = 100
 
@@ -61,7 +62,7 @@ class Snapshot:
         tsc: when, on the time-stamp counter; ``ns_per_tick`` converts.
         counters: scalar counters by stage.
         rejects: actions refused by the strategy stage, risk, the gateway or the venue, by reason name; without the races.
-        races: changes and post-only orders that the market or a fill outran (:data:`hftpipe.core.reasons.RACES`).
+        races: changes and post-only orders that the market or a fill outran (:data:`hftpipe.core.schema.reasons.RACES`).
         latency: histogram summaries (ns) by hop.
         rings: depth, capacity and refused pushes by ring.
         tapes: records dropped by tape; empty when nothing is recorded.

@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console, Group
 
-from hftpipe.core.cell import HALT_CAUSES, STOPPING
-from hftpipe.core.hist import Summary
+from hftpipe.core.machine.hist import Summary
+from hftpipe.core.shared.cell import HALT_CAUSES, STOPPING
 from hftpipe.monitor.metrics import InstrumentView, Snapshot, totals
 from hftpipe.monitor.sections import blocks
 
@@ -59,7 +59,7 @@ def summarise(look: Snapshot, facts: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         The documented keys. ``position`` is a number when there is one instrument, else a table by symbol; latencies
-        are ns, money and quantities decimal numbers. ``rejects`` are without ``races`` (core/reasons.py).
+        are ns, money and quantities decimal numbers. ``rejects`` are without ``races`` (core/schema/reasons.py).
     """
     positions = _positions(look)
     views = look.instruments

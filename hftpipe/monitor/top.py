@@ -5,7 +5,7 @@ import time
 from rich.console import Console
 from rich.live import Live
 
-from hftpipe.core.shm import Segment, SegmentError, process_started
+from hftpipe.core.shared.shm import Segment, SegmentError, process_started
 from hftpipe.monitor.metrics import snapshot
 from hftpipe.monitor.view import View
 

@@ -8,7 +8,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from hftpipe.core.cell import HALT_CAUSES, STOPPING
+from hftpipe.core.shared.cell import HALT_CAUSES, STOPPING
 from hftpipe.monitor.figures import plain, price
 from hftpipe.monitor.metrics import InstrumentView, Snapshot, totals
 from hftpipe.monitor.sections import Section, blocks, columns, data, faults, latency, positions, profit, trading

@@ -32,7 +32,7 @@ No order type is exempt from any check. What each compares, and on which side it
 
 Exactly at a limit passes; one unit beyond fails. Comparisons of products are exact (128-bit), never rounded.
 
-* **Now** is the event time at the moment of the verdict (``core/event_time.py``), not that of the event behind the intent:
+* **Now** is the event time at the moment of the verdict (``core/shared/event_time.py``), not that of the event behind the intent:
   what had to wait is as old as it is. **Book time** is the last change, or up to when the market is known if that is later:
   a quiet book on a healthy line is fresh, and gets old when nothing more is heard.
 * **Market orders** have no price: they are valued, and held to the collar, at the far touch (the ask for a buy, the
@@ -53,15 +53,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from hftpipe.core import reasons
-from hftpipe.core.cell import TOP_CELL
-from hftpipe.core.fixed import SCALE
-from hftpipe.core.instruments import INSTRUMENT
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, ZERO, mul_wide, view
-from hftpipe.core.order_table import ILLEGAL, ON_REPLACE_SENT, ORDER, TRANSITIONS, is_open
-from hftpipe.core.position import POSITION
-from hftpipe.core.records import BUY, MARKET, NEW, POST_ONLY, RECORD, REDUCE_ONLY, SELL, TIF_MASK, VALID
+from hftpipe.core.machine.fixed import SCALE
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, ZERO, mul_wide, view
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.records import BUY, MARKET, NEW, POST_ONLY, RECORD, REDUCE_ONLY, SELL, TIF_MASK, VALID
+from hftpipe.core.shared.cell import TOP_CELL
+from hftpipe.core.trading.order_table import ILLEGAL, ON_REPLACE_SENT, ORDER, TRANSITIONS, is_open
+from hftpipe.core.trading.position import POSITION
 from hftpipe.risk.exposure import exposure_of
 from hftpipe.risk.limits import LIMITS
 from hftpipe.risk.rate import MINUTE_BEFORE, MINUTE_OFFSET, MINUTE_SHIFT, SECOND_BEFORE, SECOND_SHIFT, window_count
@@ -270,7 +270,7 @@ class Check(NamedTuple):
     """One row of the table.
 
     Attributes:
-        reason: code in :mod:`hftpipe.core.reasons` when it fails.
+        reason: code in :mod:`hftpipe.core.schema.reasons` when it fails.
         function: jitted, CONTEXT record -> passes.
         text: what passes, with its boundary.
     """

@@ -5,18 +5,18 @@ so at every moment ``|qty + working_buy|`` and ``|qty - working_sell|`` bound wh
 Each order of risk's own table carries what it counts for in ``user``; ``working_buy`` and ``working_sell`` are the
 sums of that over the orders of a side, and :func:`recount` is the only thing that changes either.
 
-How a report moves an order stands in ``core/order_reports.py``. A fill is booked whatever the state of its order, known
+How a report moves an order stands in ``core/trading/order_reports.py``. A fill is booked whatever the state of its order, known
 or not: the position follows the venue.
 """
 
 import numpy as np
 
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, ZERO, view
-from hftpipe.core.order_reports import can_fill, move_filled, move_reported
-from hftpipe.core.order_table import ORDER, is_open, order_find
-from hftpipe.core.position import POSITION, position_fill
-from hftpipe.core.records import BUY, FILL, FILL_MAKER, RECORD, SELL
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, ZERO, view
+from hftpipe.core.schema.records import BUY, FILL, FILL_MAKER, RECORD, SELL
+from hftpipe.core.trading.order_reports import can_fill, move_filled, move_reported
+from hftpipe.core.trading.order_table import ORDER, is_open, order_find
+from hftpipe.core.trading.position import POSITION, position_fill
 
 POSITION_BYTES = np.uint64(POSITION.itemsize)
 # What became of a report, as bits; 0 is the normal case.

@@ -1,6 +1,6 @@
 """Limits of one instrument as a row in memory, so that a change takes effect on the next intent and is never frozen.
 
-No limit configured means no order: a row of zeros refuses everything (:data:`hftpipe.core.reasons.NO_LIMIT`).
+No limit configured means no order: a row of zeros refuses everything (:data:`hftpipe.core.schema.reasons.NO_LIMIT`).
 """
 
 from decimal import Decimal

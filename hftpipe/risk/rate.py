@@ -16,8 +16,8 @@ older one than the newest seen counts in the newest slice, so a clock that steps
 
 import numpy as np
 
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import view
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import view
 
 SLICES = 64
 WINDOW = np.dtype([("slice", "i8"), ("total", "i8"), ("counts", "u4", SLICES)], align=True)

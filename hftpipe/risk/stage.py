@@ -19,7 +19,7 @@ orders       NEW, REPLACE           refused, ORDERS_RING_FULL
 orders       CANCEL                 left unread and tried again (``orders_held``)
 ============ ====================== ==============================================================================
 
-Each NEW and REPLACE is judged by the time it is then (``core/event_time.py``), read for it alone: when a stage was stopped,
+Each NEW and REPLACE is judged by the time it is then (``core/shared/event_time.py``), read for it alone: when a stage was stopped,
 or a backlog built up, the book, the intent and the rates are as they are when it goes on.
 
 A refused REPLACE is a CANCEL_REJECT, never a REJECT: the order it names goes on working, and a REJECT would end it in
@@ -28,14 +28,36 @@ the strategy's table.
 
 import numpy as np
 
-from hftpipe.core import reasons
-from hftpipe.core.cell import TOP_CELL, cell_read, halted
-from hftpipe.core.event_time import event_now, known_until
-from hftpipe.core.hist import hist_since, stamp
-from hftpipe.core.instruments import INSTRUMENT_BYTES
-from hftpipe.core.jit import entry, jit
-from hftpipe.core.mem import U64, ZERO, copy_bytes, load_relaxed, rdtsc, store_release, view
-from hftpipe.core.order_table import (
+from hftpipe.core.machine.hist import hist_since, stamp
+from hftpipe.core.machine.jit import entry, jit
+from hftpipe.core.machine.mem import U64, ZERO, copy_bytes, load_relaxed, rdtsc, store_release, view
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.instruments import INSTRUMENT_BYTES
+from hftpipe.core.schema.records import (
+    CANCEL,
+    CANCEL_REJECT,
+    FILL,
+    INVALID,
+    NEW,
+    RECORD,
+    RECORD_BYTES,
+    REJECT,
+    REPLACE,
+    VALID,
+)
+from hftpipe.core.shared.cell import TOP_CELL, cell_read, halted
+from hftpipe.core.shared.event_time import event_now, known_until
+from hftpipe.core.shared.ring import (
+    ring_claim,
+    ring_consumed,
+    ring_has_space,
+    ring_peek,
+    ring_pop,
+    ring_publish,
+    ring_push,
+)
+from hftpipe.core.shared.tape import RING_FULL, WITH_RECORD, tape_halt, tape_record, tape_top
+from hftpipe.core.trading.order_table import (
     ON_CANCEL_SENT,
     ON_REPLACE_SENT,
     ORDER,
@@ -44,10 +66,7 @@ from hftpipe.core.order_table import (
     order_insert,
     order_move,
 )
-from hftpipe.core.position import POSITION
-from hftpipe.core.records import CANCEL, CANCEL_REJECT, FILL, INVALID, NEW, RECORD, RECORD_BYTES, REJECT, REPLACE, VALID
-from hftpipe.core.ring import ring_claim, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_publish, ring_push
-from hftpipe.core.tape import RING_FULL, WITH_RECORD, tape_halt, tape_record, tape_top
+from hftpipe.core.trading.position import POSITION
 from hftpipe.risk.checks import CONTEXT, evaluate
 from hftpipe.risk.exposure import (
     ILLEGAL_MOVE,
@@ -84,7 +103,7 @@ STATE = np.dtype(
         ("late_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"), ("overfills", "i8"),
         ("not_booked", "i8"), ("tripped", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
-        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording. A NEW or REPLACE is followed by
+        # Everything consumed goes on this tape first (core/shared/tape.py); 0 = not recording. A NEW or REPLACE is followed by
         # what it was judged by: HALT_SEEN if halted, the TOP_SEEN pair, HALT_SEEN if the orders ring was full; a FILL by the
         # TOP_SEEN pair that it is marked at.
         ("tape", "u8"),

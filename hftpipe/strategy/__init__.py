@@ -5,7 +5,8 @@
     from hftpipe.strategy import BUY, POST_ONLY, Price, Qty, Strategy, param, state
 """
 
-from hftpipe.core.order_table import (
+from hftpipe.core.schema.records import ASK, BID, BUY, FOK, GTC, IOC, MARKET, POST_ONLY, REDUCE_ONLY, SELL
+from hftpipe.core.trading.order_table import (
     CANCELED,
     EMPTY,
     EXPIRED,
@@ -18,8 +19,7 @@ from hftpipe.core.order_table import (
     UNKNOWN,
     WORKING,
 )
-from hftpipe.core.records import ASK, BID, BUY, FOK, GTC, IOC, MARKET, POST_ONLY, REDUCE_ONLY, SELL
-from hftpipe.strategy.api import OrderId, Price, Qty, Strategy, StrategyError, param, state
+from hftpipe.strategy.api.declare import OrderId, Price, Qty, Strategy, StrategyError, param, state
 
 __all__ = [
     "ASK",

@@ -11,10 +11,21 @@ every literal it is called with.
 
 import numpy as np
 
-from hftpipe.core.instruments import INSTRUMENT, INSTRUMENT_BYTES
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import ONE, U64, ZERO, address_of, view
-from hftpipe.core.order_table import (
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import ONE, U64, ZERO, address_of, view
+from hftpipe.core.schema.instruments import INSTRUMENT, INSTRUMENT_BYTES
+from hftpipe.core.schema.reasons import (
+    CHANGE_IN_FLIGHT,
+    DUPLICATE_ID,
+    ILLEGAL_TRANSITION,
+    INTENTS_RING_FULL,
+    REASON_SLOTS,
+    TOO_MANY_ACTIONS,
+    TOO_MANY_OPEN_ORDERS,
+    UNKNOWN_ORDER,
+)
+from hftpipe.core.schema.records import CANCEL, ID_EPOCH_BITS, NEW, NOT_A_NUMBER, RECORD, RECORD_BYTES, REPLACE
+from hftpipe.core.trading.order_table import (
     EMPTY,
     ILLEGAL,
     ON_CANCEL_SENT,
@@ -33,18 +44,7 @@ from hftpipe.core.order_table import (
     order_move,
     remaining,
 )
-from hftpipe.core.position import POSITION
-from hftpipe.core.reasons import (
-    CHANGE_IN_FLIGHT,
-    DUPLICATE_ID,
-    ILLEGAL_TRANSITION,
-    INTENTS_RING_FULL,
-    REASON_SLOTS,
-    TOO_MANY_ACTIONS,
-    TOO_MANY_OPEN_ORDERS,
-    UNKNOWN_ORDER,
-)
-from hftpipe.core.records import CANCEL, ID_EPOCH_BITS, NEW, NOT_A_NUMBER, RECORD, RECORD_BYTES, REPLACE
+from hftpipe.core.trading.position import POSITION
 from hftpipe.strategy.pacing import PACE_BYTES, pace_add
 from hftpipe.strategy.quote_slots import QUOTE_SLOTS, drop_wish, drop_wishes, note_cancel
 from hftpipe.strategy.room import ROOM, ring_is_full

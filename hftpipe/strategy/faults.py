@@ -1,6 +1,6 @@
 """What a hook raised, by name: kept by the strategy's own process, where the exception can be read, for the supervisor.
 
-A hook that raises leaves the address of its exception in the stage's state (:mod:`hftpipe.strategy.located`) and the stage
+A hook that raises leaves the address of its exception in the stage's state (:mod:`hftpipe.strategy.compile.located`) and the stage
 asks for its Python service, once. That is :func:`record_fault`: it writes what happened into the stage's fault region.
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.strategy.api import HOOKS
-from hftpipe.strategy.loader import LoadedStrategy
+from hftpipe.strategy.api.declare import HOOKS
+from hftpipe.strategy.compile.loader import LoadedStrategy
 
 #: The fault as JSON, padded with zero bytes.
 FAULT_BYTES = 2048

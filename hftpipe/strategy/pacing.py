@@ -8,8 +8,8 @@ count too; they are never held up.
 
 import numpy as np
 
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import view
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import view
 
 #: One row an instrument; all zeros is "as fast as you like". Times in ns of event time.
 PACE = np.dtype(

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.core.fixed import INT64_MAX, FixedError, format_fixed, to_fixed
-from hftpipe.strategy.api import OrderId, Param, Price, Qty, State, Strategy, StrategyError
+from hftpipe.core.machine.fixed import INT64_MAX, FixedError, format_fixed, to_fixed
+from hftpipe.strategy.api.declare import OrderId, Param, Price, Qty, State, Strategy, StrategyError
 
 MAX_PARAMS = 64
 #: Shared parameter area: this header, then ``count`` 8-byte words.

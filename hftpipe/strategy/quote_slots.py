@@ -6,8 +6,8 @@ order. How the order is brought to the wish is in :mod:`hftpipe.strategy.quotes`
 
 import numpy as np
 
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import U64, view
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, view
 
 QUOTE_SLOTS = 16
 #: One slot; all zeros is "nothing wanted, nothing there". Prices and quantities 1e-8, times ns of event time.

@@ -27,12 +27,11 @@ the records alone. Slots in it take turns. While halted nothing is sent: the gat
 
 import numpy as np
 
-from hftpipe.core import reasons
-from hftpipe.core.fixed import INT64_MAX
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import ONE, U64, ZERO, load_i64, store_i64, view
-from hftpipe.core.order_table import ORDER, PARTIAL, PENDING_CANCEL, WORKING, is_open, remaining
-from hftpipe.core.records import (
+from hftpipe.core.machine.fixed import INT64_MAX
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import ONE, U64, ZERO, load_i64, store_i64, view
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.records import (
     ACK,
     BUY,
     CANCEL_REJECT,
@@ -47,6 +46,7 @@ from hftpipe.core.records import (
     SELL,
     TIF_MASK,
 )
+from hftpipe.core.trading.order_table import ORDER, PARTIAL, PENDING_CANCEL, WORKING, is_open, remaining
 from hftpipe.strategy.context import (
     CONTEXT,
     MAX_ACTIONS,

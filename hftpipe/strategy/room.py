@@ -7,10 +7,10 @@ asked (a hook, or the engine on its own). Nothing is written while there is room
 
 import numpy as np
 
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import view
-from hftpipe.core.ring import ring_has_space
-from hftpipe.core.tape import tape_full
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import view
+from hftpipe.core.shared.ring import ring_has_space
+from hftpipe.core.shared.tape import tape_full
 
 #: Runs that are kept for one record; the last one has no end.
 RUNS = 32

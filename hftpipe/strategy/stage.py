@@ -16,23 +16,10 @@ its open orders are cancelled, its position is kept up to date, and no hook is c
 
 import numpy as np
 
-from hftpipe.core.book import BOOK, book_clear, book_commit, book_set, book_set_top, book_tradable
-from hftpipe.core.cell import halted
-from hftpipe.core.hist import hist_since, stamp
-from hftpipe.core.jit import entry, jit
-from hftpipe.core.mem import (
-    ONE,
-    U64,
-    ZERO,
-    fence_acquire,
-    load_acquire,
-    load_relaxed,
-    store_i64,
-    view,
-)
-from hftpipe.core.order_table import open_count, order_find
-from hftpipe.core.position import position_fill
-from hftpipe.core.records import (
+from hftpipe.core.machine.hist import hist_since, stamp
+from hftpipe.core.machine.jit import entry, jit
+from hftpipe.core.machine.mem import ONE, U64, ZERO, fence_acquire, load_acquire, load_relaxed, store_i64, view
+from hftpipe.core.schema.records import (
     ACK,
     BID,
     BOOK_RESET,
@@ -47,11 +34,15 @@ from hftpipe.core.records import (
     TOP,
     TRADE,
 )
-from hftpipe.core.ring import ring_peek, ring_pop, ring_push
-from hftpipe.core.stage import SERVICE
-from hftpipe.core.tape import tape_halt, tape_params, tape_record
+from hftpipe.core.shared.cell import halted
+from hftpipe.core.shared.ring import ring_peek, ring_pop, ring_push
+from hftpipe.core.shared.stage import SERVICE
+from hftpipe.core.shared.tape import tape_halt, tape_params, tape_record
+from hftpipe.core.trading.book import BOOK, book_clear, book_commit, book_set, book_set_top, book_tradable
+from hftpipe.core.trading.order_table import open_count, order_find
+from hftpipe.core.trading.position import position_fill
+from hftpipe.strategy.api.hooks import call_hook
 from hftpipe.strategy.context import CONTEXT, action_at, book_of, cancel_all, known_instrument, position_at
-from hftpipe.strategy.hooks import call_hook
 from hftpipe.strategy.params import MAX_PARAMS, PARAMS_HEADER_BYTES
 from hftpipe.strategy.quotes import answered, bring_about, halt_quotes
 from hftpipe.strategy.room import room_done
@@ -82,7 +73,7 @@ STATE = np.dtype(
         ("updates_seen", "i8"), ("fills", "i8"), ("unknown_orders", "i8"), ("bad_records", "i8"),
         ("callbacks", "i8"), ("intents_sent", "i8"), ("params_applied", "i8"),
         ("halts_seen", "i8"), ("_pad", "i8", 4),
-        # Everything consumed goes on this tape first (core/tape.py); 0 = not recording.
+        # Everything consumed goes on this tape first (core/shared/tape.py); 0 = not recording.
         ("tape", "u8"), ("ctx", CONTEXT),
     ],
     align=True,

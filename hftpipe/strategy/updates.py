@@ -7,9 +7,10 @@ REPLACED is no answer: what is under way stays so.
 
 import numpy as np
 
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import view
-from hftpipe.core.order_table import (
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import view
+from hftpipe.core.schema.records import ACK, CANCEL_REJECT, CANCELED, EXPIRED, FILL, RECORD, REJECT, REPLACED, UNASKED
+from hftpipe.core.trading.order_table import (
     ON_ACK,
     ON_CANCELED,
     ON_CHANGE_DONE,
@@ -24,7 +25,6 @@ from hftpipe.core.order_table import (
     order_move,
     remaining,
 )
-from hftpipe.core.records import ACK, CANCEL_REJECT, CANCELED, EXPIRED, FILL, RECORD, REJECT, REPLACED, UNASKED
 
 #: Events of the answers that only move a state, by record kind (0: handled below).
 _EVENTS = np.zeros(64, np.int64)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import orjson
 
-from hftpipe.core.fixed import DECIMALS, INT64_MAX, SCALE
-from hftpipe.core.records import BUY, SELL
-from hftpipe.market.message import BOOK_TICKER, DEPTH, IGNORED, MAX_LEVELS, MESSAGE, MESSAGE_BYTES, SNAPSHOT, TRADE
+from hftpipe.core.machine.fixed import DECIMALS, INT64_MAX, SCALE
+from hftpipe.core.schema.records import BUY, SELL
 from hftpipe.venues.binance.scanner import MAX_TIME_MS, MAX_TIME_US, MICROSECONDS_FROM
+from hftpipe.venues.message import BOOK_TICKER, DEPTH, IGNORED, MAX_LEVELS, MESSAGE, MESSAGE_BYTES, SNAPSHOT, TRADE
 
 _PLAIN_DECIMAL = re.compile(r"([0-9]{1,40})(?:\.([0-9]{1,40}))?", re.ASCII)
 #: Keys whose repetition would make the meaning depend on the parser.
@@ -226,7 +226,7 @@ def decode(text: bytes, symbols: Mapping[str, int], memory: np.ndarray) -> str |
     Args:
         text: the message, with or without a combined-stream envelope.
         symbols: instrument ids by symbol; others decode with instrument -1.
-        memory: uint8 array of :func:`hftpipe.market.message.message_bytes`.
+        memory: uint8 array of :func:`hftpipe.venues.message.message_bytes`.
 
     Returns:
         None, or in a few words why the text was refused (``memory`` then holds nothing of use).

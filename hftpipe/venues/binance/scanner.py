@@ -11,11 +11,10 @@ No byte outside ``[text, end)`` is ever read.
 
 import numpy as np
 
-from hftpipe.core.instruments import find_symbol
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import ONE, U64, ZERO, load_u8, store_i64, view
-from hftpipe.core.records import BUY, SELL
-from hftpipe.market.message import BOOK_TICKER, DEPTH, MAX_LEVELS, MESSAGE, MESSAGE_BYTES, TRADE
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, store_i64, view
+from hftpipe.core.schema.instruments import find_symbol
+from hftpipe.core.schema.records import BUY, SELL
 from hftpipe.venues.binance.swar import (
     ASCII_ZEROS,
     EIGHT,
@@ -33,6 +32,7 @@ from hftpipe.venues.binance.swar import (
     text_word,
     word_at,
 )
+from hftpipe.venues.message import BOOK_TICKER, DEPTH, MAX_LEVELS, MESSAGE, MESSAGE_BYTES, TRADE
 
 OK, FALLBACK = 0, 1
 
@@ -364,7 +364,7 @@ def scan(text, end, symbols, message):
         text: uint64 address of the first byte.
         end: uint64 address after the last byte.
         symbols: address of the SYMBOLS table.
-        message: address of :func:`hftpipe.market.message.message_bytes` of memory.
+        message: address of :func:`hftpipe.venues.message.message_bytes` of memory.
 
     Returns:
         OK, or FALLBACK: nothing was decided and ``message`` holds nothing of use.

@@ -13,8 +13,8 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import ONE, U64, ZERO, load_u8
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8
 
 EIGHT = np.uint64(8)
 WORD_BITS = np.uint64(64)

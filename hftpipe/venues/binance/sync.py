@@ -29,11 +29,11 @@ The buffer is a ring of MESSAGE copies behind the SYNC record; when it is full t
 
 import numpy as np
 
-from hftpipe.core.book import BOOK, book_best, book_clear, book_commit, book_set, book_set_top
-from hftpipe.core.jit import jit
-from hftpipe.core.mem import ONE, U64, copy_bytes, load_i64, store_i64, view
-from hftpipe.core.records import ASK, BID, INVALID, SYNCING, VALID
-from hftpipe.market.message import BOOK_TICKER, DEPTH, MAX_LEVELS, MESSAGE, MESSAGE_BYTES, SNAPSHOT, TRADE
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import ONE, U64, copy_bytes, load_i64, store_i64, view
+from hftpipe.core.schema.records import ASK, BID, INVALID, SYNCING, VALID
+from hftpipe.core.trading.book import BOOK, book_best, book_clear, book_commit, book_set, book_set_top
+from hftpipe.venues.message import BOOK_TICKER, DEPTH, MAX_LEVELS, MESSAGE, MESSAGE_BYTES, SNAPSHOT, TRADE
 
 SPOT, USDM = 0, 1
 MARKETS = {"binance_spot": SPOT, "binance_usdm": USDM}

@@ -1,0 +1,291 @@
+"""``hftpipe run``: configuration to summary. Loads, compiles, lays out, supervises, reports."""
+
+import logging
+import os
+import sys
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+from rich.console import Console
+from rich.live import Live
+
+from hftpipe.app import outputs
+from hftpipe.app.epoch import next_epoch, raise_epoch
+from hftpipe.app.params_watch import ParamsWatch
+from hftpipe.app.recording import Recording
+from hftpipe.app.run_marker import end_run
+from hftpipe.app.signals import noted_signals
+from hftpipe.app.start import Start, begin, refuse_if_halted
+from hftpipe.app.summary_file import write_summary
+from hftpipe.app.supervisor import END_OF_RECORDING, Outcome, Supervisor, place
+from hftpipe.capture.reader import CaptureInfo, detect
+from hftpipe.config import Config, load
+from hftpipe.core.machine.clock import CLOCK, measure_skew, steady_ns, wall_ns
+from hftpipe.core.machine.fixed import format_fixed
+from hftpipe.core.shared import stage as stage_module
+from hftpipe.core.shared.shm import process_started
+from hftpipe.log import event, lost_records
+from hftpipe.monitor.metrics import Snapshot, snapshot
+from hftpipe.monitor.summary import render, summarise
+from hftpipe.monitor.view import View
+from hftpipe.strategy.compile.loader import LoadedStrategy
+from hftpipe.strategy.compile.loader import load as load_strategy
+from hftpipe.topology.configured import demo_market, instrument_rows
+from hftpipe.topology.pipeline import Pipeline, ouch_password
+
+if TYPE_CHECKING:
+    from hftpipe.simulation.exchange_server.itch_exchange import ItchExchange
+    from hftpipe.simulation.exchange_server.process import ExchangeProcess
+
+LOG = logging.getLogger("hftpipe.app.run")
+VIEW_NS = 250_000_000
+PROGRESS_NS = 5_000_000_000
+#: Messages the embedded exchange keeps (64 MiB): its one client is there from the start.
+EMBEDDED_STORE = 1 << 20
+
+
+def match_capture(config: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any]) -> Config:
+    """Make the instruments those of the capture, when the configured ones are not.
+
+    Tick and lot come from the configuration where the symbol is configured for the same market; otherwise they are
+    the smallest steps seen in the capture, and that is said.
+
+    Raises:
+        CaptureError: the file cannot be read or is not a capture.
+    """
+    if config.market.source != "replay":
+        return config
+    info = detect(config.market.replay)
+    known = {(item.symbol, item.venue) for item in config.instruments}
+    if info.symbols and all((symbol, info.market) in known for symbol in info.symbols):
+        return config
+    tables = [instrument_table(info, index) for index in range(len(info.symbols))]
+    for table in tables:
+        event(LOG, logging.WARNING, "instrument taken from the capture", **table)
+    return load(files, env, {**overrides, "instruments": tables})
+
+
+def instrument_table(info: CaptureInfo, index: int) -> dict[str, str]:
+    """The ``[[instruments]]`` entry of a symbol that is only known from a capture."""
+    tick = info.ticks[index]
+    return {
+        "symbol": info.symbols[index], "venue": info.market, "tick_size": format_fixed(tick),
+        "lot_size": format_fixed(info.lots[index]), "min_notional": "5",
+        "reference_price": format_fixed(max(info.prices[index] // tick, 1000) * tick),
+    }  # fmt: skip
+
+
+def process_age_s() -> float:
+    """Seconds since this process was started (resolution 10 ms)."""
+    ticks = process_started(os.getpid()) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks
+
+
+class Screen:
+    """The live view on a terminal, or a progress line now and then where there is none."""
+
+    def __init__(self, pipeline: Pipeline, console: Console) -> None:
+        self._pipeline, self._next_ns = pipeline, 0
+        self._view = View(f"hftpipe {pipeline.segment.name}: {pipeline.strategy.name}")
+        self._diverted: list[tuple[logging.StreamHandler[Any], Any]] = []
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+
+    def __enter__(self) -> "Screen":
+        if self._live:
+            is_shared = sys.stderr.isatty()
+            self._live.start()
+            if is_shared:
+                self._divert_log()
+        self._next_ns = steady_ns() + (VIEW_NS if self._live else PROGRESS_NS)
+        return self
+
+    def _divert_log(self) -> None:
+        """Let log lines scroll by above the view, which is drawn over what goes to the terminal past it."""
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, logging.StreamHandler) and (before := handler.setStream(sys.stderr)):
+                self._diverted.append((handler, before))
+
+    def __exit__(self, *_: object) -> None:
+        for handler, before in self._diverted:
+            handler.setStream(before)
+        if self._live:
+            self._live.stop()
+
+    def poll(self) -> None:
+        """Redraw when it is time."""
+        if steady_ns() < self._next_ns:
+            return
+        look = snapshot(self._pipeline.segment)
+        if self._live:
+            self._next_ns = steady_ns() + VIEW_NS
+            self._live.update(self._view.render(look), refresh=True)
+        else:
+            self._next_ns = steady_ns() + PROGRESS_NS
+            _log_progress(look)
+
+
+def _log_progress(look: Snapshot) -> None:
+    gateway, p99 = look.counters["gateway"], look.latency["tick_to_order"].p99
+    event(
+        LOG, logging.INFO, "running", events=look.counters["market_data"]["events"], orders=gateway["sent"],
+        fills=gateway["fills"], tick_to_order_p99_us=round(p99 / 1000, 2), halted=look.halted,
+    )  # fmt: skip
+
+
+def _exit_code(look: Snapshot, facts: dict[str, Any]) -> int:
+    """What failed beside the stages: a recording not read or written to its end, a hook, a halt that a restart would not know."""
+    is_recorded = facts.get("recording", {"complete": True})["complete"]
+    is_latched = (facts["latched_halt"] or {"stored": True})["stored"]
+    failed = facts["source_errors"] or look.strategy_fault or not is_recorded or not is_latched
+    return facts["exit_code"] or int(bool(failed))
+
+
+def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int, age_s: float) -> dict[str, Any]:
+    first = look.status["strategy"]["first_work_tsc"] or look.status["market_data"]["first_work_tsc"]
+    run_s = (outcome.ended_tsc - first) * look.ns_per_tick / 1e9 if first else 0.0
+    startup_s = age_s + (first - began_tsc) * look.ns_per_tick / 1e9 if first else age_s
+    return {
+        "reason": outcome.reason,
+        "exit_code": outcome.exit_code,
+        "startup_s": round(startup_s, 3),
+        "run_s": round(run_s, 3),
+        "events_per_s": round(look.counters["market_data"]["events"] / run_s, 1) if run_s else 0.0,
+        "pss_mb": round(outcome.pss_mb, 1),
+        "context_switches": outcome.context_switches,
+        "late_polls": outcome.late_polls,
+        "left_behind": outcome.left_behind,
+        "stop": outcome.stop,
+        "epoch": pipeline.segment.epoch,
+        "fingerprint": pipeline.config.fingerprint(),
+        "strategy": pipeline.strategy.name,
+        "source": pipeline.config.market.replay or pipeline.config.market.source,
+        "source_errors": pipeline.source_errors(),
+    }
+
+
+def embedded_exchange(config: Config) -> "ExchangeProcess | None":
+    """The simulated exchange beside a run on the UDP venue, its ports open; None where there is none to run."""
+    if config.pipeline.venue != "udp" or not config.udp.embedded:
+        return None
+    from hftpipe.simulation.exchange_server.impair import Impairment
+    from hftpipe.simulation.exchange_server.process import ExchangeProcess
+    from hftpipe.simulation.exchange_server.settings import Account, ExchangeConfig
+
+    udp, password = config.udp, ouch_password()
+    return ExchangeProcess(
+        ExchangeConfig(
+            instruments=instrument_rows(config), accounts=(Account(udp.user, password),),
+            group_a=udp.group_a, port_a=udp.port_a, group_b=udp.group_b, port_b=udp.port_b, interface=udp.interface,
+            rate_per_s=config.market.event_rate_per_s, seed=config.market.seed, store_messages=EMBEDDED_STORE,
+            market=demo_market(config.market),
+            replay=config.market.replay if config.market.source == "replay" else "", speed=config.market.speed_e8 / 1e8, line_a=Impairment(loss=udp.loss_a), line_b=Impairment(loss=udp.loss_b),
+        ),
+        udp.truth_file,
+    )  # fmt: skip
+
+
+def order_port(config: Config, served: "ItchExchange") -> int:
+    """Where the embedded exchange takes orders over the transport asked for."""
+    return served.order_port if config.udp.transport == "udp" else served.tcp_port
+
+
+def _build(config: Config, strategy: LoadedStrategy) -> Pipeline:
+    stage_module.warm()
+    now_ns = wall_ns()
+    epoch = next_epoch(config.pipeline.name, now_ns // 1_000_000_000)
+    pipeline = Pipeline(config, strategy, epoch, now_ns)
+    if pipeline.segment.replaced:
+        raise_epoch(config.pipeline.name, pipeline.segment.epoch)
+        event(LOG, logging.WARNING, "replaced the segment of a crashed run", segment=pipeline.segment.name)
+    if pipeline.feed:
+        event(LOG, logging.INFO, "market data lines", facts=pipeline.feed.facts)
+    return pipeline
+
+
+def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any], json_file: str | None) -> int:
+    """Run a pipeline to its end.
+
+    Args:
+        config: as loaded from ``files``, ``env`` and ``overrides`` (which are read again when the files change).
+        json_file: where the summary goes as JSON; None for nowhere.
+
+    Returns:
+        The exit code: 0 for an end that was asked for, 1 when a stage, the recording, or the summary's file failed, or an
+        order has no known end.
+
+    Raises:
+        ConfigError, CaptureError, StrategyError, SegmentError, RecordError, StateError: nothing was started.
+    """
+    asked, config = config, match_capture(config, files, env, overrides)
+    refuse_if_halted(config)
+    strategy = load_strategy(config.strategy.name, dict(config.strategy.effective_params()))
+    cpus, note = place(config.pipeline.cpu_ids, len(config.pipeline.processes), os.sched_getaffinity(0))
+    if note:
+        event(LOG, logging.WARNING, note)
+    exchange = embedded_exchange(config)
+    if exchange:
+        served = exchange.exchange
+        udp = replace(config.udp, request_port=served.request_port, order_port=order_port(config, served))
+        config = replace(config, udp=udp)
+    with noted_signals() as signals:
+        pipeline = _build(config, strategy)
+        if exchange:
+            exchange.damaged = pipeline.report_source_error
+        try:
+            measure_skew(pipeline.segment.record("clock", CLOCK), sorted(set(cpus)))
+            start = begin(pipeline)
+            watch = ParamsWatch(pipeline, asked, files, env, overrides)
+            summary = _supervise(pipeline, cpus, watch, exchange, start, signals)
+        finally:
+            pipeline.segment.unlink()
+        code = _hand_over(summary, json_file)
+        end_run(pipeline.segment.name)
+    return code
+
+
+def _hand_over(summary: dict[str, Any], json_file: str | None) -> int:
+    """Write the summary, the file first: the exit code. A file that cannot be written has its text on standard output."""
+    outputs.be_patient()
+    summary["lost_output"] = {"log": lost_records(), **outputs.lost()}
+    data = orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
+    problem = write_summary(json_file, data) if json_file else ""
+    console = Console()
+    sys.stdout.write(render(summary, console.width if console.is_terminal else 0) + "\n")
+    if problem:
+        event(LOG, logging.ERROR, "the summary could not be written", reason=problem)
+        sys.stdout.write(f"  summary            {problem}; here it is:\n{data.decode()}\n")
+    return int(summary["exit_code"]) or int(bool(problem))
+
+
+def _supervise(
+    pipeline: Pipeline,
+    cpus: list[int],
+    watch: ParamsWatch,
+    exchange: "ExchangeProcess | None",
+    start: Start,
+    signals: list[str],
+) -> dict[str, Any]:
+    began_tsc, age_s = np.uint64(snapshot(pipeline.segment).tsc), process_age_s()
+    screen = Screen(pipeline, Console())
+
+    def refresh() -> str | None:
+        watch.poll()
+        screen.poll()
+        if signals:
+            return signals[-1]
+        return END_OF_RECORDING if exchange and exchange.has_ended() else None
+
+    recording = Recording(pipeline) if pipeline.config.record.folder else None
+    companions = [companion for companion in (recording, exchange) if companion]
+    supervisor = Supervisor(pipeline, refresh, companions, start.latch)
+    with screen:
+        outcome = supervisor.run(cpus, pipeline.config.pipeline.duration_s)
+    look = snapshot(pipeline.segment)
+    facts = _facts(pipeline, look, outcome, int(began_tsc), age_s) | start.facts()
+    if recording:
+        facts["recording"] = recording.facts()
+    facts["exit_code"] = _exit_code(look, facts)
+    return summarise(look, facts)

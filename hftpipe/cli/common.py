@@ -1,0 +1,70 @@
+"""What the commands share: the application, reading of settings, and how a refusal is said."""
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from hftpipe import config as config_module
+
+app = typer.Typer(
+    name="hftpipe",
+    help="High-frequency trading pipeline: market data, strategy, risk and gateway on pinned CPUs.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+EXIT_USAGE = 2
+Files = Annotated[list[str] | None, typer.Option("--config", "-c", help="TOML file; repeat it, later files win.")]
+
+
+def fail(message: str) -> "typer.Exit":
+    typer.echo(f"error: {message}", err=True)
+    return typer.Exit(EXIT_USAGE)
+
+
+def overrides_of(pairs: dict[str, Any], assignments: list[str]) -> dict[str, Any]:
+    given = {key: value for key, value in pairs.items() if value is not None}
+    for text in assignments:
+        key, separator, value = text.partition("=")
+        if not separator:
+            raise fail(f"--set {text!r}: write it as KEY=VALUE, for example --set risk.limits.BTCUSDT.orders_per_s=20")
+        given[key.strip()] = value.strip()
+    return given
+
+
+def load_settings(files: list[str], overrides: dict[str, Any]) -> config_module.Config:
+    try:
+        return config_module.load(files, os.environ, overrides)
+    except config_module.ConfigError as error:
+        raise fail(str(error)) from error
+
+
+def guarded(action: Any) -> int:
+    """Turn every refusal that has a message of its own into that message and exit code 2."""
+    from hftpipe.app.state import StateError
+    from hftpipe.capture.reader import CaptureError
+    from hftpipe.core.shared.shm import SegmentError
+    from hftpipe.record.tape.format import RecordError
+    from hftpipe.strategy.compile.loader import StrategyError
+
+    try:
+        return int(action() or 0)
+    except (config_module.ConfigError, CaptureError, SegmentError, StrategyError, RecordError, StateError) as error:
+        raise fail(str(error)) from error
+
+
+def guarded_network(action: Any) -> int:
+    """As :func:`guarded`, for what opens sockets: a port taken or an address that is none is one line, too."""
+    try:
+        return guarded(action)
+    except OSError as error:
+        raise fail(
+            f"{error.filename or ''}: {error.strerror}".removeprefix(": ") if error.strerror else str(error)
+        ) from error
+    except ValueError as error:
+        raise fail(str(error)) from error
+
+
+Duration = Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds (default: Ctrl-C).")]

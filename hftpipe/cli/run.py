@@ -1,0 +1,99 @@
+"""``hftpipe run`` and ``hftpipe replay``."""
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from hftpipe import config as config_module
+from hftpipe import log
+from hftpipe.app import outputs
+from hftpipe.app.summary_file import why_not_writable
+from hftpipe.cli.common import Files, app, fail, guarded, load_settings, overrides_of
+
+
+def _processes(count: int | None) -> int | None:
+    if count not in (None, 1, 2, 4):
+        raise fail(f"--processes {count}: allowed are 4 (one stage each), 2 (two stages each) and 1 (all in one)")
+    return count
+
+
+@app.command()
+def run(
+    config: Files = None,
+    cpus: Annotated[str | None, typer.Option(help="CPUs to pin to, in stage order, e.g. 0-3 or 0,2.")] = None,
+    duration: Annotated[float | None, typer.Option(help="Stop after this many seconds (default: Ctrl-C).")] = None,
+    replay: Annotated[str | None, typer.Option(help="Play a recorded capture (.gz or plain).")] = None,
+    speed: Annotated[str | None, typer.Option(help="Multiple of recorded time, or max.")] = None,
+    venue: Annotated[
+        str | None, typer.Option(help="sim (embedded, or --replay), or udp (ITCH multicast in, OUCH out).")
+    ] = None,
+    strategy: Annotated[str | None, typer.Option(help="Registered name, or path.py:ClassName.")] = None,
+    json: Annotated[str | None, typer.Option(help="Write the summary to this file as JSON.")] = None,
+    processes: Annotated[int | None, typer.Option(help="4, 2 (two stages per process) or 1.")] = None,
+    name: Annotated[str | None, typer.Option(help="Pipeline name: names the shared-memory segment.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of the synthetic market.")] = None,
+    record: Annotated[str | None, typer.Option(help="Record the run to a session in this folder.")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="Any configuration key: KEY=VALUE; repeatable.")
+    ] = None,
+) -> None:
+    """Run the whole pipeline in paper mode until Ctrl-C, --duration, or the end of a recording."""
+    outputs.guard()
+    pairs = {
+        "pipeline.cpus": cpus, "pipeline.duration_s": duration, "pipeline.name": name,
+        "pipeline.processes": _processes(processes), "market.replay": replay, "market.speed": speed,
+        "market.source": "replay" if replay else None, "pipeline.venue": venue, "market.seed": seed, "strategy.name": strategy,
+        "record.folder": record,
+    }  # fmt: skip
+    files, notice = config or [], ""
+    overrides = overrides_of(pairs, assign or [])
+    if not files:
+        overrides = {**config_module.demo_overrides(strategy), **overrides}
+        notice = "no --config given: using the demonstration limits of configs/paper.toml and configs/risk_limits.toml"
+    settings = load_settings(files, overrides)
+    _check_target(json)
+    log.setup(settings.log.format, settings.log.level, sys.stderr)
+    if notice:
+        typer.echo(notice, err=True)
+    os.environ["HFTPIPE_PIPELINE__METRICS"] = "true" if settings.pipeline.metrics else "false"
+    raise typer.Exit(guarded(lambda: _run(settings, files, overrides, json)))
+
+
+def _check_target(json: str | None) -> None:
+    if json and (problem := why_not_writable(json)):
+        raise fail(f"--json {json}: {problem}")
+
+
+def _run(settings: config_module.Config, files: list[str], overrides: dict[str, Any], json: str | None) -> int:
+    from hftpipe.app.precompile import is_warm, precompile
+
+    if not is_warm(settings.pipeline.venue):
+        typer.echo("first start of this build: compiling (once)", err=True)
+        precompile(settings.strategy.name, settings.pipeline.venue)
+    from hftpipe.app.run import run as run_pipeline
+
+    return run_pipeline(settings, files, dict(os.environ), overrides, json)
+
+
+@app.command()
+def replay(
+    session: Annotated[str, typer.Argument(help="Folder of a recorded session.")],
+    verify: Annotated[bool, typer.Option("--verify", help="Compare every output with the recording.")] = False,
+    strategy: Annotated[str | None, typer.Option(help="Replay the market through this strategy instead.")] = None,
+    assign: Annotated[
+        list[str] | None, typer.Option("--set", help="strategy.params.KEY=VALUE to replay with; repeatable.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replay although build or recording do not allow it.")] = False,
+) -> None:
+    """Run a recorded session again: --verify proves it the same, --strategy or --set show what would have changed."""
+    assignments = overrides_of({}, assign or [])
+    log.setup("auto", "info", sys.stderr)
+
+    def action() -> int:
+        from hftpipe.record.replay.verify import replay_main
+
+        return replay_main(session, verify, strategy, assignments, force)
+
+    raise typer.Exit(guarded(action))

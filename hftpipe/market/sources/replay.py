@@ -1,0 +1,204 @@
+"""A recorded capture as a source: lines of ``<local_ns> <json>``, decoded, sequenced, booked and published.
+
+Python hands over chunks of whole lines and decodes what the fast scanner passes on; everything else is compiled.
+At a paced speed the recording plays like a live feed (it conflates when readers are slow); at full speed it holds
+back, so that nothing is dropped however slow the readers are.
+"""
+
+import numpy as np
+
+from hftpipe.capture.reader import LINE_OK, next_line
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, load_i64, rdtsc, view
+from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL
+from hftpipe.core.shared.event_time import show_known
+from hftpipe.core.shared.stamps import event_time
+from hftpipe.core.trading.book import BOOK
+from hftpipe.market.pacing import due, timer_first
+from hftpipe.market.publish import (
+    admit,
+    fill,
+    flush,
+    is_conflating,
+    may_run_ahead,
+    put_state,
+    put_top,
+    put_trade,
+    scratch_record,
+    seal,
+    send_reset,
+    set_conflating,
+    show_top,
+)
+from hftpipe.market.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING, STATE
+from hftpipe.venues.binance.scanner import OK, scan
+from hftpipe.venues.binance.sync import (
+    INVALIDATED,
+    LEVELS_APPLIED,
+    RELOADED,
+    TOP_CHANGED,
+    TRADE_IGNORED,
+    TRADE_SEEN,
+    feed,
+)
+from hftpipe.venues.message import BOOK_TICKER, DEPTH, IGNORED, MESSAGE, MESSAGE_BYTES, TRADE
+
+_STAMPS = np.uint64(STATE.fields["stamps"][1])
+
+
+@jit
+def _put_levels(state, message, update_id):
+    """Prepare the LEVEL records of a depth message; returns how many."""
+    m = view(message, MESSAGE)
+    pair = message + U64(MESSAGE_BYTES)
+    total = m.n_bids + m.n_asks
+    for index in range(total):
+        side = BID if index < m.n_bids else ASK
+        flags = LAST if index == total - 1 else 0
+        price, qty = load_i64(pair), load_i64(pair + U64(8))
+        fill(scratch_record(state, index), LEVEL, side, flags, m.instrument, price, qty, update_id)
+        pair += U64(16)
+    return total
+
+
+@jit
+def _publish_change(state, message, book, count, origin_tsc):
+    """Send a prepared update, or conflate it."""
+    s = view(state, STATE)
+    b = view(book, BOOK)
+    if count > 0 and admit(state, b.instrument, count):
+        m = view(message, MESSAGE)
+        ts = m.transaction_ts if m.transaction_ts != 0 else m.event_ts
+        seal(state, count, ts, s.line_ts, origin_tsc)
+        flush(state)
+
+
+@jit
+def _reload(state, book, origin_tsc):
+    """A snapshot replaced the book: its readers get the whole of it."""
+    s = view(state, STATE)
+    s.book_updates += 1
+    if not send_reset(state, book, origin_tsc) and s.pending_n == 0:
+        set_conflating(state, view(book, BOOK).instrument, 1)
+
+
+@jit
+def _trade(state, message, book, origin_tsc):
+    s = view(state, STATE)
+    m = view(message, MESSAGE)
+    s.trades += 1
+    if s.hold_back == 0 and is_conflating(state, m.instrument):
+        s.dropped_trades += 1
+        return
+    count = put_trade(state, np.int64(0), m.instrument, m.side, m.price, m.qty, m.trade_id)
+    _publish_change(state, message, book, count, origin_tsc)
+
+
+@jit
+def _invalidate(state, message, book, origin_tsc):
+    view(state, STATE).invalidations += 1
+    _publish_change(state, message, book, put_state(state, book, np.int64(0)), origin_tsc)
+
+
+@jit
+def _levels(state, message, book, origin_tsc):
+    s = view(state, STATE)
+    s.book_updates += 1
+    count = _put_levels(state, message, view(book, BOOK).update_id)
+    _publish_change(state, message, book, count, origin_tsc)
+
+
+@jit
+def _top(state, message, book, origin_tsc):
+    s = view(state, STATE)
+    s.top_updates += 1
+    _publish_change(state, message, book, put_top(state, book, np.int64(0)), origin_tsc)
+
+
+@jit
+def on_message(state, message, origin_tsc):
+    """Sequence one decoded message, follow it with the book, publish what changed."""
+    s = view(state, STATE)
+    m = view(message, MESSAGE)
+    if m.kind == IGNORED:
+        s.ignored_messages += 1
+        return
+    if m.instrument < 0 or m.instrument >= s.n_instruments:
+        s.unknown_symbols += 1
+        return
+    book = s.books + s.book_stride * U64(m.instrument)
+    b = view(book, BOOK)
+    change = feed(s.syncs + s.sync_stride * U64(m.instrument), book, message)
+    if m.kind != TRADE:
+        b.local_ts = s.line_ts
+    if change == LEVELS_APPLIED:
+        _levels(state, message, book, origin_tsc)
+    elif change == TOP_CHANGED:
+        _top(state, message, book, origin_tsc)
+    elif change == TRADE_SEEN:
+        _trade(state, message, book, origin_tsc)
+    elif change == RELOADED:
+        _reload(state, book, origin_tsc)
+    elif change == INVALIDATED:
+        _invalidate(state, message, book, origin_tsc)
+    elif change == TRADE_IGNORED:
+        s.trades_ignored += 1
+    if m.kind == DEPTH or m.kind == BOOK_TICKER or change == RELOADED:
+        show_top(state, book)
+
+
+@jit
+def _read_line(state):
+    """Make the next line ready; False when Python must bring more text (or there is none)."""
+    s = view(state, STATE)
+    while s.line_ready == 0:
+        if s.text_at >= s.text_end:
+            s.need = NEED_NOTHING if s.ended != 0 else NEED_CHUNK
+            return False
+        status, ts, start, end, after = next_line(s.text_at, s.text_end)
+        s.text_at = after
+        if status != LINE_OK:
+            s.bad_lines += 1
+            continue
+        s.line_ts, s.json_at, s.json_end, s.line_ready = event_time(state + _STAMPS, ts), start, end, 1
+        s.time_jumps = s.stamps.jumps
+    return True
+
+
+@jit
+def _consume_line(state, origin_tsc):
+    """Decode the ready line; False when the slow decoder in Python must do it first."""
+    s = view(state, STATE)
+    if s.message_ready == 0:
+        if scan(s.json_at, s.json_end, s.symbols, s.message) != OK:
+            s.need = NEED_DECODE
+            return False
+        s.message_ready = 1
+    s.line_ready, s.events = 0, s.events + 1
+    s.event_ts = max(s.event_ts, s.line_ts)
+    if s.message_ready > 0:
+        on_message(state, s.message, origin_tsc)
+        # Whatever it was about: the connection brought it in order, so nothing else had happened.
+        show_known(s.time, s.event_ts)
+    else:
+        s.bad_messages += 1
+    s.message_ready = 0
+    return True
+
+
+@jit
+def replay_step(state, now_ns, limit):
+    """Up to ``limit`` lines that are due; returns how many (``need`` says what Python must bring)."""
+    s = view(state, STATE)
+    done = np.int64(0)
+    s.need = NEED_NOTHING
+    while done < limit and s.pending_n == 0:
+        if (s.hold_back != 0 and not may_run_ahead(state)) or not _read_line(state):
+            break
+        if timer_first(state, s.line_ts, now_ns, rdtsc()):
+            done += 1
+            continue
+        if not due(state, s.line_ts, now_ns) or not _consume_line(state, rdtsc()):
+            break
+        done += 1
+    return done

@@ -1,0 +1,64 @@
+"""The recorded pipeline again: its configuration from session.json, and the stages laid out in private memory."""
+
+import dataclasses
+from decimal import Decimal
+from typing import Any
+
+from hftpipe.config import Config, Instrument, Limits, Log, Market, Record, Rings, Risk, Sim, Strategy, Table, Udp
+from hftpipe.config import Pipeline as PipelineConfig
+from hftpipe.core.machine.clock import calibrate_once
+from hftpipe.core.shared.private import PrivateSegment
+from hftpipe.record.tape.format import RecordError
+from hftpipe.strategy.compile.loader import LoadedStrategy
+from hftpipe.topology.pipeline import Pipeline
+
+
+def _section(section: type, facts: dict[str, Any]) -> Any:
+    """A section from its JSON form; amounts are in units of 1e-8 already."""
+    values = dict(facts)
+    for one in dataclasses.fields(section):
+        if one.name in values and one.type is Decimal:
+            values[one.name] = Decimal(values[one.name])
+    return section(**values)
+
+
+def config_from(facts: dict[str, Any]) -> Config:
+    """The configuration whose :meth:`Config.as_dict` is ``facts``.
+
+    Raises:
+        RecordError: a key is missing or unknown.
+    """
+    try:
+        pipeline = {**facts["pipeline"], "processes": tuple(map(tuple, facts["pipeline"]["processes"]))}
+        strategy = {**facts["strategy"], "params": Table.of(facts["strategy"]["params"])}
+        strategy["profiles"] = Table.of({name: Table.of(one) for name, one in facts["strategy"]["profiles"].items()})
+        limits = {}
+        for name, table in facts["risk"]["limits"].items():
+            values = {key: Decimal(one) if key.endswith("_bps") else one for key, one in table.items()}
+            _section(Limits, values)
+            limits[name] = Table.of(values)
+        return Config(
+            pipeline=_section(PipelineConfig, pipeline),
+            rings=_section(Rings, facts["rings"]),
+            market=_section(Market, facts["market"]),
+            instruments=tuple(_section(Instrument, one) for one in facts["instruments"]),
+            strategy=Strategy(**strategy),
+            risk=Risk(Table.of(limits)),
+            sim=_section(Sim, facts["sim"]),
+            udp=_section(Udp, facts["udp"]),
+            record=_section(Record, facts["record"]),
+            log=_section(Log, facts["log"]),
+        )
+    except (KeyError, TypeError, ArithmeticError) as error:
+        raise RecordError(f"the recorded configuration is not one of this build: {error!r}") from error
+
+
+def build(config: Config, strategy: LoadedStrategy, epoch: int, start_ts: int) -> Pipeline:
+    """The pipeline in private memory, without tapes or sockets, and with no source of its own.
+
+    Its rings are never full: they need not be as large as the recorded ones, for each is emptied after every step.
+    """
+    market = dataclasses.replace(config.market, source="replay", replay="the tape")
+    paper = dataclasses.replace(config.pipeline, venue="sim")
+    config = dataclasses.replace(config, pipeline=paper, market=market, rings=Rings(), record=Record())
+    return Pipeline(config, strategy, epoch, start_ts, PrivateSegment, calibrate_once)

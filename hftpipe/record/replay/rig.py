@@ -1,0 +1,385 @@
+"""Stages in one process and in private memory, fed record by record: what a replay runs on.
+
+The wiring is the pipeline's own (:class:`hftpipe.topology.pipeline.Pipeline`), laid out in memory of this process; the stages
+are the same compiled step functions. Only the feeding differs: each record on a stage's tape is put into its ring and
+the stage is stepped once, so that it consumes in the recorded order whatever the scheduling was. What a stage saw
+beside its rings (top of book, halt, parameters) is put into the cells before the record it was seen with.
+"""
+
+import numpy as np
+
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, ZERO, call_step, load_relaxed, store_relaxed, view
+from hftpipe.core.schema.records import ACK, ASK, FILL, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER
+from hftpipe.core.shared.cell import CELL_BYTES, TOP_CELL
+from hftpipe.core.shared.event_time import EVENT_TIME, wind_event_time
+from hftpipe.core.shared.ring import RING, ring_init, ring_push
+from hftpipe.core.shared.tape import (
+    CLOCK_RAN_ON,
+    FILL_NUMBER,
+    HALT_CANCEL,
+    HALT_SEEN,
+    INTENTS_FULL,
+    NO_ANSWER_SEEN,
+    PARAMS,
+    PARAMS_BYTES_PER_RECORD,
+    PARAMS_DATA,
+    RING_FULL,
+    TAPE_GAP,
+    TOO_OLD_SEEN,
+    TOP_SEEN,
+    VENUE_BUSY_SEEN,
+    WITH_RECORD,
+)
+from hftpipe.record.replay.compare import FLOWS
+from hftpipe.record.replay.taped_venue import TAPED_VENUE, put_behind, tell_report
+from hftpipe.record.tape.format import RecordError
+from hftpipe.record.tape.recorder import drain
+from hftpipe.strategy.params import PARAMS_CELL, PARAMS_HEADER_BYTES
+from hftpipe.strategy.room import RUNS
+from hftpipe.topology.graph import RINGS
+from hftpipe.topology.pipeline import Pipeline
+
+#: Outputs beyond the recorded ones that are kept: what was on its way at the stop, or a replay gone astray.
+MORE_OUTPUTS = 65_536
+_SHIFT = np.uint64(6)
+_FREE = np.uint64(2**63)
+_VENUE_MARKS = (FILL_NUMBER, NO_ANSWER_SEEN)
+
+#: One stage being fed: its input rings by kind of record, its output rings and where their records are gathered.
+#: ``tripped`` and ``stopped`` are addresses of the gateway's flags (0 for other stages), ``venue`` that of its taped venue.
+FEED = np.dtype(
+    [
+        ("step", "u8"), ("state", "u8"), ("market", "u8"), ("requests", "u8"), ("answers", "u8"),
+        ("tripped", "u8"), ("stopped", "u8"), ("venue", "u8"), ("n_outs", "i8"),
+        ("ring", "u8", 2), ("out", "u8", 2), ("cause", "u8", 2), ("count", "i8", 2), ("capacity", "i8", 2),
+    ],
+    align=True,
+)  # fmt: skip
+
+
+@jit
+def _collect(feed, index):
+    """Move what the stage has put out to where it is gathered; ``index`` is the input that led to it."""
+    f = view(feed, FEED)
+    for out in range(f.n_outs):
+        room = f.capacity[out] - f.count[out]
+        while room > 0:
+            got = drain(f.ring[out], f.out[out] + (U64(f.count[out]) << _SHIFT), room)
+            if got == 0:
+                break
+            for at in range(f.count[out], f.count[out] + got):
+                store_relaxed(f.cause[out] + (U64(at) << U64(3)), U64(index))
+            f.count[out] += got
+            room -= got
+        if room == 0:
+            # Far more than was recorded: the replay has gone astray, and what it says from here on is not looked at.
+            ring = view(f.ring[out], RING)
+            ring.next_out = ring.next_in
+
+
+@jit
+def step_once(feed, index):
+    """One step of the stage, and what it puts out."""
+    f = view(feed, FEED)
+    call_step(f.step, f.state, np.int64(0))
+    _collect(feed, index)
+
+
+@jit
+def _ring_of(f, kind):
+    if kind < NEW:
+        return f.market
+    return f.requests if kind < ACK else f.answers
+
+
+@jit
+def feed_one(feed, record, index):
+    """Give the stage one record and step it: False if it did not take the record.
+
+    The step that finds the gateway stopped anew says so on the tape; a replay's step must not find it earlier, between
+    two records of one recorded step.
+    """
+    f = view(feed, FEED)
+    kind = view(record, RECORD).kind
+    if f.tripped != ZERO and load_relaxed(f.tripped) != ZERO:
+        store_relaxed(f.stopped, U64(1))
+    if f.venue != ZERO and kind >= ACK:
+        tell_report(f.venue, record)
+        step_once(feed, index)
+        return view(f.venue, TAPED_VENUE).has_report == 0
+    ring = _ring_of(f, kind)
+    if ring == ZERO or not ring_push(ring, record):
+        return False
+    call_step(f.step, f.state, np.int64(0))
+    r = view(ring, RING)
+    _collect(feed, index)
+    return r.next_out == r.next_in
+
+
+@jit
+def _is_judged(kind, after):
+    """Whether the record of kind ``after`` says what the stage saw beside the record of ``kind`` before it."""
+    return (kind >= NEW and kind <= REPLACE and after >= TAPE_GAP) or (kind == FILL and after == TOP_SEEN)
+
+
+@jit
+def feed_many(feed, records, first, count):
+    """Feed records from index ``first`` on, up to one that needs more than a push: its index; ``count`` at the end.
+
+    That is a record of a tape kind, a request or a fill that one follows, and one for which the intents ring was full.
+    ``-1 - index`` when the stage did not take one.
+    """
+    for index in range(first, count):
+        record = records + (U64(index) << _SHIFT)
+        kind = view(record, RECORD).kind
+        if kind >= TAPE_GAP or (index + 1 < count and view(record + U64(64), RECORD).kind == INTENTS_FULL):
+            return index
+        if index + 1 < count and _is_judged(kind, view(record + U64(64), RECORD).kind):
+            return index
+        if not feed_one(feed, record, index):
+            return -1 - index
+    return count
+
+
+class StageReplay:
+    """One stage fed from its tape.
+
+    Args:
+        pipeline: from :func:`build`.
+        stage: strategy, risk or gateway.
+        tape: its RECORDs.
+        expected: how many records the recording has of each output ring.
+        is_paper: whether the venue was the paper one, which plays along; any other's answers are on the gateway's tape.
+    """
+
+    def __init__(
+        self, pipeline: Pipeline, stage: str, tape: np.ndarray, expected: dict[str, int], is_paper: bool = True
+    ) -> None:
+        self._pipeline, self._stage, self.tape = pipeline, stage, np.ascontiguousarray(tape)
+        segment = pipeline.segment
+        for spec in RINGS:
+            ring_init(segment.region(f"ring.{spec.name}"), getattr(pipeline.config.rings, spec.name))
+        inputs = {"strategy": ("market", None, "updates"), "risk": (None, "intents", "reports"),
+                  "gateway": ("sim", "orders", None)}[stage]  # fmt: skip
+        self._outs = [flow.ring for flow in FLOWS if flow.writer == stage]
+        self.records = {ring: np.zeros(expected[ring] + MORE_OUTPUTS, RECORD) for ring in self._outs}
+        self.causes = {ring: np.zeros(expected[ring] + MORE_OUTPUTS, np.int64) for ring in self._outs}
+        self._feed = np.zeros(1, FEED)
+        f = self._feed[0]
+        f["step"], f["state"] = pipeline.stages[stage].step, pipeline.stages[stage].state
+        for name, ring in zip(("market", "requests", "answers"), inputs, strict=True):
+            f[name] = segment.address(f"ring.{ring}") if ring else 0
+        f["n_outs"] = len(self._outs)
+        for at, ring in enumerate(self._outs):
+            f["ring"][at], f["capacity"][at] = segment.address(f"ring.{ring}"), len(self.records[ring])
+            f["out"][at], f["cause"][at] = self.records[ring].ctypes.data, self.causes[ring].ctypes.data
+        self._prepare_cells()
+        if stage == "gateway" and not is_paper:
+            f["market"] = 0
+            self._venue = put_behind(pipeline.state("gateway"))
+            f["venue"] = self._venue.ctypes.data
+
+    def _prepare_cells(self) -> None:
+        """The order on the tape says when what was consumed: nothing is held back for another stage."""
+        self._pipeline.halt_cell()["halted"] = 0
+        # What time it was is on the tape too, where it mattered.
+        self._time = self._pipeline.segment.record("time", EVENT_TIME)
+        wind_event_time(self._time, None)
+        state = self._pipeline.state(self._stage)
+        if self._stage in ("risk", "gateway"):
+            state["clock"] = 0
+        if self._stage == "risk":
+            state["market"] = 0
+        if self._stage == "gateway":
+            state["by_tape"] = 1
+            self._pipeline.segment.region("progress")[:8].view(np.uint64)[0] = _FREE
+            base, fields = self._pipeline.address("state.gateway"), state.dtype.fields
+            assert fields is not None
+            self._feed["tripped"], self._feed["stopped"] = (base + fields[name][1] for name in ("tripped", "stopped"))
+
+    def run(self) -> None:
+        """Feed the whole tape.
+
+        Raises:
+            RecordError: the tape holds something its stage cannot have consumed.
+        """
+        feed, records = np.uint64(self._feed.ctypes.data), np.uint64(self.tape.ctypes.data)
+        at, count = 0, len(self.tape)
+        while at < count:
+            at = int(feed_many(feed, records, np.int64(at), np.int64(count)))
+            if at < 0:
+                self._stuck(-1 - at)
+            if at < count:
+                at = self._special(at)
+        for index, ring in enumerate(self._outs):
+            self.records[ring] = self.records[ring][: int(self._feed["count"][0][index])]
+
+    def _stuck(self, index: int) -> None:
+        raise RecordError(f"{self._stage} tape, record {index}: the stage did not take it: {self.tape[index]}")
+
+    def _one(self, index: int) -> None:
+        feed, size = np.uint64(self._feed.ctypes.data), RECORD_BYTES
+        if not feed_one(feed, np.uint64(self.tape.ctypes.data + index * size), np.int64(index)):
+            self._stuck(index)
+
+    def _special(self, at: int) -> int:
+        """A tape kind, or a request and what it was judged by; the index after them."""
+        kind = int(self.tape["kind"][at])
+        if kind == HALT_SEEN and self._stage != "risk":
+            self._halt_seen(at)
+            return at + 1
+        if self._stage == "strategy":
+            return self._with_room(at, kind)
+        if self._stage == "gateway" and kind in (HALT_CANCEL, CLOCK_RAN_ON):
+            (self._cancel if kind == HALT_CANCEL else self._run_on)(at)
+            return at + 1
+        if kind in _VENUE_MARKS and self._feed["venue"][0]:
+            self._venue_said(at, kind)
+            return at + 1
+        if kind >= TAPE_GAP:
+            self._stuck(at)
+        end = at + 1
+        while end < len(self.tape) and self._belongs(end):
+            end += 1
+        (self._judged if self._stage == "risk" else self._sent)(at, self.tape[at + 1 : end])
+        return end
+
+    def _belongs(self, at: int) -> bool:
+        kind, flags = int(self.tape["kind"][at]), int(self.tape["flags"][at])
+        return kind in (TOP_SEEN, VENUE_BUSY_SEEN, TOO_OLD_SEEN) or (kind == HALT_SEEN and bool(flags & WITH_RECORD))
+
+    def _with_room(self, at: int, kind: int) -> int:
+        """A record, or parameters, for the strategy, with the room in the intents ring that it found then."""
+        size = -(-int(self.tape["qty"][at]) // PARAMS_BYTES_PER_RECORD) if kind == PARAMS else 0
+        first = end = at + 1 + size
+        while end < len(self.tape) and self.tape["kind"][end] == INTENTS_FULL:
+            end += 1
+        runs, room = self.tape[first:end], self._pipeline.state("strategy")["ctx"]["room"]
+        if len(runs) > RUNS:
+            self._stuck(at)
+        room["source"], room["runs"] = int(len(runs) > 0), len(runs)
+        room["first"][0, : len(runs)], room["count"][0, : len(runs)] = runs["id"], runs["qty"]
+        if kind == PARAMS:
+            self._params(at)
+        elif kind >= TAPE_GAP:
+            self._stuck(at)
+        else:
+            self._one(at)
+        room["source"] = room["runs"] = 0
+        return end
+
+    def _params(self, at: int) -> None:
+        """A new version of the parameters is there when the next step begins."""
+        size = int(self.tape["qty"][at])
+        pieces = -(-size // PARAMS_BYTES_PER_RECORD)
+        rows = self.tape[at + 1 : at + 1 + pieces]
+        if len(rows) < pieces or (rows["kind"] != PARAMS_DATA).any():
+            self._stuck(at)
+        data = rows.view(np.uint8).reshape(pieces, RECORD_BYTES)[:, 8 : 8 + PARAMS_BYTES_PER_RECORD].reshape(-1)
+        area = self._pipeline.segment.region("strategy.params")
+        area[PARAMS_HEADER_BYTES : PARAMS_HEADER_BYTES + size] = data[:size]
+        area[:PARAMS_HEADER_BYTES].view(PARAMS_CELL)["version"] = self.tape["id"][at]
+        step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
+
+    def _halt_seen(self, at: int) -> None:
+        """A step of the strategy found trading halted, one of the gateway found itself stopped; or no longer."""
+        is_stopped = int(self.tape["flags"][at]) & 1
+        if self._stage == "gateway":
+            self._pipeline.state("gateway")["stopped"] = 1 - is_stopped
+        self._pipeline.halt_cell()["halted"] = is_stopped
+        step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
+
+    def _venue_said(self, at: int, kind: int) -> None:
+        """A mark of what the venue did: the number of the next fill, or something that makes a step of its own."""
+        id_ = int(self.tape["id"][at])
+        if kind == FILL_NUMBER:
+            self._venue["number"] = id_
+            return
+        self._venue["unanswered"] = id_
+        step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
+        if self._venue["unanswered"][0]:
+            self._stuck(at)
+
+    def _cancel(self, at: int) -> None:
+        """The stopped gateway cancelled an order, by its clock."""
+        state = self._pipeline.state("gateway")
+        state["told_cancel"] = self.tape["id"][at]
+        step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
+        if state["told_cancel"][0]:
+            self._stuck(at)
+
+    def _run_on(self, at: int) -> None:
+        """The stopped gateway let the paper venue's time go on."""
+        timer = np.zeros(1, RECORD)
+        timer["kind"], timer["local_ts"] = TIMER, self.tape["local_ts"][at]
+        if not feed_one(np.uint64(self._feed.ctypes.data), np.uint64(timer.ctypes.data), np.int64(at)):
+            self._stuck(at)
+
+    def _sent(self, at: int, seen: np.ndarray) -> None:
+        """A request that the last look found too old, for which it saw another halt state than the step had, or that the
+        venue did not take."""
+        if TOO_OLD_SEEN in seen["kind"]:
+            self._too_old(at)
+            return
+        cell, state = self._pipeline.halt_cell(), self._pipeline.state("gateway")
+        before, halts = (int(cell["halted"][0]), int(state["stopped"][0])), seen["flags"][seen["kind"] == HALT_SEEN]
+        if len(halts):
+            cell["halted"] = state["stopped"] = int(halts[-1]) & 1
+        if self._feed["venue"][0]:
+            self._venue["takes"] = int(VENUE_BUSY_SEEN not in seen["kind"])
+        self._one(at)
+        if self._feed["venue"][0]:
+            self._venue["takes"] = 1
+        if len(halts):
+            cell["halted"], state["stopped"] = before
+
+    def _too_old(self, at: int) -> None:
+        """For this one step no age is allowed."""
+        ages = self._pipeline.segment.region("gateway.max_ages").view(np.int64)
+        before = ages.copy()
+        ages[:] = -1
+        self._one(at)
+        ages[:] = before
+
+    def _judged(self, at: int, seen: np.ndarray) -> None:
+        """A NEW or REPLACE with the halt state, top of book and room risk judged it by, or a FILL with the top it saw."""
+        halts = seen["flags"][seen["kind"] == HALT_SEEN]
+        self._show_top(seen[seen["kind"] == TOP_SEEN])
+        self._pipeline.halt_cell()["halted"] = int(any(int(flags) & 1 for flags in halts))
+        if any(int(flags) & RING_FULL for flags in halts):
+            self._refused_for_room(at)
+        else:
+            self._one(at)
+        self._pipeline.halt_cell()["halted"] = 0
+
+    def _refused_for_room(self, at: int) -> None:
+        """The orders ring looks full for this one step."""
+        orders = self._pipeline.segment.record("ring.orders", RING)
+        record = np.uint64(self.tape.ctypes.data + at * RECORD_BYTES)
+        ring_push(np.uint64(self._pipeline.address("ring.intents")), record)
+        orders["next_out"] = orders["known_out"] = orders["next_in"] - orders["capacity"]
+        call_stage(self._feed["step"][0], self._feed["state"][0])
+        orders["next_out"] = orders["known_out"] = orders["next_in"]
+        _collect(np.uint64(self._feed.ctypes.data), np.int64(at))
+
+    def _show_top(self, seen: np.ndarray) -> None:
+        for bid, ask in zip(seen[0::2], seen[1::2], strict=True):
+            wind_event_time(self._time, int(bid["exchange_ts"]))
+            if int(ask["side"]) != ASK:
+                raise RecordError(f"{self._stage} tape: half a top of book: {bid}")
+            tops = self._pipeline.segment.region("tops")
+            cell = tops[CELL_BYTES * int(bid["instrument"]) :][:CELL_BYTES].view(TOP_CELL)[0]
+            cell["bid"], cell["bid_qty"], cell["ask"], cell["ask_qty"] = (
+                bid["price"],
+                bid["qty"],
+                ask["price"],
+                ask["qty"],
+            )
+            cell["local_ts"], cell["state"], cell["update_id"] = bid["local_ts"], bid["flags"], bid["id"]
+
+
+@jit
+def call_stage(step, state):
+    """One step of the stage whose step function and STATE are at these addresses."""
+    return call_step(step, state, np.int64(0))

@@ -1,0 +1,296 @@
+"""``hftpipe replay``: run a recorded session again.
+
+``--verify``: each stage is fed its own tape and must put out, byte for byte, what the next stage consumed
+(:mod:`hftpipe.record.replay.compare` lists the fields that are left out). ``--strategy`` and ``--set``: the recorded market is
+played through another strategy in virtual time, beside the recorded one, and the orders are compared.
+"""
+
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from hftpipe.config import Config
+from hftpipe.core.machine.jit import BUILD_HASH
+from hftpipe.monitor.metrics import snapshot
+from hftpipe.monitor.summary import summarise
+from hftpipe.record.replay.chain import Chain
+from hftpipe.record.replay.compare import (
+    FLOWS,
+    MARKET_KINDS,
+    Flow,
+    context_lines,
+    describe,
+    describe_change,
+    first_difference,
+    of_kinds,
+    order_changes,
+    unequal_fields,
+)
+from hftpipe.record.replay.rebuild import build, config_from
+from hftpipe.record.replay.rig import StageReplay
+from hftpipe.record.tape.format import RecordError
+from hftpipe.record.tape.reader import Session, open_session
+from hftpipe.record.tape.session import COMPLETE, how_it_ended, instrument_facts, source_hash
+from hftpipe.strategy.compile.loader import LoadedStrategy, load
+from hftpipe.topology.configured import instrument_rows
+from hftpipe.topology.graph import STAGES
+from hftpipe.topology.pipeline import Pipeline
+
+EXIT_SAME, EXIT_DIFFERENT = 0, 1
+#: Differences of orders that are printed; the counts are always of all.
+SHOWN_CHANGES = 40
+_PARAMS_PREFIX = "strategy.params."
+
+
+class Difference(NamedTuple):
+    """The first record in which a replay is not its recording.
+
+    Attributes:
+        flow: where.
+        index: of the record in the flow.
+        lines: both records, and the input before it, for people.
+    """
+
+    flow: Flow
+    index: int
+    lines: list[str]
+
+
+class Verdict(NamedTuple):
+    """Result of a verification: records compared by flow, and the first difference of each flow that has one."""
+
+    counts: dict[str, int]
+    differences: list[Difference]
+
+
+# --- opening ---------------------------------------------------------------------------------------
+
+
+def _refusals(session: Session) -> list[str]:
+    """Why a session cannot be replayed exactly."""
+    header, found = session.header, []
+    if header["build"] != BUILD_HASH:
+        found.append(f"it was recorded by build {header['build'][:12]}, this is build {BUILD_HASH[:12]}")
+    if header["state"] != COMPLETE or session.problems:
+        found.append(how_it_ended(header) + "".join(f"; {problem}" for problem in session.problems))
+    for stage in STAGES:
+        if stage not in session.stages:
+            found.append(f"there is no tape of {stage}")
+            continue
+        tape = session.records(stage)
+        if tape.lost or tape.gaps():
+            where = ", ".join(f"{gap.lost} before record {gap.record + 1}" for gap in tape.gaps()) or "at its end"
+            found.append(f"the tape of {stage} has lost {tape.lost} records ({where})")
+        if tape.untaken:
+            found.append(f"{tape.untaken} records of the tape of {stage} were not stored")
+    return found
+
+
+def _open(folder: str, force: bool) -> tuple[Session, Config]:
+    """The session and its configuration.
+
+    Raises:
+        RecordError: corrupt, or not to be replayed exactly (``force`` allows what can be tried at all).
+    """
+    session = open_session(folder)
+    refusals = _refusals(session)
+    missing = [stage for stage in STAGES if stage not in session.stages]
+    if refusals and (missing or not force):
+        hint = "" if missing else "; --force replays it all the same"
+        raise RecordError(f"{session.path}: cannot be replayed: {'; '.join(refusals)}{hint}")
+    config = config_from(session.header["config"])
+    if config.fingerprint() != session.header["fingerprint"]:
+        raise RecordError(f"{session.path}: the configuration does not have the recorded fingerprint")
+    if instrument_facts(instrument_rows(config)) != session.header["instruments"]:
+        raise RecordError(f"{session.path}: the instruments are not those of the configuration")
+    return session, config
+
+
+def _recorded_strategy(session: Session, config: Config, force: bool) -> LoadedStrategy:
+    """The strategy that was recorded, if its source still is what it was.
+
+    Raises:
+        RecordError: it has changed.
+        StrategyError: it cannot be loaded.
+    """
+    loaded = load(config.strategy.name, dict(config.strategy.effective_params()))
+    if source_hash(loaded.source) != session.header["strategy"]["source_hash"] and not force:
+        raise RecordError(f"{session.path}: {loaded.source} has changed since; --force replays it all the same")
+    return loaded
+
+
+def _fresh(session: Session, config: Config, strategy: LoadedStrategy) -> Pipeline:
+    return build(config, strategy, session.header["epoch"], session.header["start_wall_ns"])
+
+
+# --- verifying -------------------------------------------------------------------------------------
+
+
+def _difference(
+    flow: Flow, at: int, tapes: dict[str, np.ndarray], places: np.ndarray, stage: StageReplay
+) -> Difference:
+    recorded, replayed, causes = tapes[flow.reader], stage.records[flow.ring], stage.causes[flow.ring]
+    want = recorded[places[at]]
+    lines = [
+        f"{flow.ring}[{at}] ({flow.writer} to {flow.reader}) differs",
+        f"  recorded: {describe(want)}",
+    ]
+    if at < len(replayed):
+        lines.append(f"  replayed: {describe(replayed[at])}")
+        lines.append(f"  fields: {', '.join(unequal_fields(want, replayed[at]))}")
+        lines.append(f"  replayed after this input, record {int(causes[at])} of the tape of {flow.writer}:")
+        lines += context_lines(tapes[flow.writer], flow.writer, int(causes[at]))
+    else:
+        lines.append("  replayed: nothing, the tape is at its end")
+    lines.append(f"  consumed by {flow.reader} as record {int(places[at])} of its tape:")
+    return Difference(flow, at, lines + context_lines(recorded, flow.reader, int(places[at])))
+
+
+def _market_differences(tapes: dict[str, np.ndarray], is_paper: bool) -> tuple[int, list[Difference]]:
+    """The strategy, and the paper venue, must have read what market data published, in order."""
+    published, found, count = tapes["market_data"], [], 0
+    readers = (("market", "strategy"), ("sim", "gateway")) if is_paper else (("market", "strategy"),)
+    for ring, reader in readers:
+        places = of_kinds(tapes[reader], MARKET_KINDS)
+        read = tapes[reader][places]
+        at = first_difference(read, published)
+        count = max(count, len(read))
+        if at >= 0:
+            flow = Flow(ring, "market_data", reader, MARKET_KINDS)
+            lines = [f"{ring}[{at}] (market_data to {reader}) differs", f"  read: {describe(read[at])}"]
+            lines += context_lines(published, "market_data", at)
+            lines.append(f"  consumed by {reader} as record {int(places[at])} of its tape:")
+            lines += context_lines(tapes[reader], reader, int(places[at]))
+            found.append(Difference(flow, at, lines))
+    return count, found
+
+
+def verify(tapes: dict[str, np.ndarray], pipeline: Pipeline, is_paper: bool = True) -> Verdict:
+    """Replay strategy, risk and gateway, and compare every output with the recording.
+
+    Args:
+        tapes: RECORDs by stage, of all four stages.
+        pipeline: fresh, from :func:`hftpipe.record.replay.rig.build`.
+        is_paper: the recorded venue was the paper one, which plays along; another's answers come from the tape.
+
+    Raises:
+        RecordError: a tape holds what its stage cannot have consumed.
+    """
+    events, differences = _market_differences(tapes, is_paper)
+    counts = {"market": events}
+    for name in ("strategy", "risk", "gateway"):
+        flows = [flow for flow in FLOWS if flow.writer == name]
+        places = {flow.ring: of_kinds(tapes[flow.reader], flow.kinds) for flow in flows}
+        expected = {ring: len(rows) for ring, rows in places.items()}
+        stage = StageReplay(pipeline, name, tapes[name], expected, is_paper)
+        stage.run()
+        for flow in flows:
+            recorded = tapes[flow.reader][places[flow.ring]]
+            counts[flow.ring] = len(recorded)
+            at = first_difference(recorded, stage.records[flow.ring])
+            if at >= 0:
+                differences.append(_difference(flow, at, tapes, places[flow.ring], stage))
+    return Verdict(counts, differences)
+
+
+def render_verdict(verdict: Verdict) -> str:
+    """For people: one line when all is identical, else the first difference with its context."""
+    counts = verdict.counts
+    parts = ", ".join(f"{counts[ring]} {ring}" for ring in ("intents", "orders", "reports", "updates"))
+    if not verdict.differences:
+        return f"identical: {parts} ({counts['market']} market records)"
+    first = verdict.differences[0]
+    others = [f"{one.flow.ring}[{one.index}]" for one in verdict.differences[1:]]
+    tail = [f"  first differences of the others: {', '.join(others)}"] if others else []
+    return "\n".join(["DIFFERENT: the first difference:", *first.lines, *tail, f"  compared: {parts}"])
+
+
+# --- another strategy ------------------------------------------------------------------------------
+
+
+def _given(assignments: dict[str, Any]) -> dict[str, Any]:
+    """Parameters by name of ``strategy.params.KEY`` assignments.
+
+    Raises:
+        RecordError: another key; the market and the venue are those of the recording.
+    """
+    wrong = [key for key in assignments if not key.startswith(_PARAMS_PREFIX)]
+    if wrong:
+        raise RecordError(f"--set {wrong[0]}: a replay can change {_PARAMS_PREFIX}KEY only")
+    return {key.removeprefix(_PARAMS_PREFIX): value for key, value in assignments.items()}
+
+
+def _account(pipeline: Pipeline) -> str:
+    summary = summarise(snapshot(pipeline.segment), {})
+    pnl = summary["pnl"]
+    position = ", ".join(f"{symbol} {qty:.8g}" for symbol, qty in summary["positions"].items())
+    counts = f"{summary['orders']} new, {summary['replaces']} replaces, {summary['cancels']} cancels, {summary['fills']} fills"
+    return (
+        f"{counts}; position {position}; pnl realised {pnl['realised']:.4f}, unrealised {pnl['unrealised']:.4f}, "
+        f"fees {pnl['fees']:.4f}"
+    )
+
+
+def compare_strategies(
+    session: Session, config: Config, old: LoadedStrategy, new: LoadedStrategy, shown: int = SHOWN_CHANGES
+) -> str:
+    """Play the recorded market through both strategies in virtual time: the orders that differ, and both accounts."""
+    tape = session.records("strategy").array()
+    market = tape[of_kinds(tape, MARKET_KINDS)]
+    del tape
+    orders, accounts = [], []
+    for strategy in (old, new):
+        pipeline = _fresh(session, config, strategy)
+        orders.append(Chain(pipeline).run(market))
+        accounts.append(_account(pipeline))
+    changes = order_changes(orders[0], orders[1])
+    counts = {what: sum(change.what == what for change in changes) for what in ("added", "missing", "changed")}
+    lines = [f"{len(market)} market records in virtual time"]
+    lines += [f"  {describe_change(change)}" for change in changes[:shown]]
+    if len(changes) > shown:
+        lines.append(f"  ... and {len(changes) - shown} more")
+    lines.append("orders: " + ", ".join(f"{count} {what}" for what, count in counts.items()))
+    lines += [f"recorded {old.name}: {accounts[0]}", f"changed  {new.name}: {accounts[1]}"]
+    return "\n".join(lines)
+
+
+def _changed_strategy(config: Config, name: str | None, given: dict[str, Any]) -> LoadedStrategy:
+    """The strategy to try: recorded parameters count only for the recorded strategy."""
+    is_same = name is None or name == config.strategy.name
+    base = dict(config.strategy.effective_params()) if is_same else {}
+    return load(name or config.strategy.name, {**base, **given})
+
+
+# --- the command -----------------------------------------------------------------------------------
+
+
+def replay_main(session: str, verify_it: bool, strategy: str | None, assignments: dict[str, Any], force: bool) -> int:
+    """``hftpipe replay``.
+
+    Args:
+        session: the session's folder.
+        verify_it: compare every output with the recording; also what is done when nothing else is asked for.
+        strategy: name or ``path.py:ClassName`` of a strategy to play the recorded market through.
+        assignments: ``strategy.params.KEY`` to value.
+        force: replay although the build, the strategy's source or lost records forbid it.
+
+    Returns:
+        0, or 1 when the replay is not identical.
+
+    Raises:
+        RecordError, StrategyError: nothing was replayed, or a tape cannot have been consumed.
+    """
+    given = _given(assignments)
+    opened, config = _open(session, force)
+    recorded = _recorded_strategy(opened, config, force)
+    code = EXIT_SAME
+    if verify_it or (strategy is None and not given):
+        tapes = {stage: opened.records(stage).array() for stage in STAGES}
+        verdict = verify(tapes, _fresh(opened, config, recorded), config.pipeline.venue == "sim")
+        sys.stdout.write(render_verdict(verdict) + "\n")
+        code = EXIT_DIFFERENT if verdict.differences else EXIT_SAME
+    if strategy is not None or given:
+        changed = _changed_strategy(config, strategy, given)
+        sys.stdout.write(compare_strategies(opened, config, recorded, changed) + "\n")
+    return code

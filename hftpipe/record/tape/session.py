@@ -1,0 +1,179 @@
+"""The session folder: ``DIR/<name>-e<epoch>/`` with session.json and the tape segments.
+
+session.json says what was recorded (build, configuration, instruments, strategy, clock) and, once the recorder has
+ended, how much. It is written whole or not at all, before the first record and again at the end, into room that is set
+aside at the start, so that a full disk does not keep it from saying how it ended. ``state`` is "recording" until then,
+"complete" or "incomplete" as the recorder closed it, "failed" when the recorder died and its supervisor said so; the last
+two have a ``cause``. One that stays "recording" after its run was not closed: all of its processes were killed.
+"""
+
+import errno
+import hashlib
+import os
+import zlib
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+
+from hftpipe.core.machine.clock import CLOCK
+from hftpipe.core.machine.durable import write_whole
+from hftpipe.core.machine.jit import BUILD_HASH
+from hftpipe.core.schema.records import SCHEMA_VERSION
+from hftpipe.log import clean
+from hftpipe.record.tape.format import FORMAT_VERSION, RecordError
+
+SESSION_FILE = "session.json"
+#: Room for the final text.
+SPARE_FILE = SESSION_FILE + ".spare"
+SPARE_BYTES = 8192
+RECORDING, COMPLETE, INCOMPLETE, FAILED = "recording", "complete", "incomplete", "failed"
+_CHECKSUM = "crc32"
+
+
+def source_hash(source: Path) -> str:
+    """sha256 (hex) of the file a strategy came from."""
+    return hashlib.sha256(source.read_bytes()).hexdigest()
+
+
+def segment_file(stage: str, number: int) -> str:
+    """File name of segment ``number`` (from 1) of a stage's tape."""
+    return f"{stage}-{number:06d}.tape"
+
+
+def clock_facts(clock: np.ndarray) -> dict[str, float | int]:
+    """A CLOCK array (length 1) as JSON values."""
+    return {name: clock[name][0].item() for name in CLOCK.names or () if not name.startswith("_")}
+
+
+def instrument_facts(instruments: np.ndarray) -> list[dict[str, Any]]:
+    """An INSTRUMENT array as JSON values, in id order (1e-8 units, as in the array)."""
+    names = [name for name in instruments.dtype.names or () if not name.startswith("_")]
+    rows = [{name: row[name].item() for name in names} for row in instruments]
+    return [{**row, "symbol": row["symbol"].decode()} for row in rows]
+
+
+def build_header(
+    *,
+    pipeline: str,
+    epoch: int,
+    stages: Sequence[str],
+    fingerprint: str,
+    config: Mapping[str, Any],
+    instruments: np.ndarray,
+    strategy: Mapping[str, Any],
+    clock: np.ndarray,
+    start_wall_ns: int,
+) -> dict[str, Any]:
+    """The facts of a session, as they go to session.json.
+
+    Args:
+        stages: names of the stages whose tapes are recorded.
+        config: the full effective configuration as JSON values; secrets are taken out.
+        instruments: INSTRUMENT array.
+        strategy: name, source_hash (sha256 of the source file) and params.
+        clock: CLOCK array of length 1, calibrated.
+    """
+    return {
+        "format": FORMAT_VERSION,
+        "schema": SCHEMA_VERSION,
+        "build": BUILD_HASH,
+        "session_id": int.from_bytes(os.urandom(8), "little"),
+        "state": RECORDING,
+        "pipeline": pipeline,
+        "epoch": epoch,
+        "start_wall_ns": start_wall_ns,
+        "stages": list(stages),
+        "fingerprint": fingerprint,
+        "config": clean(dict(config)),
+        "instruments": instrument_facts(instruments),
+        "strategy": clean(dict(strategy)),
+        "clock": clock_facts(clock),
+    }
+
+
+def create_session(base: str | Path, header: dict[str, Any], name: str | None = None) -> Path:
+    """Make the session's folder and its session.json.
+
+    Args:
+        base: folder of all sessions; made if absent.
+        header: from :func:`build_header`.
+        name: default: the start as UTC time.
+
+    Raises:
+        RecordError: the folder exists or cannot be written.
+    """
+    start = datetime.fromtimestamp(header["start_wall_ns"] // 1_000_000_000, tz=UTC)
+    folder = Path(base) / f"{name or start.strftime('%Y%m%dT%H%M%SZ')}-e{header['epoch']}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
+        write_session(folder, header)
+        (folder / SPARE_FILE).write_bytes(bytes(len(_encode(header)) + SPARE_BYTES))
+    except FileExistsError as error:
+        raise RecordError(f"{folder}: a recording of this name exists; it is never overwritten") from error
+    except OSError as error:
+        raise RecordError(f"{folder}: cannot be written: {error.strerror}") from error
+    return folder
+
+
+def _checksum(header: Mapping[str, Any]) -> int:
+    facts = {key: value for key, value in header.items() if key != _CHECKSUM}
+    return zlib.crc32(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS))
+
+
+def _encode(header: Mapping[str, Any]) -> bytes:
+    return orjson.dumps({**header, _CHECKSUM: _checksum(header)}, option=orjson.OPT_INDENT_2) + b"\n"
+
+
+def write_session(folder: Path, header: Mapping[str, Any]) -> None:
+    """Replace session.json as a whole, into the room set aside for it if that is there still. Raises OSError."""
+    write_whole(folder / SESSION_FILE, _encode(header), folder / SPARE_FILE)
+
+
+def mark_failed(folder: Path, cause: str) -> None:
+    """Have a session that nobody closed say so, and why.
+
+    Raises:
+        OSError: session.json cannot be read or written.
+    """
+    try:
+        header = read_session(folder)
+    except RecordError as error:
+        raise OSError(errno.EIO, str(error)) from error
+    if header["state"] == RECORDING:
+        write_session(folder, {**header, "state": FAILED, "cause": cause})
+
+
+def how_it_ended(header: Mapping[str, Any]) -> str:
+    """The state of a session for people."""
+    if header["state"] == RECORDING:
+        return "it was not closed: its run was killed, or goes on"
+    cause = header.get("cause")
+    return f"it is {header['state']}" + (f": {cause}" if cause else "")
+
+
+def read_session(folder: str | Path) -> dict[str, Any]:
+    """The facts in session.json.
+
+    Raises:
+        RecordError: absent, not as it was written, or of another format or schema.
+    """
+    path = Path(folder) / SESSION_FILE
+    try:
+        raw = path.read_bytes()
+        header = orjson.loads(raw)
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}; is this a session folder?") from error
+    except orjson.JSONDecodeError as error:
+        raise RecordError(f"{path}: corrupt at byte {error.pos}: {error.msg}") from error
+    # Compared as bytes: blanks and spellings count too, so that no byte can change unnoticed.
+    if not isinstance(header, dict) or header.get(_CHECKSUM) != _checksum(header) or raw != _encode(header):
+        raise RecordError(f"{path}: corrupt: its checksum does not match")
+    for key, ours in (("format", FORMAT_VERSION), ("schema", SCHEMA_VERSION)):
+        if header[key] != ours:
+            raise RecordError(f"{path}: {key} {header[key]}, this build reads {key} {ours}")
+    return header

@@ -1,0 +1,23 @@
+"""What the configuration says, in the form in which the parts take it."""
+
+import numpy as np
+
+from hftpipe.config import Config, Market
+from hftpipe.core.schema.instruments import INSTRUMENT, VENUES
+from hftpipe.simulation.flow.demo_market import DemoMarket
+
+
+def instrument_rows(config: Config) -> np.ndarray:
+    """The INSTRUMENT array of a configuration."""
+    rows = np.zeros(len(config.instruments), INSTRUMENT)
+    for row, item in zip(rows, config.instruments, strict=True):
+        row["symbol"], row["venue"] = item.symbol.encode(), VENUES[item.venue]
+        row["tick"], row["lot"], row["min_notional"] = item.tick_size, item.lot_size, item.min_notional
+        row["maker_fee"], row["taker_fee"] = item.maker_fee_e8, item.taker_fee_e8
+        row["reference_price"] = item.reference_price
+    return rows
+
+
+def demo_market(market: Market) -> DemoMarket:
+    """The synthetic market that is configured."""
+    return DemoMarket(market.spread_bps, market.uninformed_share)

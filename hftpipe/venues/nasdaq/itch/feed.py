@@ -1,0 +1,222 @@
+"""Memory of one ITCH feed: wiring, counters, locate table, orders and books; and the state of the books.
+
+::
+
+    base | FEED | SYMBOLS | locate -> instrument (int16[65536]) | orders | books
+
+A book is VALID only while three things hold: the directory has named its instrument (``listed``), every message
+about it could be applied (not ``damaged``), and the transport below has lost nothing (``line_state``):
+
+======== ========= ============ ==========
+listed   damaged   line_state   book state
+======== ========= ============ ==========
+no       any       any          INVALID
+yes      yes       any          INVALID
+yes      no        INVALID      INVALID
+yes      no        SYNCING      SYNCING
+yes      no        VALID        VALID
+======== ========= ============ ==========
+
+Damage lasts until the next session: an order-by-order book that has missed one change cannot tell which levels are
+wrong.
+"""
+
+import numpy as np
+
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, ZERO, store_i64, view
+from hftpipe.core.schema.instruments import MAX_INSTRUMENTS, SYMBOLS, symbols_table
+from hftpipe.core.schema.records import BOOK_RESET, BOOK_STATE, INVALID, RECORD
+from hftpipe.core.trading.book import BOOK, book_bytes, book_clear, book_init
+from hftpipe.venues.nasdaq.itch.messages import FIELD_MAX, LOCATES
+from hftpipe.venues.nasdaq.itch.orders import orders_bytes, orders_clear, orders_init
+
+FEED = np.dtype(
+    [
+        # Wiring (addresses) and settings. ``midnight_ns``: added to the wire's time since midnight.
+        ("orders", "u8"), ("books", "u8"), ("book_stride", "u8"), ("symbols", "u8"), ("locates", "u8"),
+        ("n_instruments", "i8"), ("midnight_ns", "i8"), ("line_state", "i8"),
+        ("lots", "i8", MAX_INSTRUMENTS), ("listed", "u1", MAX_INSTRUMENTS), ("damaged", "u1", MAX_INSTRUMENTS),
+        # The message under way.
+        ("sequence", "u8"), ("exchange_ts", "i8"), ("local_ts", "i8"), ("origin_tsc", "u8"),
+        # The level changes it causes: at most two, both of one side (1e-8).
+        ("changes", "i8"), ("change_side", "i8"), ("change_price", "i8", 2), ("change_qty", "i8", 2),
+        # Messages by what became of them.
+        ("messages", "i8"), ("adds", "i8"), ("executions", "i8"), ("cancels", "i8"), ("deletes", "i8"),
+        ("replaces", "i8"), ("trades", "i8"), ("directory", "i8"), ("other", "i8"), ("unlisted", "i8"),
+        ("non_printable", "i8"), ("system_event", "i8"),
+        # Not applied. Those of the second line damage the book.
+        ("unknown_type", "i8"), ("wrong_length", "i8"), ("relisted", "i8"),
+        ("unknown_order", "i8"), ("wrong_instrument", "i8"), ("duplicate_order", "i8"), ("zero_shares", "i8"),
+        ("zero_price", "i8"), ("bad_side", "i8"), ("too_many_shares", "i8"), ("table_full", "i8"), ("book_full", "i8"),
+        ("level_overflow", "i8"), ("damages", "i8"), ("resets", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+COUNTERS = (
+    "messages", "adds", "executions", "cancels", "deletes", "replaces", "trades", "directory", "other", "unlisted",
+    "non_printable", "unknown_type", "wrong_length", "relisted", "unknown_order", "wrong_instrument",
+    "duplicate_order", "zero_shares", "zero_price", "bad_side", "too_many_shares", "table_full", "book_full",
+    "level_overflow", "damages", "resets",
+)  # fmt: skip
+#: Records that one call here may write for each instrument.
+STATE_RECORDS = 2
+DEFAULT_ORDERS = 1 << 20
+DEFAULT_LEVELS = 4096
+_RECORD_SHIFT = np.uint64(6)
+
+
+def _align(size: int) -> int:
+    return -(-size // 64) * 64
+
+
+def _offsets(n_instruments: int, order_capacity: int, level_capacity: int) -> dict[str, int]:
+    offsets, at = {}, 0
+    for name, size in (
+        ("feed", FEED.itemsize),
+        ("symbols", SYMBOLS.itemsize),
+        ("locates", 2 * LOCATES),
+        ("orders", orders_bytes(order_capacity)),
+        ("books", n_instruments * _align(book_bytes(level_capacity))),
+    ):
+        offsets[name] = at
+        at += _align(size)
+    return offsets | {"end": at}
+
+
+def feed_bytes(n_instruments: int, order_capacity: int = DEFAULT_ORDERS, level_capacity: int = DEFAULT_LEVELS) -> int:
+    """Memory of a feed with its own orders and books.
+
+    Args:
+        n_instruments: as registered, 1 to MAX_INSTRUMENTS.
+        order_capacity: order slots, a power of two; three quarters of them can rest at once.
+        level_capacity: price levels a side of each book.
+
+    Raises:
+        ValueError: the number of instruments or of order slots is not usable.
+    """
+    if not 1 <= n_instruments <= MAX_INSTRUMENTS:
+        raise ValueError(f"{n_instruments} instruments are not in 1..{MAX_INSTRUMENTS}")
+    return _offsets(n_instruments, order_capacity, level_capacity)["end"]
+
+
+def feed_init(
+    memory: np.ndarray,
+    instruments: np.ndarray,
+    order_capacity: int = DEFAULT_ORDERS,
+    level_capacity: int = DEFAULT_LEVELS,
+    midnight_ns: int = 0,
+) -> None:
+    """Make an empty feed whose books are all INVALID.
+
+    Args:
+        memory: uint8 array of :func:`feed_bytes`, 64-byte aligned.
+        instruments: INSTRUMENT array; ``symbol`` as on the wire without padding, ``lot`` the size of one share (1e-8),
+            ``tick`` the price step (0: not known).
+        order_capacity, level_capacity: as given to :func:`feed_bytes`.
+        midnight_ns: the session's midnight on the clock that ``exchange_ts`` shall show.
+
+    Raises:
+        ValueError: a size that is not usable, or a lot that overflows with a full field of shares.
+    """
+    at = _offsets(len(instruments), order_capacity, level_capacity)
+    memory[: feed_bytes(len(instruments), order_capacity, level_capacity)] = 0
+    for row in instruments:
+        if not 0 < int(row["lot"]) <= (2**63 - 1) // FIELD_MAX:
+            raise ValueError(f"{bytes(row['symbol']).decode()}: lot {int(row['lot'])} (1e-8) is not in 1..2**31")
+    base, stride = memory.ctypes.data, _align(book_bytes(level_capacity))
+    header = memory[: FEED.itemsize].view(FEED)
+    for name in ("orders", "books", "symbols", "locates"):
+        header[name] = base + at[name]
+    header["book_stride"], header["n_instruments"], header["midnight_ns"] = stride, len(instruments), midnight_ns
+    header["lots"][0][: len(instruments)] = instruments["lot"]
+    memory[at["symbols"] : at["symbols"] + SYMBOLS.itemsize] = symbols_table(instruments).view(np.uint8)
+    memory[at["locates"] : at["locates"] + 2 * LOCATES].view(np.int16)[:] = -1
+    orders_init(memory[at["orders"] :], order_capacity)
+    for index in range(len(instruments)):
+        tick = int(instruments["tick"][index])
+        book_init(memory[at["books"] + index * stride :], index, level_capacity, tick)
+
+
+@jit
+def feed_book(feed, instrument):
+    """Address of an instrument's book."""
+    f = view(feed, FEED)
+    return f.books + f.book_stride * U64(instrument)
+
+
+@jit
+def put_record(feed, out, index, kind, side, flags, instrument, price, qty, id_):
+    """Write record ``index`` of the RECORD array at ``out``, stamped with the message under way."""
+    f = view(feed, FEED)
+    r = view(out + (U64(index) << _RECORD_SHIFT), RECORD)
+    r.seq, r.origin_tsc = ZERO, f.origin_tsc
+    r.exchange_ts, r.local_ts = f.exchange_ts, f.local_ts
+    r.price, r.qty, r.id = price, qty, id_
+    r.instrument, r.kind, r.side, r.strategy, r.flags = instrument, kind, side, 0, flags
+
+
+@jit
+def feed_refresh(feed, instrument, out, index):
+    """Bring a book's state in line with the table above; a change is one BOOK_STATE at ``out[index]``.
+
+    Returns:
+        The next free index of ``out``.
+    """
+    f = view(feed, FEED)
+    sound = f.listed[instrument] != 0 and f.damaged[instrument] == 0
+    state = f.line_state if sound else np.int64(INVALID)
+    b = view(feed_book(feed, instrument), BOOK)
+    if b.state == state:
+        return index
+    b.state = state
+    zero = np.int64(0)
+    put_record(feed, out, index, np.int64(BOOK_STATE), zero, state, instrument, zero, zero, ZERO)
+    return index + 1
+
+
+@jit
+def feed_line_state(feed, line_state, local_ts, out):
+    """The transport is now INVALID, SYNCING or VALID (int64): returns how many BOOK_STATE records were written.
+
+    At most one for each instrument; none while nothing changes.
+    """
+    f = view(feed, FEED)
+    count = np.int64(0)
+    if f.line_state == line_state:
+        return count
+    f.line_state, f.local_ts = line_state, local_ts
+    f.origin_tsc = ZERO
+    for instrument in range(f.n_instruments):
+        count = feed_refresh(feed, instrument, out, count)
+    return count
+
+
+@jit
+def feed_damage(feed, instrument, out, index):
+    """A change of this book could not be applied: INVALID until the next session; returns the next free index."""
+    f = view(feed, FEED)
+    f.damages += 1
+    f.damaged[instrument] = 1
+    return feed_refresh(feed, instrument, out, index)
+
+
+@jit
+def feed_reset(feed, local_ts, out):
+    """A new session: forget orders, books, locates and damage; returns how many records were written.
+
+    For each instrument a BOOK_RESET and, unless it was INVALID already, a BOOK_STATE: STATE_RECORDS at most.
+    """
+    f = view(feed, FEED)
+    f.resets += 1
+    f.local_ts, f.origin_tsc, f.line_state = local_ts, ZERO, INVALID
+    orders_clear(f.orders)
+    for word in range(LOCATES // 4):
+        store_i64(f.locates + U64(8 * word), np.int64(-1))
+    count, zero = np.int64(0), np.int64(0)
+    for instrument in range(f.n_instruments):
+        f.listed[instrument], f.damaged[instrument] = 0, 0
+        book_clear(feed_book(feed, instrument))
+        put_record(feed, out, count, np.int64(BOOK_RESET), zero, zero, instrument, zero, zero, ZERO)
+        count = feed_refresh(feed, instrument, out, count + 1)
+    return count

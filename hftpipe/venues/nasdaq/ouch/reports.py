@@ -1,0 +1,338 @@
+"""What the venue's messages mean to the gateway: OUCH reports into report RECORDs.
+
+======================= =============================================================================================
+message                 report
+======================= =============================================================================================
+A accepted              ACK; EXPIRED if the venue says it is dead already
+U replaced              REPLACED; quantity: what is filled plus what is left. EXPIRED if it is dead already
+E executed              FILL, ``seq`` the match number, FILL_MAKER if liquidity was added, fee from the INSTRUMENT
+C cancelled, all of it  CANCELED for our own cancel and for what the venue withdraws, EXPIRED for what could not rest
+C cancelled in part     REPLACED with the total that remains, UNASKED
+J of an order           REJECT
+J of a replace          CANCEL_REJECT; none if a cancel is on its way too, which is then sent again for the order itself
+I cancel reject         CANCEL_REJECT; none if it is about a number the order no longer has, or one the venue forgot
+E of an unknown number  VENUE_FAULT, ORPHAN_FILL (quantity in shares): the wire does not say what to book it on
+B broken trade          VENUE_FAULT, BROKEN_TRADE: a fill that was booked did not happen
+Q account query         VENUE_FAULT, VENUE_FORGOT if the venue does not go on where it was (see ``_account``)
+P S others              none
+======================= =============================================================================================
+"""
+
+import numpy as np
+
+from hftpipe.core.machine.fixed import OVERFLOW, SCALE, muldiv_rem, notional
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import ONE, U64, ZERO, view
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.instruments import INSTRUMENT, INSTRUMENT_BYTES
+from hftpipe.core.schema.records import (
+    ACK,
+    CANCEL_REJECT,
+    CANCELED,
+    EXPIRED,
+    FILL,
+    FILL_MAKER,
+    FOK,
+    MARKET,
+    RECORD,
+    REJECT,
+    REPLACED,
+    TIF_MASK,
+    UNASKED,
+)
+from hftpipe.core.shared.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT
+from hftpipe.core.trading.order_table import (
+    ON_ACK,
+    ON_CANCELED,
+    ON_CHANGE_DONE,
+    ON_EXPIRED,
+    ON_FILLED,
+    ON_NO_ANSWER,
+    ON_PART_FILL,
+    ON_REJECT,
+    ORDER,
+    PENDING_CANCEL,
+    is_open,
+    open_count,
+    open_order,
+    order_move,
+)
+from hftpipe.venues.nasdaq.ouch import messages as ouch
+from hftpipe.venues.nasdaq.ouch.decode import IGNORED, REFUSED, WIRE, decode_report
+from hftpipe.venues.nasdaq.ouch.encode import encode_cancel
+from hftpipe.venues.nasdaq.ouch.link import LINK, REPORTS_LOST, link_commit, link_reserve
+from hftpipe.venues.nasdaq.ouch.messages import CANCEL_REASON, PRICE_UNIT, VENUE_REASONS
+from hftpipe.venues.nasdaq.ouch.state import (
+    ANSWERED,
+    LOST,
+    REF_MASK,
+    VENUE,
+    WIRE_AT,
+    fault_record,
+    fill_record,
+    lot_of,
+    order_of_ref,
+    ref_of,
+)
+
+
+@jit
+def fee_of(price, qty, rate):
+    """Fee of a fill: ``rate`` is 1e-8 of the notional; a cost is rounded up, a rebate toward zero; OVERFLOW if none."""
+    value = notional(price, qty)
+    if value == np.int64(OVERFLOW):
+        return value
+    amount, rest = muldiv_rem(value, rate, np.int64(SCALE))
+    return amount + 1 if rate > 0 and rest != ZERO else amount
+
+
+@jit
+def _accepted(venue, o, w, record):
+    v = view(venue, VENUE)
+    o.venue_id |= ANSWERED
+    o.price = np.int64(w.price) * PRICE_UNIT if np.int64(o.flags & TIF_MASK) != MARKET else o.price
+    if w.code == ouch.STATE_DEAD:
+        order_move(v.table, order_of_ref(venue, w.ref), np.int64(ON_EXPIRED))
+        fill_record(record, o, EXPIRED, o.price, o.qty - o.filled, np.uint8(reasons.IOC_REMAINDER))
+        return True
+    order_move(v.table, order_of_ref(venue, w.ref), np.int64(ON_ACK))
+    fill_record(record, o, ACK, o.price, o.qty, o.flags)
+    return True
+
+
+@jit
+def _replaced(venue, slot, o, w, record):
+    v = view(venue, VENUE)
+    o.venue_id, o.user = w.ref | ANSWERED, 0
+    o.price = np.int64(w.price) * PRICE_UNIT
+    o.qty = o.filled + np.int64(w.shares) * lot_of(venue, o.instrument)
+    if w.code == ouch.STATE_DEAD:
+        order_move(v.table, slot, np.int64(ON_EXPIRED))
+        fill_record(record, o, EXPIRED, o.price, o.qty - o.filled, np.uint8(reasons.DEAD_WHEN_REPLACED))
+        return True
+    if o.state != PENDING_CANCEL:
+        order_move(v.table, slot, np.int64(ON_CHANGE_DONE))
+    fill_record(record, o, REPLACED, o.price, o.qty, o.flags)
+    return True
+
+
+@jit
+def _executed(venue, slot, o, w, record):
+    v = view(venue, VENUE)
+    qty, price = np.int64(w.shares) * lot_of(venue, o.instrument), np.int64(w.price) * PRICE_UNIT
+    maker = w.code == ouch.LIQUIDITY_ADDED
+    instrument = view(v.instruments + U64(o.instrument) * U64(INSTRUMENT_BYTES), INSTRUMENT)
+    o.filled += qty
+    o.venue_id |= ANSWERED
+    if is_open(o.state):
+        order_move(v.table, slot, np.int64(ON_FILLED if o.filled >= o.qty else ON_PART_FILL))
+    fill_record(record, o, FILL, price, qty, np.uint8(FILL_MAKER if maker else 0))
+    r = view(record, RECORD)
+    r.seq = w.match
+    r.local_ts = fee_of(price, qty, instrument.maker_fee if maker else instrument.taker_fee)
+    return True
+
+
+@jit
+def _why_ended(o, letter):
+    """Reason code of a cancellation, made precise by what kind of order it was."""
+    reason = np.int64(CANCEL_REASON[letter & 255])
+    tif = np.int64(o.flags & TIF_MASK)
+    if reason == reasons.IOC_REMAINDER and tif == FOK:
+        return np.int64(reasons.FOK_UNFILLABLE)
+    if reason == reasons.IOC_REMAINDER and tif == MARKET and o.filled == 0:
+        return np.int64(reasons.NO_LIQUIDITY)
+    return reason
+
+
+@jit
+def _canceled(venue, slot, o, w, record):
+    v = view(venue, VENUE)
+    left, gone = o.qty - o.filled, np.int64(w.shares) * lot_of(venue, o.instrument)
+    if gone < left:
+        o.qty -= gone
+        fill_record(record, o, REPLACED, o.price, o.qty, o.flags | UNASKED)
+        return True
+    reason = _why_ended(o, w.code)
+    is_ours = reason == reasons.USER_REQUEST or reason == reasons.NONE
+    order_move(v.table, slot, np.int64(ON_CANCELED if is_ours else ON_EXPIRED))
+    fill_record(record, o, CANCELED if is_ours else EXPIRED, o.price, left, np.uint8(reason))
+    return True
+
+
+@jit
+def _reject_reason(code):
+    """Reason code of a reject: the simulated venue's are ours, of Nasdaq's none is more precise than a filter."""
+    if code >= VENUE_REASONS and code < VENUE_REASONS + reasons.REASON_SLOTS:
+        return np.int64(code - VENUE_REASONS)
+    return np.int64(reasons.VENUE_FILTER)
+
+
+@jit
+def cancel_now(venue, slot, ref, now_ns):
+    """Send a cancel for ``ref``; False if the link cannot take it."""
+    v, o = view(venue, VENUE), view(slot, ORDER)
+    text = link_reserve(v.link)
+    if text == ZERO:
+        return False
+    link_commit(v.link, encode_cancel(ref, ZERO, text), now_ns)
+    o.created_ts = now_ns
+    v.cancels += 1
+    return True
+
+
+@jit
+def _rejected(venue, slot, o, w, record, now_ns):
+    v = view(venue, VENUE)
+    reason = _reject_reason(w.code)
+    if o.user != 0 and U64(o.user) == w.ref:
+        o.user = 0
+        if o.state == PENDING_CANCEL and cancel_now(venue, slot, ref_of(o), now_ns):
+            return False
+        order_move(v.table, slot, np.int64(ON_CHANGE_DONE))
+        fill_record(record, o, CANCEL_REJECT, np.int64(0), np.int64(0), np.uint8(reason))
+        return True
+    if ref_of(o) != w.ref or o.venue_id & ANSWERED:
+        v.stale += 1
+        return False
+    order_move(v.table, slot, np.int64(ON_REJECT))
+    fill_record(record, o, REJECT, o.price, o.qty, np.uint8(reason))
+    return True
+
+
+@jit
+def _cancel_rejected(venue, slot, o, w, record):
+    v = view(venue, VENUE)
+    # A venue that has forgotten the order proves nothing by not knowing it.
+    if ref_of(o) != w.ref or o.venue_id & LOST:
+        v.stale += 1
+        return False
+    order_move(v.table, slot, np.int64(ON_CHANGE_DONE))
+    fill_record(record, o, CANCEL_REJECT, np.int64(0), np.int64(0), np.uint8(reasons.VENUE_UNKNOWN_ORDER))
+    return True
+
+
+@jit
+def _orphan(venue, kind, w, record):
+    """A report about a number that is not ours (any more): nothing, unless it is an execution."""
+    v = view(venue, VENUE)
+    v.unknown_ref += 1
+    if kind != ouch.EXECUTED:
+        return False
+    v.orphan_fills += 1
+    fault_record(record, np.int64(ORPHAN_FILL), w.ref, np.int64(w.price) * PRICE_UNIT, np.int64(w.shares))
+    return True
+
+
+@jit
+def _broken(venue, w, record):
+    view(venue, VENUE).broken_trades += 1
+    fault_record(record, np.int64(BROKEN_TRADE), w.ref, np.int64(0), np.int64(0))
+    view(record, RECORD).seq = w.match
+    return True
+
+
+@jit
+def _has_unseen(venue, next_ref):
+    """Whether an order without answer has a number that the venue has not seen."""
+    v = view(venue, VENUE)
+    for index in range(open_count(v.table)):
+        o = view(open_order(v.table, np.int64(index)), ORDER)
+        if o.venue_id & ANSWERED == ZERO and ref_of(o) >= next_ref:
+            return True
+    return False
+
+
+@jit
+def _lose_orders(venue):
+    """The venue does not know our orders any more, which says nothing of what became of them: all are UNKNOWN."""
+    v = view(venue, VENUE)
+    for index in range(open_count(v.table)):
+        slot = open_order(v.table, np.int64(index))
+        view(slot, ORDER).venue_id |= LOST
+        order_move(v.table, slot, np.int64(ON_NO_ANSWER))
+    v.check_ns = 0
+
+
+@jit
+def _account(venue, w, record):
+    """The venue's next number, asked for after a login: does it go on where it was?
+
+    =========================================================== =======================================================
+    case                                                        what happens
+    =========================================================== =======================================================
+    it would take a number that it has answered about           it has forgotten: a restart, or another day
+    its reports do not go on where ours ended, and we had any   the same: some are lost
+    it is in another session, and has not seen an order we sent the same: it may have seen it, and forgotten
+    otherwise                                                   what has no answer goes out again under its own number
+    =========================================================== =======================================================
+
+    Forgotten orders become UNKNOWN, and nothing is sent again: what was sent may have been executed.
+    """
+    v = view(venue, VENUE)
+    k = view(v.link, LINK)
+    # Numbers have 32 bits: after the last one the venue's next is 0, and there is none.
+    next_ref = w.ref if w.ref != ZERO else REF_MASK + ONE
+    has_gaps = k.restarted == REPORTS_LOST and (v.answered_ref != ZERO or open_count(v.table) > 0)
+    lost = has_gaps or next_ref <= v.answered_ref or (k.restarted != 0 and _has_unseen(venue, next_ref))
+    v.next_ref, v.ready, k.restarted = max(v.next_ref, next_ref), 1, 0
+    v.has_logged_in, v.refused_ns = 1, 0
+    v.resend = 0 if lost else 1
+    if not lost:
+        return False
+    v.forgotten += 1
+    v.answered_ref = ZERO
+    _lose_orders(venue)
+    fault_record(record, np.int64(VENUE_FORGOT), next_ref, np.int64(0), np.int64(open_count(v.table)))
+    return True
+
+
+@jit
+def _about_order(venue, kind, w, record, now_ns):
+    """A report that names an order: whether it is one for the gateway."""
+    v = view(venue, VENUE)
+    if kind == ouch.BROKEN:
+        return _broken(venue, w, record)
+    slot = order_of_ref(venue, w.ref)
+    if slot == ZERO:
+        return _orphan(venue, kind, w, record)
+    o = view(slot, ORDER)
+    v.answered_ref = max(v.answered_ref, w.ref)
+    if kind == ouch.EXECUTED:
+        return _executed(venue, slot, o, w, record)
+    if not is_open(o.state):
+        v.stale += 1
+        return False
+    if kind == ouch.ACCEPTED:
+        return _accepted(venue, o, w, record)
+    if kind == ouch.REPLACED:
+        return _replaced(venue, slot, o, w, record)
+    if kind == ouch.CANCELED or kind == ouch.SELF_MATCH:
+        return _canceled(venue, slot, o, w, record)
+    if kind == ouch.REJECTED:
+        return _rejected(venue, slot, o, w, record, now_ns)
+    return kind == ouch.CANCEL_REJECT and _cancel_rejected(venue, slot, o, w, record)
+
+
+@jit
+def apply_message(venue, data, length, record, now_ns):
+    """Take one message from the venue: True if the RECORD at ``record`` now holds a report for the gateway."""
+    v = view(venue, VENUE)
+    wire = venue + WIRE_AT
+    kind = decode_report(wire, data, length)
+    w = view(wire, WIRE)
+    if kind <= REFUSED:
+        v.refused += 1 if kind == REFUSED else 0
+        v.ignored += 1 if kind == IGNORED else 0
+        return False
+    v.reports += 1
+    if kind == ouch.SYSTEM:
+        v.system_events += 1
+        v.day_ended = 1 if w.code == ouch.END_OF_DAY else v.day_ended
+        return False
+    if kind == ouch.ACCOUNT:
+        return _account(venue, w, record)
+    if not _about_order(venue, kind, w, record, now_ns):
+        return False
+    view(record, RECORD).exchange_ts = v.midnight_ns + w.time_ns
+    return True
