@@ -54,8 +54,8 @@ TABLE: dict[str, Any] = {
     # Modules whose functions call a stage, a hook, a source or a venue by its address.
     "by_address": [
         "hftpipe.core.shared.stage", "hftpipe.strategy.stage", "hftpipe.gateway.stage", "hftpipe.gateway.stopping",
-        "hftpipe.market.sources.synthetic",
-        "hftpipe.market.sources.udp", "hftpipe.market.stage", "hftpipe.venues.nasdaq.itch.receive",
+        "hftpipe.venues.paper.source",
+        "hftpipe.venues.nasdaq.source", "hftpipe.market.stage", "hftpipe.venues.nasdaq.itch.receive",
         "hftpipe.simulation.exchange_server.itch_exchange",
     ],
     # Code of users is compiled with its bounds checked: a bad index must not write memory.

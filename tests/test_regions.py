@@ -21,7 +21,8 @@ from hftpipe.core.shared.stage import FINISHED, SERVICE
 from hftpipe.core.trading.book import BOOK
 from hftpipe.strategy.compile.loader import load as load_strategy
 from hftpipe.topology.graph import RINGS, STAGES
-from hftpipe.topology.pipeline import Pipeline, region_sizes
+from hftpipe.topology.pipeline import Pipeline, halves
+from hftpipe.topology.sizes import region_sizes
 from hftpipe.venues.message import MAX_LEVELS
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "regions.md"
@@ -139,9 +140,10 @@ def test_a_guard_page_ends_who_writes_past_a_region():
 def test_every_region_is_described():
     strategy = load_strategy("market_making", {})
     names = set()
-    for venue in ("sim", "udp"):
-        config = settings_of(**{"pipeline.venue": venue, "record.folder": "somewhere", "market.speed": "1"})
-        names |= set(region_sizes(config, strategy))
+    recorded = {"record.folder": "somewhere", "market.speed": "1"}
+    for more in ({}, {"market.source": "replay", "market.replay": str(DOC)}, {"pipeline.venue": "udp"}):
+        config = settings_of(**{**recorded, **more})
+        names |= set(region_sizes(config, strategy, *halves(config)))
     described = re.findall(r"`([a-z_.*]+)`", "\n".join(re.findall(r"^\| (.*?) \|", DOC.read_text(), re.M)))
     missing = [
         name for name in names

@@ -20,7 +20,7 @@ from ouch_rig import free_port
 from hftpipe.core.schema import reasons
 from hftpipe.core.shared.shm import Segment
 from hftpipe.core.shared.stage import STATUS
-from hftpipe.topology.pipeline import STATE_OF
+from hftpipe.topology.sizes import STATE_OF
 
 REPO = Path(__file__).resolve().parents[1]
 STOP_S, LIMIT_S = 4.0, 240

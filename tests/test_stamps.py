@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 from memory import address, aligned, record
 from risk_rig import new_ring, pop_all
 
+from hftpipe.core.feed.pacing import MAX_TIMERS, due, timer_first
+from hftpipe.core.feed.state import STATE
 from hftpipe.core.machine.hist import HIST_BYTES
 from hftpipe.core.schema.records import TIMER
 from hftpipe.core.shared.event_time import EVENT_TIME
 from hftpipe.core.shared.stamps import AHEAD_NS, BEHIND_NS, STAMPS, event_time
-from hftpipe.market.pacing import MAX_TIMERS, due, timer_first
-from hftpipe.market.state import STATE
 
 S, DAY, YEAR = 10**9, 86_400 * 10**9, 365 * 86_400 * 10**9
 START = 1_700_000_000 * S

@@ -11,19 +11,16 @@ import sys
 from pathlib import Path
 
 from hftpipe.core.machine.jit import CACHE_DIR
+from hftpipe.venues.registry import compiled_by
 
 HELPERS, STRATEGY_PREFIX = "helpers", "strategy="
 #: One list a worker, of about equal cost: what shares code shares a worker, which compiles it once.
 UNITS = (
-    ("hftpipe.simulation.flow.entries", "hftpipe.venues.paper.exchange", "hftpipe.gateway.stage", HELPERS),
-    ("hftpipe.market.stage", "hftpipe.risk.stage", "hftpipe.strategy.stage"),
+    ("hftpipe.gateway.stage", "hftpipe.market.stage", HELPERS),
+    ("hftpipe.risk.stage", "hftpipe.strategy.stage"),
 )
-#: What the UDP venue needs beyond that.
-UDP_UNITS = (
-    ("hftpipe.simulation.exchange_server.process",),
-    ("hftpipe.venues.nasdaq.itch.wiring",),
-    ("hftpipe.venues.nasdaq.ouch.venue",),
-)
+#: The paper exchange takes the orders wherever a venue takes none, and its market is the one that needs no network.
+ALWAYS = ("paper", "taped")
 
 
 def _mark(venue: str) -> Path:
@@ -41,7 +38,8 @@ def precompile(strategy: str, venue: str) -> None:
     A worker that fails says nothing: whatever it found is found again, and reported, by the run itself.
     """
     first, second = UNITS
-    units = [first, (*second, STRATEGY_PREFIX + strategy), *(UDP_UNITS if venue == "udp" else ())]
+    venues = dict.fromkeys((*ALWAYS, venue))
+    units = [first, (*second, STRATEGY_PREFIX + strategy), *(unit for name in venues for unit in compiled_by(name))]
     waiting = [[sys.executable, "-m", "hftpipe.app.precompile", *unit] for unit in units]
     running: list[subprocess.Popen[bytes]] = []
     limit = max(1, len(os.sched_getaffinity(0)))

@@ -34,7 +34,8 @@ from hftpipe.monitor.view import View
 from hftpipe.strategy.compile.loader import LoadedStrategy
 from hftpipe.strategy.compile.loader import load as load_strategy
 from hftpipe.topology.configured import demo_market, instrument_rows
-from hftpipe.topology.pipeline import Pipeline, ouch_password
+from hftpipe.topology.pipeline import Pipeline
+from hftpipe.venues.nasdaq.account import ouch_password
 
 if TYPE_CHECKING:
     from hftpipe.simulation.exchange_server.itch_exchange import ItchExchange
@@ -200,8 +201,8 @@ def _build(config: Config, strategy: LoadedStrategy) -> Pipeline:
     if pipeline.segment.replaced:
         raise_epoch(config.pipeline.name, pipeline.segment.epoch)
         event(LOG, logging.WARNING, "replaced the segment of a crashed run", segment=pipeline.segment.name)
-    if pipeline.feed:
-        event(LOG, logging.INFO, "market data lines", facts=pipeline.feed.facts)
+    if pipeline.feed.facts:
+        event(LOG, logging.INFO, "market data lines", facts=list(pipeline.feed.facts))
     return pipeline
 
 

@@ -48,10 +48,14 @@ def guarded(action: Any) -> int:
     from hftpipe.core.shared.shm import SegmentError
     from hftpipe.record.tape.format import RecordError
     from hftpipe.strategy.compile.loader import StrategyError
+    from hftpipe.venues.registry import VenueError
 
+    refusals = (
+        config_module.ConfigError, CaptureError, SegmentError, StrategyError, RecordError, StateError, VenueError,
+    )  # fmt: skip
     try:
         return int(action() or 0)
-    except (config_module.ConfigError, CaptureError, SegmentError, StrategyError, RecordError, StateError) as error:
+    except refusals as error:
         raise fail(str(error)) from error
 
 

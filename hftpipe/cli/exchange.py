@@ -76,7 +76,7 @@ def sim_exchange(
         from hftpipe.simulation.exchange_server.command import exchange_options, run_exchange
         from hftpipe.simulation.exchange_server.settings import Account
         from hftpipe.topology.configured import demo_market, instrument_rows
-        from hftpipe.topology.pipeline import ouch_password
+        from hftpipe.venues.nasdaq.account import ouch_password
 
         rows = instrument_rows(match_capture(settings, config or [], dict(os.environ), overrides))
         who = {"instruments": rows, "accounts": (Account(udp.user, ouch_password()),), "market": demo_market(market)}

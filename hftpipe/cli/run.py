@@ -68,10 +68,12 @@ def _check_target(json: str | None) -> None:
 
 def _run(settings: config_module.Config, files: list[str], overrides: dict[str, Any], json: str | None) -> int:
     from hftpipe.app.precompile import is_warm, precompile
+    from hftpipe.topology.configured import market_venue
 
-    if not is_warm(settings.pipeline.venue):
+    venue = market_venue(settings)
+    if not is_warm(venue):
         typer.echo("first start of this build: compiling (once)", err=True)
-        precompile(settings.strategy.name, settings.pipeline.venue)
+        precompile(settings.strategy.name, venue)
     from hftpipe.app.run import run as run_pipeline
 
     return run_pipeline(settings, files, dict(os.environ), overrides, json)

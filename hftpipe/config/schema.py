@@ -123,7 +123,9 @@ class Pipeline:
     )
     metrics: bool = key(True, BOOLEAN, "Serve counters and histograms.")
     venue: str = key(
-        "sim", choice("sim", "udp"), "With sim: market.source and the paper exchange; with udp: ITCH and OUCH."
+        "sim",
+        text(r"[a-z][a-z0-9_]{0,31}", "sim, udp, or the name of an installed venue,"),
+        "With sim: market.source and the paper exchange; with udp: ITCH and OUCH; or a venue that a package brings.",
     )
     mode: str = key("paper", MODE, "Where orders go: paper = the simulated exchange.")
 

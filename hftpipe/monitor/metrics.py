@@ -20,7 +20,7 @@ from hftpipe.core.shared.stage import STATUS
 from hftpipe.core.trading.position import POSITION, average_price, captured, inventory, unrealised
 from hftpipe.strategy.faults import read_fault
 from hftpipe.topology.graph import HOPS, RINGS, STAGES, TAPES
-from hftpipe.topology.pipeline import STATE_OF
+from hftpipe.topology.sizes import STATE_OF
 
 _TRIES = 100
 

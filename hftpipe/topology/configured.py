@@ -21,3 +21,10 @@ def instrument_rows(config: Config) -> np.ndarray:
 def demo_market(market: Market) -> DemoMarket:
     """The synthetic market that is configured."""
     return DemoMarket(market.spread_bps, market.uninformed_share)
+
+
+def market_venue(config: Config) -> str:
+    """The venue whose feed this is: that of ``pipeline.venue``; with ``sim`` the embedded market or the recording."""
+    if config.pipeline.venue == "sim":
+        return "taped" if config.market.source == "replay" else "paper"
+    return "nasdaq" if config.pipeline.venue == "udp" else config.pipeline.venue

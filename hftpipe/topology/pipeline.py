@@ -3,119 +3,47 @@
 What there is to lay out and to join stands in :mod:`hftpipe.topology.graph`.
 """
 
-import os
 from collections.abc import Callable
-from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from hftpipe.config import Config, secrets_from_env
+from hftpipe.config import Config
 from hftpipe.core.machine import clock as clock_module
 from hftpipe.core.machine.clock import CLOCK
-from hftpipe.core.machine.hist import HIST_BYTES
-from hftpipe.core.schema.instruments import INSTRUMENT, INSTRUMENT_BYTES, SYMBOLS, symbols_table
-from hftpipe.core.schema.records import RECORD_BYTES
-from hftpipe.core.shared.cell import CELL_BYTES, HALT_CELL
-from hftpipe.core.shared.event_time import EVENT_TIME, REAL_TIME_MULT, speed_mult
-from hftpipe.core.shared.ring import RING, ring_bytes, ring_init
+from hftpipe.core.schema.instruments import symbols_table
+from hftpipe.core.shared.cell import HALT_CELL
+from hftpipe.core.shared.ring import RING, ring_init
 from hftpipe.core.shared.shm import Segment
 from hftpipe.core.shared.stage import STATUS, Stage
-from hftpipe.core.trading import book as book_module
-from hftpipe.core.trading.order_table import table_bytes, table_init
-from hftpipe.core.trading.position import POSITION
+from hftpipe.core.trading.order_table import table_init
 from hftpipe.gateway import stage as gateway_stage
 from hftpipe.market import stage as market_stage
-from hftpipe.market import state as market_state
-from hftpipe.market.publish import RESET_RECORDS
-from hftpipe.market.sources.text import ReplaySource, symbol_ids
-from hftpipe.record.tape.recorder import recorder_bytes
+from hftpipe.market import wiring as market_wiring
+from hftpipe.market.wiring import Pace
 from hftpipe.risk import limits as risk_limits
-from hftpipe.risk import rate as risk_rate
 from hftpipe.risk import stage as risk_stage
-from hftpipe.simulation.flow import entries as sim_feed
-from hftpipe.simulation.flow import flow as sim_flow
-from hftpipe.simulation.flow.state import flow_bytes
 from hftpipe.strategy import stage as strategy_stage
 from hftpipe.strategy import wiring as strategy_wiring
 from hftpipe.strategy.compile.loader import LoadedStrategy
-from hftpipe.topology.configured import demo_market, instrument_rows
-from hftpipe.topology.graph import DRAIN_NS, HOPS, ORDER_SLOTS, RINGS, STAGES, TAPES
-from hftpipe.venues.binance import sync as binance_sync
-from hftpipe.venues.message import MAX_LEVELS, message_bytes
-from hftpipe.venues.paper import exchange as sim_exchange
-
-if TYPE_CHECKING:
-    from hftpipe.venues.nasdaq.itch.wiring import Joined
-
-STATE_OF = {
-    "market_data": market_state.STATE,
-    "strategy": strategy_stage.STATE,
-    "risk": risk_stage.STATE,
-    "gateway": gateway_stage.STATE,
-}
+from hftpipe.topology.configured import instrument_rows, market_venue
+from hftpipe.topology.graph import DRAIN_NS, ORDER_SLOTS, RINGS, STAGES, TAPES
+from hftpipe.topology.sizes import STATE_OF, region_sizes
+from hftpipe.venues.contract import Feed, Orders, Site, Wired
+from hftpipe.venues.registry import VenueError, find
 
 
-def market_source(config: Config) -> str:
-    """What the market stage reads: ``synthetic``, ``replay``, or ``udp``, whatever the venue there plays."""
-    return "udp" if config.pipeline.venue == "udp" else config.market.source
+def halves(config: Config) -> tuple[Feed, Orders]:
+    """The feed and the orders that are configured; a venue without orders is traded on paper.
 
-
-def region_sizes(config: Config, strategy: LoadedStrategy) -> dict[str, int]:
-    """Bytes of every region of the segment, in order."""
-    n, levels = len(config.instruments), config.market.book_levels
-    sizes = {
-        "stop": 64, "halt": CELL_BYTES, "progress": 64, "clock": CLOCK.itemsize, "time": EVENT_TIME.itemsize,
-        "usage": 64 * len(STAGES), "source_errors": 4096,
-    }  # fmt: skip
-    sizes |= {f"status.{name}": STATUS.itemsize for name in STAGES}
-    sizes |= {f"state.{name}": STATE_OF[name].itemsize for name in STAGES}
-    sizes |= {"instruments": INSTRUMENT_BYTES * n, "symbols": SYMBOLS.itemsize, "tops": CELL_BYTES * n}
-    sizes |= {f"hist.{hop}": HIST_BYTES for hop, _, _ in HOPS}
-    sizes |= {f"ring.{spec.name}": ring_bytes(getattr(config.rings, spec.name)) for spec in RINGS}
-    of_strategy = strategy_wiring.region_sizes(strategy, n, levels, ORDER_SLOTS["strategy"])
-    sizes |= {f"strategy.{name}": size for name, size in of_strategy.items() if name != "state"}
-    sizes |= {
-        "market.books": n * _book_stride(levels),
-        "market.syncs": n * binance_sync.sync_bytes(),
-        "market.message": message_bytes(),
-        # The most that one update can be: a whole book, a decoded message, an event of the flow.
-        "market.scratch": RECORD_BYTES * max(2 * levels + RESET_RECORDS, MAX_LEVELS, sim_feed.MAX_RECORDS + 1),
-        "market.top_scratch": CELL_BYTES,
-        "market.conflating": 64 * ((n + 63) // 64),
-        "market.flows": n * flow_bytes() if market_source(config) == "synthetic" else 64,
-        "risk.limits": n * risk_limits.LIMITS_BYTES,
-        "risk.rates": n * risk_rate.RATE.itemsize,
-        "risk.positions": n * POSITION.itemsize,
-        "risk.table": table_bytes(ORDER_SLOTS["risk"]),
-        "gateway.max_ages": 64 * ((n + 7) // 8),
-        "gateway.table": table_bytes(ORDER_SLOTS["gateway"]),
-        "exchange": sim_exchange.exchange_bytes(n, ORDER_SLOTS["exchange"], levels),
-    }
-    if config.pipeline.venue == "udp":
-        sizes |= udp_sizes(n, levels)
-    if config.record.folder:
-        sizes |= {region: ring_bytes(config.rings.tape) for region in TAPES.values()}
-        sizes |= {"recorder": recorder_bytes(len(TAPES)), "recorder.stop": 64}
-    return sizes
-
-
-def udp_sizes(n_instruments: int, levels: int) -> dict[str, int]:
-    """Bytes of the regions that the UDP venue needs. Its code is imported (and compiled) only where it is used."""
-    from hftpipe.venues.nasdaq.itch.wiring import itch_bytes
-    from hftpipe.venues.nasdaq.ouch.state import venue_bytes
-
-    return {"itch": itch_bytes(n_instruments, levels), "ouch": venue_bytes(n_instruments)}
-
-
-def ouch_password() -> str:
-    """The password of the order account, from HFTPIPE_SECRET_OUCH_PASSWORD; empty if there is none."""
-    secret = secrets_from_env(os.environ).get("ouch_password")
-    return secret.reveal() if secret else ""
-
-
-def _book_stride(levels: int) -> int:
-    return (book_module.book_bytes(levels) + 127) // 128 * 128
+    Raises:
+        VenueError: there is no such venue, or it has no feed.
+    """
+    name = market_venue(config)
+    venue, paper = find(name), find("paper")
+    if venue.feed is None:
+        raise VenueError(f"venue {name!r} has no market data")
+    return venue.feed, venue.orders or paper.orders
 
 
 class Pipeline:
@@ -143,26 +71,27 @@ class Pipeline:
             "fingerprint": config.fingerprint(),
             "source": config.market.replay or config.market.source,
         }
-        #: The joined multicast lines (venue udp only).
-        self.feed: Joined | None = None
-        self.segment: Segment = create(config.pipeline.name, region_sizes(config, strategy), meta, epoch)
+        feed, orders = halves(config)
+        sizes = region_sizes(config, strategy, feed, orders)
+        self.segment: Segment = create(config.pipeline.name, sizes, meta, epoch)
         calibrate(self.segment.record("clock", CLOCK))
-        self._wire(start_ts)
+        self._wire(feed, orders, start_ts)
 
-    def _wire(self, start_ts: int) -> None:
+    def _wire(self, feed: Feed, orders: Orders, start_ts: int) -> None:
         self.segment.region("instruments")[:] = self.instruments.view(np.uint8)
         self.segment.region("symbols")[:] = symbols_table(self.instruments).view(np.uint8)
         for spec in RINGS:
             ring_init(self.segment.region(f"ring.{spec.name}"), getattr(self.config.rings, spec.name))
+        site = Site(self.config, self.instruments, self.segment, start_ts, self.report_source_error)
+        #: The venue's halves, as they are joined.
+        self.feed = self._wire_market(feed, site, orders.hears_market)
+        self.orders = self._wire_gateway(orders, site)
         self.stages: dict[str, Stage] = {
-            "market_data": self._wire_market(start_ts),
+            "market_data": self._stage("market_data", market_stage.step_entry, **self._hooks(self.feed)),
             "strategy": self._wire_strategy(),
             "risk": self._wire_risk(),
-            "gateway": self._wire_gateway(),
+            "gateway": self._stage("gateway", gateway_stage.step_entry, **self._hooks(self.orders)),
         }
-        if self.config.pipeline.venue == "udp":
-            self._wire_udp_market(start_ts)
-            self.stages["gateway"] = self._wire_udp_gateway(start_ts)
         if self.config.record.folder:
             for stage, region in TAPES.items():
                 ring_init(self.segment.region(region), self.config.rings.tape)
@@ -187,46 +116,31 @@ class Pipeline:
     def _stage(self, name: str, step: Any, **hooks: Callable[..., Any]) -> Stage:
         return Stage(name, step.address, self.address(f"state.{name}"), **hooks)
 
-    def _wire_market(self, start_ts: int) -> Stage:
-        config, stride = self.config, _book_stride(self.config.market.book_levels)
-        latency_us = config.sim.latency_new_us + config.sim.latency_cancel_us + config.sim.latency_report_us
-        speed = config.market.speed_e8 / 1e8
-        source_name = market_source(config)
-        state = self._set(
-            "market_data",
-            {
-                "market": "ring.market", "sim": "ring.sim", "tops": "tops", "time": "time", "books": "market.books",
-                "syncs": "market.syncs", "message": "market.message", "symbols": "symbols",
-                "scratch": "market.scratch", "top_scratch": "market.top_scratch",
-                "conflating": "market.conflating", "h_decode": "hist.decode", "flows": "market.flows",
-            },
-            {
-                "book_stride": stride, "sync_stride": binance_sync.sync_bytes(),
-                "flow_stride": flow_bytes(), "n_instruments": len(self.instruments),
-                "flow_next_ts": sim_feed.next_ts_entry.address, "flow_step": sim_feed.step_entry.address, "flow_snapshot": sim_feed.snapshot_entry.address,
-                "source": market_state.REPLAY if source_name == "replay" else market_state.SYNTHETIC,
-                "inverse_speed": 1.0 / speed if speed else 0.0, "hold_back": int(speed == 0), "speed_mult": speed_mult(speed),
-                "window": min(config.market.window_records, config.rings.market // 2, config.rings.sim // 2),
-                "timer_ns": config.market.timer_ms * 1_000_000, "drain_ns": DRAIN_NS + 4_000 * latency_us,
-            },
-        )  # fmt: skip
-        for index, row in enumerate(self.instruments):
-            self._init_book("market.books", index)
-            sync = self._slice("market.syncs", index, binance_sync.sync_bytes())
-            binance_sync.sync_init(sync, binance_sync.MARKETS[config.instruments[index].venue])
-            if source_name == "synthetic":
-                flow = self._slice("market.flows", index, flow_bytes())
-                seed = config.market.seed + index
-                rate_per_s = config.market.event_rate_per_s
-                sim_flow.flow_init(flow, row, index, seed, rate_per_s, start_ts, demo_market(config.market))
-        if source_name != "replay":
-            return self._stage("market_data", market_stage.step_entry)
-        message = self.segment.region("market.message")
-        source = ReplaySource(config.market.replay, state, symbol_ids(self.instruments), message)
-        return self._stage(
-            "market_data", market_stage.step_entry, service=source.service,
-            opened=lambda: source.open(self.report_source_error), closed=source.close,
-        )  # fmt: skip
+    @staticmethod
+    def _hooks(wired: Wired) -> dict[str, Any]:
+        hooks = {"opened": wired.opened, "closed": wired.closed}
+        return hooks | ({"service": wired.service} if wired.service else {})
+
+    def _wire_market(self, feed: Feed, site: Site, is_heard: bool) -> Wired:
+        config, sim = self.config, self.config.sim
+        latency_us = sim.latency_new_us + sim.latency_cancel_us + sim.latency_report_us
+        pace = Pace(
+            speed=config.market.speed_e8 / 1e8,
+            window=min(config.market.window_records, config.rings.market // 2, config.rings.sim // 2),
+            timer_ns=config.market.timer_ms * 1_000_000,
+            drain_ns=DRAIN_NS + 4_000 * latency_us,
+        )
+        own = ("books", "scratch", "top_scratch", "conflating")
+        addresses = {name: self.address(f"market.{name}") for name in own}
+        addresses |= {"market": self.address("ring.market"), "sim": self.address("ring.sim") if is_heard else 0}
+        addresses |= {
+            "tops": self.address("tops"),
+            "time": self.address("time"),
+            "h_decode": self.address("hist.decode"),
+        }
+        state, books = self.state("market_data"), self.segment.region("market.books")
+        market_wiring.wire(state, addresses, books, self.instruments["tick"], config.market.book_levels, pace)
+        return feed.wire(site, state)
 
     def _wire_strategy(self) -> Stage:
         n, levels = len(self.instruments), self.config.market.book_levels
@@ -265,86 +179,19 @@ class Pipeline:
         )  # fmt: skip
         return self._stage("risk", risk_stage.step_entry)
 
-    def _wire_gateway(self) -> Stage:
-        sim = self.config.sim
-        model = sim_exchange.SimModel(
-            queue_model=sim.queue_model, power_n=sim.power_n, latency_new_ns=sim.latency_new_us * 1000,
-            latency_cancel_ns=sim.latency_cancel_us * 1000, latency_report_ns=sim.latency_report_us * 1000,
-        )  # fmt: skip
-        memory, levels = self.segment.region("exchange"), self.config.market.book_levels
-        sim_exchange.exchange_init(memory, self.instruments, model, ORDER_SLOTS["exchange"], levels)
+    def _wire_gateway(self, orders: Orders, site: Site) -> Wired:
         table_init(self.segment.region("gateway.table"), ORDER_SLOTS["gateway"])
-        self._set(
+        state = self._set(
             "gateway",
             {
-                "orders": "ring.orders", "reports": "ring.reports", "sim": "ring.sim", "progress": "progress",
+                "orders": "ring.orders", "reports": "ring.reports", "progress": "progress",
                 "halt": "halt", "time": "time", "clock": "clock", "max_ages": "gateway.max_ages",
-                "table": "gateway.table", "venue": "exchange",
+                "table": "gateway.table",
                 "h_risk_to_gateway": "hist.risk_to_gateway", "h_tick_to_order": "hist.tick_to_order",
             },
-            {
-                "venue_submit": sim_exchange.submit_entry.address, "venue_market": sim_exchange.market_entry.address,
-                "venue_poll": sim_exchange.poll_entry.address,
-            },
+            {"sim": self.address("ring.sim") if orders.hears_market else 0},
         )  # fmt: skip
-        return self._stage("gateway", gateway_stage.step_entry)
-
-    def _wire_udp_market(self, start_ts: int) -> None:
-        """Put the multicast feed in the place of the embedded source; its lines are joined here, before the fork."""
-        from hftpipe.market.sources.udp import udp_sink_entry
-        from hftpipe.venues.nasdaq.itch.wiring import Lines, join, receive_entry
-
-        udp, state = self.config.udp, self.state("market_data")
-        # Stages in the same process wait for the end of the step: it ends with the first datagram.
-        max_datagrams = 64 if ["market_data"] in self.processes else 1
-        settings = {one.name: getattr(udp, one.name) for one in fields(Lines) if hasattr(udp, one.name)}
-        if udp.embedded and settings["receive"] == "auto" and not udp.interface.startswith("127."):
-            # A packet ring does not see a sender on this machine but on the loopback interface.
-            settings["receive"] = "socket"
-        self.feed = join(
-            self.segment.region("itch"), self.instruments, self.config.market.book_levels,
-            Lines(**settings, max_datagrams=max_datagrams), clock_module.midnight_ns(start_ts), udp_sink_entry.address,
-            self.address("state.market_data"), self.address("hist.kernel_to_market"), self.address("clock"), self.address("time"),
-        )  # fmt: skip
-        state["source"], state["sim"], state["hold_back"], state["inverse_speed"] = market_state.UDP, 0, 0, 1.0
-        state["speed_mult"] = REAL_TIME_MULT
-        state["receive"], state["receiver"], state["out"] = receive_entry.address, self.feed.receiver, self.feed.out
-        state["books"], state["book_stride"] = self.feed.books, self.feed.book_stride
-
-    def _wire_udp_gateway(self, start_ts: int) -> Stage:
-        """Put the OUCH venue in the place of the paper exchange."""
-        from hftpipe.venues.nasdaq.ouch import venue
-        from hftpipe.venues.nasdaq.ouch.link import TCP, UDP
-        from hftpipe.venues.nasdaq.ouch.state import draw_session
-
-        udp, memory = self.config.udp, self.segment.region("ouch")
-        venue.warm()
-        venue.venue_init(
-            memory, self.segment.region("instruments").view(INSTRUMENT), self.address("clock"),
-            server=udp.order_address, port=udp.order_port, transport=TCP if udp.transport == "tcp" else UDP,
-            user=udp.user, password=ouch_password(), session=draw_session(), midnight_ns=clock_module.midnight_ns(start_ts),
-            login_ns=int(udp.login_timeout_s * 1e9), cancel_after_ms=udp.cancel_after_ms,
-        )  # fmt: skip
-        state = self.state("gateway")
-        state["sim"], state["venue_market"], state["venue"] = 0, 0, self.address("ouch")
-        state["venue_submit"], state["venue_poll"] = venue.submit_entry.address, venue.poll_entry.address
-        state["venue_unanswered"] = venue.unanswered_entry.address
-        opened: list[Any] = []
-
-        def close() -> None:
-            venue.close(memory, opened.pop(), clock_module.steady_ns())
-
-        return self._stage(
-            "gateway", gateway_stage.step_entry, opened=lambda: opened.append(venue.open_venue(memory)), closed=close
-        )
-
-    def _slice(self, region: str, index: int, stride: int) -> np.ndarray:
-        return self.segment.region(region)[index * stride : (index + 1) * stride]
-
-    def _init_book(self, region: str, index: int) -> None:
-        levels = self.config.market.book_levels
-        tick = int(self.instruments["tick"][index])
-        book_module.book_init(self._slice(region, index, _book_stride(levels)), index, levels, tick)
+        return orders.wire(site, state)
 
     # What the supervisor reads and writes.
 

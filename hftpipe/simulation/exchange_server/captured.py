@@ -1,6 +1,6 @@
 """A recorded capture as the market of the simulated exchange, at the pace of its receive times (:mod:`hftpipe.core.shared.stamps`).
 
-Python brings chunks of text and decodes what the scanner passes on (:mod:`hftpipe.market.sources.text`); the rest is compiled
+Python brings chunks of text and decodes what the scanner passes on (:mod:`hftpipe.venues.taped.text`); the rest is compiled
 and reached by its address, so that an exchange with a seeded flow compiles none of it. The book of each instrument is
 rebuilt by the production code, from depth updates and snapshots; bookTickers are left aside. What a message does to
 the matching book stands in :mod:`hftpipe.simulation.exchange_server.captured_levels`.
@@ -15,8 +15,6 @@ from hftpipe.core.machine.mem import U64, view
 from hftpipe.core.schema.instruments import symbols_table
 from hftpipe.core.shared.stamps import event_time
 from hftpipe.core.trading.book import book_bytes, book_init
-from hftpipe.market.sources.text import ReplaySource, symbol_ids
-from hftpipe.market.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING
 from hftpipe.simulation.exchange_server.captured_levels import captured_depth, captured_reload, captured_trade
 from hftpipe.simulation.exchange_server.captured_state import CAPTURED, COUNTERS, MAX_TAKEN, REACH, TAKEN
 from hftpipe.simulation.exchange_server.trading import EXCHANGE
@@ -35,6 +33,8 @@ from hftpipe.venues.binance.sync import (
 )
 from hftpipe.venues.message import BOOK_TICKER, IGNORED, MESSAGE, message_bytes
 from hftpipe.venues.nasdaq.itch.messages import FIELD_MAX, PRICE_UNIT
+from hftpipe.venues.taped.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING
+from hftpipe.venues.taped.text import ReplaySource, symbol_ids
 
 MAX_LINES = 64
 BOOK_LEVELS = 16384

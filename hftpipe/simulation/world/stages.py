@@ -23,7 +23,6 @@ from hftpipe.core.shared.ring import ring_push
 from hftpipe.core.shared.stage import SERVICE
 from hftpipe.core.trading.book import BOOK, BOOK_HEADER_BYTES
 from hftpipe.core.trading.order_table import TABLE
-from hftpipe.market.state import NEED_CHUNK, NEED_DECODE
 from hftpipe.simulation.world.checkers import rules as checkers
 from hftpipe.simulation.world.checkers.book import BookChecker
 from hftpipe.simulation.world.checkers.halt import HaltChecker
@@ -41,6 +40,7 @@ from hftpipe.topology.graph import RINGS, STAGES
 from hftpipe.topology.pipeline import Pipeline
 from hftpipe.venues.binance.fallback import decode
 from hftpipe.venues.binance.sync import SYNC, sync_bytes
+from hftpipe.venues.taped.state import NEED_CHUNK, NEED_DECODE, TEXT
 
 START_NS = 1_700_000_000 * 10**9
 #: Simulated time within which everything must have settled once faults end: stricter than the 10 s of I15.
@@ -240,7 +240,7 @@ class World:
 
     def _serve(self) -> None:
         """What the market-data process does in Python: bring text, decode what the scanner passes on."""
-        state = self.state("market_data")
+        state = self.region("market.source").view(TEXT)
         need = int(state["need"][0])
         if need == NEED_CHUNK:
             text = self.feed.take(self.now)

@@ -8,14 +8,8 @@ back, so that nothing is dropped however slow the readers are.
 import numpy as np
 
 from hftpipe.capture.reader import LINE_OK, next_line
-from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import U64, load_i64, rdtsc, view
-from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL
-from hftpipe.core.shared.event_time import show_known
-from hftpipe.core.shared.stamps import event_time
-from hftpipe.core.trading.book import BOOK
-from hftpipe.market.pacing import due, timer_first
-from hftpipe.market.publish import (
+from hftpipe.core.feed.pacing import drained, due, timer_first
+from hftpipe.core.feed.publish import (
     admit,
     fill,
     flush,
@@ -30,7 +24,14 @@ from hftpipe.market.publish import (
     set_conflating,
     show_top,
 )
-from hftpipe.market.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING, STATE
+from hftpipe.core.feed.state import STATE
+from hftpipe.core.machine.jit import entry, jit
+from hftpipe.core.machine.mem import U64, load_i64, rdtsc, view
+from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL
+from hftpipe.core.shared.event_time import show_known
+from hftpipe.core.shared.stage import FINISHED, SERVICE
+from hftpipe.core.shared.stamps import event_time
+from hftpipe.core.trading.book import BOOK
 from hftpipe.venues.binance.scanner import OK, scan
 from hftpipe.venues.binance.sync import (
     INVALIDATED,
@@ -42,8 +43,10 @@ from hftpipe.venues.binance.sync import (
     feed,
 )
 from hftpipe.venues.message import BOOK_TICKER, DEPTH, IGNORED, MESSAGE, MESSAGE_BYTES, TRADE
+from hftpipe.venues.taped.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING, TEXT
 
-_STAMPS = np.uint64(STATE.fields["stamps"][1])
+_STAMPS = np.uint64(TEXT.fields["stamps"][1])
+EVENTS_PER_STEP = 32
 
 
 @jit
@@ -69,7 +72,7 @@ def _publish_change(state, message, book, count, origin_tsc):
     if count > 0 and admit(state, b.instrument, count):
         m = view(message, MESSAGE)
         ts = m.transaction_ts if m.transaction_ts != 0 else m.event_ts
-        seal(state, count, ts, s.line_ts, origin_tsc)
+        seal(state, count, ts, view(s.source, TEXT).line_ts, origin_tsc)
         flush(state)
 
 
@@ -128,9 +131,10 @@ def on_message(state, message, origin_tsc):
         return
     book = s.books + s.book_stride * U64(m.instrument)
     b = view(book, BOOK)
-    change = feed(s.syncs + s.sync_stride * U64(m.instrument), book, message)
+    t = view(s.source, TEXT)
+    change = feed(t.syncs + t.sync_stride * U64(m.instrument), book, message)
     if m.kind != TRADE:
-        b.local_ts = s.line_ts
+        b.local_ts = t.line_ts
     if change == LEVELS_APPLIED:
         _levels(state, message, book, origin_tsc)
     elif change == TOP_CHANGED:
@@ -151,17 +155,18 @@ def on_message(state, message, origin_tsc):
 def _read_line(state):
     """Make the next line ready; False when Python must bring more text (or there is none)."""
     s = view(state, STATE)
-    while s.line_ready == 0:
-        if s.text_at >= s.text_end:
-            s.need = NEED_NOTHING if s.ended != 0 else NEED_CHUNK
+    t = view(s.source, TEXT)
+    while t.line_ready == 0:
+        if t.text_at >= t.text_end:
+            t.need = NEED_NOTHING if t.ended != 0 else NEED_CHUNK
             return False
-        status, ts, start, end, after = next_line(s.text_at, s.text_end)
-        s.text_at = after
+        status, ts, start, end, after = next_line(t.text_at, t.text_end)
+        t.text_at = after
         if status != LINE_OK:
             s.bad_lines += 1
             continue
-        s.line_ts, s.json_at, s.json_end, s.line_ready = event_time(state + _STAMPS, ts), start, end, 1
-        s.time_jumps = s.stamps.jumps
+        t.line_ts, t.json_at, t.json_end, t.line_ready = event_time(s.source + _STAMPS, ts), start, end, 1
+        s.time_jumps = t.stamps.jumps
     return True
 
 
@@ -169,20 +174,21 @@ def _read_line(state):
 def _consume_line(state, origin_tsc):
     """Decode the ready line; False when the slow decoder in Python must do it first."""
     s = view(state, STATE)
-    if s.message_ready == 0:
-        if scan(s.json_at, s.json_end, s.symbols, s.message) != OK:
-            s.need = NEED_DECODE
+    t = view(s.source, TEXT)
+    if t.message_ready == 0:
+        if scan(t.json_at, t.json_end, t.symbols, t.message) != OK:
+            t.need = NEED_DECODE
             return False
-        s.message_ready = 1
-    s.line_ready, s.events = 0, s.events + 1
-    s.event_ts = max(s.event_ts, s.line_ts)
-    if s.message_ready > 0:
-        on_message(state, s.message, origin_tsc)
+        t.message_ready = 1
+    t.line_ready, s.events, s.slow_decodes = 0, s.events + 1, t.slow_decodes
+    s.event_ts = max(s.event_ts, t.line_ts)
+    if t.message_ready > 0:
+        on_message(state, t.message, origin_tsc)
         # Whatever it was about: the connection brought it in order, so nothing else had happened.
         show_known(s.time, s.event_ts)
     else:
         s.bad_messages += 1
-    s.message_ready = 0
+    t.message_ready = 0
     return True
 
 
@@ -190,15 +196,30 @@ def _consume_line(state, origin_tsc):
 def replay_step(state, now_ns, limit):
     """Up to ``limit`` lines that are due; returns how many (``need`` says what Python must bring)."""
     s = view(state, STATE)
+    t = view(s.source, TEXT)
     done = np.int64(0)
-    s.need = NEED_NOTHING
+    t.need = NEED_NOTHING
     while done < limit and s.pending_n == 0:
         if (s.hold_back != 0 and not may_run_ahead(state)) or not _read_line(state):
             break
-        if timer_first(state, s.line_ts, now_ns, rdtsc()):
+        if timer_first(state, t.line_ts, now_ns, rdtsc()):
             done += 1
             continue
-        if not due(state, s.line_ts, now_ns) or not _consume_line(state, rdtsc()):
+        if not due(state, t.line_ts, now_ns) or not _consume_line(state, rdtsc()):
             break
         done += 1
+    return done
+
+
+@entry("int64(uint64, int64)")
+def source_entry(state, now_ns):
+    """A step of the feed: the lines that are due; SERVICE when Python must help, FINISHED once all is played."""
+    s = view(state, STATE)
+    t = view(s.source, TEXT)
+    done = replay_step(state, now_ns, np.int64(EVENTS_PER_STEP))
+    if t.need != NEED_NOTHING:
+        return np.int64(SERVICE)
+    if t.ended == 1 and done == 0 and s.pending_n == 0 and t.line_ready == 0 and drained(state, now_ns):
+        t.ended = 2
+        return np.int64(FINISHED)
     return done

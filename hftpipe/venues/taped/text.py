@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from hftpipe.capture.reader import CaptureError, CaptureReader
-from hftpipe.market.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING
 from hftpipe.venues.binance.fallback import decode
+from hftpipe.venues.taped.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING
 
 CHUNKS_AHEAD = 4
 

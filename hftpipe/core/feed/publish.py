@@ -10,6 +10,7 @@ longer sent (each counted), and once there is room again it gets a BOOK_RESET wi
 
 import numpy as np
 
+from hftpipe.core.feed.state import STATE
 from hftpipe.core.machine.hist import hist_since, stamp
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, store_u8, view
@@ -18,7 +19,6 @@ from hftpipe.core.shared.cell import write_top
 from hftpipe.core.shared.ring import RING, ring_has_space, ring_push, ring_space
 from hftpipe.core.shared.tape import tape_record
 from hftpipe.core.trading.book import BOOK, book_walk, book_walk_level, book_walk_next
-from hftpipe.market.state import STATE
 
 _RECORD_SHIFT = np.uint64(6)
 #: An update larger than this share of a ring is streamed instead of waiting for room for all of it.

@@ -7,14 +7,16 @@ readers are behind, conflated: the feed's own book is then sent whole as soon as
 
 import numpy as np
 
+from hftpipe.core.feed.pacing import due, timer_first
+from hftpipe.core.feed.publish import admit, flush, is_conflating, set_conflating, show_top
+from hftpipe.core.feed.state import STATE
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import U64, call_step, copy_bytes, rdtsc, view
 from hftpipe.core.schema.records import BOOK_STATE, LAST, LEVEL, RECORD, RECORD_BYTES, TOP, TRADE
-from hftpipe.market.pacing import due, timer_first
-from hftpipe.market.publish import admit, flush, is_conflating, set_conflating, show_top
-from hftpipe.market.state import STATE
 
 _SHIFT = np.uint64(6)
+#: The receive loop (C address ``int64 f(uint64 receiver, int64 now_ns)``), its state, and its records.
+RECEIVE = np.dtype([("receive", "u8"), ("receiver", "u8"), ("out", "u8")])
 
 
 @jit
@@ -69,10 +71,10 @@ def _send(state, out, at, end):
 def udp_sink(state, count):
     """Publish the first ``count`` records of the receive loop's array."""
     s = view(state, STATE)
-    at = np.int64(0)
+    out, at = view(s.source, RECEIVE).out, np.int64(0)
     while at < count:
-        end = _update_end(s.out, at, count)
-        _send(state, s.out, at, end)
+        end = _update_end(out, at, count)
+        _send(state, out, at, end)
         s.events += 1
         at = end
     return count
@@ -83,10 +85,11 @@ def udp_sink_entry(state, count):
     return udp_sink(state, count)
 
 
-@jit
-def udp_step(state, now_ns):
+@entry("int64(uint64, int64)")
+def source_entry(state, now_ns):
     """One turn of the receive loop, and the timers that are due by our monotonic clock."""
     s = view(state, STATE)
     due(state, now_ns, now_ns)
     work = np.int64(timer_first(state, now_ns, now_ns, rdtsc()))
-    return work + call_step(s.receive, s.receiver, now_ns)
+    r = view(s.source, RECEIVE)
+    return work + call_step(r.receive, r.receiver, now_ns)

@@ -7,11 +7,11 @@ this stage stood still, no more than MAX_TIMERS follow one another: the older on
 
 import numpy as np
 
+from hftpipe.core.feed.publish import flush, has_room, put_timer, seal
+from hftpipe.core.feed.state import STATE
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ZERO, view
 from hftpipe.core.shared.event_time import event_time_start
-from hftpipe.market.publish import flush, has_room, put_timer, seal
-from hftpipe.market.state import STATE
 
 MAX_TIMERS = 10_000
 _NO_CLOCK = np.int64(0x7FFFFFFFFFFFFFFF)

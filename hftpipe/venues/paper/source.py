@@ -6,37 +6,33 @@ caused. The stage's own book follows, so that conflation and the top cell work a
 
 import numpy as np
 
-from hftpipe.core.machine.jit import jit
+from hftpipe.core.feed.pacing import due, timer_first
+from hftpipe.core.feed.publish import admit, flush, may_run_ahead, put_state, scratch_record, seal, show_top
+from hftpipe.core.feed.state import STATE
+from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import U64, call_step, rdtsc, view
 from hftpipe.core.schema.records import BOOK_RESET, LAST, LEVEL, TRADE, VALID
 from hftpipe.core.shared.event_time import show_known
 from hftpipe.core.trading.book import BOOK, book_clear, book_commit, book_set
-from hftpipe.market.pacing import due, timer_first
-from hftpipe.market.publish import (
-    admit,
-    flush,
-    may_run_ahead,
-    put_state,
-    scratch_record,
-    seal,
-    show_top,
-)
-from hftpipe.market.state import STATE
+
+EVENTS_PER_STEP = 32
+#: The flows, one an instrument, and the C addresses of what they do.
+FLOWS = np.dtype([("flows", "u8"), ("stride", "u8"), ("next_ts", "u8"), ("step", "u8"), ("snapshot", "u8")])
 
 
 @jit
-def _flow(state, instrument):
-    s = view(state, STATE)
-    return s.flows + s.flow_stride * U64(instrument)
+def _flow(f, instrument):
+    return f.flows + f.stride * U64(instrument)
 
 
 @jit
 def _next_flow(state):
     """(instrument, event time) of the earliest next event."""
     s = view(state, STATE)
+    f = view(s.source, FLOWS)
     best, best_ts = np.int64(0), np.int64(0x7FFFFFFFFFFFFFFF)
     for instrument in range(s.n_instruments):
-        ts = call_step(s.flow_next_ts, _flow(state, instrument), np.int64(0))
+        ts = call_step(f.next_ts, _flow(f, instrument), np.int64(0))
         if ts < best_ts:
             best, best_ts = np.int64(instrument), ts
     return best, best_ts
@@ -64,10 +60,11 @@ def apply_records(state, book, count):
 def _next_records(state, instrument, book):
     """Have the flow write its next event (a snapshot before the first one); returns the number of records."""
     s = view(state, STATE)
+    f = view(s.source, FLOWS)
     b = view(book, BOOK)
     if b.updates > 0:
-        return call_step(s.flow_step, _flow(state, instrument), np.int64(s.scratch))
-    count = call_step(s.flow_snapshot, _flow(state, instrument), np.int64(s.scratch))
+        return call_step(f.step, _flow(f, instrument), np.int64(s.scratch))
+    count = call_step(f.snapshot, _flow(f, instrument), np.int64(s.scratch))
     b.state = VALID
     return put_state(state, book, count)
 
@@ -114,3 +111,8 @@ def synthetic_step(state, now_ns, limit):
         # The flow is the market: what it has not done by now has not happened.
         show_known(s.time, s.event_ts)
     return done
+
+
+@entry("int64(uint64, int64)")
+def source_entry(state, now_ns):
+    return synthetic_step(state, now_ns, np.int64(EVENTS_PER_STEP))

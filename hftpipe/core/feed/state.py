@@ -1,0 +1,29 @@
+"""State of a feed in the market-data stage: one record in shared memory, counters readable by the monitor."""
+
+import numpy as np
+
+STATE = np.dtype(
+    [
+        # Wiring (addresses).
+        ("market", "u8"), ("sim", "u8"), ("tape", "u8"), ("tops", "u8"), ("books", "u8"),
+        ("scratch", "u8"), ("top_scratch", "u8"), ("conflating", "u8"), ("h_decode", "u8"),
+        # EVENT_TIME, and the speed it is started with.
+        ("time", "u8"), ("speed_mult", "u8"),
+        # The venue: a C address ``int64 f(uint64 state, int64 now_ns)`` that takes what is due and publishes it (records done, or
+        # SERVICE or FINISHED), and the venue's own record.
+        ("source_step", "u8"), ("source", "u8"),
+        ("book_stride", "u8"), ("n_instruments", "i8"),
+        # Pacing. ``inverse_speed`` 0 means as fast as the readers allow (the source holds back).
+        ("inverse_speed", "f8"), ("hold_back", "i8"), ("window", "i8"),
+        ("started_ns", "i8"), ("first_ts", "i8"), ("event_ts", "i8"),
+        ("timer_ns", "i8"), ("next_timer_ts", "i8"), ("drain_ns", "i8"), ("end_ts", "i8"),
+        # The update being published: records [pending_at, pending_n) of scratch.
+        ("pending_at", "i8"), ("pending_n", "i8"), ("pending_origin", "u8"),
+        # Counters.
+        ("events", "i8"), ("book_updates", "i8"), ("top_updates", "i8"), ("trades", "i8"), ("trades_ignored", "i8"),
+        ("timers", "i8"), ("timers_skipped", "i8"), ("time_jumps", "i8"), ("conflations", "i8"), ("dropped_trades", "i8"), ("resets", "i8"), ("invalidations", "i8"),
+        ("bad_lines", "i8"), ("bad_messages", "i8"), ("slow_decodes", "i8"), ("unknown_symbols", "i8"),
+        ("ignored_messages", "i8"), ("held_back", "i8"), ("records", "i8"), ("max_lag_ns", "i8"),
+    ],
+    align=True,
+)  # fmt: skip

@@ -1,0 +1,72 @@
+"""Memory of the market-data stage: how much, how it starts, and its addresses put into STATE."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hftpipe.core.feed.publish import RESET_RECORDS
+from hftpipe.core.feed.state import STATE
+from hftpipe.core.schema.records import RECORD_BYTES
+from hftpipe.core.shared.cell import CELL_BYTES
+from hftpipe.core.shared.event_time import speed_mult
+from hftpipe.core.trading.book import book_bytes, book_init
+
+_LINE_PAIR = 128
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How event time runs.
+
+    Attributes:
+        speed: multiple of the source's own time; 0: as fast as the readers allow.
+        window: records that a source at full speed may be ahead of its slowest reader.
+        timer_ns: period of the timers; drain_ns: how long event time runs on after the last event.
+    """
+
+    speed: float
+    window: int
+    timer_ns: int
+    drain_ns: int
+
+
+def book_stride(levels: int) -> int:
+    """Bytes from one book to the next: whole pairs of cache lines."""
+    return (book_bytes(levels) + _LINE_PAIR - 1) // _LINE_PAIR * _LINE_PAIR
+
+
+def region_sizes(n_instruments: int, levels: int, largest_update: int) -> dict[str, int]:
+    """Bytes of every region the stage owns besides its venue's.
+
+    Args:
+        levels: price levels kept per side of a book.
+        largest_update: most records that the venue publishes at once, besides a whole book.
+    """
+    return {
+        "state": STATE.itemsize,
+        "books": n_instruments * book_stride(levels),
+        "scratch": RECORD_BYTES * max(2 * levels + RESET_RECORDS, largest_update),
+        "top_scratch": CELL_BYTES,
+        "conflating": 64 * ((n_instruments + 63) // 64),
+    }
+
+
+def wire(
+    state: np.ndarray, addresses: dict[str, int], books: np.ndarray, ticks: np.ndarray, levels: int, pace: Pace
+) -> None:
+    """Lay out the books and put every address and constant into a STATE array of length 1.
+
+    Args:
+        addresses: of ``market sim`` (rings; ``sim`` 0: nobody else hears the market), ``tops time h_decode`` and the stage's own
+            ``books scratch top_scratch conflating``.
+        books: the region of that name, uint8; ticks: price step of each instrument, 1e-8.
+    """
+    stride = book_stride(levels)
+    for index, tick in enumerate(ticks):
+        book_init(books[index * stride : (index + 1) * stride], index, levels, int(tick))
+    for name, address in addresses.items():
+        state[name] = address
+    state["book_stride"], state["n_instruments"] = stride, len(ticks)
+    state["inverse_speed"], state["hold_back"] = 1.0 / pace.speed if pace.speed else 0.0, int(pace.speed == 0)
+    state["speed_mult"], state["window"] = speed_mult(pace.speed), pace.window
+    state["timer_ns"], state["drain_ns"] = pace.timer_ns, pace.drain_ns
