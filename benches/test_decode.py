@@ -20,9 +20,10 @@ import orjson
 import pytest
 
 from hftpipe.capture.reader import CaptureReader
-from hftpipe.core.machine.clock import CLOCK, calibrate
+from hftpipe.core.machine.clock import calibrate
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, load_i64, rdtsc, store_i64, view
+from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.instruments import INSTRUMENT, symbols_table
 from hftpipe.core.trading.book import BOOK, BOOK_HEADER_BYTES, book_bytes, book_init
 from hftpipe.venues.binance.fallback import decode

@@ -21,9 +21,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hftpipe.core.machine.clock import CLOCK, calibrate
+from hftpipe.core.machine.clock import calibrate
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, rdtsc, store_i64, view
+from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.records import RECORD, VALID
 from hftpipe.core.trading.book import BOOK

@@ -22,14 +22,16 @@ from harness import cpus
 
 from hftpipe.app.supervisor import Supervisor, place
 from hftpipe.config import load
-from hftpipe.core.machine.clock import CLOCK, tsc_now
+from hftpipe.core.machine.clock import tsc_now
 from hftpipe.core.machine.fixed import SCALE
-from hftpipe.core.machine.hist import summarize
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, rdtsc, view
+from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.histogram import summarize
 from hftpipe.core.schema.records import ASK, BID, BOOK_RESET, BOOK_STATE, LAST, LEVEL, RECORD, TOP, VALID
+from hftpipe.core.schema.ring import RING
 from hftpipe.core.shared.cell import write_top
-from hftpipe.core.shared.ring import RING, ring_claim, ring_has_space, ring_publish
+from hftpipe.core.shared.ring import ring_claim, ring_has_space, ring_publish
 from hftpipe.core.shared.stage import Stage, duty_loop
 from hftpipe.strategy.compile.loader import load as load_strategy
 from hftpipe.topology.pipeline import Pipeline

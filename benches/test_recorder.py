@@ -28,12 +28,14 @@ from conftest import Report
 from harness import context_switches as switches
 from harness import cpus, fork_pinned, join, percentiles, since
 
-from hftpipe.core.machine.clock import CLOCK, calibrate
+from hftpipe.core.machine.clock import calibrate
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, pause, rdtsc, view
+from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.records import LEVEL, RECORD
-from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES, ring_bytes, ring_init
+from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES, ring_bytes
+from hftpipe.core.shared.ring import ring_init
 from hftpipe.core.shared.shm import Segment
 from hftpipe.core.shared.tape import tape_record
 from hftpipe.record.tape.block import BLOCK_RECORDS, BUFFER_BYTES, block_bytes

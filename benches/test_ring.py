@@ -22,10 +22,12 @@ import pytest
 from conftest import Report
 from harness import Series, compile_cpp, cpus, fork_pinned, interleave, join, percentiles, ratio, typical
 
-from hftpipe.core.machine.clock import CLOCK, calibrate
+from hftpipe.core.machine.clock import calibrate
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, copy_bytes, load_i64, rdtsc, store_i64
-from hftpipe.core.shared.ring import RING, ring_claim, ring_peek, ring_pop, ring_publish
+from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.ring import RING
+from hftpipe.core.shared.ring import ring_claim, ring_peek, ring_pop, ring_publish
 
 SLOTS = 1024
 RING_SPACE = 1 << 17

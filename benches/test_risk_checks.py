@@ -16,17 +16,19 @@ import pytest
 from conftest import Report
 from harness import cpus, percentiles, pin
 
-from hftpipe.core.machine.clock import CLOCK, calibrate
-from hftpipe.core.machine.hist import HIST_BYTES
+from hftpipe.core.machine.clock import calibrate
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, rdtsc, rdtscp, store_i64, view
+from hftpipe.core.schema.cells import CELL_BYTES, HALT_CELL, TOP_CELL
+from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.histogram import HIST_BYTES
 from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import BUY, CANCELED, MARKET, NEW, POST_ONLY, RECORD, REPLACE, TIF_NAMES, VALID
-from hftpipe.core.shared.cell import CELL_BYTES, HALT_CELL, TOP_CELL
+from hftpipe.core.schema.ring import ring_bytes
 from hftpipe.core.shared.event_time import EVENT_TIME, REAL_TIME_MULT
-from hftpipe.core.shared.ring import ring_bytes, ring_init, ring_peek, ring_pop, ring_push
+from hftpipe.core.shared.ring import ring_init, ring_peek, ring_pop, ring_push
 from hftpipe.core.trading.order_table import ORDER, WORKING, table_bytes, table_init
-from hftpipe.core.trading.position import POSITION
 from hftpipe.risk.checks import CONTEXT, evaluate
 from hftpipe.risk.limits import LIMITS
 from hftpipe.risk.rate import RATE

@@ -29,9 +29,10 @@ from test_pipeline import STRATEGY, inject, settings
 
 from hftpipe.app.recording import Recording
 from hftpipe.app.supervisor import Supervisor, place
-from hftpipe.core.machine.clock import CLOCK, tsc_now
-from hftpipe.core.machine.hist import summarize
-from hftpipe.core.shared.ring import RING
+from hftpipe.core.machine.clock import tsc_now
+from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.histogram import summarize
+from hftpipe.core.schema.ring import RING
 from hftpipe.core.shared.stage import duty_loop
 from hftpipe.core.shared.tape import TAPE_GAP
 from hftpipe.record.tape.reader import Session, open_session

@@ -18,11 +18,13 @@ import pytest
 from conftest import Report
 from harness import cpus, percentiles, pin
 
-from hftpipe.core.machine.clock import CLOCK, calibrate
+from hftpipe.core.machine.clock import calibrate
 from hftpipe.core.machine.fixed import to_fixed
-from hftpipe.core.machine.hist import HIST_BYTES
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, rdtsc, rdtscp, store_i64, view
+from hftpipe.core.schema.cells import HALT_CELL
+from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.histogram import HIST_BYTES
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.records import (
     ACK,
@@ -40,8 +42,8 @@ from hftpipe.core.schema.records import (
     TOP,
     VALID,
 )
-from hftpipe.core.shared.cell import HALT_CELL
-from hftpipe.core.shared.ring import ring_bytes, ring_init
+from hftpipe.core.schema.ring import ring_bytes
+from hftpipe.core.shared.ring import ring_init
 from hftpipe.core.trading.book import BOOK, book_clear, book_commit, book_set, book_set_top, book_tradable
 from hftpipe.core.trading.order_table import (
     ON_ACK,

@@ -27,11 +27,12 @@ import pytest
 from harness import compile_cpp, cpus, fork_pinned, interleave, join, percentiles, pin, ratio
 
 from hftpipe.config import Config, load
-from hftpipe.core.machine.clock import CLOCK, calibrate, tsc_now
+from hftpipe.core.machine.clock import calibrate, tsc_now
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_relaxed, pause, rdtsc, rdtscp, store_i64, view
+from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.records import BUY, RECORD
-from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES
+from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES
 from hftpipe.core.shared.stage import SPIN, build_loop, duty_loop
 from hftpipe.gateway import stage as gateway
 from hftpipe.strategy.compile.loader import load as load_strategy

@@ -9,7 +9,7 @@ from hftpipe.config import Config, load
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import call_step
 from hftpipe.core.schema.records import RECORD, RECORD_BYTES, TIMER
-from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES
+from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES
 from hftpipe.core.shared.stage import FINISHED, SERVICE
 from hftpipe.strategy.compile.loader import load as load_strategy
 from hftpipe.topology.pipeline import Pipeline

@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from memory import aligned
 
-from hftpipe.core.machine.clock import CLOCK, calibrate, steady_ns
+from hftpipe.core.machine.clock import calibrate
+from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.records import BUY, CANCEL, GTC, NEW, RECORD, REPLACE
 from hftpipe.simulation.exchange_server.itch_exchange import ItchExchange

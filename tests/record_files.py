@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.core.machine.clock import CLOCK
+from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.records import LEVEL, RECORD
 from hftpipe.record.tape.block import BLOCK_RECORDS, Block

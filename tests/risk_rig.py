@@ -5,15 +5,16 @@ from typing import Any
 import numpy as np
 from memory import address, aligned, record
 
-from hftpipe.core.machine.hist import HIST_BYTES
+from hftpipe.core.schema.cells import HALT_CELL, TOP_CELL
+from hftpipe.core.schema.histogram import HIST_BYTES
 from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import BUY, NEW, RECORD, VALID
+from hftpipe.core.schema.ring import ring_bytes
 from hftpipe.core.shared import ring
-from hftpipe.core.shared.cell import HALT_CELL, TOP_CELL
 from hftpipe.core.shared.event_time import EVENT_TIME, REAL_TIME_MULT
 from hftpipe.core.trading import order_table
 from hftpipe.core.trading.order_table import ORDER, table_bytes, table_init
-from hftpipe.core.trading.position import POSITION
 from hftpipe.risk.limits import LIMITS
 from hftpipe.risk.rate import RATE
 from hftpipe.risk.stage import STATE, step
@@ -47,7 +48,7 @@ def fill_top(row: np.ndarray) -> None:
 
 def new_ring(capacity: int) -> np.ndarray:
     """An empty ring."""
-    memory = aligned(ring.ring_bytes(capacity))
+    memory = aligned(ring_bytes(capacity))
     ring.ring_init(memory, capacity)
     return memory
 

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.core.machine.hist import HIST_BYTES
+from hftpipe.core.schema.cells import HALT_CELL
+from hftpipe.core.schema.histogram import HIST_BYTES
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.records import (
     ASK,
@@ -21,8 +22,9 @@ from hftpipe.core.schema.records import (
     TRADE,
     VALID,
 )
-from hftpipe.core.shared.cell import HALT_CELL, set_halt
-from hftpipe.core.shared.ring import ring_bytes, ring_consumed, ring_init, ring_peek, ring_pop, ring_push
+from hftpipe.core.schema.ring import ring_bytes
+from hftpipe.core.shared.cell import set_halt
+from hftpipe.core.shared.ring import ring_consumed, ring_init, ring_peek, ring_pop, ring_push
 from hftpipe.strategy.compile.loader import LoadedStrategy
 from hftpipe.strategy.stage import STATE, step
 from hftpipe.strategy.wiring import init_regions, region_sizes, wire
@@ -176,6 +178,6 @@ class Rig:
 
     def position(self, instrument: int = 0) -> int:
         """The strategy's own position."""
-        from hftpipe.core.trading.position import POSITION
+        from hftpipe.core.schema.position import POSITION
 
         return int(self.memory["positions"].view(POSITION)[instrument]["qty"])

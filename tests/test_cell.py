@@ -18,17 +18,8 @@ from hftpipe.core.machine.mem import (
     store_i64,
     store_relaxed,
 )
-from hftpipe.core.shared.cell import (
-    CELL_BYTES,
-    HALT_CAUSES,
-    HALT_CELL,
-    TOP_CELL,
-    cell_read,
-    cell_write,
-    halted,
-    set_halt,
-    write_top,
-)
+from hftpipe.core.schema.cells import CELL_BYTES, HALT_CAUSES, HALT_CELL, TOP_CELL
+from hftpipe.core.shared.cell import cell_read, cell_write, halted, set_halt, write_top
 
 WRITES = 300_000
 PATIENCE_TICKS = 100_000_000_000

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import address, record
 
-from hftpipe.core.machine.clock import CLOCK, calibrate, measure_skew, monotonic_ns, steady_ns, wall_ns
+from hftpipe.core.machine.clock import calibrate, measure_skew, monotonic_ns
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import rdtsc
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.core.schema.clock import CLOCK
 
 SECOND = 1_000_000_000
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import address, record
 
-from hftpipe.core.machine.clock import CLOCK
+from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.shared.event_time import (
     EVENT_TIME,
     event_now,

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from memory import address, aligned, record
 from risk_rig import BID, E8, NOW, TICK, fill_instrument, make, new_ring, pop_all, push
 
-from hftpipe.core.machine.hist import HIST_BYTES, summarize
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import ZERO, copy_bytes, view
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import BROKEN_TRADE, HALT_CELL, ORPHAN_FILL, VENUE_FORGOT
+from hftpipe.core.schema.histogram import HIST_BYTES, summarize
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.records import (
     ACK,
@@ -37,9 +38,10 @@ from hftpipe.core.schema.records import (
     VALID,
     VENUE_FAULT,
 )
-from hftpipe.core.shared.cell import BROKEN_TRADE, HALT_CELL, ORPHAN_FILL, VENUE_FORGOT, set_halt
+from hftpipe.core.schema.ring import RING
+from hftpipe.core.shared.cell import set_halt
 from hftpipe.core.shared.event_time import EVENT_TIME, REAL_TIME_MULT
-from hftpipe.core.shared.ring import RING, ring_peek, ring_pop, ring_push
+from hftpipe.core.shared.ring import ring_peek, ring_pop, ring_push
 from hftpipe.core.trading import order_table
 from hftpipe.core.trading.order_table import ORDER, table_bytes, table_init
 from hftpipe.gateway.stage import MAX_MARKET_PER_STEP, MAX_ORDERS_PER_STEP, STATE, step

@@ -19,7 +19,7 @@ from hftpipe.app import halt_latch
 from hftpipe.app.halt_latch import NOT_LATCHED, HaltLatch, Latch, clear_latch, read_latch, write_latch
 from hftpipe.app.state import StateError
 from hftpipe.cli import app
-from hftpipe.core.shared.cell import HALT_CAUSES
+from hftpipe.core.schema.cells import HALT_CAUSES
 
 LATCH = Latch("stage_died", "2026-11-28T18:00:00.000+00:00", 7, "process risk (pid 12) died: killed by SIGKILL")
 

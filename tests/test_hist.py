@@ -6,18 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import address
 
-from hftpipe.core.machine.hist import (
-    BUCKETS,
-    HEADER_WORDS,
-    HIST_BYTES,
-    bucket_low,
-    bucket_of,
-    hist_record,
-    hist_since,
-    percentile,
-    stamp,
-    summarize,
-)
+from hftpipe.core.machine.hist import bucket_of, hist_record, hist_since, stamp
+from hftpipe.core.schema.histogram import BUCKETS, HEADER_WORDS, HIST_BYTES, bucket_low, percentile, summarize
 
 RANGE = 1 << 43
 VALUES = st.integers(0, RANGE - 1) | st.integers(0, 300) | st.integers(0, 43).map(lambda bits: max(0, (1 << bits) - 1))

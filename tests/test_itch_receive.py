@@ -11,10 +11,11 @@ from itch_reference import TwinBook, directory, message, packet, random_flow
 from itch_rig import ArbiterRig, FeedRig, plain
 from memory import aligned, record
 
-from hftpipe.core.machine.clock import CLOCK, calibrate
-from hftpipe.core.machine.hist import HIST_BYTES, summarize
+from hftpipe.core.machine.clock import calibrate
 from hftpipe.core.machine.jit import entry
 from hftpipe.core.machine.mem import U64, load_i64, store_i64
+from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.histogram import HIST_BYTES, summarize
 from hftpipe.core.schema.records import BOOK_RESET, BOOK_STATE, INVALID, RECORD, SYNCING, VALID
 from hftpipe.core.shared.event_time import EVENT_TIME
 from hftpipe.venues.nasdaq.itch.packet_ring import PACKETS, open_packets

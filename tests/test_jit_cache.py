@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from hftpipe.core.machine import build as build_module
 from hftpipe.core.machine import jit as jit_module
-from hftpipe.core.machine.jit import BUILD_HASH, CACHE_DIR, KEPT_CACHE_S, KEPT_CACHES, _drop_old_caches
+from hftpipe.core.machine.build import BUILD_HASH
+from hftpipe.core.machine.jit import CACHE_DIR, KEPT_CACHE_S, KEPT_CACHES, _drop_old_caches
 
 LIMIT = "from hftpipe.core.machine.jit import jit\n\n\n@jit\ndef limit():\n    return {}\n"
 CHECK = """
@@ -41,7 +43,8 @@ def package(tmp_path: Path) -> Path:
     machine.mkdir(parents=True)
     for folder in (core.parent, core, machine):
         (folder / "__init__.py").touch()
-    shutil.copy(jit_module.__file__, machine / "jit.py")
+    for module in (jit_module, build_module):
+        shutil.copy(module.__file__, machine)
     (core / "limits.py").write_text(LIMIT.format(10))
     (core / "check.py").write_text(CHECK)
     return core

@@ -10,8 +10,8 @@ import pytest
 from ouch_rig import ACCOUNTS, PRICE, SHARE, TICK, Client, Exchange, free_port, wait_for
 
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import LOGIN_REFUSED
 from hftpipe.core.schema.records import ACK, BUY, CANCELED, EXPIRED, FILL, IOC, REJECT, SELL, VENUE_FAULT
-from hftpipe.core.shared.cell import LOGIN_REFUSED
 from hftpipe.simulation.exchange_server.ledger import LedgerFile, ledger
 from hftpipe.simulation.exchange_server.settings import Account
 from hftpipe.simulation.matching.query import match_best

@@ -9,8 +9,8 @@ from memory import fork, join
 from ouch_rig import ACCOUNTS, PRICE, SHARE, TICK, Client, Exchange, free_port, instruments, wait_for
 
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT
 from hftpipe.core.schema.records import ACK, BUY, CANCELED, EXPIRED, FILL, IOC, RECORD, SELL, VENUE_FAULT
-from hftpipe.core.shared.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT
 from hftpipe.core.trading.order_table import (
     ON_ACK,
     ON_CANCEL_SENT,

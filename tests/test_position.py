@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import address, record
 
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import BUY, SELL
-from hftpipe.core.trading.position import POSITION, average_price, captured, inventory, position_fill, unrealised
+from hftpipe.core.trading.position import average_price, position_fill, unrealised
+from hftpipe.monitor import pnl
 
 E8 = 10**8
 #: A venue's grid: 0.01 x 0.000001 is exactly one unit of 1e-8, so no fill's value is ever rounded.
@@ -50,11 +52,14 @@ def book(position: np.ndarray, side: int, price: int, qty: int, fee: int = 0, is
 
 
 def parts(position: np.ndarray, mark: int) -> tuple[int, int]:
-    return int(captured(address(position))), int(inventory(address(position), np.int64(mark)))
+    return pnl.captured(position[0]), pnl.inventory(position[0], int(mark))
 
 
 def profit(position: np.ndarray, mark: int) -> int:
-    return int(unrealised(address(position), np.int64(mark)))
+    result = int(unrealised(address(position), np.int64(mark)))
+    assert pnl.unrealised(position[0], int(mark)) == result
+    assert pnl.average_price(position[0]) == int(average_price(address(position)))
+    return result
 
 
 @given(FILLS, MARKS)

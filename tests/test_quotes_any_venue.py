@@ -41,7 +41,7 @@ from hftpipe.core.schema.records import (
     REPLACED,
     SELL,
 )
-from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES
+from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES
 from hftpipe.strategy.compile.loader import LoadedStrategy
 from hftpipe.strategy.pacing import pace_row
 

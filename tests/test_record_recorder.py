@@ -20,7 +20,8 @@ from record_files import header
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import view
 from hftpipe.core.schema.records import LEVEL, RECORD, RECORD_BYTES
-from hftpipe.core.shared.ring import RING, ring_bytes, ring_consumed, ring_init, ring_peek, ring_pop, ring_produced
+from hftpipe.core.schema.ring import RING, ring_bytes
+from hftpipe.core.shared.ring import ring_consumed, ring_init, ring_peek, ring_pop, ring_produced
 from hftpipe.core.shared.shm import Segment
 from hftpipe.core.shared.tape import TAPE_GAP, tape_record
 from hftpipe.record.tape import recorder as recorder_module

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from hftpipe.core.machine import clock, hist
-from hftpipe.core.schema import instruments, reasons, records
-from hftpipe.core.shared import cell, ring, shm, stage
-from hftpipe.core.trading import book, levels, order_table, position
+from hftpipe.core.schema import cells, clock, histogram, instruments, position, reasons, records, ring, status
+from hftpipe.core.shared import shm, stage
+from hftpipe.core.trading import book, levels, order_table
 from hftpipe.venues import message
 
 #: dtype: (size, {field: (offset, size)})
@@ -24,11 +23,11 @@ LAYOUTS = {
         "_producer:104:24 next_out:128:8 _consumer:136:56",
     ),
     "TOP_CELL": (
-        cell.TOP_CELL,
+        cells.TOP_CELL,
         64,
         "version:0:8 bid:8:8 bid_qty:16:8 ask:24:8 ask_qty:32:8 local_ts:40:8 state:48:8 update_id:56:8",
     ),
-    "HALT_CELL": (cell.HALT_CELL, 64, "version:0:8 halted:8:8 cause:16:8 local_ts:24:8 _pad:32:32"),
+    "HALT_CELL": (cells.HALT_CELL, 64, "version:0:8 halted:8:8 cause:16:8 local_ts:24:8 _pad:32:32"),
     "BOOK": (
         book.BOOK,
         512,
@@ -75,7 +74,7 @@ LAYOUTS = {
         "tsc0:0:8 mono0_ns:8:8 wall0_ns:16:8 mult:24:8 ns_per_tick:32:8 skew_ns:40:8 skew_bound_ns:48:8 _pad:56:8",
     ),
     "STATUS": (
-        stage.STATUS,
+        status.STATUS,
         64,
         "state:0:8 heartbeat_tsc:8:8 loops:16:8 work:24:8 pid:32:8 cpu:40:8 finished:48:8 first_work_tsc:56:8",
     ),
@@ -127,9 +126,9 @@ def test_header_sizes_agree_with_their_records() -> None:
     assert levels.LEVELS.itemsize == levels.LEVELS_HEADER_BYTES
     assert order_table.TABLE.itemsize == order_table.TABLE_HEADER_BYTES
     assert order_table.ORDER.itemsize == order_table.ORDER_BYTES
-    assert cell.CELL_BYTES == 8 * cell.CELL_WORDS == cell.TOP_CELL.itemsize == cell.HALT_CELL.itemsize
+    assert cells.CELL_BYTES == 8 * cells.CELL_WORDS == cells.TOP_CELL.itemsize == cells.HALT_CELL.itemsize
     assert records.RECORD.itemsize == records.RECORD_BYTES
-    assert hist.HIST_BYTES == 8 * (4 + 37 * 128)
+    assert histogram.HIST_BYTES == 8 * (4 + 37 * 128)
 
 
 def test_producer_and_consumer_of_a_ring_write_different_lines() -> None:

@@ -15,7 +15,7 @@ from hftpipe.config import demo_overrides, load
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import call_step
 from hftpipe.core.schema.records import VALID
-from hftpipe.core.shared.ring import RING
+from hftpipe.core.schema.ring import RING
 from hftpipe.core.shared.shm import Segment
 from hftpipe.core.shared.stage import FINISHED, SERVICE
 from hftpipe.core.trading.book import BOOK

@@ -12,6 +12,7 @@ from risk_rig import NOW, new_ring, pop_all
 from test_gateway_stage import GatewayRig, fake_unanswered_entry
 
 from hftpipe.config import Config, load
+from hftpipe.core.schema.cells import ORPHAN_FILL
 from hftpipe.core.schema.records import (
     ACK,
     CANCEL,
@@ -26,7 +27,7 @@ from hftpipe.core.schema.records import (
     REPLACED,
     VENUE_FAULT,
 )
-from hftpipe.core.shared.cell import ORPHAN_FILL, set_halt
+from hftpipe.core.shared.cell import set_halt
 from hftpipe.core.shared.tape import FILL_NUMBER, HALT_CANCEL, HALT_SEEN, NO_ANSWER_SEEN, TOO_OLD_SEEN, VENUE_BUSY_SEEN
 from hftpipe.core.trading import order_table
 from hftpipe.record.replay.compare import first_difference

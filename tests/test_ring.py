@@ -14,10 +14,8 @@ from memory import address, aligned, fork, join, record, shared
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, load_i64, rdtsc, sched_yield, store_i64
 from hftpipe.core.schema.records import RECORD, RECORD_BYTES
+from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES, ring_bytes
 from hftpipe.core.shared.ring import (
-    RING,
-    RING_HEADER_BYTES,
-    ring_bytes,
     ring_claim,
     ring_consumed,
     ring_depth,

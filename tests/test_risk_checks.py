@@ -16,7 +16,9 @@ from memory import address, record
 from risk_rig import ASK, BID, E8, LOT, MIN_NOTIONAL, NOW, TICK, fill_instrument, fill_limits, fill_top, make
 
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import TOP_CELL
 from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import (
     BUY,
     FOK,
@@ -35,10 +37,8 @@ from hftpipe.core.schema.records import (
     TIF_NAMES,
     VALID,
 )
-from hftpipe.core.shared.cell import TOP_CELL
 from hftpipe.core.trading import order_table
 from hftpipe.core.trading.order_table import ORDER, PENDING_NEW, PENDING_REPLACE, TRANSITIONS, UNKNOWN, WORKING
-from hftpipe.core.trading.position import POSITION
 from hftpipe.risk import checks
 from hftpipe.risk.limits import LIMITS, limits_row
 from hftpipe.risk.rate import (

@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 from test_run import REPO, run, stages_of, start
 
-from hftpipe.core.shared.cell import HALT_CELL, set_halt
+from hftpipe.core.schema.cells import HALT_CELL
+from hftpipe.core.shared.cell import set_halt
 from hftpipe.core.shared.shm import Segment, segment_path
 from hftpipe.strategy.compile.loader import load
 

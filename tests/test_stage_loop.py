@@ -8,18 +8,18 @@ import numpy as np
 import pytest
 from memory import address, record
 
-from hftpipe.core.machine.clock import CLOCK, calibrate, steady_ns
+from hftpipe.core.machine.clock import calibrate
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import view
+from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.status import ENDED, RUNNING, STATUS
 from hftpipe.core.shared.stage import (
-    ENDED,
     FINISHED,
     IDLE_NAMES,
-    RUNNING,
     SERVICE,
     SLEEP,
     SPIN,
-    STATUS,
     STOPPED,
     YIELD,
     Stage,

@@ -18,8 +18,8 @@ import pytest
 from ouch_rig import free_port
 
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.status import STATUS
 from hftpipe.core.shared.shm import Segment
-from hftpipe.core.shared.stage import STATUS
 from hftpipe.topology.sizes import STATE_OF
 
 REPO = Path(__file__).resolve().parents[1]

@@ -9,7 +9,7 @@ from risk_rig import new_ring, pop_all
 
 from hftpipe.core.feed.pacing import MAX_TIMERS, due, timer_first
 from hftpipe.core.feed.state import STATE
-from hftpipe.core.machine.hist import HIST_BYTES
+from hftpipe.core.schema.histogram import HIST_BYTES
 from hftpipe.core.schema.records import TIMER
 from hftpipe.core.shared.event_time import EVENT_TIME
 from hftpipe.core.shared.stamps import AHEAD_NS, BEHIND_NS, STAMPS, event_time

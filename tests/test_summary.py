@@ -7,20 +7,20 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from hftpipe.core.machine.hist import Summary
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.histogram import Summary
 from hftpipe.monitor.figures import counts, microseconds, plain, price, signed, split_symbol
-from hftpipe.monitor.metrics import FAULTS, InstrumentView, Snapshot, _by_reason
+from hftpipe.monitor.metrics import InstrumentView, Snapshot, _by_reason
 from hftpipe.monitor.summary import render, summarise
 from hftpipe.monitor.view import View
 
 E8 = 10**8
-MARKET = {"events": 120_000, "time_jumps": 0, "book_updates": 119_000, "dropped_trades": 0, "conflations": 3}
+MARKET = {"events": 120_000, "book_updates": 119_000, "dropped_trades": 0, "conflations": 3}
 GATEWAY = {"sent": 320, "replaces_sent": 1_210, "fills": 34, "cancels_sent": 12}
 FACTS = {
     "reason": "duration reached", "exit_code": 0, "startup_s": 1.5, "run_s": 60.0, "events_per_s": 2000.0, "pss_mb": 351.2,
     "context_switches": {"risk": {"voluntary": 1, "involuntary": 2}}, "strategy": "market_making",
-    "source": "synthetic", "source_errors": [],
+    "source": "synthetic", "orders_to": "paper", "source_errors": [],
 }  # fmt: skip
 
 
@@ -31,10 +31,11 @@ def instrument(**values: int) -> InstrumentView:
 
 def snapshot(*views: InstrumentView, **changes) -> Snapshot:
     risk = dict.fromkeys(("unknown_reports", "not_booked", "overfills", "illegal"), 0)
-    gateway = GATEWAY | dict.fromkeys(FAULTS["gateway"], 0)
+    gateway = GATEWAY | {"late_fills": 0}
     values = {
         "tsc": 1, "ns_per_tick": 1.0, "skew_ns": 0.0, "skew_bound_ns": 0.0,
         "counters": {"market_data": MARKET, "strategy": {"intents_sent": 1_550}, "risk": risk, "gateway": gateway},
+        "kinds": {("risk", "overfills"): "fault", ("gateway", "late_fills"): "fault", ("market_data", "dropped_trades"): "notice"},
         "rejects": {}, "races": {}, "latency": {"tick_to_order": Summary(5, 0, 8_200.0, 12_000.0, 1e5, 1e5, 5e6)},
         "rings": {}, "tapes": {}, "status": {}, "instruments": list(views), "halted": None,
         "strategy_fault": None,
@@ -134,7 +135,7 @@ def test_what_a_person_must_know_or_do_stands_at_the_top():
 
 def test_live_view_shows_the_same_figures():
     out = io.StringIO()
-    Console(width=140, file=out).print(View("hftpipe t: market_making").render(snapshot(EARNED)))
+    Console(width=140, file=out).print(View("hftpipe t: market_making", "paper").render(snapshot(EARNED)))
     shown = out.getvalue()
     assert "net PnL +0.2500 USDT" in shown and "-0.003 BTC" in shown and "tick to order" in shown
 

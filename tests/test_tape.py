@@ -13,11 +13,13 @@ from memory import address, aligned, record
 from hftpipe.config import demo_overrides, load
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import call_step, store_i64, view
+from hftpipe.core.schema.cells import TOP_CELL
 from hftpipe.core.schema.reasons import INTENT_STALE
 from hftpipe.core.schema.records import ASK, BID, NEW, RECORD, REJECT, REPLACE, VALID
-from hftpipe.core.shared.cell import TOP_CELL, set_halt
+from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES, ring_bytes
+from hftpipe.core.shared.cell import set_halt
 from hftpipe.core.shared.private import PrivateSegment
-from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES, ring_bytes, ring_init, ring_peek, ring_pop
+from hftpipe.core.shared.ring import ring_init, ring_peek, ring_pop
 from hftpipe.core.shared.tape import (
     HALT_SEEN,
     PARAMS,

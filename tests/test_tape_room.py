@@ -10,7 +10,8 @@ from memory import address, aligned, record
 from test_tape import Rig, check_same, new_tape, take
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.shared.ring import RING, ring_bytes, ring_init
+from hftpipe.core.schema.ring import RING, ring_bytes
+from hftpipe.core.shared.ring import ring_init
 from hftpipe.core.shared.tape import INTENTS_FULL
 from hftpipe.strategy.room import FROM_RING, FROM_RUNS, ROOM, RUNS, ring_is_full, room_done
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 
 from hftpipe.app.halt_latch import CODES, Latch, clear_latch, read_latch, utc_text, who, write_latch
 from hftpipe.app.state import StateError, refused, state_file
-from hftpipe.core.machine.clock import wall_ns
-from hftpipe.core.shared.cell import HALT_CELL, set_halt
+from hftpipe.core.machine.system_clock import wall_ns
+from hftpipe.core.schema.cells import HALT_CELL
+from hftpipe.core.shared.cell import set_halt
 from hftpipe.core.shared.shm import Segment, SegmentError, live_pid
 
 OPERATOR = CODES["operator"]

@@ -16,9 +16,9 @@ from typing import Any
 import orjson
 
 from hftpipe.app.state import StateError, locked, refused, state_file
-from hftpipe.core.machine.clock import wall_ns
 from hftpipe.core.machine.durable import append_line, sync_folder, within, write_whole
-from hftpipe.core.shared.cell import HALT_CAUSES
+from hftpipe.core.machine.system_clock import wall_ns
+from hftpipe.core.schema.cells import HALT_CAUSES
 from hftpipe.log import clean, event
 
 LOG = logging.getLogger("hftpipe.halt")

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TextIO
 
-from hftpipe.core.machine.clock import steady_ns
+from hftpipe.core.machine.system_clock import steady_ns
 
 #: What a pipe takes without waiting when it says that it takes anything (PIPE_BUF).
 _PIECE = 4096

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from hftpipe.config import Config, ConfigError, load
-from hftpipe.core.machine.clock import steady_ns
 from hftpipe.core.machine.fixed import format_fixed
+from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.log import event
 from hftpipe.strategy.compile.loader import StrategyError, publish_params
 from hftpipe.topology.pipeline import Pipeline

@@ -58,11 +58,9 @@ def _compile_helpers() -> None:
     """What the supervisor and the monitor call by name."""
     from hftpipe.core.machine import clock
     from hftpipe.core.shared import stage
-    from hftpipe.core.trading import position
 
     clock.warm()
     stage.warm()
-    position.warm()
 
 
 def _compile(unit: str) -> None:

@@ -8,10 +8,11 @@ import logging
 import os
 from typing import Any
 
-from hftpipe.core.machine.clock import CLOCK, steady_ns, wall_ns
 from hftpipe.core.machine.durable import within
 from hftpipe.core.machine.process import end_process, how_it_ended, kill, wait_until
-from hftpipe.core.shared.ring import RING
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.ring import RING
 from hftpipe.log import event
 from hftpipe.record.tape.recorder import ENDED, FINAL_DRAIN_NS, RECORDED, RECORDER, Recorder, warm
 from hftpipe.record.tape.session import build_header, create_session, mark_failed, source_hash

@@ -23,8 +23,10 @@ from hftpipe.app.summary_file import write_summary
 from hftpipe.app.supervisor import END_OF_RECORDING, Outcome, Supervisor, place
 from hftpipe.capture.reader import CaptureInfo, detect
 from hftpipe.config import Config, load
-from hftpipe.core.machine.clock import CLOCK, measure_skew, steady_ns, wall_ns
+from hftpipe.core.machine.clock import measure_skew, tsc_now
 from hftpipe.core.machine.fixed import format_fixed
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.shared import stage as stage_module
 from hftpipe.core.shared.shm import process_started
 from hftpipe.log import event, lost_records
@@ -90,7 +92,7 @@ class Screen:
 
     def __init__(self, pipeline: Pipeline, console: Console) -> None:
         self._pipeline, self._next_ns = pipeline, 0
-        self._view = View(f"hftpipe {pipeline.segment.name}: {pipeline.strategy.name}")
+        self._view = View(f"hftpipe {pipeline.segment.name}: {pipeline.strategy.name}", pipeline.segment.meta["orders"])
         self._diverted: list[tuple[logging.StreamHandler[Any], Any]] = []
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
@@ -119,7 +121,7 @@ class Screen:
         """Redraw when it is time."""
         if steady_ns() < self._next_ns:
             return
-        look = snapshot(self._pipeline.segment)
+        look = snapshot(self._pipeline.segment, tsc_now())
         if self._live:
             self._next_ns = steady_ns() + VIEW_NS
             self._live.update(self._view.render(look), refresh=True)
@@ -162,7 +164,8 @@ def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int,
         "epoch": pipeline.segment.epoch,
         "fingerprint": pipeline.config.fingerprint(),
         "strategy": pipeline.strategy.name,
-        "source": pipeline.config.market.replay or pipeline.config.market.source,
+        "source": pipeline.segment.meta["source"],
+        "orders_to": pipeline.segment.meta["orders"],
         "source_errors": pipeline.source_errors(),
     }
 
@@ -269,7 +272,7 @@ def _supervise(
     start: Start,
     signals: list[str],
 ) -> dict[str, Any]:
-    began_tsc, age_s = np.uint64(snapshot(pipeline.segment).tsc), process_age_s()
+    began_tsc, age_s = np.uint64(tsc_now()), process_age_s()
     screen = Screen(pipeline, Console())
 
     def refresh() -> str | None:
@@ -284,7 +287,7 @@ def _supervise(
     supervisor = Supervisor(pipeline, refresh, companions, start.latch)
     with screen:
         outcome = supervisor.run(cpus, pipeline.config.pipeline.duration_s)
-    look = snapshot(pipeline.segment)
+    look = snapshot(pipeline.segment, tsc_now())
     facts = _facts(pipeline, look, outcome, int(began_tsc), age_s) | start.facts()
     if recording:
         facts["recording"] = recording.facts()

@@ -11,8 +11,8 @@ import orjson
 
 from hftpipe.app.halt_latch import utc_text
 from hftpipe.app.state import refused, state_file
-from hftpipe.core.machine.clock import wall_ns
 from hftpipe.core.machine.durable import write_whole
+from hftpipe.core.machine.system_clock import wall_ns
 
 
 def begin_run(name: str, epoch: int) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from hftpipe.app.halt_latch import HaltLatch, read_latch
 from hftpipe.app.run_marker import begin_run
 from hftpipe.app.state import StateError
 from hftpipe.config import Config
-from hftpipe.core.machine.clock import wall_ns
+from hftpipe.core.machine.system_clock import wall_ns
 from hftpipe.core.shared.cell import set_halt
 from hftpipe.log import event
 from hftpipe.topology.pipeline import Pipeline

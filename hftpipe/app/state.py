@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from hftpipe.core.machine.clock import steady_ns
+from hftpipe.core.machine.system_clock import steady_ns
 
 LOCK_LIMIT_NS = 5_000_000_000
 _RETRY_S = 0.01

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.core.machine.clock import steady_ns, wall_ns
 from hftpipe.core.machine.fixed import format_fixed
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.core.schema.cells import STOPPING
 from hftpipe.core.schema.records import BUY
-from hftpipe.core.shared.cell import STOPPING, set_halt
+from hftpipe.core.shared.cell import set_halt
 from hftpipe.core.trading.order_table import ORDER, PENDING_NEW, STATE_NAMES, TABLE, TABLE_HEADER_BYTES, UNKNOWN
 from hftpipe.log import event
 from hftpipe.topology.graph import ORDER_SLOTS

@@ -24,12 +24,14 @@ import numpy as np
 from hftpipe.app.halt_latch import HaltLatch
 from hftpipe.app.heartbeat import HeartbeatWatch
 from hftpipe.app.stopping import WindDown, is_clean
-from hftpipe.core.machine.clock import steady_ns, tsc_now, wall_ns
+from hftpipe.core.machine.clock import tsc_now
 from hftpipe.core.machine.process import die_with_parent, end_process, how_it_ended, kill
-from hftpipe.core.shared.cell import HALT_CAUSES, set_halt
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.core.schema.cells import HALT_CAUSES
+from hftpipe.core.schema.fault import describe_fault, read_fault
+from hftpipe.core.shared.cell import set_halt
 from hftpipe.core.shared.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages
 from hftpipe.log import event
-from hftpipe.strategy.faults import describe_fault, read_fault
 from hftpipe.topology.pipeline import Pipeline
 
 LOG = logging.getLogger("hftpipe.app.supervisor")

@@ -23,9 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from hftpipe.capture.reader import LINE_OK, CaptureError, CaptureReader, detect, next_line
-from hftpipe.core.machine.clock import steady_ns
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, view
+from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.instruments import INSTRUMENT, MAX_INSTRUMENTS, SYMBOL_BYTES, symbols_table
 from hftpipe.core.schema.records import BOOK_STATE_NAMES, VALID
 from hftpipe.core.trading.book import BOOK, book_bytes, book_init

@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 import zstandard
 
-from hftpipe.core.machine.clock import steady_ns, wall_ns
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
 from hftpipe.log import event
 from hftpipe.record.tape.format import (
     CORRUPT,

@@ -21,10 +21,10 @@ import numpy as np
 
 from hftpipe.capture.raw import RawFrame, RawReader, RawWriter
 from hftpipe.config.schema import Udp
-from hftpipe.core.machine.clock import steady_ns, wall_ns
 from hftpipe.core.machine.fixed import format_fixed
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, view
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
 from hftpipe.core.schema.records import BOOK_STATE_NAMES, RECORD, RECORD_BYTES, TRADE
 from hftpipe.core.trading.book import BOOK
 from hftpipe.record.tape.format import CORRUPT, RecordError

@@ -41,6 +41,7 @@ from hftpipe.core.machine.hist import hist_since
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, call_step, load_acquire, load_i64, rdtsc, view
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import BROKEN_TRADE, LOGIN_REFUSED, ORPHAN_FILL, VENUE_FORGOT
 from hftpipe.core.schema.records import (
     ACK,
     CANCEL,
@@ -55,9 +56,10 @@ from hftpipe.core.schema.records import (
     REPLACED,
     VENUE_FAULT,
 )
-from hftpipe.core.shared.cell import BROKEN_TRADE, LOGIN_REFUSED, ORPHAN_FILL, VENUE_FORGOT, halted
+from hftpipe.core.schema.ring import RING
+from hftpipe.core.shared.cell import halted
 from hftpipe.core.shared.event_time import event_now
-from hftpipe.core.shared.ring import RING, ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
+from hftpipe.core.shared.ring import ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
 from hftpipe.core.shared.tape import (
     NO_ANSWER_SEEN,
     TOO_OLD_SEEN,

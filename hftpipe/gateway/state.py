@@ -3,6 +3,7 @@
 import numpy as np
 
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.counters import table
 from hftpipe.core.schema.records import RECORD
 
 #: Room in the reports ring before the venue's market moves on (a smaller ring: all of it).
@@ -55,3 +56,31 @@ STATE = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+COUNTERS = table("""
+  orders_seen         requests read
+  sent                new orders sent
+  cancels_sent        cancels sent
+  replaces_sent       replaces sent
+  halt_cancels        cancels sent because of a halt
+  halt_cancels_again  of these, sent once more
+  acks                orders accepted
+  replaced            orders replaced
+  fills               executions
+  canceled            orders cancelled
+  expired             orders expired
+  rejected            orders rejected
+  cancel_rejects      cancels and replaces rejected
+  reports_held        reports that waited for room
+  sim_records         market records read for the simulated exchange
+! late_fills          executions of orders that had ended
+! duplicate_fills     executions told twice
+! unknown_reports     reports about orders we do not know
+! illegal             reports that an order's life does not allow
+! invariant_breaches  executions beyond what an order can have
+! unanswered          orders that waited too long for an answer
+! orphan_fills        executions of orders that are not ours
+! broken_trades       executions taken back
+! venue_forgot        times that the venue had lost our orders
+! login_refused       refused log-ins
+= tripped             stopped by itself
+""")

@@ -9,7 +9,8 @@ from hftpipe.core.machine.hist import hist_since, stamp
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, call_step, view
 from hftpipe.core.schema.records import CANCEL, RECORD, TIMER
-from hftpipe.core.shared.ring import RING, ring_has_space
+from hftpipe.core.schema.ring import RING
+from hftpipe.core.shared.ring import ring_has_space
 from hftpipe.core.shared.tape import CLOCK_RAN_ON, HALT_CANCEL, tape_mark, tape_time
 from hftpipe.core.trading.order_table import ON_CANCEL_SENT, ORDER, PENDING_CANCEL, open_count, open_order, order_move
 from hftpipe.gateway.state import MIN_REPORT_ROOM, STATE

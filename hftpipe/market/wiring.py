@@ -6,8 +6,8 @@ import numpy as np
 
 from hftpipe.core.feed.publish import RESET_RECORDS
 from hftpipe.core.feed.state import STATE
+from hftpipe.core.schema.cells import CELL_BYTES
 from hftpipe.core.schema.records import RECORD_BYTES
-from hftpipe.core.shared.cell import CELL_BYTES
 from hftpipe.core.shared.event_time import speed_mult
 from hftpipe.core.trading.book import book_bytes, book_init
 

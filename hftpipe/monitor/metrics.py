@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.core.machine.clock import CLOCK, tsc_now
-from hftpipe.core.machine.hist import Summary, summarize
+from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.core.schema.cells import CELL_BYTES, HALT_CAUSES, HALT_CELL, TOP_CELL
+from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.counters import FAULT, NOTICE
+from hftpipe.core.schema.fault import read_fault
+from hftpipe.core.schema.histogram import Summary, summarize
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.reasons import NAMES, RACES
-from hftpipe.core.schema.records import BOOK_STATE_NAMES
-from hftpipe.core.shared.cell import CELL_BYTES, HALT_CAUSES, HALT_CELL, TOP_CELL
-from hftpipe.core.shared.ring import RING
+from hftpipe.core.schema.records import BOOK_STATE_NAMES, VALID
+from hftpipe.core.schema.ring import RING
+from hftpipe.core.schema.status import STATUS
 from hftpipe.core.shared.shm import Segment
-from hftpipe.core.shared.stage import STATUS
-from hftpipe.core.trading.position import POSITION, average_price, captured, inventory, unrealised
-from hftpipe.strategy.faults import read_fault
+from hftpipe.monitor.pnl import average_price, captured, inventory, unrealised
 from hftpipe.topology.graph import HOPS, RINGS, STAGES, TAPES
-from hftpipe.topology.sizes import STATE_OF
 
 _TRIES = 100
 
@@ -60,7 +62,7 @@ class Snapshot:
 
     Attributes:
         tsc: when, on the time-stamp counter; ``ns_per_tick`` converts.
-        counters: scalar counters by stage.
+        counters: declared counters by part; ``kinds`` says of each (part, name) what it is.
         rejects: actions refused by the strategy stage, risk, the gateway or the venue, by reason name; without the races.
         races: changes and post-only orders that the market or a fill outran (:data:`hftpipe.core.schema.reasons.RACES`).
         latency: histogram summaries (ns) by hop.
@@ -77,6 +79,7 @@ class Snapshot:
     skew_ns: float
     skew_bound_ns: float
     counters: dict[str, dict[str, int]]
+    kinds: dict[tuple[str, str], str]
     rejects: dict[str, int]
     races: dict[str, int]
     latency: dict[str, Summary]
@@ -88,18 +91,20 @@ class Snapshot:
     strategy_fault: dict[str, Any] | None
 
 
-def _scalars(state: np.ndarray) -> dict[str, int]:
-    return {
-        name: int(state[name][0]) for name in state.dtype.names or () if state.dtype.fields[name][0] == np.dtype("i8")
-    }
+def _counters(segment: Segment) -> dict[str, dict[str, int]]:
+    """Every declared counter, by part."""
+    found: dict[str, dict[str, int]] = {}
+    for scope, name, _, _, region, offset, lanes in segment.meta["counters"]:
+        words = segment.region(region)[offset : offset + 8 * lanes].view(np.int64)
+        found.setdefault(scope, {})[name] = int(words.sum())
+    return found
 
 
-def _refused(states: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _refused(segment: Segment) -> dict[str, np.ndarray]:
     """Refusals by stage, each an array indexed by reason code."""
     return {
-        "strategy": states["strategy"]["ctx"]["refused"][0],
-        "risk": states["risk"]["rejects"][0],
-        "gateway": states["gateway"]["rejects"][0],
+        stage: segment.region(region)[offset : offset + 8 * count].view(np.int64)
+        for stage, (region, offset, count) in segment.meta["refusals"].items()
     }
 
 
@@ -129,8 +134,9 @@ def _instrument(segment: Segment, symbol: str, index: int) -> InstrumentView:
     top = _read_cell(segment.region("tops")[CELL_BYTES * index :][:CELL_BYTES].view(TOP_CELL))
     row = segment.region("risk.positions")[POSITION.itemsize * index :][: POSITION.itemsize].view(POSITION).copy()
     bid, ask = int(top["bid"][0]), int(top["ask"][0])
-    mid = (bid + ask) // 2 if bid and ask else int(row["mark"][0])
-    address = np.uint64(row.ctypes.data)
+    is_two_sided = bid and ask and bid < ask and int(top["state"][0]) == VALID
+    # As risk marks: by a book that may be traded on; else by the last mid known.
+    mid = (bid + ask) // 2 if is_two_sided else int(row["mark"][0])
     return InstrumentView(
         symbol=symbol,
         state=BOOK_STATE_NAMES.get(int(top["state"][0]), "?"),
@@ -140,11 +146,11 @@ def _instrument(segment: Segment, symbol: str, index: int) -> InstrumentView:
         ask_qty=int(top["ask_qty"][0]),
         mid=mid,
         qty=int(row["qty"][0]),
-        average=int(average_price(address)),
+        average=average_price(row[0]),
         realised=int(row["realised"][0]),
-        unrealised=int(unrealised(address, np.int64(mid))),
-        captured=int(captured(address)),
-        inventory=int(inventory(address, np.int64(mid))),
+        unrealised=unrealised(row[0], mid),
+        captured=captured(row[0]),
+        inventory=inventory(row[0], mid),
         fees=int(row["fees"][0]),
         taker_fees=int(row["taker_fees"][0]),
         fills=int(row["fills"][0]),
@@ -184,11 +190,21 @@ def _status(segment: Segment, stage: str, now_tsc: int, ns_per_tick: float) -> d
     }
 
 
-def snapshot(segment: Segment) -> Snapshot:
-    """Look at a pipeline through its segment."""
+def _now_tsc(clock: np.ndarray) -> int:
+    """The time-stamp counter now, by the monotonic clock and what was calibrated at the start."""
+    passed_ns = steady_ns() - int(clock["mono0_ns"][0])
+    return int(clock["tsc0"][0]) + int(passed_ns / float(clock["ns_per_tick"][0]))
+
+
+def snapshot(segment: Segment, tsc: int = 0) -> Snapshot:
+    """Look at a pipeline through its segment.
+
+    Args:
+        tsc: the time-stamp counter now; 0: it is reckoned from the monotonic clock, some ppm off.
+    """
     clock = segment.record("clock", CLOCK)
-    ns_per_tick, now_tsc = float(clock["ns_per_tick"][0]), tsc_now()
-    states = {stage: segment.record(f"state.{stage}", STATE_OF[stage]) for stage in STAGES}
+    ns_per_tick, now_tsc = float(clock["ns_per_tick"][0]), tsc or _now_tsc(clock)
+    refused = _refused(segment)
     hists = {hop: segment.region(f"hist.{hop}").view(np.int64) for hop, _, _ in HOPS}
     halt = segment.record("halt", HALT_CELL)
     return Snapshot(
@@ -196,9 +212,10 @@ def snapshot(segment: Segment) -> Snapshot:
         ns_per_tick=ns_per_tick,
         skew_ns=float(clock["skew_ns"][0]),
         skew_bound_ns=float(clock["skew_bound_ns"][0]),
-        counters={stage: _scalars(state) for stage, state in states.items()},
-        rejects=_by_reason(_refused(states), are_races=False),
-        races=_by_reason(_refused(states), are_races=True),
+        counters=_counters(segment),
+        kinds={(scope, name): kind for scope, name, kind, *_ in segment.meta["counters"]},
+        rejects=_by_reason(refused, are_races=False),
+        races=_by_reason(refused, are_races=True),
         latency={hop: summarize(words, ns_per_tick) for hop, words in hists.items()},
         rings={spec.name: _ring(segment, spec.name) for spec in RINGS},
         tapes=_tapes(segment),
@@ -216,22 +233,23 @@ def drops(look: Snapshot) -> dict[str, int]:
     return lost | look.tapes
 
 
-#: Counters of what should not happen, by stage.
-FAULTS = {
-    "market_data": ("time_jumps",),
-    "gateway": ("orphan_fills", "broken_trades", "venue_forgot", "login_refused", "unknown_reports", "invariant_breaches", "illegal",
-                "late_fills", "duplicate_fills", "unanswered"),
-    "risk": ("unknown_reports", "not_booked", "overfills", "illegal"),
-}  # fmt: skip
+def _of_kind(look: Snapshot, kind: str) -> dict[str, int]:
+    """Counters of a kind that are not 0, as ``part.counter``."""
+    counts = {f"{scope}.{name}": look.counters[scope][name] for (scope, name), one in look.kinds.items() if one == kind}
+    return {name: count for name, count in counts.items() if count}
 
 
 def faults(look: Snapshot) -> dict[str, int]:
-    """What should not have happened and did, as ``stage.counter``."""
-    counts = {(stage, name): look.counters[stage][name] for stage, names in FAULTS.items() for name in names}
-    found = {f"{stage}.{name}": count for (stage, name), count in counts.items() if count}
+    """What should not have happened and did, as ``part.counter``."""
+    found = _of_kind(look, FAULT)
     if look.strategy_fault:
         found[f"strategy.{look.strategy_fault['hook']}"] = look.strategy_fault["count"]
     return found
+
+
+def notices(look: Snapshot) -> dict[str, int]:
+    """Trouble from outside that was dealt with, as ``part.counter``."""
+    return _of_kind(look, NOTICE)
 
 
 def totals(look: Snapshot) -> dict[str, Any]:
@@ -249,5 +267,6 @@ def totals(look: Snapshot) -> dict[str, Any]:
         "races": look.races,
         "drops": drops(look),
         "faults": faults(look),
+        "notices": notices(look),
         "conflations": market["conflations"],
     }

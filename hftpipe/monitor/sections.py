@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from hftpipe.core.schema.fault import describe_fault
 from hftpipe.monitor.figures import (
     BAD,
     HEAD,
@@ -26,7 +27,6 @@ from hftpipe.monitor.figures import (
     split_symbol,
 )
 from hftpipe.monitor.sections_end import Summary, line, stop, warnings
-from hftpipe.strategy.faults import describe_fault
 
 Section = Callable[[Summary], RenderableType | None]
 
@@ -122,6 +122,15 @@ def faults(summary: Summary) -> RenderableType:
     return line("faults", counts(summary["faults"]), BAD if any(summary["faults"].values()) else "")
 
 
+def notices(summary: Summary) -> RenderableType | None:
+    """Trouble from outside that was dealt with, and books that may not be traded on."""
+    lines = [line("noticed", counts(summary["notices"]), WARN)] if summary["notices"] else []
+    for symbol, one in summary["instruments"].items():
+        if one["state"] != "VALID":
+            lines.append(line("book", f"{symbol} is {one['state']}: not traded on, and not marked by", BAD))
+    return Group(*lines) if lines else None
+
+
 def strategy_fault(summary: Summary) -> RenderableType | None:
     """What a hook raised, and where."""
     fault = summary["strategy_fault"]
@@ -184,7 +193,7 @@ def system(summary: Summary) -> RenderableType:
 def how_it_ended(summary: Summary) -> RenderableType:
     """The first line: why the run ended, and what ran."""
     is_well = summary["exit_code"] == 0 and not summary["halted"]
-    about = f"  {summary['strategy']} on {summary['source']}, paper, {summary['run_s']:,.1f} s"
+    about = f"  {summary['strategy']} on {summary['source']}, {summary['orders_to']}, {summary['run_s']:,.1f} s"
     return Text.assemble((f"run ended: {summary['reason']}", HEAD if is_well else BAD), (about, QUIET))
 
 
@@ -193,7 +202,7 @@ SECTIONS: tuple[tuple[Section, ...], ...] = (
     (how_it_ended, halts, strategy_fault, stop, warnings),
     (profit,),
     (positions,),
-    (trading, faults, source_errors),
+    (trading, faults, notices, source_errors),
     (latency,),
     (data, recording, system),
 )

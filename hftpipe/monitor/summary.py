@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.console import Console, Group
 
-from hftpipe.core.machine.hist import Summary
-from hftpipe.core.shared.cell import HALT_CAUSES, STOPPING
+from hftpipe.core.schema.cells import HALT_CAUSES, STOPPING
+from hftpipe.core.schema.histogram import Summary
 from hftpipe.monitor.metrics import InstrumentView, Snapshot, totals
 from hftpipe.monitor.sections import blocks
 
@@ -40,14 +40,14 @@ def _parts(views: list[InstrumentView]) -> dict[str, float]:
     return {name: _money(value) for name, value in parts.items()}
 
 
-def _instrument(view: InstrumentView) -> dict[str, float]:
+def _instrument(view: InstrumentView) -> dict[str, float | int | str]:
     values = {
         "position": view.qty, "average": view.average, "mid": view.mid, "exposure": view.qty * view.mid // 10**8,
         "working_buy": view.working_buy, "working_sell": view.working_sell, "realised": view.realised,
         "unrealised": view.unrealised, "fees": view.fees, "net": view.realised + view.unrealised - view.fees,
         "captured": view.captured, "inventory": view.inventory, "turnover": view.turnover,
     }  # fmt: skip
-    return {name: _money(value) for name, value in values.items()} | {"fills": view.fills}
+    return {name: _money(value) for name, value in values.items()} | {"fills": view.fills, "state": view.state}
 
 
 def summarise(look: Snapshot, facts: dict[str, Any]) -> dict[str, Any]:

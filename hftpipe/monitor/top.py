@@ -24,7 +24,7 @@ def watch(name: str, once: bool) -> None:
         SegmentError: there is no such pipeline, or it is of another build.
     """
     segment = Segment.attach(name)
-    view = View(f"hftpipe {name}: {segment.meta['strategy']}")
+    view = View(f"hftpipe {name}: {segment.meta['strategy']}", segment.meta["orders"])
     console = Console()
     if once:
         console.print(view.render(snapshot(segment)))

@@ -8,23 +8,34 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from hftpipe.core.shared.cell import HALT_CAUSES, STOPPING
+from hftpipe.core.schema.cells import HALT_CAUSES, STOPPING
 from hftpipe.monitor.figures import plain, price
 from hftpipe.monitor.metrics import InstrumentView, Snapshot, totals
-from hftpipe.monitor.sections import Section, blocks, columns, data, faults, latency, positions, profit, trading
+from hftpipe.monitor.sections import (
+    Section,
+    blocks,
+    columns,
+    data,
+    faults,
+    latency,
+    notices,
+    positions,
+    profit,
+    trading,
+)
 from hftpipe.monitor.summary import summarise
 
 _RATES = {"events": "events", "book_updates": "book updates", "intents": "requests", "orders": "orders",
           "fills": "fills", "cancels": "cancels"}  # fmt: skip
-_SECTIONS: tuple[tuple[Section, ...], ...] = ((profit,), (positions,), (trading, faults, data), (latency,))
+_SECTIONS: tuple[tuple[Section, ...], ...] = ((profit,), (positions,), (trading, faults, notices, data), (latency,))
 _ONE = 10**8
 
 
 class View:
     """Turns snapshots into screens; keeps the last one for rates."""
 
-    def __init__(self, title: str) -> None:
-        self._title, self._last = title, None
+    def __init__(self, title: str, orders_to: str) -> None:
+        self._title, self._orders_to, self._last = title, orders_to, None
 
     def render(self, look: Snapshot) -> Group:
         """One screen."""
@@ -39,7 +50,7 @@ class View:
         if look.halted:
             text = f"HALTED: {look.halted.replace('_', ' ')}"
             return Panel(Text(text, style="bold white on red"), title=self._title, border_style="red")
-        return Panel(Text("trading (paper)", style="green"), title=self._title)
+        return Panel(Text(f"trading, {self._orders_to}", style="green"), title=self._title)
 
     def _rates(self, look: Snapshot) -> RenderableType:
         """How much a second, since the last screen."""

@@ -57,11 +57,11 @@ from hftpipe.core.machine.fixed import SCALE
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, mul_wide, view
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import TOP_CELL
 from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import BUY, MARKET, NEW, POST_ONLY, RECORD, REDUCE_ONLY, SELL, TIF_MASK, VALID
-from hftpipe.core.shared.cell import TOP_CELL
 from hftpipe.core.trading.order_table import ILLEGAL, ON_REPLACE_SENT, ORDER, TRANSITIONS, is_open
-from hftpipe.core.trading.position import POSITION
 from hftpipe.risk.exposure import exposure_of
 from hftpipe.risk.limits import LIMITS
 from hftpipe.risk.rate import MINUTE_BEFORE, MINUTE_OFFSET, MINUTE_SHIFT, SECOND_BEFORE, SECOND_SHIFT, window_count

@@ -13,10 +13,11 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, view
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import BUY, FILL, FILL_MAKER, RECORD, SELL
 from hftpipe.core.trading.order_reports import can_fill, move_filled, move_reported
 from hftpipe.core.trading.order_table import ORDER, is_open, order_find
-from hftpipe.core.trading.position import POSITION, position_fill
+from hftpipe.core.trading.position import position_fill
 
 POSITION_BYTES = np.uint64(POSITION.itemsize)
 # What became of a report, as bits; 0 is the normal case.

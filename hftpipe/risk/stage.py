@@ -32,7 +32,10 @@ from hftpipe.core.machine.hist import hist_since, stamp
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import U64, ZERO, copy_bytes, load_relaxed, rdtsc, store_release, view
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import TOP_CELL
+from hftpipe.core.schema.counters import table
 from hftpipe.core.schema.instruments import INSTRUMENT_BYTES
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import (
     CANCEL,
     CANCEL_REJECT,
@@ -45,7 +48,7 @@ from hftpipe.core.schema.records import (
     REPLACE,
     VALID,
 )
-from hftpipe.core.shared.cell import TOP_CELL, cell_read, halted
+from hftpipe.core.shared.cell import cell_read, halted
 from hftpipe.core.shared.event_time import event_now, known_until
 from hftpipe.core.shared.ring import (
     ring_claim,
@@ -66,7 +69,6 @@ from hftpipe.core.trading.order_table import (
     order_insert,
     order_move,
 )
-from hftpipe.core.trading.position import POSITION
 from hftpipe.risk.checks import CONTEXT, evaluate
 from hftpipe.risk.exposure import (
     ILLEGAL_MOVE,
@@ -112,6 +114,22 @@ STATE = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+COUNTERS = table("""
+  intents_seen      requests read
+  approved          new orders approved
+  cancels           cancels passed on
+  replaces          replaces approved
+  reports_seen      reports read
+  fills             executions booked
+  updates_held      reports that waited for room
+  orders_held       requests that waited for room
+! late_fills        executions of orders that had ended
+! unknown_reports   reports about orders that risk does not know
+! illegal           reports that an order's life does not allow
+! overfills         executions beyond what an order can have
+! not_booked        executions that could not be booked
+= tripped           stopped by itself
+""")
 _CONTEXT = np.uint64(STATE.fields["context"][1])
 _TOP = np.uint64(STATE.fields["top"][1])
 _PAYLOAD = np.uint64(8)

@@ -14,6 +14,7 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, address_of, view
 from hftpipe.core.schema.instruments import INSTRUMENT, INSTRUMENT_BYTES
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.reasons import (
     CHANGE_IN_FLIGHT,
     DUPLICATE_ID,
@@ -44,7 +45,6 @@ from hftpipe.core.trading.order_table import (
     order_move,
     remaining,
 )
-from hftpipe.core.trading.position import POSITION
 from hftpipe.strategy.pacing import PACE_BYTES, pace_add
 from hftpipe.strategy.quote_slots import QUOTE_SLOTS, drop_wish, drop_wishes, note_cancel
 from hftpipe.strategy.room import ROOM, ring_is_full

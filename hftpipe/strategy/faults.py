@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from hftpipe.core.schema.fault import FAULT_BYTES
 from hftpipe.strategy.api.declare import HOOKS
 from hftpipe.strategy.compile.loader import LoadedStrategy
 
-#: The fault as JSON, padded with zero bytes.
-FAULT_BYTES = 2048
 #: Longest message of an exception that is kept.
 _MESSAGE_CHARACTERS = 400
 HOOK_OF_NUMBER = dict(enumerate(HOOKS, 1))
@@ -67,16 +66,3 @@ def _fitting(fault: dict[str, Any]) -> bytes:
         for keep in (_MESSAGE_CHARACTERS, _MESSAGE_CHARACTERS // 4)
     )
     return next(text for text in texts if len(text) <= FAULT_BYTES)
-
-
-def read_fault(region: np.ndarray) -> dict[str, Any] | None:
-    """What :func:`record_fault` has written, if anything."""
-    text = bytes(region).rstrip(b"\0")
-    return json.loads(text) if text else None
-
-
-def describe_fault(fault: dict[str, Any]) -> str:
-    """One line for people: ``file:line: hook: exception: message``."""
-    place = f"{fault['file']}:{fault['line']}" if fault["line"] else fault["file"]
-    raised = f"{fault['exception']}: {fault['message']}" if fault["message"] else fault["exception"]
-    return f"{place}: {fault['hook']}: {raised}"

@@ -19,6 +19,7 @@ import numpy as np
 from hftpipe.core.machine.hist import hist_since, stamp
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, fence_acquire, load_acquire, load_relaxed, store_i64, view
+from hftpipe.core.schema.counters import table
 from hftpipe.core.schema.records import (
     ACK,
     BID,
@@ -78,6 +79,21 @@ STATE = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+COUNTERS = table("""
+  events            records read
+  book_updates      updates of a book
+  untradable        updates of a book that is not VALID
+  trades            trades
+  timers            timers
+  updates_seen      answers to our orders
+  fills             executions
+  callbacks         hooks called
+  intents_sent      requests sent
+  params_applied    changed parameters taken over
+  halts_seen        halts and resumptions noticed
+! unknown_orders    answers about orders we do not know
+! bad_records       records that cannot be
+""")
 _CTX = np.uint64(STATE.fields["ctx"][1])
 _ROOM = _CTX + np.uint64(CONTEXT.fields["room"][1])
 _SCRATCH = np.uint64(STATE.fields["params_scratch"][1])

@@ -5,11 +5,12 @@ from functools import partial
 
 import numpy as np
 
+from hftpipe.core.schema.fault import FAULT_BYTES
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.trading.book import book_bytes, book_init
 from hftpipe.core.trading.order_table import table_bytes, table_init
-from hftpipe.core.trading.position import POSITION
 from hftpipe.strategy.compile.loader import LoadedStrategy
-from hftpipe.strategy.faults import FAULT_BYTES, record_fault
+from hftpipe.strategy.faults import record_fault
 from hftpipe.strategy.pacing import PACE, PACE_BYTES, pace_row
 from hftpipe.strategy.params import params_bytes, params_init
 from hftpipe.strategy.quote_slots import QUOTE_BYTES, QUOTE_SLOTS, queue_slots

@@ -28,3 +28,19 @@ def market_venue(config: Config) -> str:
     if config.pipeline.venue == "sim":
         return "taped" if config.market.source == "replay" else "paper"
     return "nasdaq" if config.pipeline.venue == "udp" else config.pipeline.venue
+
+
+def source_of(config: Config) -> str:
+    """Where the market data comes from, as text."""
+    played = config.market.replay or config.market.source
+    if config.pipeline.venue != "udp":
+        return played if config.pipeline.venue == "sim" else config.pipeline.venue
+    lines = f"multicast {config.udp.group_a}, {config.udp.group_b}"
+    return f"{lines} ({played})" if config.udp.embedded else lines
+
+
+def orders_to(config: Config) -> str:
+    """Where orders go, as text: ``paper`` where no other party takes them."""
+    if config.pipeline.venue == "udp" and not config.udp.embedded:
+        return f"orders to {config.udp.order_address}:{config.udp.order_port} ({config.udp.transport})"
+    return "paper" if config.pipeline.venue in ("sim", "udp") else f"orders to {config.pipeline.venue}"

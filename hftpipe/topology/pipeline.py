@@ -10,12 +10,14 @@ import numpy as np
 
 from hftpipe.config import Config
 from hftpipe.core.machine import clock as clock_module
-from hftpipe.core.machine.clock import CLOCK
+from hftpipe.core.schema.cells import HALT_CELL
+from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.instruments import symbols_table
-from hftpipe.core.shared.cell import HALT_CELL
-from hftpipe.core.shared.ring import RING, ring_init
+from hftpipe.core.schema.ring import RING
+from hftpipe.core.schema.status import STATUS
+from hftpipe.core.shared.ring import ring_init
 from hftpipe.core.shared.shm import Segment
-from hftpipe.core.shared.stage import STATUS, Stage
+from hftpipe.core.shared.stage import Stage
 from hftpipe.core.trading.order_table import table_init
 from hftpipe.gateway import stage as gateway_stage
 from hftpipe.market import stage as market_stage
@@ -26,7 +28,8 @@ from hftpipe.risk import stage as risk_stage
 from hftpipe.strategy import stage as strategy_stage
 from hftpipe.strategy import wiring as strategy_wiring
 from hftpipe.strategy.compile.loader import LoadedStrategy
-from hftpipe.topology.configured import instrument_rows, market_venue
+from hftpipe.topology.configured import instrument_rows, market_venue, orders_to, source_of
+from hftpipe.topology.counters import counter_places, refusal_places
 from hftpipe.topology.graph import DRAIN_NS, ORDER_SLOTS, RINGS, STAGES, TAPES
 from hftpipe.topology.sizes import STATE_OF, region_sizes
 from hftpipe.venues.contract import Feed, Orders, Site, Wired
@@ -69,9 +72,12 @@ class Pipeline:
             "strategy": strategy.name,
             "processes": self.processes,
             "fingerprint": config.fingerprint(),
-            "source": config.market.replay or config.market.source,
+            "source": source_of(config),
+            "orders": orders_to(config),
         }
         feed, orders = halves(config)
+        meta["counters"] = [list(place) for place in counter_places(config, feed, orders)]
+        meta["refusals"] = refusal_places()
         sizes = region_sizes(config, strategy, feed, orders)
         self.segment: Segment = create(config.pipeline.name, sizes, meta, epoch)
         calibrate(self.segment.record("clock", CLOCK))

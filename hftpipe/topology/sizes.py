@@ -2,15 +2,15 @@
 
 from hftpipe.config import Config
 from hftpipe.core.feed import state as feed_state
-from hftpipe.core.machine.clock import CLOCK
-from hftpipe.core.machine.hist import HIST_BYTES
+from hftpipe.core.schema.cells import CELL_BYTES
+from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.histogram import HIST_BYTES
 from hftpipe.core.schema.instruments import INSTRUMENT_BYTES, SYMBOLS
-from hftpipe.core.shared.cell import CELL_BYTES
+from hftpipe.core.schema.position import POSITION
+from hftpipe.core.schema.ring import ring_bytes
+from hftpipe.core.schema.status import STATUS
 from hftpipe.core.shared.event_time import EVENT_TIME
-from hftpipe.core.shared.ring import ring_bytes
-from hftpipe.core.shared.stage import STATUS
 from hftpipe.core.trading.order_table import table_bytes
-from hftpipe.core.trading.position import POSITION
 from hftpipe.gateway import stage as gateway_stage
 from hftpipe.market import wiring as market_wiring
 from hftpipe.record.tape.recorder import recorder_bytes

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from hftpipe.config import Config
+from hftpipe.core.schema.counters import Place
 
 
 class Memory(Protocol):
@@ -53,6 +54,10 @@ def _do_nothing() -> None:
     return None
 
 
+def _no_counters(config: Config) -> list[Place]:
+    return []
+
+
 @dataclass(frozen=True)
 class Wired:
     """What a wired half of a venue wants of the process that runs it.
@@ -79,11 +84,13 @@ class Feed:
         sizes: bytes of its regions by name (prefix ``market.``), of which ``market.source`` is its own record.
         largest_update: most records that it publishes at once, besides a whole book.
         wire: lays its regions out and fills in the feed's STATE array (length 1).
+        counters: what it counts beside the stage.
     """
 
     sizes: Callable[[Config], dict[str, int]]
     largest_update: Callable[[Config], int]
     wire: Callable[[Site, np.ndarray], Wired]
+    counters: Callable[[Config], list[Place]] = _no_counters
 
 
 @dataclass(frozen=True)
@@ -94,11 +101,13 @@ class Orders:
         sizes: bytes of its regions by name.
         wire: lays its regions out and fills in the gateway's STATE array (length 1).
         hears_market: whether it is simulated here and must hear every market record.
+        counters: what it counts beside the stage.
     """
 
     sizes: Callable[[Config], dict[str, int]]
     wire: Callable[[Site, np.ndarray], Wired]
     hears_market: bool = False
+    counters: Callable[[Config], list[Place]] = _no_counters
 
 
 @dataclass(frozen=True)

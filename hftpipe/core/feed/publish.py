@@ -15,8 +15,9 @@ from hftpipe.core.machine.hist import hist_since, stamp
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, store_u8, view
 from hftpipe.core.schema.records import ASK, BID, BOOK_RESET, BOOK_STATE, LAST, LEVEL, RECORD, TIMER, TOP, TRADE
+from hftpipe.core.schema.ring import RING
 from hftpipe.core.shared.cell import write_top
-from hftpipe.core.shared.ring import RING, ring_has_space, ring_push, ring_space
+from hftpipe.core.shared.ring import ring_has_space, ring_push, ring_space
 from hftpipe.core.shared.tape import tape_record
 from hftpipe.core.trading.book import BOOK, book_walk, book_walk_level, book_walk_next
 

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from hftpipe.core.schema.counters import table
+
 STATE = np.dtype(
     [
         # Wiring (addresses).
@@ -27,3 +29,25 @@ STATE = np.dtype(
     ],
     align=True,
 )  # fmt: skip
+COUNTERS = table("""
+  events            events taken from the source
+  book_updates      updates of a book's depth
+  top_updates       best prices
+  trades            trades
+  timers            timers sent
+  records           records written to the market ring
+  resets            whole books sent
+  trades_ignored    trades that the book was not ready for
+  ignored_messages  messages of a kind that is not traded on
+  slow_decodes      messages that the fast scanner passed on
+  held_back         times that a full ring held the source up
+  conflations       updates replaced by a later whole book, for want of room
+~ dropped_trades    trades lost for want of room
+~ timers_skipped    timers left out after a long silence
+~ invalidations     times that a book became INVALID
+~ unknown_symbols   messages about symbols that are not traded
+~ bad_lines         lines of a capture that are none
+~ bad_messages      messages that could not be decoded
+! time_jumps        jumps of the source's time stamps that event time did not follow
+= max_lag_ns        longest that an event waited for its turn
+""")

@@ -1,4 +1,4 @@
-"""The only place that reads a clock.
+"""The time-stamp counter; with :mod:`hftpipe.core.machine.system_clock` the only place that reads a clock.
 
 The time-stamp counter is calibrated once against CLOCK_MONOTONIC and published in shared memory; every stage
 converts with the same numbers. The offset between CPUs is measured in both directions at start-up and its bound
@@ -26,15 +26,8 @@ from hftpipe.core.machine.mem import (
     store_release,
     view,
 )
+from hftpipe.core.schema.clock import CLOCK
 
-#: tsc0/mono0_ns/wall0_ns: one simultaneous reading. ``mult`` is ns per tick in 32.32 fixed point.
-CLOCK = np.dtype(
-    [
-        ("tsc0", "u8"), ("mono0_ns", "i8"), ("wall0_ns", "i8"), ("mult", "u8"),
-        ("ns_per_tick", "f8"), ("skew_ns", "f8"), ("skew_bound_ns", "f8"), ("_pad", "u8"),
-    ],
-    align=True,
-)  # fmt: skip
 CALIBRATION_S = 0.05
 SKEW_EXCHANGES = 4000
 _SPIN_LIMIT = 20_000
@@ -56,21 +49,6 @@ def _read_tsc():
 def tsc_now() -> int:
     """The time-stamp counter, for cold code."""
     return int(_read_tsc())
-
-
-def wall_ns() -> int:
-    """Wall clock, ns since the epoch. For display and file names only; never for ages or timeouts."""
-    return time.time_ns()
-
-
-def midnight_ns(now_ns: int) -> int:
-    """The midnight (UTC) before a wall time, ns."""
-    return now_ns - now_ns % 86_400_000_000_000
-
-
-def steady_ns() -> int:
-    """CLOCK_MONOTONIC in ns, for cold code."""
-    return time.monotonic_ns()
 
 
 def _paired_reading() -> tuple[int, int]:

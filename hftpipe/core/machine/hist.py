@@ -5,21 +5,12 @@ Values are time-stamp counter ticks (converted to ns when read, so that recordin
 2**43 ticks (about an hour). Negative values (recorded clocks may run behind the venue's) are counted apart.
 """
 
-from typing import NamedTuple
-
 import numpy as np
 
-from hftpipe.core.machine.jit import METRICS, jit
+from hftpipe.core.machine.build import METRICS
+from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, load_i64, rdtsc, store_i64
-
-SUB_BITS = 7
-SUB = 1 << SUB_BITS
-TOP_BITS = 43
-BUCKETS = (TOP_BITS - SUB_BITS + 1) * SUB
-#: Layout: int64 words: count, negative, max, sum, then the buckets.
-HEADER_WORDS = 4
-HIST_BYTES = (HEADER_WORDS + BUCKETS) * 8
-PERCENTILES = (("p50", 0.5), ("p99", 0.99), ("p99_9", 0.999), ("p99_99", 0.9999))
+from hftpipe.core.schema.histogram import BUCKETS, HEADER_WORDS, SUB, SUB_BITS
 
 _SUB_U64 = np.uint64(SUB)
 
@@ -44,14 +35,6 @@ def bucket_of(value):
     exponent = _bit_length(v) - U64(SUB_BITS + 1)
     index = (exponent + U64(1)) * _SUB_U64 + ((v >> exponent) & U64(SUB - 1))
     return min(np.int64(index), np.int64(BUCKETS - 1))
-
-
-def bucket_low(index: int) -> int:
-    """Smallest value that falls into a bucket."""
-    if index < SUB:
-        return index
-    exponent = index // SUB - 1
-    return (SUB + index % SUB) << exponent
 
 
 @jit
@@ -85,43 +68,3 @@ def hist_since(hist, start_tsc, end_tsc):
     """Count ``end_tsc - start_tsc`` unless the start is unknown (0); nothing in a build without metrics."""
     if METRICS and start_tsc != ZERO:
         hist_record(hist, np.int64(end_tsc - start_tsc))
-
-
-class Summary(NamedTuple):
-    """Percentiles of one histogram, in ns."""
-
-    count: int
-    negative: int
-    p50: float
-    p99: float
-    p99_9: float
-    p99_99: float
-    max: float
-
-    def as_dict(self) -> dict[str, float | int]:
-        """As in the run summary."""
-        return self._asdict()
-
-
-def percentile(buckets: np.ndarray, quantile: float) -> int:
-    """Value at ``quantile``: the middle of the bucket that holds it (0 when empty)."""
-    total = int(buckets.sum())
-    if total == 0:
-        return 0
-    rank = max(1, int(np.ceil(quantile * total)))
-    index = int(np.searchsorted(np.cumsum(buckets), rank))
-    low = bucket_low(index)
-    return (low + bucket_low(index + 1) - 1) // 2 if index + 1 < BUCKETS else low
-
-
-def summarize(words: np.ndarray, ns_per_tick: float) -> Summary:
-    """Read a histogram.
-
-    Args:
-        words: int64 array of ``HIST_BYTES // 8``, as it lies in shared memory.
-        ns_per_tick: length of a time-stamp counter tick.
-    """
-    buckets = np.array(words[HEADER_WORDS:])
-    top = int(words[2])
-    values = {name: min(percentile(buckets, q), top) * ns_per_tick for name, q in PERCENTILES}
-    return Summary(count=int(words[0]), negative=int(words[1]), max=top * ns_per_tick, **values)

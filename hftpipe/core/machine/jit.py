@@ -13,15 +13,12 @@ The same hash, :data:`BUILD_HASH`, stands in every shared-memory header, so that
 refuses to attach.
 """
 
-import hashlib
 import os
-import platform
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import llvmlite
 import llvmlite.binding as llvm
 import numba
 from numba import cfunc, types
@@ -32,24 +29,10 @@ from numba.core.dispatcher import _FunctionCompiler
 from numba.core.registry import CPUDispatcher
 from numba.core.sigutils import normalize_signature
 
-PACKAGE_DIR = Path(__file__).resolve().parents[2]
-METRICS_ENV = "HFTPIPE_PIPELINE__METRICS"
+from hftpipe.core.machine.build import BUILD_HASH
+
 KEPT_CACHES = 6
 KEPT_CACHE_S = 86_400
-
-#: Frozen into the machine code: with metrics off every stamp compiles to nothing.
-METRICS: bool = os.environ.get(METRICS_ENV, "true").strip().lower() not in ("0", "false", "no", "off")
-
-
-def _hash_sources() -> str:
-    digest = hashlib.sha256()
-    for part in (numba.__version__, llvmlite.__version__, platform.python_version(), llvm.get_host_cpu_name()):
-        digest.update(part.encode())
-    digest.update(b"metrics" if METRICS else b"no-metrics")
-    for path in sorted(PACKAGE_DIR.rglob("*.py")):
-        digest.update(str(path.relative_to(PACKAGE_DIR)).encode())
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
 
 
 def _cache_root() -> Path:
@@ -66,8 +49,6 @@ def _drop_old_caches(root: Path, current: str) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
-#: Hex digest of all package sources, numba, llvmlite, Python, the CPU model and the metrics switch.
-BUILD_HASH: str = _hash_sources()
 #: Where compiled code of exactly this build is kept.
 CACHE_DIR: Path = _cache_root() / BUILD_HASH[:20]
 

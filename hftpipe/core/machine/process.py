@@ -8,7 +8,7 @@ import time
 import traceback
 from typing import NoReturn
 
-from hftpipe.core.machine.clock import steady_ns
+from hftpipe.core.machine.system_clock import steady_ns
 
 _PR_SET_PDEATHSIG = 1
 #: A killed process that has not gone by then waits for a device, and may do so for ever.

@@ -5,9 +5,6 @@ All per-instrument state anywhere is an array indexed by the id. Registration ha
 
 import numpy as np
 
-from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import U64, ZERO, load_u8, view
-
 MAX_INSTRUMENTS = 64
 SYMBOL_BYTES = 16
 VENUES = {"binance_spot": 1, "binance_usdm": 2}
@@ -36,22 +33,3 @@ def symbols_table(instruments: np.ndarray) -> np.ndarray:
         words = np.frombuffer(bytes(row["symbol"]).ljust(SYMBOL_BYTES, b"\0"), np.uint64)
         table["low"][0][index], table["high"][0][index] = words
     return table
-
-
-@jit
-def find_symbol(table, start, length):
-    """Instrument id of the symbol text at ``start``; -1 if it is not registered."""
-    if length <= 0 or length > SYMBOL_BYTES:
-        return np.int64(-1)
-    low, high = ZERO, ZERO
-    for i in range(length):
-        byte = U64(load_u8(start + U64(i)))
-        if i < 8:
-            low |= byte << U64(8 * i)
-        else:
-            high |= byte << U64(8 * (i - 8))
-    t = view(table, SYMBOLS)
-    for index in range(t.count):
-        if t.low[index] == low and t.high[index] == high:
-            return np.int64(index)
-    return np.int64(-1)

@@ -31,34 +31,13 @@ from hftpipe.core.machine.mem import (
     view,
 )
 from hftpipe.core.schema.records import RECORD, RECORD_BYTES
+from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES, ring_bytes
 
-RING = np.dtype(
-    [
-        ("mask", "u8"), ("capacity", "u8"), ("_config", "u8", 6),
-        ("next_in", "u8"), ("known_out", "u8"), ("refused", "u8"),
-        # Used by tapes only (core/shared/tape.py): records lost since the last success, and in all.
-        ("lost_pending", "u8"), ("lost", "u8"), ("_producer", "u8", 3),
-        ("next_out", "u8"), ("_consumer", "u8", 7),
-    ],
-    align=True,
-)  # fmt: skip
-RING_HEADER_BYTES = 192
 _NEXT_IN = np.uint64(64)
 _NEXT_OUT = np.uint64(128)
 _SLOTS = np.uint64(RING_HEADER_BYTES)
 _SHIFT = np.uint64(6)
 _PAYLOAD = np.uint64(8)
-
-
-def ring_bytes(capacity: int) -> int:
-    """Size of a ring's memory.
-
-    Raises:
-        ValueError: capacity is not a power of two of at least 2.
-    """
-    if capacity < 2 or capacity & (capacity - 1):
-        raise ValueError(f"ring capacity {capacity} is not a power of two of at least 2")
-    return RING_HEADER_BYTES + capacity * RECORD_BYTES
 
 
 def ring_init(memory: np.ndarray, capacity: int) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from hftpipe.core.machine.jit import BUILD_HASH
+from hftpipe.core.machine.build import BUILD_HASH
 from hftpipe.core.schema.records import SCHEMA_VERSION
 
 SHM_DIR = Path("/dev/shm")

@@ -27,6 +27,7 @@ from hftpipe.core.machine.mem import (
     usleep,
     view,
 )
+from hftpipe.core.schema.status import ENDED, RUNNING, STATUS
 
 #: A step's way of saying "call my service() from Python, then go on".
 SERVICE = -1
@@ -43,15 +44,6 @@ LOOPS_PER_SLICE = 1 << 62
 SPIN, YIELD, SLEEP = 0, 1, 2
 IDLE_NAMES = {"spin": SPIN, "yield": YIELD, "sleep": SLEEP}
 
-STARTING, RUNNING, ENDED = 0, 1, 2
-#: What a stage shows of itself; one cache line each, written by its own process only.
-STATUS = np.dtype(
-    [
-        ("state", "u8"), ("heartbeat_tsc", "u8"), ("loops", "u8"), ("work", "u8"),
-        ("pid", "i8"), ("cpu", "i8"), ("finished", "u8"), ("first_work_tsc", "u8"),
-    ],
-    align=True,
-)  # fmt: skip
 LOOP = np.dtype(
     [
         ("count", "i8"), ("idle", "i8"), ("stop", "u8"), ("clock", "u8"),

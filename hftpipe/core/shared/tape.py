@@ -23,9 +23,10 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, copy_bytes, view
+from hftpipe.core.schema.cells import TOP_CELL
 from hftpipe.core.schema.records import ASK, BID, RECORD
-from hftpipe.core.shared.cell import TOP_CELL
-from hftpipe.core.shared.ring import RING, ring_claim, ring_has_space, ring_publish, ring_push
+from hftpipe.core.schema.ring import RING
+from hftpipe.core.shared.ring import ring_claim, ring_has_space, ring_publish, ring_push
 
 # Kinds that exist on tapes only (see the table in records.py for the others):
 #: ``id`` records are missing here.

@@ -17,27 +17,12 @@ Nothing is left over: captured + inventory is the total above by construction, w
 """
 
 import numpy as np
-from numba import types
 
 from hftpipe.core.machine.fixed import OVERFLOW, muldiv, notional
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import view
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import BUY
-
-#: All quantities and amounts are int64 in 1e-8; ``qty`` and ``cost`` are signed (short: negative).
-POSITION = np.dtype(
-    [
-        ("qty", "i8"), ("cost", "i8"), ("realised", "i8"), ("fees", "i8"),
-        ("bought_qty", "i8"), ("sold_qty", "i8"), ("turnover", "i8"), ("fills", "i8"),
-        # Risk's view of what may still fill: remaining quantity of working orders, a side.
-        ("working_buy", "i8"), ("working_sell", "i8"),
-        # The last mid known (0: none yet), set by whoever books.
-        ("mark", "i8"), ("overflows", "i8"),
-        # Value of all fills at their mids (buys positive), and how much of fees, fills and turnover was taking.
-        ("at_mid", "i8"), ("taker_fees", "i8"), ("taker_fills", "i8"), ("taker_turnover", "i8"),
-    ],
-    align=True,
-)  # fmt: skip
 
 
 @jit
@@ -130,28 +115,3 @@ def unrealised(position, mark):
     if p.qty == 0 or mark <= 0:
         return np.int64(0)
     return notional(mark, p.qty) - p.cost
-
-
-@jit
-def captured(position):
-    """The edge of all fills against their mids (1e-8 quote units), before fees."""
-    p = view(position, POSITION)
-    return p.at_mid + p.realised - p.cost
-
-
-@jit
-def inventory(position, mark):
-    """What the position made (1e-8 quote units) as the mid moved up to ``mark``; up to the last fill without one.
-
-    ``captured + inventory == realised + unrealised``, exactly.
-    """
-    p = view(position, POSITION)
-    return p.realised + unrealised(position, mark) - captured(position)
-
-
-def warm() -> None:
-    """Compile (or load) what the monitor calls, under the signature that a call from Python asks the cache for."""
-    captured.compile((types.uint64,))
-    inventory.compile((types.uint64, types.int64))
-    average_price.compile((types.uint64,))
-    unrealised.compile((types.uint64, types.int64))

@@ -10,9 +10,10 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, call_step, view
 from hftpipe.core.schema.records import LEVEL, NEW, RECORD, REPLACE, TIMER, TOP
+from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES, ring_bytes
 from hftpipe.core.shared.cell import write_top
 from hftpipe.core.shared.event_time import show_known
-from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES, ring_bytes, ring_init, ring_push
+from hftpipe.core.shared.ring import ring_init, ring_push
 from hftpipe.core.trading.book import BOOK
 from hftpipe.record.tape.format import RecordError
 from hftpipe.record.tape.recorder import drain

@@ -10,10 +10,11 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, call_step, load_relaxed, store_relaxed, view
+from hftpipe.core.schema.cells import CELL_BYTES, TOP_CELL
 from hftpipe.core.schema.records import ACK, ASK, FILL, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER
-from hftpipe.core.shared.cell import CELL_BYTES, TOP_CELL
+from hftpipe.core.schema.ring import RING
 from hftpipe.core.shared.event_time import EVENT_TIME, wind_event_time
-from hftpipe.core.shared.ring import RING, ring_init, ring_push
+from hftpipe.core.shared.ring import ring_init, ring_push
 from hftpipe.core.shared.tape import (
     CLOCK_RAN_ON,
     FILL_NUMBER,

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hftpipe.config import Config
-from hftpipe.core.machine.jit import BUILD_HASH
+from hftpipe.core.machine.build import BUILD_HASH
 from hftpipe.monitor.metrics import snapshot
 from hftpipe.monitor.summary import summarise
 from hftpipe.record.replay.chain import Chain

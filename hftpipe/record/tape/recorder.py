@@ -23,11 +23,13 @@ from queue import SimpleQueue
 
 import numpy as np
 
-from hftpipe.core.machine.clock import steady_ns, tsc_now
+from hftpipe.core.machine.clock import tsc_now
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, copy_bytes, load_acquire, store_release, view
+from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.records import RECORD_BYTES
-from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES, ring_depth
+from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES
+from hftpipe.core.shared.ring import ring_depth
 from hftpipe.core.shared.shm import Segment
 from hftpipe.log import event
 from hftpipe.record.tape.block import BLOCK_RECORDS, BUFFER_BYTES, Block, Pool, block_bytes

@@ -19,9 +19,9 @@ from typing import Any
 import numpy as np
 import orjson
 
-from hftpipe.core.machine.clock import CLOCK
+from hftpipe.core.machine.build import BUILD_HASH
 from hftpipe.core.machine.durable import write_whole
-from hftpipe.core.machine.jit import BUILD_HASH
+from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.records import SCHEMA_VERSION
 from hftpipe.log import clean
 from hftpipe.record.tape.format import FORMAT_VERSION, RecordError

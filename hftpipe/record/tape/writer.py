@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hftpipe.core.machine.clock import steady_ns, wall_ns
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
 from hftpipe.core.schema.records import SCHEMA_VERSION
 from hftpipe.record.tape.block import Block
 from hftpipe.record.tape.format import (

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.core.machine.clock import steady_ns
+from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.simulation.exchange_server.impair import Impairment
 from hftpipe.simulation.exchange_server.itch_exchange import ItchExchange
 from hftpipe.simulation.exchange_server.process import warm

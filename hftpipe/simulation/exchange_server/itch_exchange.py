@@ -21,9 +21,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hftpipe.core.machine.clock import CLOCK, calibrate, monotonic_ns, steady_ns, wall_ns
+from hftpipe.core.machine.clock import calibrate, monotonic_ns
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, call_step, load_relaxed, pause, rdtsc, sched_yield, usleep, view
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.shared.stage import IDLE_NAMES, SLEEP, SPIN
 from hftpipe.simulation.exchange_server.accounts import (

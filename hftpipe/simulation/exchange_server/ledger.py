@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import orjson
 
-from hftpipe.core.machine.clock import steady_ns
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, view
+from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.records import BUY
 from hftpipe.simulation.exchange_server.accounts import ACCOUNT, ACCOUNT_BYTES, is_live
 from hftpipe.simulation.flow.flow import flow_book

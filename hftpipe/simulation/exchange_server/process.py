@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from hftpipe.core.machine.clock import steady_ns
 from hftpipe.core.machine.process import die_with_parent, end_process, kill, wait_until
+from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.log import event
 from hftpipe.simulation.exchange_server.itch_exchange import ItchExchange, exchange_close, exchange_open, serve
 from hftpipe.simulation.exchange_server.settings import ExchangeConfig, Told

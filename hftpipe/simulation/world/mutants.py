@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from hftpipe.core.machine.mem import I64
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import BID, BUY, INVALID, REPLACED, UNASKED, VALID
+from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES
 from hftpipe.core.shared.event_time import EVENT_TIME
-from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES
 from hftpipe.core.trading.book import BOOK, book_level, book_set
 from hftpipe.core.trading.order_table import CANCELED, ORDER, TABLE, TABLE_HEADER_BYTES, WORKING
-from hftpipe.core.trading.position import POSITION
 from hftpipe.risk.limits import LIMITS
 from hftpipe.simulation.world.truth import fields_of
 from hftpipe.venues.paper.state import EXCHANGE, MARKET, MARKET_BYTES

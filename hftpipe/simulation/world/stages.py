@@ -16,8 +16,9 @@ import numpy as np
 from hftpipe.core.machine.clock import calibrate_once
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import call_step
+from hftpipe.core.schema.cells import STOPPING, TOP_CELL
 from hftpipe.core.schema.records import CANCEL, NEW, RECORD, REPLACE, VALID
-from hftpipe.core.shared.cell import STOPPING, TOP_CELL, set_halt
+from hftpipe.core.shared.cell import set_halt
 from hftpipe.core.shared.private import PrivateSegment
 from hftpipe.core.shared.ring import ring_push
 from hftpipe.core.shared.stage import SERVICE

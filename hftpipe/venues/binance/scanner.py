@@ -13,8 +13,8 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, store_i64, view
-from hftpipe.core.schema.instruments import find_symbol
 from hftpipe.core.schema.records import BUY, SELL
+from hftpipe.core.trading.symbols import find_symbol
 from hftpipe.venues.binance.swar import (
     ASCII_ZEROS,
     EIGHT,

@@ -6,13 +6,18 @@ from typing import Any
 import numpy as np
 
 from hftpipe.config import Config
-from hftpipe.core.machine.clock import midnight_ns, steady_ns
+from hftpipe.core.machine.system_clock import midnight_ns, steady_ns
+from hftpipe.core.schema.counters import Place, places
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.shared.event_time import REAL_TIME_MULT
 from hftpipe.venues.contract import Feed, Orders, Site, Venue, Wired
 from hftpipe.venues.nasdaq.account import ouch_password
+from hftpipe.venues.nasdaq.itch.arbiter_state import ARBITER
+from hftpipe.venues.nasdaq.itch.arbiter_state import COUNTERS as ARBITER_COUNTERS
+from hftpipe.venues.nasdaq.itch.feed import COUNTERS as FEED_COUNTERS
+from hftpipe.venues.nasdaq.itch.feed import FEED
 from hftpipe.venues.nasdaq.itch.receive import OUT_ROOM
-from hftpipe.venues.nasdaq.itch.wiring import Lines, itch_bytes, join, receive_entry
+from hftpipe.venues.nasdaq.itch.wiring import Lines, itch_bytes, join, part_offsets, receive_entry
 from hftpipe.venues.nasdaq.ouch import venue
 from hftpipe.venues.nasdaq.ouch.link import TCP, UDP
 from hftpipe.venues.nasdaq.ouch.state import draw_session, venue_bytes
@@ -51,6 +56,12 @@ def _wire_feed(site: Site, state: np.ndarray) -> Wired:
     return Wired(facts=tuple(feed.facts), keep=(feed,))
 
 
+def _feed_counters(config: Config) -> list[Place]:
+    at = part_offsets(len(config.instruments), config.market.book_levels)
+    arbiter = places("feed", "itch", ARBITER, ARBITER_COUNTERS, at["arbiter"])
+    return arbiter + places("feed", "itch", FEED, FEED_COUNTERS, at["feed"])
+
+
 def _order_sizes(config: Config) -> dict[str, int]:
     return {"ouch": venue_bytes(len(config.instruments))}
 
@@ -74,6 +85,6 @@ def _wire_orders(site: Site, state: np.ndarray) -> Wired:
 
 
 VENUE = Venue(
-    feed=Feed(_feed_sizes, lambda config: 2 * OUT_ROOM, _wire_feed),
+    feed=Feed(_feed_sizes, lambda config: 2 * OUT_ROOM, _wire_feed, _feed_counters),
     orders=Orders(_order_sizes, _wire_orders),
 )

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import TOP_CELL
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import BUY, CANCEL, FILL, FOK, IOC, MARKET, NEW, REDUCE_ONLY, REPLACE, TIF_MASK, VALID
-from hftpipe.core.shared.cell import TOP_CELL
-from hftpipe.core.shared.ring import RING, RING_HEADER_BYTES
+from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES
 from hftpipe.core.trading.order_table import FILLED, ORDER, STATE_NAMES, TABLE, TABLE_HEADER_BYTES
-from hftpipe.core.trading.position import POSITION
 from hftpipe.simulation.campaign import Violation
 from hftpipe.simulation.world.truth import SCALE, Fields, fields_of
 

@@ -7,6 +7,7 @@
 
 import numpy as np
 
+from hftpipe.core.schema.counters import table
 from hftpipe.venues.nasdaq.itch.election import ELECTION, LINES, election_init
 from hftpipe.venues.nasdaq.itch.mold import END_OF_SESSION
 from hftpipe.venues.nasdaq.itch.window import window_bytes, window_init
@@ -42,10 +43,29 @@ ARBITER = np.dtype(
     ],
     align=True,
 )  # fmt: skip
-COUNTERS = (
-    "delivered", "heartbeats", "trailing", "bad_sequence", "foreign_session", "strangers", "far_ahead", "retracted", "session_changes", "restarts",
-    "holes", "gaps", "recovered", "requests", "give_ups", "overflows", "too_long",
-)  # fmt: skip
+COUNTERS = table("""
+  packets          packets of both lines
+  duplicates       copies of what the other line had brought
+  used             packets that brought something
+  delivered        messages delivered in order
+  heartbeats       heartbeats
+  requests         re-requests sent
+  recovered        holes that the re-request server filled
+  retracted        places far ahead that did not come true
+~ malformed        packets that are none
+~ trailing         packets with bytes behind their last message
+~ bad_sequence     packets with a place that cannot be
+~ foreign_session  packets of another session
+~ strangers        packets from another address
+~ far_ahead        packets too far ahead to be believed
+~ session_changes  sessions that followed another
+~ restarts         sessions begun again under their own name
+~ holes            places where both lines lacked something
+~ gaps             holes that the other line did not fill in time
+~ give_ups         holes given up
+~ overflows        packets too many to be kept until a hole is filled
+~ too_long         packets too long to be kept
+""")
 _WINDOW_AT = -(-ARBITER.itemsize // 64) * 64
 WINDOW = np.uint64(_WINDOW_AT)
 ELECTION_AT = np.uint64(ARBITER.fields["election"][1])

@@ -29,9 +29,10 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, view
-from hftpipe.core.schema.instruments import MAX_INSTRUMENTS, find_symbol
+from hftpipe.core.schema.instruments import MAX_INSTRUMENTS
 from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL, TRADE
 from hftpipe.core.trading.book import BOOK, book_commit, book_qty_at, book_set
+from hftpipe.core.trading.symbols import find_symbol
 from hftpipe.venues.nasdaq.itch import messages as itch
 from hftpipe.venues.nasdaq.itch.feed import FEED, feed_book, feed_damage, feed_refresh, put_record
 from hftpipe.venues.nasdaq.itch.messages import (

@@ -25,6 +25,7 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, store_i64, view
+from hftpipe.core.schema.counters import table
 from hftpipe.core.schema.instruments import MAX_INSTRUMENTS, SYMBOLS, symbols_table
 from hftpipe.core.schema.records import BOOK_RESET, BOOK_STATE, INVALID, RECORD
 from hftpipe.core.trading.book import BOOK, book_bytes, book_clear, book_init
@@ -53,12 +54,34 @@ FEED = np.dtype(
     ],
     align=True,
 )  # fmt: skip
-COUNTERS = (
-    "messages", "adds", "executions", "cancels", "deletes", "replaces", "trades", "directory", "other", "unlisted",
-    "non_printable", "unknown_type", "wrong_length", "relisted", "unknown_order", "wrong_instrument",
-    "duplicate_order", "zero_shares", "zero_price", "bad_side", "too_many_shares", "table_full", "book_full",
-    "level_overflow", "damages", "resets",
-)  # fmt: skip
+COUNTERS = table("""
+  messages          messages
+  adds              orders added
+  executions        executions of resting orders
+  cancels           orders made smaller
+  deletes           orders deleted
+  replaces          orders replaced
+  trades            trades against what the book does not show
+  directory         instruments listed
+  other             messages of kinds without effect on a book
+  unlisted          messages about instruments that are not traded
+  non_printable     executions that are not to be printed
+  resets            times that all books were forgotten
+~ unknown_type      messages of an unknown type
+~ wrong_length      messages of a wrong length
+~ relisted          instruments listed twice
+~ unknown_order     messages about orders that the book lacks
+~ wrong_instrument  messages about an order of another instrument
+~ duplicate_order   orders added twice
+~ zero_shares       orders of nothing
+~ zero_price        orders at no price
+~ bad_side          orders of no side
+~ too_many_shares   executions of more than is there
+~ table_full        orders for which there was no room
+~ book_full         levels for which there was no room
+~ level_overflow    levels too large to be counted
+~ damages           times that a book was damaged by one of these
+""")
 #: Records that one call here may write for each instrument.
 STATE_RECORDS = 2
 DEFAULT_ORDERS = 1 << 20

@@ -32,10 +32,10 @@ import ctypes
 import numpy as np
 from numba import types
 
-from hftpipe.core.machine.clock import CLOCK
 from hftpipe.core.machine.hist import hist_record
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, call_step, clock_gettime, load_i64, rdtscp, view
+from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.instruments import MAX_INSTRUMENTS
 from hftpipe.core.schema.records import RECORD_BYTES, VALID
 from hftpipe.core.shared.event_time import show_known

@@ -83,6 +83,15 @@ def _sizes(n_instruments: int, levels: int) -> dict[str, int]:
     return {name: -(-size // 128) * 128 for name, size in sizes.items()}
 
 
+def part_offsets(n_instruments: int, levels: int) -> dict[str, int]:
+    """Where each part begins in the feed's memory."""
+    offsets, at = {}, 0
+    for name, size in _sizes(n_instruments, levels).items():
+        offsets[name] = at
+        at += size
+    return offsets
+
+
 def itch_bytes(n_instruments: int, levels: int) -> int:
     """Memory of the feed; ``levels`` price levels a side of each book."""
     return sum(_sizes(n_instruments, levels).values())
@@ -111,10 +120,8 @@ def join(
     Raises:
         OSError: a group or port that cannot be had, by name. ValueError: an instrument the wire cannot carry.
     """
-    parts, at = {}, 0
-    for name, size in _sizes(len(instruments), levels).items():
-        parts[name] = memory[at : at + size]
-        at += size
+    at, sizes = part_offsets(len(instruments), levels), _sizes(len(instruments), levels)
+    parts = {name: memory[at[name] : at[name] + size] for name, size in sizes.items()}
     ways, sockets, facts = _open_lines(lines, parts["packets"])
     if lines.request_port:
         request = open_request(lines.request_address, lines.request_port, interface=lines.interface)

@@ -24,6 +24,7 @@ from hftpipe.core.machine.fixed import OVERFLOW, SCALE, muldiv_rem, notional
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, view
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT
 from hftpipe.core.schema.instruments import INSTRUMENT, INSTRUMENT_BYTES
 from hftpipe.core.schema.records import (
     ACK,
@@ -40,7 +41,6 @@ from hftpipe.core.schema.records import (
     TIF_MASK,
     UNASKED,
 )
-from hftpipe.core.shared.cell import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT
 from hftpipe.core.trading.order_table import (
     ON_ACK,
     ON_CANCELED,

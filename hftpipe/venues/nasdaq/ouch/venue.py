@@ -27,8 +27,8 @@ from hftpipe.core.machine.clock import monotonic_ns
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, copy_bytes, rdtsc, view
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import LOGIN_REFUSED
 from hftpipe.core.schema.records import CANCEL_REJECT, MARKET, NEW, RECORD, RECORD_BYTES, REJECT, REPLACE, TIF_MASK
-from hftpipe.core.shared.cell import LOGIN_REFUSED
 from hftpipe.core.trading.order_table import (
     ON_CANCEL_SENT,
     ON_NO_ANSWER,

@@ -1,0 +1,28 @@
+"""What the cells hold: one cache line each, a version and seven payload words."""
+
+import numpy as np
+
+CELL_BYTES = 64
+CELL_WORDS = 8
+#: Top of book of one instrument. ``local_ts`` is the event time (ns) of the last change.
+TOP_CELL = np.dtype(
+    [
+        ("version", "u8"), ("bid", "i8"), ("bid_qty", "i8"), ("ask", "i8"), ("ask_qty", "i8"),
+        ("local_ts", "i8"), ("state", "i8"), ("update_id", "u8"),
+    ],
+    align=True,
+)  # fmt: skip
+#: Halt state of the whole pipeline: ``halted`` 0 or 1, ``cause`` from HALT_CAUSES, times in ns.
+HALT_CELL = np.dtype(
+    [("version", "u8"), ("halted", "i8"), ("cause", "i8"), ("local_ts", "i8"), ("_pad", "i8", 4)], align=True
+)
+HALT_CAUSES = {
+    0: "none", 1: "stage_died", 2: "heartbeat_lost", 3: "operator", 4: "invariant", 5: "strategy_stalled",
+    6: "orphan_fill", 7: "broken_trade", 8: "venue_forgot", 9: "stopping", 10: "login_refused", 11: "unreadable_latch",
+    14: "strategy_fault",
+}  # fmt: skip
+#: Causes of a VENUE_FAULT: an execution of an order we do not know, an execution taken back, our orders lost there, no
+#: session with it.
+ORPHAN_FILL, BROKEN_TRADE, VENUE_FORGOT, LOGIN_REFUSED = 6, 7, 8, 10
+#: The run is asked to end: everything is cancelled first. Nothing went wrong.
+STOPPING = 9
