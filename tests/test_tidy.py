@@ -26,7 +26,7 @@ MAY_IMPORT = {
     "core/shared/": ("core.machine", "core.schema"),
     "core/trading/": ("core.machine", "core.schema"),
     "topology/graph.py": (),
-    "config/": ("topology.graph",),
+    "config/": ("topology.graph", "core.schema"),
     "log.py": ("config",),
     "core/feed/": ("core.machine", "core.schema", "core.shared", "core.trading"),
     # The four processes: core only.

@@ -19,12 +19,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.core.schema.refusal import Refusal
 
 LOCK_LIMIT_NS = 5_000_000_000
 _RETRY_S = 0.01
 
 
-class StateError(RuntimeError):
+class StateError(Refusal, RuntimeError):
     """The state folder does not allow what was asked; the message names the file and what to do."""
 
 

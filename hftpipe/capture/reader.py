@@ -19,6 +19,7 @@ from numba import types
 from hftpipe.core.machine.fixed import DECIMALS, SCALE, FixedError, to_fixed
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8
+from hftpipe.core.schema.refusal import Refusal
 
 CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
@@ -39,7 +40,7 @@ _MAX_DIGITS, _INT64_MAX = np.uint64(19), np.uint64(2**63 - 1)
 _memchr = types.ExternalFunction("memchr", types.uint64(types.uint64, types.int32, types.uint64))
 
 
-class CaptureError(ValueError):
+class CaptureError(Refusal, ValueError):
     """A capture that cannot be read (on): names the file, the line or byte, and what is allowed."""
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from hftpipe import config as config_module
+from hftpipe.core.schema.refusal import Refusal
 
 app = typer.Typer(
     name="hftpipe",
@@ -42,20 +43,10 @@ def load_settings(files: list[str], overrides: dict[str, Any]) -> config_module.
 
 
 def guarded(action: Any) -> int:
-    """Turn every refusal that has a message of its own into that message and exit code 2."""
-    from hftpipe.app.state import StateError
-    from hftpipe.capture.reader import CaptureError
-    from hftpipe.core.shared.shm import SegmentError
-    from hftpipe.record.tape.format import RecordError
-    from hftpipe.strategy.compile.loader import StrategyError
-    from hftpipe.venues.registry import VenueError
-
-    refusals = (
-        config_module.ConfigError, CaptureError, SegmentError, StrategyError, RecordError, StateError, VenueError,
-    )  # fmt: skip
+    """Turn every refusal into its message and exit code 2."""
     try:
         return int(action() or 0)
-    except refusals as error:
+    except Refusal as error:
         raise fail(str(error)) from error
 
 

@@ -41,10 +41,11 @@ from hftpipe.config.kinds import (
     text,
     to_e8,
 )
+from hftpipe.core.schema.refusal import Refusal
 from hftpipe.topology.graph import STAGES
 
 
-class ConfigError(ValueError):
+class ConfigError(Refusal, ValueError):
     """Refused settings; `problems` has one line for each, naming source, key, value and what is allowed."""
 
     def __init__(self, *problems: str) -> None:

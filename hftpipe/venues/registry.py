@@ -8,6 +8,8 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any
 
+from hftpipe.core.schema.refusal import Refusal
+
 GROUP = "hftpipe.venues"
 #: Module and object by name; imported (and compiled) only where it is used.
 BUILT_IN = {
@@ -28,7 +30,7 @@ COMPILED = {
 _added: dict[str, Any] = {}
 
 
-class VenueError(ValueError):
+class VenueError(Refusal, ValueError):
     """There is no venue of that name, or it is none; the message names it and those there are."""
 
 

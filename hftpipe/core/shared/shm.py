@@ -20,6 +20,7 @@ import orjson
 
 from hftpipe.core.machine.build import BUILD_HASH
 from hftpipe.core.schema.records import SCHEMA_VERSION
+from hftpipe.core.schema.refusal import Refusal
 
 SHM_DIR = Path("/dev/shm")
 PREFIX = "hftpipe-"
@@ -40,7 +41,7 @@ _MADV_POPULATE_WRITE = 23
 _GUARD_ALIGN = 64
 
 
-class SegmentError(RuntimeError):
+class SegmentError(Refusal, RuntimeError):
     """A segment cannot be created or attached to; the message names it and the reason."""
 
 

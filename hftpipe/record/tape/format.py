@@ -32,6 +32,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hftpipe.core.schema.records import RECORD_BYTES
+from hftpipe.core.schema.refusal import Refusal
 
 FORMAT_VERSION = 1
 HEADER_BYTES = 64
@@ -65,7 +66,7 @@ BLOCK = np.dtype(
 TORN, CORRUPT, MISSING = "torn tail", "corrupt", "missing"
 
 
-class RecordError(ValueError):
+class RecordError(Refusal, ValueError):
     """A recording cannot be made or read (on); names the file, the place and the reason."""
 
 

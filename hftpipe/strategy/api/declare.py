@@ -7,6 +7,8 @@ compiles its functions as they stand, so only what numba can compile without all
 from dataclasses import dataclass
 from typing import Any, NewType
 
+from hftpipe.core.schema.refusal import Refusal
+
 #: int64 in units of 1e-8. As a parameter it is written as a decimal: "60000.5".
 Price = NewType("Price", int)
 #: int64 in units of 1e-8. As a parameter it is written as a decimal: "0.001".
@@ -24,7 +26,7 @@ HOOKS: dict[str, tuple[str, ...]] = {
 }
 
 
-class StrategyError(ValueError):
+class StrategyError(Refusal, ValueError):
     """A strategy or its parameters cannot be used; the text names file, line and what to change."""
 
 
