@@ -1,5 +1,6 @@
 """A halt outlives its run, its supervisor and its machine, until a person clears it."""
 
+import errno
 import json
 import os
 import signal
@@ -17,8 +18,10 @@ from typer.testing import CliRunner
 
 from hftpipe.app import halt_latch
 from hftpipe.app.halt_latch import NOT_LATCHED, HaltLatch, Latch, clear_latch, read_latch, write_latch
+from hftpipe.app.run_marker import begin_run
 from hftpipe.app.state import StateError
 from hftpipe.cli import app
+from hftpipe.core.machine.durable import write_whole
 from hftpipe.core.schema.cells import HALT_CAUSES
 
 LATCH = Latch("stage_died", "2026-11-28T18:00:00.000+00:00", 7, "process risk (pid 12) died: killed by SIGKILL")
@@ -173,6 +176,23 @@ def test_a_history_that_cannot_be_written_keeps_the_halt(own_state: Path) -> Non
 # --- with a whole pipeline ------------------------------------------------------------------------------
 
 
+def test_a_full_disk_keeps_no_halt_from_being_latched(own_state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run's own marker gives its room."""
+
+    def on_a_full_disk(path: Path, data: bytes, spare: Path | None = None) -> None:
+        if spare is None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        assert len(data) <= spare.stat().st_size, "it would need more room than there is"
+        write_whole(path, data, spare)
+
+    begin_run("full", 7)
+    monkeypatch.setattr(halt_latch, "write_whole", on_a_full_disk)
+    latch = HaltLatch("full", 7)
+    latch.set(1, "process strategy died")
+    assert latch.is_stored and read_latch("full") == latch.first
+    assert not (own_state / "full.run").exists()
+
+
 def summary_of(path: Path) -> dict:
     return json.loads(path.read_text())
 
@@ -263,6 +283,7 @@ def test_a_halt_that_cannot_be_stored_is_told_by_the_exit_code(own_state: Path, 
     out = tmp_path / "s.json"
     process = start("t-unstored", "--json", str(out))
     (own_state / "t-unstored.halt.tmp").mkdir()
+    (own_state / "t-unstored.run").unlink()
     os.kill(stages_of(process)[2], signal.SIGKILL)
     text, err = process.communicate(timeout=60)
     assert process.returncode == 1 and "NOT STORED: a restart would trade" in text and "not latched" in err

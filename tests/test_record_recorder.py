@@ -307,11 +307,12 @@ def test_a_recorder_whose_parent_is_gone_ends_cleanly(rig: Rig) -> None:
     assert open_session(rig.folder).is_complete
 
 
-def test_sigterm_ends_cleanly(rig: Rig) -> None:
+def test_a_signal_to_the_whole_group_does_not_end_the_recording(rig: Rig) -> None:
     rig.start()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        os.kill(rig.pid, number)
     rig.offer("risk", 100)
     rig.wait(lambda: int(rig.row("risk")["records"]) == 100)
-    os.kill(rig.pid, signal.SIGTERM)
     assert rig.stop() == 0
     assert open_session(rig.folder).is_complete
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from usdm_tape import opened
 
+from hftpipe.core.shared.shm import Segment
+from hftpipe.core.trading.order_table import TABLE
 from tests.data import DATA, needs_data
 
 REPO = Path(__file__).resolve().parents[1]
@@ -54,6 +56,15 @@ def start(name: str, *flags: str, new_group: bool = False) -> subprocess.Popen[s
 def stages_of(process: subprocess.Popen[str]) -> list[int]:
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     return [int(pid) for pid in children]
+
+
+def until_open_orders(name: str) -> None:
+    """Wait until the gateway of a running pipeline has an open order."""
+    table = Segment.attach(name).record("gateway.table", TABLE)
+    deadline = time.monotonic() + LIMIT_S
+    while not table["n_open"][0]:
+        assert time.monotonic() < deadline, "no open order"
+        time.sleep(0.005)
 
 
 def is_gone(pid: int) -> bool:
@@ -181,6 +192,22 @@ def test_a_signal_ends_the_run_cleanly_with_a_summary(number):
     assert process.returncode == 0
     assert f"run ended: {number.name} received" in out
     assert_clean(name, pids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_signal_to_every_process_still_cancels_and_confirms(number, tmp_path):
+    """``timeout``, ``kill -- -PGID`` and systemd signal the whole group."""
+    out = tmp_path / "summary.json"
+    process = start(f"t-group{int(number)}", "--json", str(out))
+    pids = stages_of(process)
+    until_open_orders(f"t-group{int(number)}")
+    for pid in (*pids, process.pid):
+        os.kill(pid, number)
+    process.communicate(timeout=60)
+    stop = json.loads(out.read_text())["stop"]
+    assert process.returncode == 0 and stop["still_open"] == [] and stop["unknown_because"] == []
+    assert stop["open_at_stop"] == 0 or stop["cancels_sent"] > 0
+    assert_clean(f"t-group{int(number)}", pids)
 
 
 def test_a_killed_stage_halts_and_ends_the_run_with_a_summary():

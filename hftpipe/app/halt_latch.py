@@ -11,6 +11,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -95,8 +96,21 @@ def write_latch(name: str, latch: Latch) -> None:
     """
     path = state_file(name, "halt")
     if not path.exists():
-        write_whole(path, orjson.dumps(asdict(latch), option=orjson.OPT_INDENT_2) + b"\n")
-    _note(name, {"action": "halted", **asdict(latch)})
+        _put_latch(path, orjson.dumps(asdict(latch), option=orjson.OPT_INDENT_2) + b"\n", state_file(name, "run"))
+    try:
+        _note(name, {"action": "halted", **asdict(latch)})
+    except OSError as error:
+        event(LOG, logging.WARNING, "the halt is latched, but not in the history", reason=str(error))
+
+
+def _put_latch(path: Path, data: bytes, spare: Path) -> None:
+    """Write the latch; on a full disk into the room of the run's own marker, which a halted run needs no more."""
+    try:
+        write_whole(path, data)
+    except OSError:
+        if not spare.exists():
+            raise
+        write_whole(path, data, spare)
 
 
 def clear_latch(name: str) -> Latch:

@@ -246,7 +246,8 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
         finally:
             pipeline.segment.unlink()
         code = _hand_over(summary, json_file)
-        end_run(pipeline.segment.name)
+        if (summary["latched_halt"] or {"stored": True})["stored"]:
+            end_run(pipeline.segment.name)
     return code
 
 
@@ -256,11 +257,14 @@ def _hand_over(summary: dict[str, Any], json_file: str | None) -> int:
     summary["lost_output"] = {"log": lost_records(), **outputs.lost()}
     data = orjson.dumps(summary, option=orjson.OPT_INDENT_2 | orjson.OPT_SERIALIZE_NUMPY)
     problem = write_summary(json_file, data) if json_file else ""
-    console = Console()
+    console, unwritten = Console(), outputs.lost()
     sys.stdout.write(render(summary, console.width if console.is_terminal else 0) + "\n")
     if problem:
         event(LOG, logging.ERROR, "the summary could not be written", reason=problem)
         sys.stdout.write(f"  summary            {problem}; here it is:\n{data.decode()}\n")
+    if not problem and not json_file and outputs.lost() != unwritten:
+        problem = "standard output takes no more"
+        event(LOG, logging.ERROR, "the summary could not be written", reason=problem)
     return int(summary["exit_code"]) or int(bool(problem))
 
 

@@ -14,6 +14,9 @@ from hftpipe.app.state import refused, state_file
 from hftpipe.core.machine.durable import write_whole
 from hftpipe.core.machine.system_clock import wall_ns
 
+#: Room that a halt finds in the marker when the disk is full.
+MARKER_BYTES = 4095
+
 
 def begin_run(name: str, epoch: int) -> dict[str, Any] | None:
     """Mark a run of pipeline ``name`` as under way: the facts of the one before if that did not end in order.
@@ -26,7 +29,8 @@ def begin_run(name: str, epoch: int) -> dict[str, Any] | None:
     path = state_file(name, "run")
     before = _read(name)
     try:
-        write_whole(path, orjson.dumps({"epoch": epoch, "started": utc_text(wall_ns()), "pid": os.getpid()}) + b"\n")
+        facts = orjson.dumps({"epoch": epoch, "started": utc_text(wall_ns()), "pid": os.getpid()})
+        write_whole(path, facts.ljust(MARKER_BYTES) + b"\n")
     except OSError as error:
         raise refused(path, error) from error
     return before

@@ -39,6 +39,8 @@ DOUBTS = {
     "invariant_breaches": "the venue reported what cannot be",
 }
 
+_COUNTED = ("canceled", "expired", "fills", "halt_cancels", "halt_cancels_again")
+
 
 def open_orders(pipeline: Pipeline) -> np.ndarray:
     """The gateway's orders that have not ended, as an ORDER array (a copy)."""
@@ -102,7 +104,7 @@ class WindDown:
         return int(self._pipeline.segment.record("gateway.table", TABLE)["n_open"][0])
 
     def _counts(self) -> dict[str, int]:
-        return {name: int(self._gateway[name][0]) for name in ("canceled", "expired", "fills")}
+        return {name: int(self._gateway[name][0]) for name in _COUNTED}
 
     def _is_down(self) -> bool:
         """Every order has ended, and the stages that live know it. The gateway has seen the halt first: after that it
@@ -141,8 +143,8 @@ class WindDown:
         ended = sum(counts[name] - self._before.get(name, 0) for name in ("canceled", "expired"))
         return {
             "open_at_stop": self._open_before,
-            "cancels_sent": int(self._gateway["halt_cancels"][0]),
-            "cancels_again": int(self._gateway["halt_cancels_again"][0]),
+            "cancels_sent": counts["halt_cancels"] - self._before.get("halt_cancels", 0),
+            "cancels_again": counts["halt_cancels_again"] - self._before.get("halt_cancels_again", 0),
             "cancels_confirmed": ended,
             "fills_meanwhile": counts["fills"] - self._before.get("fills", counts["fills"]),
             "waited_s": round(self._waited_ns / 1e9, 3),

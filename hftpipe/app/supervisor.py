@@ -23,6 +23,7 @@ import numpy as np
 
 from hftpipe.app.halt_latch import HaltLatch
 from hftpipe.app.heartbeat import HeartbeatWatch
+from hftpipe.app.signals import ENDING
 from hftpipe.app.stopping import WindDown, is_clean
 from hftpipe.core.machine.clock import tsc_now
 from hftpipe.core.machine.process import die_with_parent, end_process, how_it_ended, kill
@@ -208,7 +209,7 @@ class Supervisor:
         return Outcome(reason, code, self._pss / 1e6, switches, self._ended_tsc, late, self._left_behind, stop)
 
     def _catch_signals(self) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING:
             self._old_handlers[number] = signal.signal(number, self._on_signal)
 
     def _restore_signals(self) -> None:
@@ -232,9 +233,9 @@ class Supervisor:
         code = EXIT_FAILED
         try:
             die_with_parent(parent)
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
-            signal.signal(signal.SIGHUP, signal.SIG_IGN)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            # A signal to the whole group (a terminal, timeout, systemd) is the supervisor's to act on: the stages end when told to.
+            for number in ENDING:
+                signal.signal(number, signal.SIG_IGN)
             os.sched_setaffinity(0, {cpus[index]})
             self._pipeline.segment.prefault()
             gc.collect()

@@ -1,5 +1,6 @@
 """``hftpipe run`` and ``hftpipe replay``."""
 
+import logging
 import os
 import sys
 from typing import Annotated, Any
@@ -11,6 +12,8 @@ from hftpipe import log
 from hftpipe.app import outputs
 from hftpipe.app.summary_file import why_not_writable
 from hftpipe.cli.common import Files, app, fail, guarded, load_settings, overrides_of
+
+LOG = logging.getLogger("hftpipe.run")
 
 
 def _processes(count: int | None) -> int | None:
@@ -47,16 +50,16 @@ def run(
         "market.source": "replay" if replay else None, "pipeline.venue": venue, "market.seed": seed, "strategy.name": strategy,
         "record.folder": record,
     }  # fmt: skip
-    files, notice = config or [], ""
+    files = config or []
     overrides = overrides_of(pairs, assign or [])
     if not files:
         overrides = {**config_module.demo_overrides(strategy), **overrides}
-        notice = "no --config given: using the demonstration limits of configs/paper.toml and configs/risk_limits.toml"
     settings = load_settings(files, overrides)
     _check_target(json)
     log.setup(settings.log.format, settings.log.level, sys.stderr)
-    if notice:
-        typer.echo(notice, err=True)
+    if not files:
+        demo = "no --config given: using the demonstration limits of configs/paper.toml and configs/risk_limits.toml"
+        log.event(LOG, logging.WARNING, demo)
     os.environ["HFTPIPE_PIPELINE__METRICS"] = "true" if settings.pipeline.metrics else "false"
     raise typer.Exit(guarded(lambda: _run(settings, files, overrides, json)))
 
@@ -72,7 +75,7 @@ def _run(settings: config_module.Config, files: list[str], overrides: dict[str, 
 
     venue = market_venue(settings)
     if not is_warm(venue):
-        typer.echo("first start of this build: compiling (once)", err=True)
+        log.event(LOG, logging.INFO, f"first start of this build on {venue}: compiling, once")
         precompile(settings.strategy.name, venue)
     from hftpipe.app.run import run as run_pipeline
 

@@ -5,6 +5,11 @@ import numpy as np
 from hftpipe.config import Config, Market
 from hftpipe.core.schema.instruments import INSTRUMENT, VENUES
 from hftpipe.simulation.flow.demo_market import DemoMarket
+from hftpipe.venues.registry import BUILT_IN, installed, unknown
+
+#: What the configuration calls our own venues.
+_OWN_NAMES = {"sim": "paper", "udp": "nasdaq"}
+_SIMULATED = {"synthetic": "paper", "replay": "taped"}
 
 
 def instrument_rows(config: Config) -> np.ndarray:
@@ -24,10 +29,15 @@ def demo_market(market: Market) -> DemoMarket:
 
 
 def market_venue(config: Config) -> str:
-    """The venue whose feed this is: that of ``pipeline.venue``; with ``sim`` the embedded market or the recording."""
-    if config.pipeline.venue == "sim":
-        return "taped" if config.market.source == "replay" else "paper"
-    return "nasdaq" if config.pipeline.venue == "udp" else config.pipeline.venue
+    """The venue whose feed this is: that of ``pipeline.venue``; with ``sim`` the embedded market or the recording.
+
+    Raises:
+        VenueError: there is no such venue.
+    """
+    name = config.pipeline.venue
+    if name in BUILT_IN or (name not in _OWN_NAMES and name not in installed()):
+        raise unknown(name)
+    return _SIMULATED[config.market.source] if name == "sim" else _OWN_NAMES.get(name, name)
 
 
 def source_of(config: Config) -> str:

@@ -63,7 +63,12 @@ def find(name: str) -> Any:
     for one in entry_points(group=GROUP):
         if one.name == name:
             return one.load()
+    raise unknown(name)
+
+
+def unknown(name: str) -> VenueError:
+    """The refusal of a ``pipeline.venue`` that is none."""
     brought = ", ".join(installed()) or "none is installed"
-    raise VenueError(
+    return VenueError(
         f"pipeline.venue = {name}: no such venue; allowed: sim, udp, or one that a package brings ({brought})"
     )

@@ -1,5 +1,6 @@
 """Files that are whole or not there, also after a crash of the machine; and waits for a disk that have an end."""
 
+import contextlib
 import errno
 import os
 import threading
@@ -31,12 +32,18 @@ def write_whole(path: Path, data: bytes, spare: Path | None = None) -> None:
     unfinished, mode = path.with_name(path.name + UNFINISHED), "wb"
     if spare and spare.exists():
         unfinished, mode = spare, "r+b"
-    with open(unfinished, mode) as file:
-        file.write(data)
-        file.truncate()
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(unfinished, path)
+    try:
+        with open(unfinished, mode) as file:
+            file.write(data)
+            file.truncate()
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except OSError:
+        if mode == "wb":
+            with contextlib.suppress(OSError):
+                os.unlink(unfinished)
+        raise
     sync_folder(path.parent)
 
 

@@ -252,15 +252,17 @@ class Recorder:
         self._stop[0] = 1
 
     def main(self, parent: int) -> None:
-        """Body of the forked process: end cleanly on SIGTERM or when ``parent`` is gone, ignore the terminal."""
+        """Body of the forked process: it ends cleanly when told to by memory, or when ``parent`` is gone.
+
+        Signals to the whole group are the parent's to act on.
+        """
         self._parent = parent
-        for number in (signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
         # Linux shares CPUs out by session first (autogroup): beside spinning stages of its own session the recorder
         # would get little of a CPU that others want too.
         if os.getpid() != os.getpgrp():
             os.setsid()
-        signal.signal(signal.SIGTERM, lambda *_: self.request_stop())
         gc.collect()
         gc.freeze()
         gc.disable()

@@ -61,7 +61,7 @@ class ExchangeProcess:
             return
         code = 1
         try:
-            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
                 signal.signal(number, signal.SIG_IGN)
             if spare:
                 os.sched_setaffinity(0, spare)
