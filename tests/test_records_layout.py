@@ -65,8 +65,8 @@ LAYOUTS = {
     "INSTRUMENT": (
         instruments.INSTRUMENT,
         128,
-        "symbol:0:16 venue:16:8 tick:24:8 lot:32:8 min_notional:40:8 maker_fee:48:8 taker_fee:56:8 "
-        "reference_price:64:8 _pad:72:56",
+        "symbol:0:24 venue:24:8 tick:32:8 lot:40:8 min_notional:48:8 maker_fee:56:8 taker_fee:64:8 "
+        "reference_price:72:8 _pad:80:48",
     ),
     "CLOCK": (
         clock.CLOCK,

@@ -11,7 +11,7 @@ from hftpipe.topology.graph import STAGES
 
 INT64_MAX = 2**63 - 1
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
-_SYMBOL = re.compile(r"[A-Z0-9_-]{1,16}")
+_SYMBOL = re.compile(r"[A-Z0-9_-]{1,24}")
 _CPU_RANGE = re.compile(r"(\d{1,4})(?:-(\d{1,4})(?::(\d{1,4}))?)?", re.ASCII)
 _EXACT = Context(prec=60)
 
@@ -226,7 +226,7 @@ MODE = Kind('"paper" (live trading is not available)', _mode, literal=False)
 SPEED = Kind('a positive decimal number or "max"', _speed, literal=False)
 PROCESSES = Kind(f"lists of stages with each of {', '.join(STAGES)} exactly once, or 1, 2 or 4", _processes)
 SCALAR = Kind("a string, boolean, 64-bit integer or finite number", _scalar)
-SYMBOL = text(_SYMBOL.pattern, "1 to 16 of A-Z, 0-9, _ and -")
+SYMBOL = text(_SYMBOL.pattern, "1 to 24 of A-Z, 0-9, _ and -")
 PROFILE = text(r"[A-Za-z0-9_-]{0,32}", 'the name of a table under strategy.profiles, or "" for none')
 STRATEGY = text(r"[a-z][a-z0-9_]*|.+\.py:[A-Za-z_]\w*", 'a registered name or "path.py:ClassName"')
 RING = power_of_two(8, 2**22)

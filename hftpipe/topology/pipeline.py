@@ -85,7 +85,7 @@ class Pipeline:
 
     def _wire(self, feed: Feed, orders: Orders, start_ts: int) -> None:
         self.segment.region("instruments")[:] = self.instruments.view(np.uint8)
-        self.segment.region("symbols")[:] = symbols_table(self.instruments).view(np.uint8)
+        self.segment.region("symbols")[:] = symbols_table(self.instruments)
         for spec in RINGS:
             ring_init(self.segment.region(f"ring.{spec.name}"), getattr(self.config.rings, spec.name))
         site = Site(self.config, self.instruments, self.segment, start_ts, self.report_source_error)

@@ -5,7 +5,7 @@ from hftpipe.core.feed import state as feed_state
 from hftpipe.core.schema.cells import CELL_BYTES
 from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.histogram import HIST_BYTES
-from hftpipe.core.schema.instruments import INSTRUMENT_BYTES, SYMBOLS
+from hftpipe.core.schema.instruments import INSTRUMENT_BYTES, symbols_bytes
 from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.ring import ring_bytes
 from hftpipe.core.schema.status import STATUS
@@ -49,7 +49,7 @@ def _shared(config: Config) -> dict[str, int]:
     }  # fmt: skip
     sizes |= {f"status.{name}": STATUS.itemsize for name in STAGES}
     sizes |= {f"state.{name}": STATE_OF[name].itemsize for name in STAGES}
-    sizes |= {"instruments": INSTRUMENT_BYTES * n, "symbols": SYMBOLS.itemsize, "tops": CELL_BYTES * n}
+    sizes |= {"instruments": INSTRUMENT_BYTES * n, "symbols": symbols_bytes(n), "tops": CELL_BYTES * n}
     sizes |= {f"hist.{hop}": HIST_BYTES for hop, _, _ in HOPS}
     return sizes | {f"ring.{spec.name}": ring_bytes(getattr(config.rings, spec.name)) for spec in RINGS}
 

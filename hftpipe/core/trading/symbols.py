@@ -1,10 +1,25 @@
-"""Symbol text to instrument id, without hashing objects."""
+"""Symbol text to instrument id: an open-addressing index built at the start (:mod:`hftpipe.core.schema.instruments`)."""
 
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, load_u8, view
-from hftpipe.core.schema.instruments import SYMBOL_BYTES, SYMBOLS
+from hftpipe.core.schema.instruments import SYMBOL_BYTES, SYMBOL_MIX, SYMBOL_SLOT, SYMBOLS
+
+_FIRST, _SECOND, _THIRD = (np.uint64(factor) for factor in SYMBOL_MIX)
+_SLOTS, _SLOT_SHIFT = np.uint64(SYMBOLS.itemsize), np.uint64(5)
+_WORD_BYTES = np.int64(8)
+assert SYMBOL_SLOT.itemsize == 32
+
+
+@jit
+def _word(start, at, length):
+    """Bytes [at, at + 8) of a text of ``length`` bytes as a little-endian word; zero bytes behind its end."""
+    word, shift = ZERO, ZERO
+    for index in range(at, min(length, at + _WORD_BYTES)):
+        word |= U64(load_u8(start + U64(index))) << shift
+        shift += U64(8)
+    return word
 
 
 @jit
@@ -12,15 +27,17 @@ def find_symbol(table, start, length):
     """Instrument id of the symbol text at ``start``; -1 if it is not registered."""
     if length <= 0 or length > SYMBOL_BYTES:
         return np.int64(-1)
-    low, high = ZERO, ZERO
-    for i in range(length):
-        byte = U64(load_u8(start + U64(i)))
-        if i < 8:
-            low |= byte << U64(8 * i)
-        else:
-            high |= byte << U64(8 * (i - 8))
-    t = view(table, SYMBOLS)
-    for index in range(t.count):
-        if t.low[index] == low and t.high[index] == high:
-            return np.int64(index)
+    first, second = _word(start, np.int64(0), length), _word(start, np.int64(8), length)
+    third = _word(start, np.int64(16), length)
+    mixed = (first * _FIRST) ^ (second * _SECOND) ^ (third * _THIRD)
+    mask = view(table, SYMBOLS).mask
+    at = (((mixed ^ (mixed >> U64(29))) * _FIRST) >> U64(32)) & mask
+    # At most half of the slots are used: there is a free one.
+    for _ in range(np.int64(mask) + 1):
+        slot = view(table + _SLOTS + (at << _SLOT_SHIFT), SYMBOL_SLOT)
+        if slot.id < 0:
+            return np.int64(-1)
+        if slot.words[0] == first and slot.words[1] == second and slot.words[2] == third:
+            return slot.id
+        at = (at + U64(1)) & mask
     return np.int64(-1)

@@ -26,7 +26,7 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, store_i64, view
 from hftpipe.core.schema.counters import table
-from hftpipe.core.schema.instruments import MAX_INSTRUMENTS, SYMBOLS, symbols_table
+from hftpipe.core.schema.instruments import MAX_INSTRUMENTS, symbols_bytes, symbols_table
 from hftpipe.core.schema.records import BOOK_RESET, BOOK_STATE, INVALID, RECORD
 from hftpipe.core.trading.book import BOOK, book_bytes, book_clear, book_init
 from hftpipe.venues.nasdaq.itch.messages import FIELD_MAX, LOCATES
@@ -97,7 +97,7 @@ def _offsets(n_instruments: int, order_capacity: int, level_capacity: int) -> di
     offsets, at = {}, 0
     for name, size in (
         ("feed", FEED.itemsize),
-        ("symbols", SYMBOLS.itemsize),
+        ("symbols", symbols_bytes(n_instruments)),
         ("locates", 2 * LOCATES),
         ("orders", orders_bytes(order_capacity)),
         ("books", n_instruments * _align(book_bytes(level_capacity))),
@@ -153,7 +153,8 @@ def feed_init(
         header[name] = base + at[name]
     header["book_stride"], header["n_instruments"], header["midnight_ns"] = stride, len(instruments), midnight_ns
     header["lots"][0][: len(instruments)] = instruments["lot"]
-    memory[at["symbols"] : at["symbols"] + SYMBOLS.itemsize] = symbols_table(instruments).view(np.uint8)
+    table = symbols_table(instruments)
+    memory[at["symbols"] : at["symbols"] + len(table)] = table
     memory[at["locates"] : at["locates"] + 2 * LOCATES].view(np.int16)[:] = -1
     orders_init(memory[at["orders"] :], order_capacity)
     for index in range(len(instruments)):
