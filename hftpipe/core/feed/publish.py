@@ -118,7 +118,9 @@ def is_conflating(state, instrument):
 @jit
 def set_conflating(state, instrument, value):
     """Mark or clear conflation of one instrument."""
-    store_u8(view(state, STATE).conflating + U64(instrument), np.uint8(value))
+    s = view(state, STATE)
+    s.n_conflating += np.int64(value) - np.int64(load_u8(s.conflating + U64(instrument)))
+    store_u8(s.conflating + U64(instrument), np.uint8(value))
 
 
 @jit
@@ -218,6 +220,8 @@ def resume_conflated(state):
     """Send the resets that are due and now have room; True if any was sent."""
     s = view(state, STATE)
     sent = False
+    if s.n_conflating == 0:
+        return sent
     for instrument in range(s.n_instruments):
         if is_conflating(state, instrument) and s.pending_n == 0:
             sent |= send_reset(state, s.books + s.book_stride * U64(instrument), ZERO)

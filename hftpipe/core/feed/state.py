@@ -19,6 +19,8 @@ STATE = np.dtype(
         ("inverse_speed", "f8"), ("hold_back", "i8"), ("window", "i8"),
         ("started_ns", "i8"), ("first_ts", "i8"), ("event_ts", "i8"),
         ("timer_ns", "i8"), ("next_timer_ts", "i8"), ("drain_ns", "i8"), ("end_ts", "i8"),
+        # Instruments whose whole book is due (bytes in ``conflating``).
+        ("n_conflating", "i8"),
         # The update being published: records [pending_at, pending_n) of scratch.
         ("pending_at", "i8"), ("pending_n", "i8"), ("pending_origin", "u8"),
         # Counters.
