@@ -248,12 +248,13 @@ def test_a_second_run_under_the_same_name_is_refused_and_the_first_goes_on():
 
 def test_top_attaches_read_only_to_a_running_pipeline():
     process = start("t-top")
-    code = "from hftpipe.cli import main; main()"
+    loaded = "print('compiler loaded:', 'numba' in sys.modules, file=sys.stderr)"
+    code = f"import atexit, sys\nfrom hftpipe.cli import main\natexit.register(lambda: {loaded})\nmain()"
     top = [sys.executable, "-c", code, "top", "--name", "t-top", "--once"]
     seen = subprocess.run(top, capture_output=True, text=True, timeout=LIMIT_S, env={**os.environ, "COLUMNS": "140"})
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
-    assert seen.returncode == 0, seen.stderr
+    assert seen.returncode == 0 and "compiler loaded: False" in seen.stderr, seen.stderr
     assert "BTCUSDT" in seen.stdout and "tick to order" in seen.stdout and "gateway" in seen.stdout
     gone = subprocess.run(top, capture_output=True, text=True, timeout=LIMIT_S)
     assert gone.returncode == 2 and "no pipeline named 't-top' is running" in gone.stderr
