@@ -35,7 +35,7 @@ TABLE: dict[str, Any] = {
     # Every C function that hot code may call, by root.
     "libc": {
         "hftpipe.core.shared.stage.duty_loop": ["sched_yield", "usleep"],
-        "hftpipe.market.stage.step_entry": ["memchr"],
+        "hftpipe.venues.taped.source.source_entry": ["memchr"],
         "hftpipe.venues.paper.exchange.market_entry": ["pow"],
         "hftpipe.simulation.flow.entries.step_entry": ["sqrt"],
         "hftpipe.simulation.world.venue.market_entry": ["pow"],
@@ -59,12 +59,12 @@ TABLE: dict[str, Any] = {
         "hftpipe.simulation.exchange_server.itch_exchange",
     ],
     # Code of users is compiled with its bounds checked: a bad index must not write memory.
-    "may_raise": r"hftpipe\.strategy\.(market_making\.MarketMaking|momentum\.Momentum)\.",
+    "may_raise": r"hftpipe\.strategy\.library\.(market_making\.MarketMaking|momentum\.Momentum)\.",
 }  # fmt: skip
 
 #: Roots that must be there, and one function each that must have been looked at.
 EXPECTED = {
-    "hftpipe.market.stage.step_entry": "hftpipe.venues.binance.scanner.scan",
+    "hftpipe.venues.taped.source.source_entry": "hftpipe.venues.binance.scanner.scan",
     "hftpipe.strategy.stage.step_entry": "hftpipe.core.trading.book.book_clear",
     "hftpipe.risk.stage.step_entry": "hftpipe.risk.checks.evaluate",
     "hftpipe.gateway.stage.step_entry": "hftpipe.gateway.orders.apply_report",
@@ -198,7 +198,7 @@ def test_the_one_decorator_refuses_to_compile_an_allocation() -> None:
 
 
 def test_names_are_read_back_from_symbols() -> None:
-    symbol = "_ZN7hftpipe4core4ring8ring_popB3v12B52c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWqCQhqcRsCJNAA_3d_3dEy"
+    symbol = "_ZN7hftpipe4core6shared4ring8ring_popB3v12B52c8tJTIeFIjxB2IKSgI4CrvQCk0Z4yRYcWqCQhqcRsCJNAA_3d_3dEy"
     assert plain_name(symbol) == plain_name("cfunc." + symbol) == "hftpipe.core.shared.ring.ring_pop"
     assert plain_name("memmove") == "memmove"
     assert Path(machine_code.__file__).parent == Path(__file__).parent

@@ -12,7 +12,8 @@ PROGRAM = """
 import json, sys
 import numpy as np
 from hftpipe.core.machine.hist import hist_since, stamp
-from hftpipe.core.machine.jit import METRICS, jit
+from hftpipe.core.machine.build import METRICS
+from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, load_i64, store_i64
 from machine_code import instructions
 
