@@ -16,7 +16,8 @@ STATE = np.dtype(
         # EVENT_TIME; the CLOCK it is read by (0: by the monotonic time each step is given); int64 an instrument: how old (ns
         # of event time) the event behind an order may be when the order is sent.
         ("time", "u8"), ("clock", "u8"), ("max_ages", "u8"),
-        ("table", "u8"),
+        # The order table, and the executions seen (core/trading/seen_fills.py).
+        ("table", "u8"), ("seen", "u8"),
         ("venue", "u8"), ("venue_submit", "u8"), ("venue_market", "u8"), ("venue_poll", "u8"), ("venue_room", "u8"),
         # 1: the record names an order that has waited too long for its answer; 0: none (address 0: there never is one).
         ("venue_unanswered", "u8"),
@@ -32,7 +33,8 @@ STATE = np.dtype(
         ("late_fills", "i8"), ("duplicate_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"),
         ("invariant_breaches", "i8"), ("unanswered", "i8"), ("reports_held", "i8"), ("sim_records", "i8"),
         ("orphan_fills", "i8"), ("broken_trades", "i8"), ("venue_forgot", "i8"), ("login_refused", "i8"),
-        # Why it tripped, if not by an invariant of its own (HALT_CAUSES); that VENUE_FAULT's number, price and quantity.
+        ("overfills", "i8"), ("wrong_terms", "i8"), ("unreadable_reports", "i8"),
+        # Why it tripped first, if not by an invariant (HALT_CAUSES); number, price and quantity of that report.
         ("trip_cause", "i8"), ("fault_id", "i8"), ("fault_price", "i8"), ("fault_qty", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
         # Flags: stopped for good by ourselves; stopped when last looked.

@@ -6,13 +6,14 @@ it out, and puts C addresses into its stage's STATE; the stages reach it through
 
 =================== =========================================================================================================
 feed                ``source_step(state, now_ns)``: take what is due and publish it (:mod:`hftpipe.core.feed.publish`)
-orders              ``submit(venue, request)``, ``poll(venue, out)``, and where there is such a thing ``market(venue, record)``
+orders              ``submit(venue, request)`` (NOT_TAKEN, LEFT or ANSWERED_HERE of :mod:`hftpipe.core.schema.records`),
+                    ``poll(venue, out)``, and where there is such a thing ``market(venue, record)``
                     (a simulated venue hears the market) and ``unanswered(venue, out)``
 =================== =========================================================================================================
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -94,11 +95,13 @@ class Orders:
         sizes: bytes of its regions by name.
         wire: lays its regions out and fills in the gateway's STATE array (length 1).
         hears_market: whether it is simulated here and must hear every market record.
+        faults: its counters (int64) of what should not happen, by name: region and offset in it.
     """
 
     sizes: Callable[[Config], dict[str, int]]
     wire: Callable[[Site, np.ndarray], Wired]
     hears_market: bool = False
+    faults: Mapping[str, tuple[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from hftpipe.venues.nasdaq.itch.receive import OUT_ROOM
 from hftpipe.venues.nasdaq.itch.wiring import Lines, itch_bytes, join, receive_entry
 from hftpipe.venues.nasdaq.ouch import venue
 from hftpipe.venues.nasdaq.ouch.link import TCP, UDP
-from hftpipe.venues.nasdaq.ouch.state import draw_session, venue_bytes
+from hftpipe.venues.nasdaq.ouch.state import draw_session, venue_bytes, venue_faults
 from hftpipe.venues.nasdaq.source import RECEIVE, source_entry, udp_sink_entry
 
 
@@ -75,5 +75,5 @@ def _wire_orders(site: Site, state: np.ndarray) -> Wired:
 
 VENUE = Venue(
     feed=Feed(_feed_sizes, lambda config: 2 * OUT_ROOM, _wire_feed),
-    orders=Orders(_order_sizes, _wire_orders),
+    orders=Orders(_order_sizes, _wire_orders, faults=venue_faults("ouch")),
 )
