@@ -60,7 +60,7 @@ class Snapshot:
 
     Attributes:
         tsc: when, on the time-stamp counter; ``ns_per_tick`` converts.
-        counters: scalar counters by stage.
+        counters: scalar counters by stage; under "venue" those of the order venue of what should not happen.
         rejects: actions refused by the strategy stage, risk, the gateway or the venue, by reason name; without the races.
         races: changes and post-only orders that the market or a fill outran (:data:`hftpipe.core.schema.reasons.RACES`).
         latency: histogram summaries (ns) by hop.
@@ -184,6 +184,11 @@ def _status(segment: Segment, stage: str, now_tsc: int, ns_per_tick: float) -> d
     }
 
 
+def _venue_faults(segment: Segment) -> dict[str, int]:
+    places = segment.meta.get("order_faults", {})
+    return {name: int(segment.region(region)[at : at + 8].view(np.int64)[0]) for name, (region, at) in places.items()}
+
+
 def snapshot(segment: Segment) -> Snapshot:
     """Look at a pipeline through its segment."""
     clock = segment.record("clock", CLOCK)
@@ -196,7 +201,7 @@ def snapshot(segment: Segment) -> Snapshot:
         ns_per_tick=ns_per_tick,
         skew_ns=float(clock["skew_ns"][0]),
         skew_bound_ns=float(clock["skew_bound_ns"][0]),
-        counters={stage: _scalars(state) for stage, state in states.items()},
+        counters={stage: _scalars(state) for stage, state in states.items()} | {"venue": _venue_faults(segment)},
         rejects=_by_reason(_refused(states), are_races=False),
         races=_by_reason(_refused(states), are_races=True),
         latency={hop: summarize(words, ns_per_tick) for hop, words in hists.items()},
@@ -220,8 +225,8 @@ def drops(look: Snapshot) -> dict[str, int]:
 FAULTS = {
     "market_data": ("time_jumps",),
     "gateway": ("orphan_fills", "broken_trades", "venue_forgot", "login_refused", "unknown_reports", "invariant_breaches", "illegal",
-                "late_fills", "duplicate_fills", "unanswered"),
-    "risk": ("unknown_reports", "not_booked", "overfills", "illegal"),
+                "overfills", "late_fills", "wrong_terms", "unreadable_reports", "duplicate_fills", "unanswered"),
+    "risk": ("unknown_reports", "not_booked", "overfills", "late_fills", "beyond_limit", "illegal"),
 }  # fmt: skip
 
 
@@ -229,6 +234,7 @@ def faults(look: Snapshot) -> dict[str, int]:
     """What should not have happened and did, as ``stage.counter``."""
     counts = {(stage, name): look.counters[stage][name] for stage, names in FAULTS.items() for name in names}
     found = {f"{stage}.{name}": count for (stage, name), count in counts.items() if count}
+    found |= {f"venue.{name}": count for name, count in look.counters.get("venue", {}).items() if count}
     if look.strategy_fault:
         found[f"strategy.{look.strategy_fault['hook']}"] = look.strategy_fault["count"]
     return found
