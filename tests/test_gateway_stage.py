@@ -10,11 +10,21 @@ from risk_rig import BID, E8, NOW, TICK, fill_instrument, make, new_ring, pop_al
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import ZERO, copy_bytes, view
 from hftpipe.core.schema import reasons
-from hftpipe.core.schema.cells import BROKEN_TRADE, HALT_CELL, ORPHAN_FILL, VENUE_FORGOT
+from hftpipe.core.schema.cells import (
+    BROKEN_TRADE,
+    HALT_CELL,
+    LATE_FILL,
+    ORPHAN_FILL,
+    OVERFILL,
+    UNREADABLE_REPORT,
+    VENUE_FORGOT,
+    WRONG_TERMS,
+)
 from hftpipe.core.schema.histogram import HIST_BYTES, summarize
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.records import (
     ACK,
+    ANSWERED_HERE,
     BOOK_RESET,
     BOOK_STATE,
     BUY,
@@ -44,12 +54,21 @@ from hftpipe.core.shared.event_time import EVENT_TIME, REAL_TIME_MULT
 from hftpipe.core.shared.ring import ring_peek, ring_pop, ring_push
 from hftpipe.core.trading import order_table
 from hftpipe.core.trading.order_table import ORDER, table_bytes, table_init
+from hftpipe.core.trading.seen_fills import seen_bytes, seen_init
 from hftpipe.gateway.stage import MAX_MARKET_PER_STEP, MAX_ORDERS_PER_STEP, STATE, step
 
 MS = 1_000_000
 #: A venue that keeps what it is sent and reports what the test tells it to.
 FAKE = np.dtype(
-    [("requests", "u8"), ("reports", "u8"), ("played", "u8"), ("busy", "i8"), ("room", "i8"), ("silent_id", "u8")]
+    [
+        ("requests", "u8"),
+        ("reports", "u8"),
+        ("played", "u8"),
+        ("busy", "i8"),
+        ("room", "i8"),
+        ("silent_id", "u8"),
+        ("taken", "i8"),
+    ]
 )
 
 
@@ -58,6 +77,8 @@ def fake_submit(venue, request):
     fake = view(venue, FAKE)
     if fake.busy != 0:
         return np.int64(0)
+    if fake.taken != 0:
+        return fake.taken
     return np.int64(1) if ring_push(fake.requests, request) else np.int64(0)
 
 
@@ -122,10 +143,12 @@ class GatewayRig:
         self.progress, self.table = aligned(64).view(np.uint64), aligned(table_bytes(slots))
         self.hists = [aligned(HIST_BYTES) for _ in range(2)]
         table_init(self.table, slots)
+        self.seen = aligned(seen_bytes(64))
+        seen_init(self.seen, 64)
         self.fake["room"] = 1000
         for name, memory in self.venue.items():
             self.fake[name] = address(memory)
-        for name in ("orders", "reports", "sim", "progress", "halt", "time", "max_ages", "table"):
+        for name in ("orders", "reports", "sim", "progress", "halt", "time", "max_ages", "table", "seen"):
             self.state[name] = address(getattr(self, name))
         self.state["h_risk_to_gateway"], self.state["h_tick_to_order"] = (address(h) for h in self.hists)
         self.state["venue"] = address(self.fake)
@@ -171,7 +194,7 @@ class GatewayRig:
         """Acknowledged orders; rings empty afterwards."""
         for id_ in ids:
             self.order(id=id_, **fields)
-            self.answer(kind=ACK, id=id_)
+            self.answer(kind=ACK, id=id_, **fields)
         self.step()
         self.requests(), self.reported()
 
@@ -557,7 +580,70 @@ def test_late_fill_is_passed_on_and_counted(rig):
     rig.answer(kind=FILL, id=1, qty=E8, local_ts=0)
     rig.step()
     assert [kind for kind, *_ in rig.reported()] == [CANCELED, FILL]
-    assert (rig.count("late_fills"), rig.count("tripped"), rig.state_of(1)) == (1, 0, "CANCELED")
+    assert (rig.count("late_fills"), rig.count("trip_cause"), rig.state_of(1)) == (1, LATE_FILL, "UNKNOWN")
+    rig.step()
+    assert rig.requests() == [(CANCEL, 1)], "it lives at the venue"
+    rig.answer(kind=CANCELED, id=1)
+    rig.step()
+    assert rig.state_of(1) == "CANCELED"
+
+
+def test_an_overfilled_order_is_unknown_and_cancelled_until_its_end_is_known(rig):
+    rig.working(1)
+    rig.answer(kind=FILL, id=1, qty=E8 + 1, local_ts=0)
+    rig.step()
+    assert [kind for kind, *_ in rig.reported()] == [FILL]
+    assert (rig.count("overfills"), rig.count("trip_cause"), rig.state_of(1)) == (1, OVERFILL, "UNKNOWN")
+    assert (rig.count("fault_id"), rig.count("fault_qty")) == (1, E8 + 1)
+    rig.step()
+    assert rig.requests() == [(CANCEL, 1)]
+
+
+WRONG = [
+    {"kind": ACK, "qty": E8 + 1}, {"kind": ACK, "price": 101 * E8}, {"kind": REPLACED, "qty": E8 + 1},
+    {"kind": REPLACED, "price": 99 * E8}, {"kind": REPLACED, "qty": E8 + 1, "flags": UNASKED},
+    {"kind": REPLACED, "price": 99 * E8, "flags": UNASKED},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("report", WRONG)
+def test_terms_that_nobody_asked_for_are_not_believed_and_end_trading_by_name(rig, report):
+    rig.order(id=1)
+    rig.answer(id=1, **report)
+    rig.step()
+    assert (rig.count("wrong_terms"), rig.count("trip_cause"), rig.state_of(1)) == (1, WRONG_TERMS, "UNKNOWN")
+    assert rig.reported() == []
+    rig.answer(kind=FILL, id=1, qty=E8 + 1, local_ts=0)
+    rig.step()
+    assert (CANCEL, 1) in rig.requests()
+    assert rig.count("overfills") == 1, "measured by what was asked for"
+
+
+@pytest.mark.parametrize("report", [{"qty": 3 * E8 + 1}, {"qty": 3 * E8, "price": 100 * E8}])
+def test_a_replace_carried_out_on_other_terms_ends_trading_by_name(rig, report):
+    rig.working(1)
+    rig.order(id=1, kind=REPLACE, qty=3 * E8, price=101 * E8)
+    rig.answer(kind=REPLACED, id=1, **{"price": 101 * E8, **report})
+    rig.step()
+    assert (rig.count("trip_cause"), rig.state_of(1)) == (WRONG_TERMS, "UNKNOWN")
+
+
+def test_a_market_order_is_acknowledged_at_any_price(rig):
+    rig.order(id=1, price=0, flags=MARKET)
+    rig.answer(kind=ACK, id=1, price=7 * E8)
+    rig.step()
+    assert (rig.count("tripped"), rig.state_of(1)) == (0, "WORKING")
+
+
+def test_a_cancel_that_was_answered_without_leaving_is_not_counted_as_sent(rig):
+    rig.working(1)
+    rig.fake["taken"] = ANSWERED_HERE
+    set_halt(rig.halt, True, 3, NOW)
+    rig.step()
+    assert (rig.count("halt_cancels"), rig.count("halt_cancels_again")) == (0, 0)
+    rig.fake["taken"] = 0
+    rig.step(10**9)
+    assert (rig.count("halt_cancels"), rig.count("halt_cancels_again")) == (1, 0)
 
 
 def test_refused_cancel_that_crossed_a_fill_is_no_alarm(rig):
@@ -575,6 +661,7 @@ def test_unknown_id_is_counted_and_only_its_fills_are_passed_on(rig):
     rig.step()
     assert [kind for kind, *_ in rig.reported()] == [FILL]
     assert rig.count("unknown_reports") == 2
+    assert (rig.count("orphan_fills"), rig.count("trip_cause")) == (1, ORPHAN_FILL)
 
 
 def test_illegal_report_is_counted_passed_on_and_moves_nothing(rig):
@@ -588,11 +675,19 @@ def test_illegal_report_is_counted_passed_on_and_moves_nothing(rig):
 
 def test_fill_reported_twice_under_one_number_counts_once(rig):
     rig.working(1, qty=3 * E8)
-    for number in (5, 5, 6, 5):
+    for number in (6, 6, 5, 6):
         rig.answer(kind=FILL, id=1, qty=E8, local_ts=0, origin_tsc=number)
     rig.step()
     assert [kind for kind, *_ in rig.reported()] == [FILL, FILL]
     assert (rig.count("duplicate_fills"), rig.count("fills"), rig.state_of(1)) == (2, 2, "PARTIAL")
+
+
+def test_fill_numbers_have_64_bits_and_come_in_any_order(rig):
+    rig.working(1, qty=5 * E8)
+    for number in (2**63 + 5, 2**63 + 6, 1, 2**64 - 1, 2**63 + 5):
+        rig.answer(kind=FILL, id=1, qty=E8, local_ts=0, origin_tsc=number)
+    rig.step()
+    assert (rig.count("duplicate_fills"), rig.count("fills"), rig.state_of(1)) == (1, 4, "PARTIAL")
 
 
 def test_equal_fills_without_numbers_all_count(rig):
@@ -606,7 +701,7 @@ def test_equal_fills_without_numbers_all_count(rig):
 # Invariants.
 
 
-@pytest.mark.parametrize("fill", [{"qty": E8 + 1}, {"qty": 0}, {"qty": -1}, {"price": 0}])
+@pytest.mark.parametrize("fill", [{"qty": 0}, {"qty": -1}, {"price": 0}])
 def test_impossible_fill_trips_and_is_passed_on(rig, fill):
     rig.working(1, 2)
     rig.answer(**{"kind": FILL, "id": 1, "local_ts": 0, **fill})
@@ -628,7 +723,7 @@ def test_trip_outlasts_the_clearing_of_a_halt(rig):
     set_halt(rig.halt, False, 0, NOW)
     rig.order(id=3)
     rig.step()
-    assert rig.requests() == []
+    assert (NEW, 3) not in rig.requests()
 
 
 def test_more_requests_than_the_ring_delivered_trips(rig):
@@ -643,7 +738,13 @@ def test_more_requests_than_the_ring_delivered_trips(rig):
 
 @pytest.mark.parametrize(
     ("cause", "counter"),
-    [(ORPHAN_FILL, "orphan_fills"), (BROKEN_TRADE, "broken_trades"), (VENUE_FORGOT, "venue_forgot")],
+    [
+        (ORPHAN_FILL, "orphan_fills"),
+        (BROKEN_TRADE, "broken_trades"),
+        (VENUE_FORGOT, "venue_forgot"),
+        (WRONG_TERMS, "wrong_terms"),
+        (UNREADABLE_REPORT, "unreadable_reports"),
+    ],
 )
 def test_what_the_venue_says_and_nobody_can_book_is_counted_kept_and_ends_trading(rig, cause, counter):
     rig.working(1, 2)
@@ -691,7 +792,7 @@ def test_full_reports_ring_holds_orders_but_no_cancel():
     rig = GatewayRig(reports=2)
     rig.working(1)
     for _ in range(2):
-        rig.answer(kind=FILL, id=404, local_ts=0)
+        rig.answer(kind=FILL, id=1, qty=E8 // 4, local_ts=0)
     rig.step()
     rig.order(id=1, kind=CANCEL)
     rig.order(id=1, kind=CANCEL)
@@ -733,8 +834,9 @@ def test_paper_market_waits_for_risk(rig):
 def test_orders_are_sent_before_the_market_they_were_caused_by_is_played_past():
     """The orders ring is not yet empty: the market stands still, however far risk has come."""
     rig = GatewayRig(reports=2)
+    rig.working(7)
     for _ in range(2):
-        rig.answer(kind=FILL, id=404, local_ts=0)
+        rig.answer(kind=FILL, id=7, qty=E8 // 4, local_ts=0)
     rig.step()
     rig.order(id=1)
     push(rig.sim, make(kind=TRADE))
@@ -743,7 +845,7 @@ def test_orders_are_sent_before_the_market_they_were_caused_by_is_played_past():
     assert rig.count("sim_records") == 0
     rig.reported()
     rig.step()
-    assert (rig.count("sent"), rig.count("sim_records")) == (1, 1)
+    assert (rig.count("sent"), rig.count("sim_records")) == (2, 1)
 
 
 def test_market_stands_still_while_one_step_cannot_take_all_orders(rig):
@@ -835,7 +937,8 @@ def test_no_sequence_of_events_sends_twice_or_after_a_halt(events):
     assert sum(kind == REPLACE for kind, _ in sent) == rig.count("replaces_sent") <= replaces
     assert rig.count("orders_seen") == sum(what in ("new", "replace", "cancel") for what, _ in events)
     if rig.count("tripped"):
-        assert rig.count("invariant_breaches") > 0
+        causes = ("invariant_breaches", "orphan_fills", "overfills", "late_fills", "wrong_terms")
+        assert any(rig.count(name) for name in causes)
 
 
 # With the real paper venue.

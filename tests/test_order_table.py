@@ -202,6 +202,14 @@ class Orders(RuleBasedStateMachine):
             target = STATE_NAMES[state]
         self.twin[id_] = (STATE_NAMES.index(target), filled)
 
+    @rule(data=st.data())
+    def reopen(self, data: st.DataObject) -> None:
+        past = sorted(id_ for id_, (state, _) in self.twin.items() if state in TERMINAL and self.table.find(id_))
+        if past:
+            id_ = data.draw(st.sampled_from(past))
+            ot.order_reopen(self.table.address, np.uint64(self.table.find(id_)))
+            self.twin[id_] = (ot.UNKNOWN, self.twin[id_][1])
+
     @invariant()
     def same_orders(self) -> None:
         opened = sorted(id_ for id_, (state, _) in self.twin.items() if state in OPEN)
@@ -213,6 +221,23 @@ class Orders(RuleBasedStateMachine):
             if slot:
                 row = self.table.row(slot)
                 assert (row["id"], row["state"], row["filled"]) == (id_, state, filled)
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_an_order_that_lives_after_all_is_open_again_and_the_others_are_forgotten_in_their_turn(at):
+    table = Table()
+    ids = [1, 2, 3, 4, 5]
+    for id_ in ids:
+        table.move(table.insert(id_), ot.ON_CANCELED)
+    ot.order_reopen(table.address, np.uint64(table.find(ids[at])))
+    assert table.open_ids() == [ids[at]] and table.row(table.find(ids[at]))["state"] == ot.UNKNOWN
+    rest, gone = [id_ for id_ in ids if id_ != ids[at]], []
+    for id_ in range(10, 10 + SLOTS):
+        table.move(table.insert(id_), ot.ON_CANCELED)
+        gone += [old for old in rest if old not in gone and not table.find(old)]
+    assert gone == rest and table.find(ids[at]), "an open order is never forgotten"
+    assert table.move(table.find(ids[at]), ot.ON_CANCELED)
+    assert table.open_ids() == [] and table.header["ended"] == 5 + SLOTS
 
 
 TestOrdersAgainstADict = Orders.TestCase

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hftpipe.core.schema.records import BUY, FOK, GTC, IOC, MARKET, POST_ONLY, SELL
 from hftpipe.venues.nasdaq.itch.encode import stock_word
 from hftpipe.venues.nasdaq.ouch import messages as ouch
-from hftpipe.venues.nasdaq.ouch.decode import WIRE, decode_report, decode_request
+from hftpipe.venues.nasdaq.ouch.decode import REFUSED, WIRE, decode_report, decode_request
 from hftpipe.venues.nasdaq.ouch.encode import (
     encode_accepted,
     encode_cancel,
@@ -108,6 +108,10 @@ def test_accepted_and_replaced_are_the_specifications(time, number, new, is_buy,
     text = written(encode_accepted(I8(time), U(number), *body))
     assert text == ref.ACCEPTED.pack(b"A", time, number, *tail)
     kind, w = read(decode_report, text)
+    if price > ouch.PRICE_MAX:
+        assert kind == REFUSED
+        return
+    assert w["stock"] == stock_word(symbol)
     assert kind == ouch.ACCEPTED and (w["time_ns"], w["ref"], w["shares"], w["price"]) == (time, number, shares, price)
     text = written(encode_replaced(I8(time), U(number), U(new), *body))
     assert text == ref.REPLACED.pack(b"U", time, number, new, *tail)
@@ -142,6 +146,9 @@ def test_the_other_reports_are_the_specifications(time, number, shares, price, m
         length = encode() if callable(encode) else encode
         assert written(length) == text
         kind, w = read(decode_report, text)
+        if text[:1] == b"E" and price > ouch.PRICE_MAX:
+            assert kind == REFUSED
+            continue
         assert kind == text[0] and (w["time_ns"], w["code"]) == (time, letter)
         assert w["ref"] == (0 if text[:1] == b"S" else number)
 

@@ -11,7 +11,19 @@ from ouch_rig import ACCOUNTS, PRICE, SHARE, TICK, Client, Exchange, free_port, 
 
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.cells import LOGIN_REFUSED
-from hftpipe.core.schema.records import ACK, BUY, CANCELED, EXPIRED, FILL, IOC, REJECT, SELL, VENUE_FAULT
+from hftpipe.core.schema.records import (
+    ACK,
+    ANSWERED_HERE,
+    BUY,
+    CANCELED,
+    EXPIRED,
+    FILL,
+    IOC,
+    NEW,
+    REJECT,
+    SELL,
+    VENUE_FAULT,
+)
 from hftpipe.simulation.exchange_server.ledger import LedgerFile, ledger
 from hftpipe.simulation.exchange_server.settings import Account
 from hftpipe.simulation.matching.query import match_best
@@ -184,9 +196,10 @@ def test_the_last_reference_number_is_used_and_then_orders_are_refused_by_name(e
     first, last = (client.new(BUY, PRICE - 100 * TICK, 5) for _ in range(2))
     for id_ in (first, last):
         assert client.wait(id_, 1)[0]["kind"] == ACK
-    (refused,) = client.wait(client.new(BUY, PRICE - 100 * TICK, 5), 1)
+    assert client.submit(NEW, 99, BUY, PRICE - 100 * TICK, 5) == ANSWERED_HERE
+    (refused,) = client.wait(99, 1)
     assert (refused["kind"], refused["flags"]) == (REJECT, reasons.VENUE_NUMBERS_USED_UP)
-    assert client.replace(last, PRICE - 99 * TICK, 5) == 1
+    assert client.replace(last, PRICE - 99 * TICK, 5) == ANSWERED_HERE
     assert client.wait(last, 2)[1]["flags"] == reasons.VENUE_NUMBERS_USED_UP
     for id_ in (first, last):
         assert client.cancel(id_) == 1

@@ -24,6 +24,7 @@ from hftpipe.core.trading.order_table import (
 from hftpipe.simulation.exchange_server.itch_exchange import ItchExchange
 from hftpipe.simulation.exchange_server.settings import ExchangeConfig, Told
 from hftpipe.simulation.matching.query import match_best
+from hftpipe.venues.nasdaq.itch.encode import stock_word
 from hftpipe.venues.nasdaq.ouch.encode import encode_executed, encode_replaced
 from hftpipe.venues.nasdaq.ouch.link import TCP, UDP, link_is_up
 from hftpipe.venues.nasdaq.ouch.reports import apply_message
@@ -179,10 +180,10 @@ def order_under(client: Client, ref: int, **fields) -> int:
 
 @pytest.mark.parametrize("event", [ON_REPLACE_SENT, ON_CANCEL_SENT], ids=["replacing", "cancelling-too"])
 def test_an_order_that_is_dead_when_replaced_has_ended(alone, event):
-    slot = order_under(alone, 4, user=6, filled=SHARE, new_qty=8 * SHARE)
+    slot = order_under(alone, 4, user=6, filled=SHARE, new_qty=8 * SHARE, new_price=PRICE - 100 * TICK)
     order_move(np.uint64(alone.state["table"]), np.uint64(slot), np.int64(event))
     text, id_text = np.zeros(80, np.uint8), np.full(14, 32, np.uint8)
-    args = (np.int64(5), np.uint64(4), np.uint64(6), np.int64(BUY), np.uint64(7), np.uint64(0))
+    args = (np.int64(5), np.uint64(4), np.uint64(6), np.int64(BUY), np.uint64(7), np.uint64(stock_word("TEST")))
     rest = (np.uint64(1_490_000), np.int64(48), np.uint64(1), np.uint64(id_text.ctypes.data))
     length = encode_replaced(*args, *rest, np.uint64(text.ctypes.data))
     text[51] = ord("D")

@@ -47,7 +47,7 @@ LAYOUTS = {
         128,
         "id:0:8 price:8:8 qty:16:8 filled:24:8 new_price:32:8 new_qty:40:8 created_ts:48:8 venue_id:56:8 "
         "instrument:64:4 state:68:1 side:69:1 strategy:70:1 flags:71:1 open_index:72:8 user:80:8 quote:88:8 "
-        "cancel_due_ns:96:8 cancels:104:8 _pad:112:16",
+        "cancel_due_ns:96:8 cancels:104:8 asked_price:112:8 asked_qty:120:8",
     ),
     "TABLE": (
         order_table.TABLE,

@@ -40,7 +40,7 @@ from hftpipe.strategy.compile.loader import load as load_strategy
 COUNTERS = (
     "sent", "cancels_sent", "replaces_sent", "halt_cancels", "acks", "replaced", "fills", "canceled", "expired", "rejected",
     "cancel_rejects", "late_fills", "duplicate_fills", "unknown_reports", "illegal", "invariant_breaches", "unanswered",
-    "orphan_fills", "tripped", "trip_cause", "fault_id",
+    "orphan_fills", "overfills", "wrong_terms", "tripped", "trip_cause", "fault_id",
 )  # fmt: skip
 
 
@@ -104,9 +104,10 @@ def answer(kind: int, id_: int, number: int, qty: int) -> dict[str, Any]:
 
 
 IDS, KINDS = st.integers(1, 8), [ACK, ACK, FILL, FILL, REPLACED, CANCELED, EXPIRED, REJECT, CANCEL_REJECT]
+NUMBERS = st.sampled_from([0, 1, 2, 3, 2**63, 2**64 - 1])
 ACTIONS = st.one_of(
     st.tuples(st.just("order"), st.sampled_from([NEW, NEW, NEW, CANCEL, REPLACE]), IDS),
-    st.tuples(st.just("answer"), st.sampled_from(KINDS), IDS, st.integers(0, 5), st.integers(1, 3)),
+    st.tuples(st.just("answer"), st.sampled_from(KINDS), IDS, NUMBERS, st.integers(1, 3)),
     st.tuples(st.just("fault")),
     st.tuples(st.just("busy"), st.booleans()),
     st.tuples(st.just("silent"), IDS),
@@ -153,7 +154,7 @@ def day() -> Recorded:
     for id_ in (1, 2, 3):
         rig.order(id=id_, qty=9)
     rig.step()
-    for number in (7, 7, 8):
+    for number in (2**63 + 7, 2**63 + 7, 8):
         rig.answer(**answer(FILL, 1, number, 2))
     rig.step()
     rig.drain()

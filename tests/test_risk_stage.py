@@ -12,6 +12,7 @@ from risk_rig import E8, LOT, NOW, RiskRig, make, new_ring, pop_all, push
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ZERO, load_acquire, sched_yield, view
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import POSITION_LIMIT
 from hftpipe.core.schema.records import (
     ACK,
     BUY,
@@ -315,8 +316,41 @@ def test_late_fill_is_booked_and_counted(rig):
     rig.report(kind=CANCELED)
     rig.report(kind=FILL, qty=E8, local_ts=0)
     rig.step()
-    assert (rig.position(), rig.position("working_buy"), rig.count("late_fills")) == (E8, 0, 1)
-    assert rig.order(1)["state"] == order_table.CANCELED
+    # What else the venue may execute of it counts again.
+    left = int(rig.order(1)["qty"] - E8)
+    assert (rig.position(), rig.position("working_buy"), rig.count("late_fills")) == (E8, left, 1)
+    assert rig.order(1)["state"] == order_table.UNKNOWN
+    rig.report(kind=CANCELED)
+    rig.step()
+    assert rig.position("working_buy") == 0
+
+
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_a_fill_that_takes_the_position_beyond_its_limit_stops_all_new_orders_by_name(rig, side):
+    most, sign = int(rig.limits["max_position"][0]), 1 if side == BUY else -1
+    rig.report(kind=FILL, id=404, side=side, qty=most, local_ts=0)
+    rig.step()
+    assert (rig.count("beyond_limit"), rig.count("tripped")) == (0, 0), "exactly at the limit"
+    rig.report(kind=FILL, id=405, side=side, qty=1, local_ts=0)
+    rig.report(kind=FILL, id=406, side=1 - side, qty=5, local_ts=0)
+    rig.step()
+    assert rig.position() == sign * (most - 4), "the position follows the venue"
+    assert (rig.count("beyond_limit"), rig.count("tripped"), rig.count("trip_cause")) == (1, 1, POSITION_LIMIT)
+    assert (rig.count("fault_id"), rig.count("fault_qty")) == (405, 1)
+    rig.intend(id=9)
+    rig.step()
+    assert rig.rejects(reasons.HALTED) == 1
+
+
+def test_terms_that_nobody_asked_for_do_not_move_what_counts(rig):
+    working(rig)
+    asked = int(rig.order(1)["qty"])
+    rig.report(kind=REPLACED, qty=100 * asked)
+    rig.step()
+    assert (rig.position("working_buy"), rig.count("illegal"), rig.order(1)["state"]) == (asked, 1, order_table.UNKNOWN)
+    rig.report(kind=FILL, qty=asked + 1, local_ts=0)
+    rig.step()
+    assert rig.count("overfills") == 1
 
 
 def test_fill_of_an_unknown_order_is_booked_and_counted(rig):

@@ -36,6 +36,10 @@ DOUBTS = {
     "orphan_fills": "the venue executed orders that are not known here",
     "broken_trades": "the venue took executions back",
     "venue_forgot": "the venue has lost our orders",
+    "overfills": "the venue executed more than was ordered",
+    "late_fills": "the venue executed an order that had ended",
+    "wrong_terms": "the venue holds an order on other terms than asked for",
+    "unreadable_reports": "the venue said something that cannot be read",
     "invariant_breaches": "the venue reported what cannot be",
 }
 

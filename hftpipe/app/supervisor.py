@@ -318,10 +318,10 @@ class Supervisor:
         """A stage that stopped itself stops all of them; the run goes on, so that orders are cancelled and seen."""
         stage = self._pipeline.tripped()
         if stage and not self._pipeline.halt_cell()["halted"][0]:
-            gateway = self._pipeline.state("gateway")
-            cause = int(gateway["trip_cause"][0]) or HALT_INVARIANT
+            state = self._pipeline.state(stage)
+            cause = int(state["trip_cause"][0]) or HALT_INVARIANT
             names = () if cause == HALT_INVARIANT else ("fault_id", "fault_price", "fault_qty")
-            facts = {name: int(gateway[name][0]) for name in names}
+            facts = {name: int(state[name][0]) for name in names}
             what = "halted: a stage met something that must not happen"
             event(LOG, logging.ERROR, what, stage=stage, cause=HALT_CAUSES[cause], **facts)
             shown = "".join(f", {name} {value}" for name, value in facts.items())

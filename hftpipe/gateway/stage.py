@@ -10,16 +10,17 @@ The venue is three functions behind C pointers, ``int64 f(uint64 venue, int64 re
 ============= =======================================================================================
 function      result
 ============= =======================================================================================
-venue_submit  1: the request is on its way; 0: the venue cannot take it now
+venue_submit  1: the request is on its way; 0: the venue cannot take it now; 2: nothing left the machine, and the
+              answer is the next report
 venue_market  1: the market record is played; 0: poll reports first, then offer it again
 venue_poll    1: the oldest report that has arrived is copied to the record; 0: none
 venue_room    reports the venue can still hold; 0: poll first (address 0: no such limit)
 ============= =======================================================================================
 
-**Stopping.** The gateway is stopped while the halt cell is set, and for good once it has *tripped* itself: a fill
-beyond an order's quantity, a fill without price or quantity, more requests sent than the orders ring delivered, or a
-VENUE_FAULT (``trip_cause``): an execution of an order nobody knows, one taken back, a venue that lost our orders, or one
-that lets nobody in.
+**Stopping.** The gateway is stopped while the halt cell is set, and for good once it has *tripped* itself: a fill without
+price or quantity, more requests sent than the orders ring delivered, or, by name (``trip_cause``), a fill beyond an order's
+quantity or after its end, terms nobody asked for (:mod:`hftpipe.gateway.orders`), or a VENUE_FAULT: an execution of an order
+nobody knows, one taken back, a message that cannot be read, a venue that lost our orders, or one that lets nobody in.
 Stopped, it refuses every NEW and REPLACE (the cell is read again immediately before each send), lets every CANCEL
 pass, and cancels each open order of its own table, whether or not risk and strategy still live: at once (one whose
 cancel is under way already after CANCEL_AGAIN_NS), and again and again, each wait twice as long up to
@@ -41,19 +42,16 @@ from hftpipe.core.machine.hist import hist_since
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, call_step, load_acquire, load_i64, rdtsc, view
 from hftpipe.core.schema import reasons
-from hftpipe.core.schema.cells import BROKEN_TRADE, LOGIN_REFUSED, ORPHAN_FILL, VENUE_FORGOT
 from hftpipe.core.schema.records import (
-    ACK,
     CANCEL,
     CANCEL_REJECT,
-    CANCELED,
-    EXPIRED,
     FILL,
+    LEFT,
     NEW,
+    NOT_TAKEN,
     RECORD,
     REJECT,
     REPLACE,
-    REPLACED,
     VENUE_FAULT,
 )
 from hftpipe.core.schema.ring import RING
@@ -84,7 +82,8 @@ from hftpipe.core.trading.order_table import (
     order_insert,
     order_move,
 )
-from hftpipe.gateway.orders import BREACH, DUPLICATE_FILL, ILLEGAL_MOVE, LATE_FILL, UNKNOWN_ID, apply_report
+from hftpipe.gateway.counting import count_outcome, count_report, trip, venue_fault
+from hftpipe.gateway.orders import DUPLICATE_FILL, NOT_ASKED, UNKNOWN_ID, apply_report
 from hftpipe.gateway.state import MIN_REPORT_ROOM, STATE
 from hftpipe.gateway.stopping import cancel_open, run_on, submit
 
@@ -110,60 +109,7 @@ def _must_refuse(s):
     return stopped != 0
 
 
-@jit
-def _trip(s):
-    s.invariant_breaches += 1
-    s.tripped = 1
-
-
 # Reports.
-
-
-@jit
-def _count_report(s, r):
-    if r.kind == ACK:
-        s.acks += 1
-    elif r.kind == FILL:
-        s.fills += 1
-    elif r.kind == CANCELED:
-        s.canceled += 1
-    elif r.kind == EXPIRED:
-        s.expired += 1
-    elif r.kind == REPLACED:
-        s.replaced += 1
-    elif r.kind == REJECT or r.kind == CANCEL_REJECT:
-        s.rejects[min(np.int64(r.flags), _LAST_REASON)] += 1
-        if r.kind == REJECT:
-            s.rejected += 1
-        else:
-            s.cancel_rejects += 1
-
-
-@jit
-def _count_outcome(s, outcome):
-    if outcome & UNKNOWN_ID:
-        s.unknown_reports += 1
-    if outcome & DUPLICATE_FILL:
-        s.duplicate_fills += 1
-    if outcome & LATE_FILL:
-        s.late_fills += 1
-    if outcome & ILLEGAL_MOVE:
-        s.illegal += 1
-    if outcome & BREACH:
-        _trip(s)
-
-
-@jit
-def _venue_fault(s, r):
-    """Nothing that could be booked: counted by name, the first kept for a person to look at, and the end of trading."""
-    cause = np.int64(r.flags)
-    s.orphan_fills += np.int64(cause == ORPHAN_FILL)
-    s.broken_trades += np.int64(cause == BROKEN_TRADE)
-    s.venue_forgot += np.int64(cause == VENUE_FORGOT)
-    s.login_refused += np.int64(cause == LOGIN_REFUSED)
-    if s.trip_cause == 0:
-        s.trip_cause, s.fault_id, s.fault_price, s.fault_qty = cause, np.int64(r.id), r.price, r.qty
-    s.tripped = 1
 
 
 @jit
@@ -179,14 +125,14 @@ def _poll(s, state):
         if s.sim == ZERO:
             tape_report(s.tape, report)
         if r.kind == VENUE_FAULT:
-            _venue_fault(s, r)
+            venue_fault(s, r)
             continue
-        outcome = apply_report(s.table, report)
+        outcome = apply_report(s.table, s.seen, report)
         if outcome != 0:
-            _count_outcome(s, outcome)
-            if outcome & DUPLICATE_FILL or (outcome & UNKNOWN_ID and r.kind != FILL):
+            count_outcome(s, outcome, r)
+            if outcome & (DUPLICATE_FILL | NOT_ASKED) or (outcome & UNKNOWN_ID and r.kind != FILL):
                 continue
-        _count_report(s, r)
+        count_report(s, r)
         ring_push(s.reports, report)
     s.reports_held += 1
     return polled, False
@@ -219,7 +165,7 @@ def _refuse(s, state, order, reason):
         answer.kind, answer.price, answer.qty = REJECT, r.price, r.qty
     else:
         answer.kind, answer.price, answer.qty = CANCEL_REJECT, 0, 0
-    _count_report(s, answer)
+    count_report(s, answer)
     ring_push(s.reports, state + _REPORT)
 
 
@@ -248,8 +194,9 @@ def _send_new(s, order):
     # The last look at the halt cell, with nothing between it and the send.
     reason = reasons.HALTED
     if not _must_refuse(s):
-        if submit(s, order):
-            s.sent += 1
+        taken = submit(s, order)
+        if taken != NOT_TAKEN:
+            s.sent += np.int64(taken == LEFT)
             return reasons.NONE
         reason = reasons.VENUE_BUSY
     order_move(s.table, slot, np.int64(ON_REJECT))
@@ -270,13 +217,15 @@ def _send_change(s, order):
             return reasons.ILLEGAL_TRANSITION
         if _must_refuse(s):
             return reasons.HALTED
-    if not submit(s, order):
+    taken = submit(s, order)
+    if taken == NOT_TAKEN:
         return reasons.VENUE_BUSY
     if r.kind == REPLACE:
         o.new_price, o.new_qty = r.price, r.qty
-        s.replaces_sent += 1
+        o.asked_price, o.asked_qty = r.price, r.qty
+        s.replaces_sent += np.int64(taken == LEFT)
     else:
-        s.cancels_sent += 1
+        s.cancels_sent += np.int64(taken == LEFT)
     order_move(s.table, slot, event)
     return reasons.NONE
 
@@ -296,7 +245,7 @@ def _take_order(s, state, order, now_ns):
     s.event_ts = max(s.event_ts, r.local_ts)
     # Requests sent <= records delivered, by the ring's own count: one approval is never sent twice.
     if s.sent + s.replaces_sent + s.cancels_sent > np.int64(ring_consumed(s.orders)):
-        _trip(s)
+        trip(s)
     if (r.kind == NEW or r.kind == REPLACE) and _is_too_old(s, r, tsc, now_ns):
         tape_mark(s.tape, TOO_OLD_SEEN, r.id)
         reason = reasons.INTENT_STALE

@@ -17,7 +17,8 @@ STATE = np.dtype(
         # EVENT_TIME; the CLOCK it is read by (0: by the monotonic time each step is given); int64 an instrument: how old (ns
         # of event time) the event behind an order may be when the order is sent.
         ("time", "u8"), ("clock", "u8"), ("max_ages", "u8"),
-        ("table", "u8"),
+        # The order table, and the executions seen (core/trading/seen_fills.py).
+        ("table", "u8"), ("seen", "u8"),
         ("venue", "u8"), ("venue_submit", "u8"), ("venue_market", "u8"), ("venue_poll", "u8"), ("venue_room", "u8"),
         # 1: the record names an order that has waited too long for its answer; 0: none (address 0: there never is one).
         ("venue_unanswered", "u8"),
@@ -33,7 +34,8 @@ STATE = np.dtype(
         ("late_fills", "i8"), ("duplicate_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"),
         ("invariant_breaches", "i8"), ("unanswered", "i8"), ("reports_held", "i8"), ("sim_records", "i8"),
         ("orphan_fills", "i8"), ("broken_trades", "i8"), ("venue_forgot", "i8"), ("login_refused", "i8"),
-        # Why it tripped, if not by an invariant of its own (HALT_CAUSES); that VENUE_FAULT's number, price and quantity.
+        ("overfills", "i8"), ("wrong_terms", "i8"), ("unreadable_reports", "i8"),
+        # Why it tripped first, if not by an invariant (HALT_CAUSES); number, price and quantity of that report.
         ("trip_cause", "i8"), ("fault_id", "i8"), ("fault_price", "i8"), ("fault_qty", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
         # Flags: stopped for good by ourselves; stopped when last looked.
@@ -72,11 +74,14 @@ COUNTERS = table("""
   cancel_rejects      cancels and replaces rejected
   reports_held        reports that waited for room
   sim_records         market records read for the simulated exchange
+! overfills           executions beyond what an order can have
+! wrong_terms         orders that the venue holds on other terms than asked for
+! unreadable_reports  messages of the venue that cannot be read
 ! late_fills          executions of orders that had ended
 ! duplicate_fills     executions told twice
 ! unknown_reports     reports about orders we do not know
 ! illegal             reports that an order's life does not allow
-! invariant_breaches  executions beyond what an order can have
+! invariant_breaches  reports that break an invariant
 ! unanswered          orders that waited too long for an answer
 ! orphan_fills        executions of orders that are not ours
 ! broken_trades       executions taken back

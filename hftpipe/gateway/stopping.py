@@ -8,7 +8,7 @@ import numpy as np
 from hftpipe.core.machine.hist import hist_since, stamp
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, call_step, view
-from hftpipe.core.schema.records import CANCEL, RECORD, TIMER
+from hftpipe.core.schema.records import CANCEL, LEFT, NOT_TAKEN, RECORD, TIMER
 from hftpipe.core.schema.ring import RING
 from hftpipe.core.shared.ring import ring_has_space
 from hftpipe.core.shared.tape import CLOCK_RAN_ON, HALT_CANCEL, tape_mark, tape_time
@@ -25,12 +25,12 @@ _REQUEST = np.uint64(STATE.fields["request"][1])
 
 @jit
 def submit(s, request):
-    """Hand a request to the venue: whether it took it."""
+    """Hand a request to the venue: NOT_TAKEN, LEFT or ANSWERED_HERE."""
     tsc = stamp()
-    if call_step(s.venue_submit, s.venue, np.int64(request)) == 0:
-        return False
-    hist_since(s.h_tick_to_order, view(request, RECORD).origin_tsc, tsc)
-    return True
+    taken = call_step(s.venue_submit, s.venue, np.int64(request))
+    if taken == LEFT:
+        hist_since(s.h_tick_to_order, view(request, RECORD).origin_tsc, tsc)
+    return taken
 
 
 @jit
@@ -46,16 +46,15 @@ def _is_cancel_due(s, o, now_ns):
 
 
 @jit
-def _note_cancel(s, slot, now_ns):
-    """A cancel of ours is on its way. An UNKNOWN order stays UNKNOWN."""
+def _note_cancel(s, slot, taken, now_ns):
+    """The venue took a cancel of ours; it counts as sent if it has left. An UNKNOWN order stays UNKNOWN."""
     o = view(slot, ORDER)
     order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
     o.cancel_due_ns = now_ns + min(CANCEL_AGAIN_NS << min(o.cancels, _MAX_DOUBLINGS), CANCEL_AGAIN_MAX_NS)
-    if o.cancels == 0:
-        s.halt_cancels += 1
-    else:
-        s.halt_cancels_again += 1
-    o.cancels += 1
+    if taken == LEFT:
+        s.halt_cancels += np.int64(o.cancels == 0)
+        s.halt_cancels_again += np.int64(o.cancels != 0)
+        o.cancels += 1
     s.told_cancel = ZERO
     tape_mark(s.tape, HALT_CANCEL, o.id)
 
@@ -73,9 +72,10 @@ def cancel_open(s, state, now_ns):
         r.origin_tsc, r.exchange_ts, r.local_ts, r.price, r.qty = ZERO, 0, s.event_ts, 0, 0
         r.id, r.instrument, r.kind, r.side = o.id, o.instrument, CANCEL, o.side
         r.strategy, r.flags = o.strategy, o.flags
-        if not submit(s, request):
+        taken = submit(s, request)
+        if taken == NOT_TAKEN:
             return sent
-        _note_cancel(s, slot, now_ns)
+        _note_cancel(s, slot, taken, now_ns)
         sent += 1
     return sent
 

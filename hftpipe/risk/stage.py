@@ -22,6 +22,9 @@ orders       CANCEL                 left unread and tried again (``orders_held``
 Each NEW and REPLACE is judged by the time it is then (``core/shared/event_time.py``), read for it alone: when a stage was stopped,
 or a backlog built up, the book, the intent and the rates are as they are when it goes on.
 
+A position that a fill has taken beyond its limit was not caused by what was approved here: risk trips, POSITION_LIMIT, and
+the supervisor halts trading by that name.
+
 A refused REPLACE is a CANCEL_REJECT, never a REJECT: the order it names goes on working, and a REJECT would end it in
 the strategy's table.
 """
@@ -32,7 +35,7 @@ from hftpipe.core.machine.hist import hist_since, stamp
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import U64, ZERO, copy_bytes, load_relaxed, rdtsc, store_release, view
 from hftpipe.core.schema import reasons
-from hftpipe.core.schema.cells import TOP_CELL
+from hftpipe.core.schema.cells import POSITION_LIMIT, TOP_CELL
 from hftpipe.core.schema.counters import table
 from hftpipe.core.schema.instruments import INSTRUMENT_BYTES
 from hftpipe.core.schema.position import POSITION
@@ -71,11 +74,12 @@ from hftpipe.core.trading.order_table import (
 )
 from hftpipe.risk.checks import CONTEXT, evaluate
 from hftpipe.risk.exposure import (
+    BEYOND_LIMIT,
     ILLEGAL_MOVE,
-    LATE_FILL,
+    LATE,
     NOT_BOOKED,
-    OVERFILL,
     POSITION_BYTES,
+    TOO_MUCH,
     UNKNOWN_ID,
     apply_report,
     recount,
@@ -99,11 +103,13 @@ STATE = np.dtype(
         ("limits", "u8"), ("positions", "u8"), ("rates", "u8"), ("table", "u8"),
         # Histograms: intent sent -> read; length of the checks; market event received -> order approved.
         ("h_strategy_to_risk", "u8"), ("h_risk", "u8"), ("h_tick_to_risk", "u8"),
-        # Counters. ``approved`` counts NEW; ``tripped`` is set by a fill that could not be booked, and acts as a halt.
+        # Counters. ``approved`` counts NEW; ``tripped`` is set by a fill that could not be booked, or that took the position
+        # beyond its limit (``trip_cause``; the fill's order, price and quantity), and acts as a halt.
         ("intents_seen", "i8"), ("approved", "i8"), ("cancels", "i8"), ("replaces", "i8"),
         ("reports_seen", "i8"), ("fills", "i8"), ("updates_held", "i8"), ("orders_held", "i8"),
         ("late_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"), ("overfills", "i8"),
-        ("not_booked", "i8"), ("tripped", "i8"),
+        ("not_booked", "i8"), ("beyond_limit", "i8"), ("tripped", "i8"),
+        ("trip_cause", "i8"), ("fault_id", "i8"), ("fault_price", "i8"), ("fault_qty", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
         # Everything consumed goes on this tape first (core/shared/tape.py); 0 = not recording. A NEW or REPLACE is followed by
         # what it was judged by: HALT_SEEN if halted, the TOP_SEEN pair, HALT_SEEN if the orders ring was full; a FILL by the
@@ -128,6 +134,7 @@ COUNTERS = table("""
 ! illegal           reports that an order's life does not allow
 ! overfills         executions beyond what an order can have
 ! not_booked        executions that could not be booked
+! beyond_limit      executions that took a position beyond its limit
 = tripped           stopped by itself
 """)
 _CONTEXT = np.uint64(STATE.fields["context"][1])
@@ -144,18 +151,23 @@ _WHILE_FULL = np.int64(WITH_RECORD | RING_FULL)
 
 
 @jit
-def _count_outcome(s, outcome):
-    """Everything but a plain report is counted; a fill that is not in the position stops new orders."""
-    if outcome & LATE_FILL:
+def _count_outcome(s, outcome, r):
+    """Everything but a plain report is counted; a fill that is not in the position, or too much for it, stops new orders."""
+    if outcome & LATE:
         s.late_fills += 1
     if outcome & UNKNOWN_ID:
         s.unknown_reports += 1
     if outcome & ILLEGAL_MOVE:
         s.illegal += 1
-    if outcome & OVERFILL:
+    if outcome & TOO_MUCH:
         s.overfills += 1
     if outcome & NOT_BOOKED:
         s.not_booked += 1
+        s.tripped = 1
+    if outcome & BEYOND_LIMIT:
+        s.beyond_limit += 1
+        if s.tripped == 0:
+            s.trip_cause, s.fault_id, s.fault_price, s.fault_qty = POSITION_LIMIT, np.int64(r.id), r.price, r.qty
         s.tripped = 1
 
 
@@ -204,12 +216,12 @@ def _drain_reports(s, state):
         tape_record(s.tape, report)
         if _is_fill_of(report, s.n_instruments):
             _mark_fill(s, state, view(report, RECORD))
-        outcome = apply_report(s.table, s.positions, s.n_instruments, report)
+        outcome = apply_report(s.table, s.positions, s.limits, s.n_instruments, report)
         s.reports_seen += 1
         if view(report, RECORD).kind == FILL:
             s.fills += 1
         if outcome != 0:
-            _count_outcome(s, outcome)
+            _count_outcome(s, outcome, view(report, RECORD))
         ring_push(s.updates, report)
         ring_pop(s.reports)
         done += 1
@@ -298,6 +310,7 @@ def _book_order(s, r, slot):
     order = view(slot, ORDER)
     if replacing:
         order.new_price, order.new_qty = r.price, r.qty
+        order.asked_price, order.asked_qty = r.price, r.qty
         order_move(s.table, slot, np.int64(ON_REPLACE_SENT))
         s.replaces += 1
     else:

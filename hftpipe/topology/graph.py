@@ -56,5 +56,7 @@ HOPS = (
 )
 
 ORDER_SLOTS = {"strategy": 1024, "risk": 4096, "gateway": 4096, "exchange": 1024}
+#: Executions that the gateway tells a repetition of.
+SEEN_FILLS = 8192
 #: After the last recorded event time runs on this much beyond the slowest round trip, to settle orders in flight.
 DRAIN_NS = 100_000_000

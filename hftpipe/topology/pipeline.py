@@ -19,6 +19,7 @@ from hftpipe.core.shared.ring import ring_init
 from hftpipe.core.shared.shm import Segment
 from hftpipe.core.shared.stage import Stage
 from hftpipe.core.trading.order_table import table_init
+from hftpipe.core.trading.seen_fills import seen_init
 from hftpipe.gateway import stage as gateway_stage
 from hftpipe.market import stage as market_stage
 from hftpipe.market import wiring as market_wiring
@@ -30,7 +31,7 @@ from hftpipe.strategy import wiring as strategy_wiring
 from hftpipe.strategy.compile.loader import LoadedStrategy
 from hftpipe.topology.configured import instrument_rows, market_venue, orders_to, source_of
 from hftpipe.topology.counters import counter_places, refusal_places
-from hftpipe.topology.graph import DRAIN_NS, ORDER_SLOTS, RINGS, STAGES, TAPES
+from hftpipe.topology.graph import DRAIN_NS, ORDER_SLOTS, RINGS, SEEN_FILLS, STAGES, TAPES
 from hftpipe.topology.sizes import STATE_OF, region_sizes
 from hftpipe.venues.contract import Feed, Orders, Site, Wired
 from hftpipe.venues.registry import VenueError, find
@@ -187,12 +188,13 @@ class Pipeline:
 
     def _wire_gateway(self, orders: Orders, site: Site) -> Wired:
         table_init(self.segment.region("gateway.table"), ORDER_SLOTS["gateway"])
+        seen_init(self.segment.region("gateway.seen"), SEEN_FILLS)
         state = self._set(
             "gateway",
             {
                 "orders": "ring.orders", "reports": "ring.reports", "progress": "progress",
                 "halt": "halt", "time": "time", "clock": "clock", "max_ages": "gateway.max_ages",
-                "table": "gateway.table",
+                "table": "gateway.table", "seen": "gateway.seen",
                 "h_risk_to_gateway": "hist.risk_to_gateway", "h_tick_to_order": "hist.tick_to_order",
             },
             {"sim": self.address("ring.sim") if orders.hears_market else 0},
@@ -238,8 +240,8 @@ class Pipeline:
         region[: len(text)] = np.frombuffer(text, np.uint8)
 
     def tripped(self) -> str | None:
-        """Which stage has stopped itself because something happened that must not, if any."""
-        return next((name for name in ("risk", "gateway") if self.state(name)["tripped"][0]), None)
+        """Which stage has stopped itself because something happened that must not, if any; the one that hears it first."""
+        return next((name for name in ("gateway", "risk") if self.state(name)["tripped"][0]), None)
 
     def is_quiet(self) -> bool:
         """The source has ended and nothing is left in any ring."""

@@ -11,6 +11,7 @@ from hftpipe.core.schema.ring import ring_bytes
 from hftpipe.core.schema.status import STATUS
 from hftpipe.core.shared.event_time import EVENT_TIME
 from hftpipe.core.trading.order_table import table_bytes
+from hftpipe.core.trading.seen_fills import seen_bytes
 from hftpipe.gateway import stage as gateway_stage
 from hftpipe.market import wiring as market_wiring
 from hftpipe.record.tape.recorder import recorder_bytes
@@ -20,7 +21,7 @@ from hftpipe.risk import stage as risk_stage
 from hftpipe.strategy import stage as strategy_stage
 from hftpipe.strategy import wiring as strategy_wiring
 from hftpipe.strategy.compile.loader import LoadedStrategy
-from hftpipe.topology.graph import HOPS, ORDER_SLOTS, RINGS, STAGES, TAPES
+from hftpipe.topology.graph import HOPS, ORDER_SLOTS, RINGS, SEEN_FILLS, STAGES, TAPES
 from hftpipe.venues.contract import Feed, Orders
 
 STATE_OF = {
@@ -68,4 +69,5 @@ def _stages(config: Config, strategy: LoadedStrategy, feed: Feed) -> dict[str, i
         "risk.table": table_bytes(ORDER_SLOTS["risk"]),
         "gateway.max_ages": 64 * ((n + 7) // 8),
         "gateway.table": table_bytes(ORDER_SLOTS["gateway"]),
+        "gateway.seen": seen_bytes(SEEN_FILLS),
     }

@@ -6,7 +6,8 @@ it out, and puts C addresses into its stage's STATE; the stages reach it through
 
 =================== =========================================================================================================
 feed                ``source_step(state, now_ns)``: take what is due and publish it (:mod:`hftpipe.core.feed.publish`)
-orders              ``submit(venue, request)``, ``poll(venue, out)``, and where there is such a thing ``market(venue, record)``
+orders              ``submit(venue, request)`` (NOT_TAKEN, LEFT or ANSWERED_HERE of :mod:`hftpipe.core.schema.records`),
+                    ``poll(venue, out)``, and where there is such a thing ``market(venue, record)``
                     (a simulated venue hears the market) and ``unanswered(venue, out)``
 =================== =========================================================================================================
 """

@@ -19,10 +19,13 @@ HALT_CELL = np.dtype(
 HALT_CAUSES = {
     0: "none", 1: "stage_died", 2: "heartbeat_lost", 3: "operator", 4: "invariant", 5: "strategy_stalled",
     6: "orphan_fill", 7: "broken_trade", 8: "venue_forgot", 9: "stopping", 10: "login_refused", 11: "unreadable_latch",
-    14: "strategy_fault",
+    14: "strategy_fault", 15: "wrong_terms", 16: "overfill", 17: "late_fill", 18: "unreadable_report",
+    19: "position_limit",
 }  # fmt: skip
 #: Causes of a VENUE_FAULT: an execution of an order we do not know, an execution taken back, our orders lost there, no
-#: session with it.
-ORPHAN_FILL, BROKEN_TRADE, VENUE_FORGOT, LOGIN_REFUSED = 6, 7, 8, 10
+#: session with it, an order held there on other terms than asked for, a message that cannot be read.
+ORPHAN_FILL, BROKEN_TRADE, VENUE_FORGOT, LOGIN_REFUSED, WRONG_TERMS, UNREADABLE_REPORT = 6, 7, 8, 10, 15, 18
+#: What a stage finds itself: more executed than ordered, an order executed after its end, a position beyond its limit.
+OVERFILL, LATE_FILL, POSITION_LIMIT = 16, 17, 19
 #: The run is asked to end: everything is cancelled first. Nothing went wrong.
 STOPPING = 9

@@ -38,7 +38,8 @@ CANCELED       price                  remaining client id      order side reason
 EXPIRED        price                  remaining client id      order side reason code
 REJECT         price                  qty       client id      order side reason code (risk, gateway, venue)
 CANCEL_REJECT  0                      0         client id      order side reason code
-VENUE_FAULT    of the execution, or 0 likewise  the venue's    -          flags = cause in HALT_CAUSES; never in a ring
+VENUE_FAULT    of the execution, or 0 likewise  the venue's    -          flags = cause in HALT_CAUSES; never in a ring;
+                                                               of WRONG_TERMS: price, qty claimed, client id
 ============== ====================== ========= ============== ========== ==================================
 
 A FILL's ``local_ts`` holds the fee (1e-8 quote units, negative for a rebate); its ``exchange_ts`` is the time
@@ -105,6 +106,9 @@ TIF_NAMES = {GTC: "GTC", IOC: "IOC", FOK: "FOK", POST_ONLY: "POST_ONLY", MARKET:
 
 # Flags of FILL.
 FILL_MAKER = 1
+
+#: What a venue says to a request: it cannot be taken now, it is on its way, or it is answered without leaving the machine.
+NOT_TAKEN, LEFT, ANSWERED_HERE = 0, 1, 2
 
 #: Flag of REPLACED: the venue changed the order of its own accord; a replace under way is still to be answered.
 UNASKED = 64

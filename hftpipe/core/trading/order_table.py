@@ -11,11 +11,11 @@ PARTIAL          PARTIAL  PARTIAL   FILLED   CANCELED EXPIRED  -        PENDING_
 PENDING_CANCEL   same     same      FILLED   CANCELED EXPIRED  REJECTED same           -              UNKNOWN
 PENDING_REPLACE  same     same      FILLED   CANCELED EXPIRED  -        PENDING_CANCEL -              UNKNOWN
 UNKNOWN          WORKING  PARTIAL   FILLED   CANCELED EXPIRED  REJECTED same           -              same
-FILLED, CANCELED, EXPIRED, REJECTED: terminal; nothing moves them (a late fill still reaches the position)
+FILLED, CANCELED, EXPIRED, REJECTED: terminal; no event moves them. A late fill proves that such an order lives: UNKNOWN
 ================ ======== ========= ======== ======== ======== ======== ============== ============== =========
 
 REJECT reaches a WORKING order whose NEW was not answered yet when its cancel was refused. NO_ANSWER reaches one that
-rests when its venue has forgotten it.
+rests when its venue has forgotten it, or says of it what cannot be (core/trading/order_reports.py).
 CHANGE_DONE (a replace was accepted or refused, or a cancel was refused) returns PENDING_CANCEL and PENDING_REPLACE to WORKING
 or PARTIAL, and leaves other open orders as they are: a stopped gateway cancels orders of whose cancel nobody else knows.
 
@@ -86,7 +86,9 @@ ORDER = np.dtype(
         # ``quote``: 1 + number of the quote slot that the order stands for (strategy stage), 0 = none.
         ("open_index", "i8"), ("user", "i8"), ("quote", "i8"),
         # The gateway's, while it is stopped: when the order's cancel is due (again), and how many have gone out.
-        ("cancel_due_ns", "i8"), ("cancels", "i8"), ("_pad", "i8", 2),
+        ("cancel_due_ns", "i8"), ("cancels", "i8"),
+        # The last replace asked for, whatever became of it.
+        ("asked_price", "i8"), ("asked_qty", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -204,7 +206,7 @@ def order_insert(table, id_):
     order = view(slot, ORDER)
     order.id, order.state = id_, PENDING_NEW
     order.price, order.qty, order.filled = 0, 0, 0
-    order.new_price, order.new_qty = 0, 0
+    order.new_price, order.new_qty, order.asked_price, order.asked_qty = 0, 0, 0, 0
     order.created_ts, order.venue_id, order.user, order.quote = 0, ZERO, 0, 0
     order.open_index = t.n_open
     store_i64(_at(t.open, U64(t.n_open)), np.int64(slot))
@@ -258,6 +260,29 @@ def order_move(table, slot, event):
     if not is_open(state):
         _end(table, order)
     return True
+
+
+@jit
+def _unlist_past(t, slot):
+    """Take an order out of the queue of those that have ended; those that ended before it move up by one."""
+    mask, at = U64(t.capacity - 1), t.past_out
+    while at != t.past_in and U64(load_i64(_at(t.past, at & mask))) != slot:
+        at += ONE
+    while at != t.past_out:
+        store_i64(_at(t.past, at & mask), load_i64(_at(t.past, (at - ONE) & mask)))
+        at -= ONE
+    t.past_out += ONE
+
+
+@jit
+def order_reopen(table, slot):
+    """An order that was held for ended lives: it is UNKNOWN, and open again."""
+    t, order = view(table, TABLE), view(slot, ORDER)
+    _unlist_past(t, slot)
+    order.state, order.open_index = UNKNOWN, t.n_open
+    store_i64(_at(t.open, U64(t.n_open)), np.int64(slot))
+    t.n_open += 1
+    t.ended -= 1
 
 
 @jit

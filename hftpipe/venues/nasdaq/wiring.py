@@ -20,7 +20,7 @@ from hftpipe.venues.nasdaq.itch.receive import OUT_ROOM
 from hftpipe.venues.nasdaq.itch.wiring import Lines, itch_bytes, join, part_offsets, receive_entry
 from hftpipe.venues.nasdaq.ouch import venue
 from hftpipe.venues.nasdaq.ouch.link import TCP, UDP
-from hftpipe.venues.nasdaq.ouch.state import draw_session, venue_bytes
+from hftpipe.venues.nasdaq.ouch.state import draw_session, venue_bytes, venue_counters
 from hftpipe.venues.nasdaq.source import RECEIVE, source_entry, udp_sink_entry
 
 
@@ -66,6 +66,10 @@ def _order_sizes(config: Config) -> dict[str, int]:
     return {"ouch": venue_bytes(len(config.instruments))}
 
 
+def _order_counters(config: Config) -> list[Place]:
+    return venue_counters("ouch", len(config.instruments))
+
+
 def _wire_orders(site: Site, state: np.ndarray) -> Wired:
     udp, memory = site.config.udp, site.memory.region("ouch")
     venue.warm()
@@ -86,5 +90,5 @@ def _wire_orders(site: Site, state: np.ndarray) -> Wired:
 
 VENUE = Venue(
     feed=Feed(_feed_sizes, lambda config: 2 * OUT_ROOM, _wire_feed, _feed_counters),
-    orders=Orders(_order_sizes, _wire_orders),
+    orders=Orders(_order_sizes, _wire_orders, counters=_order_counters),
 )

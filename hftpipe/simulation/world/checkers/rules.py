@@ -285,8 +285,9 @@ class StateChecker(Checker):
             illegal = int(self._tables[name][:TABLE_HEADER_BYTES].view(TABLE)["illegal"][0])
             if illegal > explained:
                 self.fail(f"{name}: {illegal} illegal moves, {explained} can be explained")
-        for name, counters in (("gateway", ("illegal", "late_fills", "invariant_breaches", "unknown_reports")),
-                               ("risk", ("illegal", "late_fills", "overfills", "not_booked"))):  # fmt: skip
+        for name, counters in (("gateway", ("illegal", "late_fills", "invariant_breaches", "unknown_reports",
+                                            "overfills", "wrong_terms", "tripped")),
+                               ("risk", ("illegal", "late_fills", "overfills", "not_booked", "beyond_limit"))):  # fmt: skip
             for counter in counters:
                 value = int(self.world.state(name)[counter][0])
                 if value > (explained if counter == "illegal" else 0):

@@ -1,7 +1,8 @@
 """Reading OUCH messages into one flat record, with every length checked first. Both directions.
 
 A message is refused (0) when its type is unknown, it is shorter than its type or longer than MESSAGE_BYTES_MAX, or
-its appendage does not end where it says; nothing beyond its bytes is ever read.
+its appendage does not end where it says, or the price of a report does not fit an int64 in units of 1e-8; nothing beyond its
+bytes is ever read.
 """
 
 import numpy as np
@@ -17,6 +18,7 @@ from hftpipe.venues.nasdaq.ouch.messages import (
     A_QTY_AT,
     A_SIDE_AT,
     A_STATE_AT,
+    A_SYMBOL_AT,
     B_MATCH_AT,
     B_REASON_AT,
     C_REASON_AT,
@@ -37,6 +39,7 @@ from hftpipe.venues.nasdaq.ouch.messages import (
     IS_IGNORED,
     J_REASON_AT,
     MESSAGE_BYTES_MAX,
+    PRICE_MAX,
     QTY_AT,
     REF_AT,
     REPLACE_EXTRA_AT,
@@ -152,6 +155,7 @@ def _order_report(wire, at):
     w = view(wire, WIRE)
     w.side, w.shares = _side(load_u8(at + A_SIDE_AT)), be32(at + A_QTY_AT)
     w.price, w.order, w.code = be64(at + A_PRICE_AT), be64(at + A_ORDER_AT), np.int64(load_u8(at + A_STATE_AT))
+    w.stock = U64(load_i64(at + A_SYMBOL_AT))
 
 
 @jit
@@ -191,4 +195,4 @@ def decode_report(wire, data, length):
         return kind
     w.ref = be32(data + REF_AT)
     _report_body(wire, kind, data)
-    return kind
+    return kind if w.price <= U64(PRICE_MAX) else REFUSED

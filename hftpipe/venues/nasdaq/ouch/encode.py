@@ -19,7 +19,7 @@ The client order id goes out as its low 56 bits in 14 hexadecimal digits; its to
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import U64, ZERO, copy_bytes, store_i64, store_u8
+from hftpipe.core.machine.mem import U64, ZERO, copy_bytes, load_i64, store_i64, store_u8
 from hftpipe.core.schema.records import BUY, FOK, GTC, IOC, MARKET, POST_ONLY
 from hftpipe.venues.nasdaq.itch.encode import stock_word
 from hftpipe.venues.nasdaq.itch.wire import put_be16, put_be32, put_be64
@@ -48,6 +48,7 @@ from hftpipe.venues.nasdaq.ouch.messages import (
     ENTER_QTY_AT,
     ENTER_REF_AT,
     ENTER_SIDE_AT,
+    ENTER_SYMBOL_AT,
     J_ID_AT,
     J_REASON_AT,
     QTY_AT,
@@ -126,6 +127,12 @@ def put_cl_ord_id(target, id_):
 @jit
 def _template(templates, instrument, slot):
     return templates + (((U64(instrument) << _SLOT_SHIFT) + slot) << _TEMPLATE_SHIFT)
+
+
+@jit
+def stock_of(templates, instrument):
+    """The 8 bytes of an instrument's symbol, as they lie in a message (uint64)."""
+    return U64(load_i64(_template(templates, instrument, ZERO) + ENTER_SYMBOL_AT))
 
 
 @jit

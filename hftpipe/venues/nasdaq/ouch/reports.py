@@ -4,14 +4,21 @@
 message                 report
 ======================= =============================================================================================
 A accepted              ACK; EXPIRED if the venue says it is dead already
-U replaced              REPLACED; quantity: what is filled plus what is left. EXPIRED if it is dead already
-E executed              FILL, ``seq`` the match number, FILL_MAKER if liquidity was added, fee from the INSTRUMENT
+  on other terms        VENUE_FAULT, WRONG_TERMS, with the client id and the price and quantity claimed; none is taken over
+U replaced              REPLACED; quantity: what is filled plus what is left. EXPIRED if it is dead already; UNASKED if we did
+                        not ask for it
+  on other terms        VENUE_FAULT, WRONG_TERMS: another side, symbol or price, or more than was asked for (or than it had);
+                        it is cancelled under its new number
+E executed              FILL, ``seq`` the match number, FILL_MAKER if liquidity was added, fee from the INSTRUMENT; none if
+                        that match of that order was heard of before
 C cancelled, all of it  CANCELED for our own cancel and for what the venue withdraws, EXPIRED for what could not rest
 C cancelled in part     REPLACED with the total that remains, UNASKED
 J of an order           REJECT
 J of a replace          CANCEL_REJECT; none if a cancel is on its way too, which is then sent again for the order itself
 I cancel reject         CANCEL_REJECT; none if it is about a number the order no longer has, or one the venue forgot
-E of an unknown number  VENUE_FAULT, ORPHAN_FILL (quantity in shares): the wire does not say what to book it on
+E of an unknown number  VENUE_FAULT, ORPHAN_FILL (quantity in shares): the wire does not say what to book it on; what is left
+                        of it is cancelled
+cannot be read          VENUE_FAULT, UNREADABLE_REPORT (number: its type byte, quantity: its length): it may have been a fill
 B broken trade          VENUE_FAULT, BROKEN_TRADE: a fill that was booked did not happen
 Q account query         VENUE_FAULT, VENUE_FORGOT if the venue does not go on where it was (see ``_account``)
 P S others              none
@@ -22,9 +29,9 @@ import numpy as np
 
 from hftpipe.core.machine.fixed import OVERFLOW, SCALE, muldiv_rem, notional
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import ONE, U64, ZERO, view
+from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, view
 from hftpipe.core.schema import reasons
-from hftpipe.core.schema.cells import BROKEN_TRADE, ORPHAN_FILL, VENUE_FORGOT
+from hftpipe.core.schema.cells import BROKEN_TRADE, ORPHAN_FILL, UNREADABLE_REPORT, VENUE_FORGOT, WRONG_TERMS
 from hftpipe.core.schema.instruments import INSTRUMENT, INSTRUMENT_BYTES
 from hftpipe.core.schema.records import (
     ACK,
@@ -41,14 +48,13 @@ from hftpipe.core.schema.records import (
     TIF_MASK,
     UNASKED,
 )
+from hftpipe.core.trading.order_reports import move_filled
 from hftpipe.core.trading.order_table import (
     ON_ACK,
     ON_CANCELED,
     ON_CHANGE_DONE,
     ON_EXPIRED,
-    ON_FILLED,
     ON_NO_ANSWER,
-    ON_PART_FILL,
     ON_REJECT,
     ORDER,
     PENDING_CANCEL,
@@ -57,9 +63,10 @@ from hftpipe.core.trading.order_table import (
     open_order,
     order_move,
 )
+from hftpipe.core.trading.seen_fills import seen_add
 from hftpipe.venues.nasdaq.ouch import messages as ouch
 from hftpipe.venues.nasdaq.ouch.decode import IGNORED, REFUSED, WIRE, decode_report
-from hftpipe.venues.nasdaq.ouch.encode import encode_cancel
+from hftpipe.venues.nasdaq.ouch.encode import encode_cancel, stock_of
 from hftpipe.venues.nasdaq.ouch.link import LINK, REPORTS_LOST, link_commit, link_reserve
 from hftpipe.venues.nasdaq.ouch.messages import CANCEL_REASON, PRICE_UNIT, VENUE_REASONS
 from hftpipe.venues.nasdaq.ouch.state import (
@@ -73,6 +80,7 @@ from hftpipe.venues.nasdaq.ouch.state import (
     lot_of,
     order_of_ref,
     ref_of,
+    remember_ref,
 )
 
 
@@ -87,45 +95,78 @@ def fee_of(price, qty, rate):
 
 
 @jit
-def _accepted(venue, o, w, record):
+def _is_priced(o):
+    return np.int64(o.flags & TIF_MASK) != MARKET
+
+
+@jit
+def _is_ours(venue, o, w, price):
+    """Whether an Accepted or Replaced is about what the order is: its side, its symbol, and the price we asked for."""
+    if w.side != np.int64(o.side) or w.stock != stock_of(view(venue, VENUE).templates, o.instrument):
+        return False
+    return np.int64(w.price) * PRICE_UNIT == price or not _is_priced(o)
+
+
+@jit
+def _wrong_terms(venue, slot, o, w, record):
+    """What the venue claims is not taken over; nothing is known of the order now but that it may live."""
+    v = view(venue, VENUE)
+    v.wrong_terms += 1
+    order_move(v.table, slot, np.int64(ON_NO_ANSWER))
+    qty = np.int64(w.shares) * lot_of(venue, o.instrument)
+    fault_record(record, np.int64(WRONG_TERMS), o.id, np.int64(w.price) * PRICE_UNIT, qty)
+    return True
+
+
+@jit
+def _accepted(venue, slot, o, w, record):
     v = view(venue, VENUE)
     o.venue_id |= ANSWERED
-    o.price = np.int64(w.price) * PRICE_UNIT if np.int64(o.flags & TIF_MASK) != MARKET else o.price
+    if np.int64(w.shares) * lot_of(venue, o.instrument) != o.qty or not _is_ours(venue, o, w, o.price):
+        return _wrong_terms(venue, slot, o, w, record)
     if w.code == ouch.STATE_DEAD:
-        order_move(v.table, order_of_ref(venue, w.ref), np.int64(ON_EXPIRED))
+        order_move(v.table, slot, np.int64(ON_EXPIRED))
         fill_record(record, o, EXPIRED, o.price, o.qty - o.filled, np.uint8(reasons.IOC_REMAINDER))
         return True
-    order_move(v.table, order_of_ref(venue, w.ref), np.int64(ON_ACK))
+    order_move(v.table, slot, np.int64(ON_ACK))
     fill_record(record, o, ACK, o.price, o.qty, o.flags)
     return True
 
 
 @jit
 def _replaced(venue, slot, o, w, record):
-    v = view(venue, VENUE)
-    o.venue_id, o.user = w.ref | ANSWERED, 0
-    o.price = np.int64(w.price) * PRICE_UNIT
-    o.qty = o.filled + np.int64(w.shares) * lot_of(venue, o.instrument)
+    """The order has its new number, whoever asked for that; its new terms only if they are within those asked for."""
+    v, is_asked = view(venue, VENUE), o.user != 0 and U64(o.user) == w.ref
+    price, most = (o.new_price, o.new_qty) if is_asked else (o.price, o.qty)
+    if not is_asked:
+        remember_ref(venue, w.ref, o.id)
+    o.venue_id, o.user = w.ref | ANSWERED, 0 if is_asked else o.user
+    left = np.int64(w.shares) * lot_of(venue, o.instrument)
+    # What was claimed and what is filled may be too much for one int64 together.
+    if left > max(most - o.filled, np.int64(0)) or not _is_ours(venue, o, w, price):
+        return _wrong_terms(venue, slot, o, w, record)
+    o.price, o.qty = price, o.filled + left
     if w.code == ouch.STATE_DEAD:
         order_move(v.table, slot, np.int64(ON_EXPIRED))
         fill_record(record, o, EXPIRED, o.price, o.qty - o.filled, np.uint8(reasons.DEAD_WHEN_REPLACED))
         return True
-    if o.state != PENDING_CANCEL:
+    if is_asked and o.state != PENDING_CANCEL:
         order_move(v.table, slot, np.int64(ON_CHANGE_DONE))
-    fill_record(record, o, REPLACED, o.price, o.qty, o.flags)
+    fill_record(record, o, REPLACED, o.price, o.qty, o.flags if is_asked else o.flags | UNASKED)
     return True
 
 
 @jit
 def _executed(venue, slot, o, w, record):
     v = view(venue, VENUE)
+    if w.match != ZERO and not seen_add(v.seen, o.id, w.match):
+        v.duplicate_fills += 1
+        return False
     qty, price = np.int64(w.shares) * lot_of(venue, o.instrument), np.int64(w.price) * PRICE_UNIT
     maker = w.code == ouch.LIQUIDITY_ADDED
     instrument = view(v.instruments + U64(o.instrument) * U64(INSTRUMENT_BYTES), INSTRUMENT)
-    o.filled += qty
     o.venue_id |= ANSWERED
-    if is_open(o.state):
-        order_move(v.table, slot, np.int64(ON_FILLED if o.filled >= o.qty else ON_PART_FILL))
+    move_filled(v.table, slot, qty)
     fill_record(record, o, FILL, price, qty, np.uint8(FILL_MAKER if maker else 0))
     r = view(record, RECORD)
     r.seq = w.match
@@ -148,7 +189,7 @@ def _why_ended(o, letter):
 @jit
 def _canceled(venue, slot, o, w, record):
     v = view(venue, VENUE)
-    left, gone = o.qty - o.filled, np.int64(w.shares) * lot_of(venue, o.instrument)
+    left, gone = max(o.qty - o.filled, np.int64(0)), np.int64(w.shares) * lot_of(venue, o.instrument)
     if gone < left:
         o.qty -= gone
         fill_record(record, o, REPLACED, o.price, o.qty, o.flags | UNASKED)
@@ -169,15 +210,22 @@ def _reject_reason(code):
 
 
 @jit
-def cancel_now(venue, slot, ref, now_ns):
-    """Send a cancel for ``ref``; False if the link cannot take it."""
-    v, o = view(venue, VENUE), view(slot, ORDER)
+def _send_cancel(venue, ref, now_ns):
+    v = view(venue, VENUE)
     text = link_reserve(v.link)
     if text == ZERO:
         return False
     link_commit(v.link, encode_cancel(ref, ZERO, text), now_ns)
-    o.created_ts = now_ns
     v.cancels += 1
+    return True
+
+
+@jit
+def cancel_now(venue, slot, ref, now_ns):
+    """Send a cancel for ``ref``; False if the link cannot take it."""
+    if not _send_cancel(venue, ref, now_ns):
+        return False
+    view(slot, ORDER).created_ts = now_ns
     return True
 
 
@@ -204,8 +252,11 @@ def _rejected(venue, slot, o, w, record, now_ns):
 def _cancel_rejected(venue, slot, o, w, record):
     v = view(venue, VENUE)
     # A venue that has forgotten the order proves nothing by not knowing it.
-    if ref_of(o) != w.ref or o.venue_id & LOST:
+    if o.venue_id & LOST:
         v.stale += 1
+        return False
+    if ref_of(o) != w.ref:
+        v.crossed += 1
         return False
     order_move(v.table, slot, np.int64(ON_CHANGE_DONE))
     fill_record(record, o, CANCEL_REJECT, np.int64(0), np.int64(0), np.uint8(reasons.VENUE_UNKNOWN_ORDER))
@@ -213,13 +264,14 @@ def _cancel_rejected(venue, slot, o, w, record):
 
 
 @jit
-def _orphan(venue, kind, w, record):
-    """A report about a number that is not ours (any more): nothing, unless it is an execution."""
+def _orphan(venue, kind, w, record, now_ns):
+    """A report about a number that is not ours (any more): nothing, unless it is an execution. Then more may follow."""
     v = view(venue, VENUE)
     v.unknown_ref += 1
     if kind != ouch.EXECUTED:
         return False
     v.orphan_fills += 1
+    _send_cancel(venue, w.ref, now_ns)
     fault_record(record, np.int64(ORPHAN_FILL), w.ref, np.int64(w.price) * PRICE_UNIT, np.int64(w.shares))
     return True
 
@@ -288,23 +340,41 @@ def _account(venue, w, record):
 
 
 @jit
+def _order_of(venue, kind, w):
+    """The ORDER that a report is about, 0 if none is known; a Replaced may give it a number that we never gave out."""
+    slot = order_of_ref(venue, w.ref)
+    return order_of_ref(venue, w.old_ref) if slot == ZERO and kind == ouch.REPLACED else slot
+
+
+@jit
+def _about_ended(venue, kind, o, w):
+    """A report of an order that has ended here says nothing new; whether it is one that an end may cross."""
+    v = view(venue, VENUE)
+    is_change = kind == ouch.REJECTED and o.user != 0 and U64(o.user) == w.ref
+    if is_change or kind == ouch.CANCEL_REJECT or kind == ouch.CANCEL_PENDING:
+        v.crossed += 1
+    else:
+        v.stale += 1
+    return False
+
+
+@jit
 def _about_order(venue, kind, w, record, now_ns):
     """A report that names an order: whether it is one for the gateway."""
     v = view(venue, VENUE)
     if kind == ouch.BROKEN:
         return _broken(venue, w, record)
-    slot = order_of_ref(venue, w.ref)
+    slot = _order_of(venue, kind, w)
     if slot == ZERO:
-        return _orphan(venue, kind, w, record)
+        return _orphan(venue, kind, w, record, now_ns)
     o = view(slot, ORDER)
     v.answered_ref = max(v.answered_ref, w.ref)
     if kind == ouch.EXECUTED:
         return _executed(venue, slot, o, w, record)
     if not is_open(o.state):
-        v.stale += 1
-        return False
+        return _about_ended(venue, kind, o, w)
     if kind == ouch.ACCEPTED:
-        return _accepted(venue, o, w, record)
+        return _accepted(venue, slot, o, w, record)
     if kind == ouch.REPLACED:
         return _replaced(venue, slot, o, w, record)
     if kind == ouch.CANCELED or kind == ouch.SELF_MATCH:
@@ -315,15 +385,25 @@ def _about_order(venue, kind, w, record, now_ns):
 
 
 @jit
+def _unreadable(venue, data, length, record):
+    """What cannot be read may have been a fill."""
+    view(venue, VENUE).refused += 1
+    letter = U64(load_u8(data)) if length > 0 else ZERO
+    fault_record(record, np.int64(UNREADABLE_REPORT), letter, np.int64(0), np.int64(length))
+    return True
+
+
+@jit
 def apply_message(venue, data, length, record, now_ns):
     """Take one message from the venue: True if the RECORD at ``record`` now holds a report for the gateway."""
     v = view(venue, VENUE)
     wire = venue + WIRE_AT
     kind = decode_report(wire, data, length)
     w = view(wire, WIRE)
-    if kind <= REFUSED:
-        v.refused += 1 if kind == REFUSED else 0
-        v.ignored += 1 if kind == IGNORED else 0
+    if kind == REFUSED:
+        return _unreadable(venue, data, length, record)
+    if kind == IGNORED:
+        v.ignored += 1
         return False
     v.reports += 1
     if kind == ouch.SYSTEM:

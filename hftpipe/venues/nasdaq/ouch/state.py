@@ -2,7 +2,8 @@
 
 ::
 
-    base | VENUE | LINK | SESSION or SOUP | datagram | templates | REF[refs] | order table | RECORD[LOCAL_SLOTS]
+    base | VENUE | LINK | SESSION | SOUP | datagram | templates | REF[refs] | order table | executions seen
+    | RECORD[LOCAL_SLOTS]
 
 An order is found by its client id in a table of :mod:`hftpipe.core.trading.order_table`; its ``venue_id`` holds the reference
 number it has at the venue (low 32 bits: after 2**32 - 1 there is none, and no order), ANSWERED, and LOST once the venue
@@ -17,9 +18,11 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, view
+from hftpipe.core.schema.counters import Place, places, table
 from hftpipe.core.schema.instruments import INSTRUMENT, INSTRUMENT_BYTES
 from hftpipe.core.schema.records import RECORD, RECORD_BYTES, VENUE_FAULT
 from hftpipe.core.trading.order_table import ORDER, open_count, open_order, order_find, table_bytes, table_init
+from hftpipe.core.trading.seen_fills import seen_bytes, seen_init
 from hftpipe.venues.nasdaq.ouch.decode import WIRE
 from hftpipe.venues.nasdaq.ouch.encode import templates_bytes, templates_init
 from hftpipe.venues.nasdaq.ouch.link import DATA_BYTES, LINK, TCP, UDP
@@ -37,7 +40,7 @@ VENUE = np.dtype(
     [
         # Wiring (addresses); ``clock`` is a CLOCK record.
         ("link", "u8"), ("templates", "u8"), ("instruments", "u8"), ("n_instruments", "i8"), ("table", "u8"),
-        ("refs", "u8"), ("refs_mask", "u8"), ("clock", "u8"), ("local", "u8"),
+        ("refs", "u8"), ("refs_mask", "u8"), ("clock", "u8"), ("local", "u8"), ("seen", "u8"),
         # Settings: midnight on the clock of ``exchange_ts``; when an unanswered order counts as unknown; reads a poll;
         # how long a log-in may take, or be refused.
         ("midnight_ns", "i8"), ("answer_ns", "i8"), ("max_reads", "i8"), ("login_ns", "i8"),
@@ -53,23 +56,53 @@ VENUE = np.dtype(
         # Requests: sent by kind, refused here.
         ("entered", "i8"), ("replaces", "i8"), ("cancels", "i8"), ("not_ready", "i8"), ("unsendable", "i8"),
         ("again", "i8"),
-        # Reports: taken, and what was odd about them.
+        # Reports: taken, and what was odd about them: not readable, of a number that is not ours, of an order that has ended
+        # or does not wait for that (``crossed``: as happens when a change and an end cross), the same execution again,
+        # terms we did not ask for.
         ("reports", "i8"), ("ignored", "i8"), ("refused", "i8"), ("unknown_ref", "i8"), ("stale", "i8"),
         ("orphan_fills", "i8"), ("system_events", "i8"), ("unanswered", "i8"), ("broken_trades", "i8"), ("forgotten", "i8"),
+        ("crossed", "i8"), ("duplicate_fills", "i8"), ("wrong_terms", "i8"),
         ("wire", WIRE),
     ],
     align=True,
 )  # fmt: skip
-COUNTERS = (
-    "entered", "replaces", "cancels", "not_ready", "unsendable", "again", "reports", "ignored", "refused",
-    "unknown_ref", "stale", "orphan_fills", "system_events", "unanswered", "broken_trades", "forgotten",
-)  # fmt: skip
+COUNTERS = table("""
+  entered          orders sent
+  replaces         replaces sent
+  cancels          cancels sent
+  not_ready        requests refused here, for want of a session
+  unsendable       requests refused here, for the wire cannot say them
+  again            requests sent once more
+  reports          messages taken
+  ignored          messages without a meaning for us
+  system_events    events of the venue's day
+  unanswered       orders that waited too long for their answer
+~ crossed          answers that crossed with an end or another change
+! refused          messages that cannot be read
+! unknown_ref      messages about a number that is not ours
+! stale            messages about an order that does not wait for them
+! duplicate_fills  executions told twice
+! wrong_terms      orders held on other terms than asked for
+! orphan_fills     executions of orders that are not ours
+! broken_trades    executions taken back
+! forgotten        times that the venue had lost our orders
+""")
+LINK_COUNTERS = table("""
+~ send_errors   sends that the system refused
+~ read_errors   reads that the system refused
+""")
+SESSION_COUNTERS = table("""
+~ malformed  datagrams that are none
+~ bad_ack    acknowledgements of what was not sent
+""")
 WIRE_AT = np.uint64(VENUE.fields["wire"][1])
 REF = np.dtype([("ref", "u8"), ("id", "u8")], align=True)
 _REF_SHIFT = np.uint64(4)
 #: Longest time between two signs of life of a client that asks for cancel on disconnect.
 BEAT_NS = 200_000_000
 DEFAULT_REFS, DEFAULT_ORDERS, DEFAULT_WINDOW = 1 << 16, 1024, 256
+#: Executions that a repetition is told of.
+SEEN_FILLS = 8192
 
 
 def draw_session() -> int:
@@ -85,13 +118,20 @@ def _offsets(n_instruments: int, refs: int, orders: int, window: int) -> dict[st
     sizes = {
         "venue": VENUE.itemsize, "link": LINK.itemsize, "session": session_bytes(window), "soup": soup_bytes(),
         "data": DATA_BYTES, "templates": templates_bytes(n_instruments), "refs": refs * REF.itemsize,
-        "table": table_bytes(orders), "local": LOCAL_SLOTS * RECORD_BYTES,
+        "table": table_bytes(orders), "seen": seen_bytes(SEEN_FILLS), "local": LOCAL_SLOTS * RECORD_BYTES,
     }  # fmt: skip
     offsets, at = {}, 0
     for name, size in sizes.items():
         offsets[name] = at
         at += _align(size)
     return offsets | {"end": at}
+
+
+def venue_counters(region: str, n_instruments: int) -> list[Place]:
+    """Where the counters of a venue lie whose memory is ``region``."""
+    at = _offsets(n_instruments, DEFAULT_REFS, DEFAULT_ORDERS, DEFAULT_WINDOW)
+    parts = (("venue", VENUE, COUNTERS), ("link", LINK, LINK_COUNTERS), ("session", SESSION, SESSION_COUNTERS))
+    return [place for name, record, counters in parts for place in places("orders", region, record, counters, at[name])]
 
 
 def venue_bytes(
@@ -156,8 +196,9 @@ def venue_init(
             raise ValueError(f"{bytes(row['symbol']).decode()}: lot {int(row['lot'])} (1e-8) is not in 1..2**31")
     templates_init(memory[at["templates"] :], [bytes(row["symbol"]).decode() for row in instruments])
     table_init(memory[at["table"] :], orders)
+    seen_init(memory[at["seen"] :], SEEN_FILLS)
     venue = memory[: VENUE.itemsize].view(VENUE)
-    for name in ("link", "templates", "refs", "table", "local"):
+    for name in ("link", "templates", "refs", "table", "seen", "local"):
         venue[name] = base + at[name]
     venue["instruments"], venue["n_instruments"] = instruments.ctypes.data, len(instruments)
     venue["refs_mask"], venue["clock"], venue["next_ref"] = refs - 1, clock, 1

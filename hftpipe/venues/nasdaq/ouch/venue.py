@@ -3,8 +3,9 @@
 ============= ================================================================================================
 function      result
 ============= ================================================================================================
-submit        1: encoded and handed to the kernel with one ``send`` (or answered here: what the wire cannot say is a
-              REJECT or CANCEL_REJECT with VENUE_FILTER at the next poll); 0: not taken (no session, window full)
+submit        LEFT: encoded and handed to the kernel with one ``send``. ANSWERED_HERE: what the wire cannot say is a
+              REJECT or CANCEL_REJECT with VENUE_FILTER at the next poll, a change of an order that is not known here one
+              with VENUE_UNKNOWN_ORDER. NOT_TAKEN: no session, window full
 poll          1: the next report is in the record; 0: none. Also does what is due: sending again, heartbeats. A log-in
               that does not complete, or is refused, for ``login_ns`` is a VENUE_FAULT (LOGIN_REFUSED), once
 market        1: a real venue has no market to play
@@ -13,7 +14,7 @@ unanswered    1: the record names an order (id, instrument, side, strategy; kind
               until its fate is known
 ============= ================================================================================================
 
-NEW and REPLACE are taken only while the session is up and the next reference number is known. A CANCEL is taken whenever
+A CANCEL leaves whatever has become of its order here: who asks for it holds the order open. NEW and REPLACE are taken only while the session is up and the next reference number is known. A CANCEL is taken whenever
 there is room, and waits for the session if need be. A request is never sent under two numbers. After every login the
 venue is first asked for its next number. If it goes on where it was, the requests without answer are sent again under
 their own: it takes each number once. If it does not, our orders are UNKNOWN, and ``poll`` brings a VENUE_FAULT.
@@ -28,7 +29,19 @@ from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, copy_bytes, rdtsc, view
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.cells import LOGIN_REFUSED
-from hftpipe.core.schema.records import CANCEL_REJECT, MARKET, NEW, RECORD, RECORD_BYTES, REJECT, REPLACE, TIF_MASK
+from hftpipe.core.schema.records import (
+    ANSWERED_HERE,
+    CANCEL_REJECT,
+    LEFT,
+    MARKET,
+    NEW,
+    NOT_TAKEN,
+    RECORD,
+    RECORD_BYTES,
+    REJECT,
+    REPLACE,
+    TIF_MASK,
+)
 from hftpipe.core.trading.order_table import (
     ON_CANCEL_SENT,
     ON_NO_ANSWER,
@@ -106,10 +119,10 @@ def _fits(venue, r):
 
 @jit
 def _answer(venue, r, reason):
-    """An answer of our own to a request, for the next poll: 1, or 0 if there is no room for it."""
+    """An answer of our own to a request, for the next poll: ANSWERED_HERE, or NOT_TAKEN if there is no room for it."""
     v = view(venue, VENUE)
     if not local_room(venue):
-        return np.int64(0)
+        return np.int64(NOT_TAKEN)
     a = view(local_slot(venue, v.local_in), RECORD)
     is_new = r.kind == NEW
     a.seq, a.origin_tsc, a.exchange_ts, a.local_ts = ZERO, r.origin_tsc, 0, 0
@@ -117,7 +130,7 @@ def _answer(venue, r, reason):
     a.id, a.instrument, a.side, a.strategy = r.id, r.instrument, r.side, r.strategy
     a.kind, a.flags = REJECT if is_new else CANCEL_REJECT, reason
     v.local_in += ONE
-    return np.int64(1)
+    return np.int64(ANSWERED_HERE)
 
 
 @jit
@@ -161,16 +174,16 @@ def _new(venue, r, now_ns):
     if not has_ref(venue):
         return _answer(venue, r, reasons.VENUE_NUMBERS_USED_UP)
     if link_reserve(v.link) == ZERO:
-        return np.int64(0)
+        return np.int64(NOT_TAKEN)
     slot = order_insert(v.table, r.id)
     if slot == ZERO:
-        return np.int64(0)
+        return np.int64(NOT_TAKEN)
     o = view(slot, ORDER)
     o.price, o.qty, o.instrument, o.side = r.price, r.qty, r.instrument, r.side
     o.strategy, o.flags, o.venue_id = r.strategy, r.flags, take_ref(venue, r.id)
     _send_enter(venue, o, now_ns)
     v.entered += 1
-    return np.int64(1)
+    return np.int64(LEFT)
 
 
 @jit
@@ -182,13 +195,13 @@ def _replace(venue, slot, r, now_ns):
     if not has_ref(venue):
         return _answer(venue, r, reasons.VENUE_NUMBERS_USED_UP)
     if link_reserve(v.link) == ZERO:
-        return np.int64(0)
+        return np.int64(NOT_TAKEN)
     o.new_price, o.new_qty = r.price, r.qty
     o.user = np.int64(take_ref(venue, o.id))
     _send_replace(venue, o, now_ns)
     order_move(v.table, slot, np.int64(ON_REPLACE_SENT))
     v.replaces += 1
-    return np.int64(1)
+    return np.int64(LEFT)
 
 
 @jit
@@ -197,9 +210,10 @@ def _cancel(venue, slot, now_ns):
     v, o = view(venue, VENUE), view(slot, ORDER)
     ref = U64(o.user) if o.user != 0 else ref_of(o)
     if not cancel_now(venue, slot, ref, now_ns):
-        return np.int64(0)
-    order_move(v.table, slot, np.int64(ON_CANCEL_SENT))
-    return np.int64(1)
+        return np.int64(NOT_TAKEN)
+    if is_open(o.state):
+        order_move(v.table, slot, np.int64(ON_CANCEL_SENT))
+    return np.int64(LEFT)
 
 
 @jit
@@ -212,11 +226,11 @@ def venue_submit(venue, record):
     is_ungreeted = k.was_up == 0 or k.renewed != 0
     if (r.kind == NEW or r.kind == REPLACE) and (v.ready == 0 or is_ungreeted or not link_is_up(v.link)):
         v.not_ready += 1
-        return np.int64(0)
+        return np.int64(NOT_TAKEN)
     if not is_change:
         return _new(venue, r, now_ns)
     slot = order_find(v.table, r.id)
-    if slot == ZERO or not is_open(view(slot, ORDER).state):
+    if slot == ZERO or (r.kind == REPLACE and not is_open(view(slot, ORDER).state)):
         return _answer(venue, r, reasons.VENUE_UNKNOWN_ORDER)
     return _replace(venue, slot, r, now_ns) if r.kind == REPLACE else _cancel(venue, slot, now_ns)
 
