@@ -117,7 +117,7 @@ def test_a_stage_alone_that_is_stopped_halts_and_ends_the_run(own_state: Path) -
 
 PLANTED = """
 import time
-from hftpipe import supervisor
+from hftpipe.app import supervisor
 from hftpipe.cli import main
 
 real = supervisor.run_stages
