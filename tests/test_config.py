@@ -18,6 +18,7 @@ from hftpipe.config import (
     Table,
     defaults_toml,
     demo_overrides,
+    limit_warnings,
     load,
     parse_cpus,
     secrets_from_env,
@@ -261,6 +262,47 @@ def test_demo_overrides_are_the_limits_of_the_shipped_files():
     assert shipped.risk.for_symbol("BTCUSDT").max_position == 10_000_000
     assert shipped.risk.for_symbol("BTCUSDT").orders_per_min == 6000
     assert shipped.risk.for_symbol("SOLUSDT").max_order_qty is None
+
+
+@pytest.mark.parametrize("layer", ["env", "overrides"])
+def test_limits_given_for_a_symbol_that_is_not_traded_are_refused_by_name(layer):
+    given = {
+        "env": {"HFTPIPE_RISK__LIMITS__BTCUSTD__MAX_POSITION": "0.01"},
+        "overrides": {"risk.limits.BTCUSTD.max_position": "0.01"},
+    }
+    message = refusal(**{layer: given[layer]})
+    assert "risk.limits.BTCUSTD.max_position = 0.01: BTCUSTD is not among the instruments" in message
+    assert "did you mean risk.limits.BTCUSDT.max_position?; allowed: default, BTCUSDT" in message
+    load([], {}, {"risk.limits.BTCUSDT.max_position": "0.01", "risk.limits.default.max_position": "0.01"})
+
+
+def test_a_file_may_hold_the_limits_of_other_runs_and_it_is_said_where_one_of_this_run_has_none(tmp_path):
+    table = "max_order_qty = 1\nmax_position = 2"
+    own = load([write(tmp_path, f"[risk.limits.BTCUSDT]\n{table}\n[risk.limits.ETHUSDT]\n{table}")], {})
+    assert not list(limit_warnings(own))
+    (text,) = limit_warnings(
+        load([write(tmp_path, f"[risk.limits.default]\n{table}\n[risk.limits.BTCUSTD]\n{table}")], {})
+    )
+    assert (
+        text == "BTCUSDT has no limits of its own, only those of risk.limits.default; not traded: risk.limits.BTCUSTD"
+    )
+
+
+def test_limits_for_what_a_recording_trades_wait_until_it_has_been_looked_at(tmp_path):
+    replay = {"market.replay": str(write(tmp_path, "", "capture")), "risk.limits.SOLUSDT.max_position": "1"}
+    load([], {}, replay)
+    load([], {}, replay, ["BTCUSDT", "SOLUSDT"])
+    with pytest.raises(ConfigError, match="SOLUSDT is not among the instruments; allowed: default, ETHUSDT"):
+        load([], {}, replay, ["ETHUSDT"])
+
+
+def test_a_position_limit_below_the_order_limit_is_said_with_both_keys():
+    given = {"risk.limits.BTCUSDT.max_position": "0.0005", "risk.limits.default.max_order_qty": "0.01"}
+    (text,) = limit_warnings(load([], {}, given))
+    assert text.startswith(
+        "risk.limits.BTCUSDT.max_position = 0.0005 is below risk.limits.BTCUSDT.max_order_qty = 0.01: no order"
+    )
+    assert not list(limit_warnings(load([], {}, given | {"risk.limits.BTCUSDT.max_order_qty": "0.0005"})))
 
 
 # --- refusals -----------------------------------------------------------------------------------------

@@ -155,7 +155,7 @@ def test_a_hook_that_raises_ends_the_run_by_name_with_its_orders_cancelled(tmp_p
     assert summary["reason"] == f"strategy fault: {text}"
     assert summary["strategy_fault"] == {
         "hook": "on_book", "file": str(path), "line": 18, "exception": "IndexError",
-        "message": "index is out of bounds", "count": 1,
+        "message": "index is out of bounds", "count": 1, "dropped": 0,
     }  # fmt: skip
     assert summary["faults"]["strategy.on_book"] == 1 and summary["halted"] == "strategy_fault"
     assert text in done.stdout and "strategy.on book 1" in done.stdout
@@ -164,6 +164,48 @@ def test_a_hook_that_raises_ends_the_run_by_name_with_its_orders_cancelled(tmp_p
     gateway = summary["counters"]["gateway"]
     assert summary["orders"] > 0
     assert gateway["canceled"] + gateway["rejected"] + gateway["expired"] + summary["fills"] >= gateway["sent"]
+
+
+HALF_DONE = """
+from hftpipe.strategy import BUY, SELL, POST_ONLY, Strategy, state
+
+
+class HalfDone(Strategy):
+    \"\"\"Quotes, and after a while fails in the middle of what it wanted: orders, a change, a cancel.\"\"\"
+
+    calls: int = state()
+    mine: int = state()
+    levels: int = state(shape=4)
+
+    def on_book(self, ctx, book):
+        self.calls += 1
+        low = book.bid - 20 * ctx.tick()
+        if self.calls == 1:
+            self.mine = ctx.buy(low, 100000, POST_ONLY)
+        ctx.quote(0, BUY, low, 100000)
+        if self.calls > 500:
+            ctx.replace(self.mine, low - ctx.tick(), 200000)
+            for n in range(5):
+                ctx.buy(low, 100000, POST_ONLY)
+            ctx.cancel(ctx.quote_id(0))
+            self.levels[self.calls] += 1
+"""
+
+
+def test_what_a_hook_that_raises_had_asked_for_is_not_sent_and_the_session_replays(tmp_path):
+    path, out, folder = tmp_path / "half.py", tmp_path / "summary.json", tmp_path / "sessions"
+    path.write_text(HALF_DONE)
+    flags = ("--json", str(out), "--record", str(folder), "--duration", "60")
+    done = run(name_of("half"), "--strategy", f"{path}:HalfDone", *flags)
+    summary = json.loads(out.read_text())
+    assert done.returncode == 1 and summary["strategy_fault"]["dropped"] == 6, done.stdout + done.stderr
+    assert "IndexError: index is out of bounds (6 actions of this call not sent)" in done.stdout
+    assert summary["counters"]["strategy"]["dropped"] == 6
+    (session,) = [one for one in folder.iterdir() if one.is_dir()]
+    code = "from hftpipe.cli import main; main()"
+    again = [sys.executable, "-c", code, "replay", str(session), "--verify"]
+    replayed = subprocess.run(again, capture_output=True, text=True, timeout=240, cwd=REPO)
+    assert replayed.returncode == 0 and replayed.stdout.startswith("identical"), replayed.stdout + replayed.stderr
 
 
 def test_a_run_that_is_told_to_goes_on_without_the_strategy_and_its_exit_code_tells(tmp_path):

@@ -13,7 +13,7 @@ from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import view
 from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.clock import CLOCK
-from hftpipe.core.schema.status import ENDED, RUNNING, STATUS
+from hftpipe.core.schema.status import ENDED, RUNNING, SERVING, STARTING, STATUS
 from hftpipe.core.shared.stage import (
     FINISHED,
     IDLE_NAMES,
@@ -28,6 +28,7 @@ from hftpipe.core.shared.stage import (
     duty_loop,
     request_stop,
     run_stages,
+    stuck_stage,
 )
 
 COUNTER = np.dtype(
@@ -203,3 +204,21 @@ def test_a_stage_that_says_finished_is_marked_even_without_a_service(rig: Rig) -
     rig.stages[0].service = lambda: bool(rig.status[1]["finished"][0]) is False or not request_stop(rig.stop)
     run_stages(rig.stages, rig.loop(), rig.status)
     assert int(rig.status[1]["finished"][0]) == 1
+
+
+@pytest.mark.parametrize(
+    ("steps", "states", "stuck"),
+    [
+        ((7, 7, 7), (RUNNING, RUNNING, RUNNING), "a"),
+        ((8, 7, 7), (RUNNING, RUNNING, RUNNING), "b"),
+        ((8, 8, 7), (RUNNING, RUNNING, RUNNING), "c"),
+        ((8, 8, 7), (RUNNING, SERVING, RUNNING), "b"),
+        ((8, 8, 8), (RUNNING, RUNNING, SERVING), "c"),
+        ((0, 0, 0), (RUNNING, STARTING, STARTING), "b"),
+    ],
+)
+def test_of_stages_that_stand_still_together_the_one_that_did_not_come_back_is_named(steps, states, stuck):
+    statuses = {name: np.zeros(1, STATUS) for name in "abc"}
+    for status, loops, state in zip(statuses.values(), steps, states, strict=True):
+        status["loops"], status["state"] = loops, state
+    assert stuck_stage(statuses) == stuck

@@ -88,6 +88,12 @@ def test_a_mistake_in_a_module_function_is_reported_at_its_own_line(tmp_path):
         ("class Mine(Strategy):\n    x: str = param('a')\n    def on_timer(self, ctx): pass\n", "type str is not allowed"),
         ("class Mine(Strategy):\n    x: float = param(0.0, gt=0)\n    def on_timer(self, ctx): pass\n", "x = 0.0: must be a number above 0"),
         ("class Mine(Strategy):\n    x: float = state()\n    def on_timer(self, ctx): pass\n    def x(self): pass\n", ""),
+        *((f"class Mine(Strategy):\n    n: int = state()\n    x: float = state(shape={shape})\n    def on_timer(self, ctx): pass\n",
+           f"Mine.x: state(shape={shown}): must be a number of elements, or a tuple of 1 to 8 such, each at least 1, together")
+          for shape, shown in (("10**10", "10000000000"), ("-4", "-4"), ("2.5", "2.5"), ("0", "0"), ("True", "True"), ("[4, 2]", "[4, 2]"),
+                               ("(4, -2)", "(4, -2)"), ("(2**32, 2**32)", "(4294967296, 4294967296)"), ("()", "()"))),
+        ("class Mine(Strategy):\n    x: int = state(shape=2**22)\n    y: int = state(shape=2**22)\n    z: int = state()\n    def on_timer(self, ctx): pass\n",
+         "Mine: its state has 8,388,609 elements, 4,194,304 of them in 'x'; at most 8,388,608 (64 MB) are possible"),
         ("class Other(Strategy):\n    def on_timer(self, ctx): pass\n", "strategy classes in this file: Other"),
         ("class Mine:\n    def on_timer(self, ctx): pass\n", "no strategy class 'Mine'"),
         ("class Mine(Strategy:\n", "syntax error"),

@@ -1,6 +1,7 @@
 """The stage: what strategies see, what they send and in which order, and what is counted when something is refused."""
 
 import random
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from strategy_rig import E8, LOT, TICK, Rig, address
 
+from hftpipe.core.schema.fault import read_fault
 from hftpipe.core.schema.reasons import (
     CHANGE_IN_FLIGHT,
     INTENTS_RING_FULL,
@@ -40,9 +42,12 @@ from hftpipe.core.schema.records import (
     client_id,
 )
 from hftpipe.core.shared.ring import ring_peek
+from hftpipe.core.shared.stage import SERVICE
 from hftpipe.core.trading.order_table import ORDER, ORDER_BYTES, TABLE, TABLE_HEADER_BYTES
 from hftpipe.strategy.compile.loader import LoadedStrategy, load, publish_params
+from hftpipe.strategy.stage import STATE
 from hftpipe.strategy.stage import _handle as handle
+from hftpipe.strategy.wiring import fault_service
 
 SOURCE = '''
 import math
@@ -124,6 +129,14 @@ class Scripted(Strategy):
         elif self.what == 11:
             self.made[0] = ctx.buy(10000000000, 100000)
             ctx.cancel(self.made[0])
+            raise ValueError("told to")
+        elif self.what == 12:
+            self.answers[0] = ctx.replace(self.target, 10020000000, 300000)
+            self.answers[1] = ctx.cancel(self.target)
+            self.made[0] = ctx.buy(10000000000, 100000)
+            raise ValueError("told to")
+        elif self.what == 13:
+            self.answers[0] = ctx.replace(self.target, 10020000000, 300000)
             raise ValueError("told to")
 '''
 
@@ -465,14 +478,40 @@ def test_a_strategy_that_raises_has_its_orders_cancelled_and_its_position_kept(r
     order = act(rig, 1)[0]
     sent = act(rig, 11)
     assert rig.state["failed"] == 1
-    assert [int(r["kind"]) for r in sent] == [NEW, CANCEL, CANCEL, CANCEL, CANCEL]
+    assert [int(r["kind"]) for r in sent] == [CANCEL, CANCEL, CANCEL], "its own new order is not sent"
     rig.fill(order)
     rig.run()
     assert rig.position() == LOT and rig.self_record["seen"][2] == 0
-    rig.update(CANCEL_REJECT, sent[3]["id"])
+    rig.update(CANCEL_REJECT, sent[2]["id"])
     assert rig.run() == []
     rig.timer()
     assert [int(r["kind"]) for r in rig.run()] == [CANCEL], "a refused cancel is tried again, at the next timer"
+
+
+def test_what_a_hook_that_raises_has_asked_for_is_dropped_and_only_cancels_go_out(loaded):
+    """A replace of it is undone, so that its order is cancelled as it stands; an order of it ends unsent."""
+    for what, dropped, kinds in ((11, 2, [CANCEL]), (12, 2, [CANCEL]), (13, 1, [CANCEL]), (7, 0, [CANCEL])):
+        rig = Rig(loaded)
+        rig.ready()
+        rig.run()
+        rig.self_record["what"] = 1
+        rig.levels((BID, 100.0, 1.0))
+        order = rig.run()[0]
+        for other in [one for one in orders(rig) if one["id"] != order["id"]]:
+            rig.update(CANCELED, other["id"])
+        rig.update(ACK, order["id"])
+        rig.run()
+        sent = act(rig, what, int(order["id"]) if what != 7 else 10**6)
+        assert [int(one["kind"]) for one in sent] == kinds and sent[0]["id"] == order["id"], (what, sent)
+        assert (rig.state["dropped"], rig.state["running"]) == (dropped, 0)
+        held = next(one for one in orders(rig) if one["id"] == order["id"])
+        assert (held["state"], held["new_price"], held["new_qty"]) == (4, 0, 0)
+        assert open_count(rig) == 1
+        counted = rig.ctx["news"] + rig.ctx["cancels"] + rig.ctx["replaces"]
+        assert counted == rig.state["intents_sent"] + rig.state["dropped"]
+        rig.update(CANCELED, order["id"])
+        rig.timer()
+        assert rig.run() == [] and open_count(rig) == 0
 
 
 def test_a_halt_is_visible_to_the_strategy(rig):
@@ -545,3 +584,24 @@ def test_any_sequence_of_updates_keeps_position_and_open_orders_consistent(loade
             assert order["filled"] >= order["qty"]
     sent = rig.ctx["news"] + rig.ctx["cancels"] + rig.ctx["replaces"]
     assert sent == rig.state["intents_sent"]
+
+
+@pytest.mark.parametrize("letter", ["y", "\u00e9", "\U0001d4ce"])
+def test_a_fault_with_a_very_long_name_is_cut_and_still_named(tmp_path, letter):
+    name = "Z" + letter * 3000
+    path = tmp_path / "long.py"
+    path.write_text(
+        f"from hftpipe.strategy import *\nclass {name}(Exception): pass\nclass Long(Strategy):\n    def on_timer(self, ctx):\n"
+        f"        raise {name}({letter * 3000!r})\n"
+    )
+    rig = Rig(load(f"{path}:Long"))
+    rig.timer()
+    assert rig.step() == SERVICE
+    assert fault_service(rig.memory["state"].view(STATE), rig.loaded, rig.memory["fault"])()
+    fault = read_fault(rig.memory["fault"])
+    assert (fault["hook"], fault["line"], fault["exception"][:50]) == (
+        "on_timer",
+        5,
+        unicodedata.normalize("NFKC", name)[:50],
+    )
+    assert str(path).endswith(fault["file"][-20:]) and set(fault["message"]) == {letter}

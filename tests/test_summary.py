@@ -126,11 +126,13 @@ def test_what_a_person_must_know_or_do_stands_at_the_top():
     ended = {"open_at_stop": 2, "cancels_sent": 2, "cancels_again": 1, "cancels_confirmed": 1, "fills_meanwhile": 0,
              "waited_s": 5.0, "still_open": [one], "venue_ended": False, "unknown_because": ["the gateway died"]}  # fmt: skip
     halt = {"cause": "stage_died", "what": "risk ended", "stored": True}
-    text = text_of(snapshot(EARNED), stop=ended, latched_halt=halt, left_behind=["a segment"], lost_output={"log": 3})
+    text = text_of(snapshot(EARNED), stop=ended, latched_halt=halt, left_behind=["a segment"], lost_output={"log": 3},
+                   stage_faults={"strategy.hung": "stage strategy did not stop"})  # fmt: skip
     top = text.partition("net PnL")[0]
     assert "1 still open after 5.000 s" in top and "0x7 BTCUSDT buy 60000, 0 of 0.001 filled, UNKNOWN" in top
     assert "fills and position: the gateway died" in top and "stage_died: risk ended; `hftpipe resume`" in top
-    assert "a segment" in top and "3 writes" in top
+    assert "a segment" in top and "3 writes" in top and "stage strategy did not stop" in top
+    assert "strategy.hung 1" in text
 
 
 def test_live_view_shows_the_same_figures():

@@ -22,7 +22,7 @@ from hftpipe.app.start import Start, begin, refuse_if_halted
 from hftpipe.app.summary_file import write_summary
 from hftpipe.app.supervisor import END_OF_RECORDING, Outcome, Supervisor, place
 from hftpipe.capture.reader import CaptureInfo, detect
-from hftpipe.config import Config, load
+from hftpipe.config import Config, limit_warnings, load
 from hftpipe.core.machine.clock import measure_skew, tsc_now
 from hftpipe.core.machine.fixed import format_fixed
 from hftpipe.core.machine.system_clock import steady_ns, wall_ns
@@ -58,17 +58,19 @@ def match_capture(config: Config, files: list[str], env: dict[str, str], overrid
 
     Raises:
         CaptureError: the file cannot be read or is not a capture.
+        ConfigError: limits are given for a symbol that neither has.
     """
     if config.market.source != "replay":
         return config
     info = detect(config.market.replay)
     known = {(item.symbol, item.venue) for item in config.instruments}
+    traded = sorted({*(symbol for symbol, _ in known), *info.symbols})
     if info.symbols and all((symbol, info.market) in known for symbol in info.symbols):
-        return config
+        return load(files, env, overrides, traded)
     tables = [instrument_table(info, index) for index in range(len(info.symbols))]
     for table in tables:
         event(LOG, logging.WARNING, "instrument taken from the capture", **table)
-    return load(files, env, {**overrides, "instruments": tables})
+    return load(files, env, {**overrides, "instruments": tables}, traded)
 
 
 def instrument_table(info: CaptureInfo, index: int) -> dict[str, str]:
@@ -160,6 +162,7 @@ def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int,
         "context_switches": outcome.context_switches,
         "late_polls": outcome.late_polls,
         "left_behind": outcome.left_behind,
+        "stage_faults": outcome.stage_faults,
         "stop": outcome.stop,
         "epoch": pipeline.segment.epoch,
         "fingerprint": pipeline.config.fingerprint(),
@@ -225,6 +228,8 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
     """
     asked, config = config, match_capture(config, files, env, overrides)
     refuse_if_halted(config)
+    for text in limit_warnings(config):
+        event(LOG, logging.WARNING, text)
     strategy = load_strategy(config.strategy.name, dict(config.strategy.effective_params()))
     cpus, note = place(config.pipeline.cpu_ids, len(config.pipeline.processes), os.sched_getaffinity(0))
     if note:

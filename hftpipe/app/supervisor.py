@@ -31,8 +31,9 @@ from hftpipe.core.machine.system_clock import steady_ns, wall_ns
 from hftpipe.core.schema.cells import HALT_CAUSES
 from hftpipe.core.schema.fault import describe_fault, read_fault
 from hftpipe.core.shared.cell import set_halt
-from hftpipe.core.shared.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages
+from hftpipe.core.shared.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages, stuck_stage
 from hftpipe.log import event
+from hftpipe.strategy.faults import HOOK_OF_NUMBER
 from hftpipe.topology.pipeline import Pipeline
 
 LOG = logging.getLogger("hftpipe.app.supervisor")
@@ -80,6 +81,7 @@ class Outcome:
         ended_tsc: time-stamp counter when the reason arose (for a recording: when everything had been read).
         late_polls: how often the supervisor itself was late (stopped, or without a CPU).
         left_behind: processes that did not go when they were killed.
+        stage_faults: how processes ended that did not end as they were told to, by ``stage.died`` or ``stage.hung``.
         stop: what became of the open orders (:meth:`hftpipe.app.stopping.WindDown.facts`).
     """
 
@@ -90,6 +92,7 @@ class Outcome:
     ended_tsc: int = 0
     late_polls: int = 0
     left_behind: list[str] = field(default_factory=list)
+    stage_faults: dict[str, str] = field(default_factory=dict)
     stop: dict[str, Any] = field(default_factory=dict)
 
 
@@ -171,6 +174,7 @@ class Supervisor:
         timeout_ns = int(pipeline.config.pipeline.heartbeat_timeout_s * 1e9)
         self._heartbeats = HeartbeatWatch(timeout_ns, steady_ns())
         self._left_behind: list[str] = []
+        self._stage_faults: dict[str, str] = {}
         self._children: list[Child] = []
         self._stop_reason: str | None = None
         self._signals = 0
@@ -203,10 +207,12 @@ class Supervisor:
         if not is_clean(stop):
             code = EXIT_FAILED
             event(LOG, logging.ERROR, "orders without a known end, or fills", **stop)
-        code = code or (EXIT_FAILED if self._left_behind else EXIT_OK)
+        code = code or (EXIT_FAILED if self._left_behind or self._stage_faults else EXIT_OK)
         event(LOG, logging.INFO, "pipeline stopped", reason=reason, exit_code=code)
         late = self._heartbeats.late
-        return Outcome(reason, code, self._pss / 1e6, switches, self._ended_tsc, late, self._left_behind, stop)
+        return Outcome(
+            reason, code, self._pss / 1e6, switches, self._ended_tsc, late, self._left_behind, self._stage_faults, stop
+        )  # fmt: skip
 
     def _catch_signals(self) -> None:
         for number in ENDING:
@@ -297,14 +303,31 @@ class Supervisor:
     def _failure(self) -> str | None:
         for child in self._children:
             if self._has_ended(child):
-                return self._halt(
-                    HALT_STAGE_DIED,
-                    f"process {'+'.join(child.stages)} (pid {child.pid}) died: {how_it_ended(child.status or 0)}",
-                )
+                return self._halt(HALT_STAGE_DIED, self._died(child))
         overdue = self._heartbeats.overdue(steady_ns(), self._pipeline.heartbeats())
         if overdue:
-            return self._halt(HALT_HEARTBEAT, f"stage {overdue[0]} has not moved for {overdue[1] / 1e9:.1f} s")
+            child = next(child for child in self._children if overdue[0] in child.stages)
+            return self._halt(HALT_HEARTBEAT, self._hung(child, f"has not moved for {overdue[1] / 1e9:.1f} s"))
         return self._no_log_in()
+
+    def _died(self, child: Child) -> str:
+        """Note a process that has ended without being told to, and say how; its stage where a hook was running."""
+        what = f"process {'+'.join(child.stages)} (pid {child.pid}) died: {how_it_ended(child.status or 0)}"
+        hook = self._hook_running(child.stages)
+        self._stage_faults[f"{'strategy' if hook else '+'.join(child.stages)}.died"] = what + hook
+        return what + hook
+
+    def _hung(self, child: Child, how: str) -> str:
+        """Note a process that does not move, and say which of its stages it is that does not."""
+        stage = stuck_stage({name: self._pipeline.status(name) for name in child.stages})
+        what = f"stage {stage} {how}{self._hook_running([stage])}"
+        self._stage_faults.setdefault(f"{stage}.hung", what)
+        return what
+
+    def _hook_running(self, stages: list[str]) -> str:
+        """The hook that the strategy's process was in, for people; empty if it was in none, or is not among the stages."""
+        number = int(self._pipeline.state("strategy")["running"][0]) if "strategy" in stages else 0
+        return f", in {HOOK_OF_NUMBER[number]} of the strategy" if number in HOOK_OF_NUMBER else ""
 
     def _no_log_in(self) -> str | None:
         """The venue lets us not in: there is nothing to run for."""
@@ -372,10 +395,24 @@ class Supervisor:
         while steady_ns() < deadline and not all(self._has_ended(child) for child in self._children):
             time.sleep(0.005)
         for child in self._children:
-            if child.status is None:
-                child.status = kill(child.pid)
-            if child.status is None:
-                self._left_behind.append(f"process {'+'.join(child.stages)} (pid {child.pid}) did not go when killed")
+            if not self._has_ended(child):
+                self._kill(child)
+            elif child.status and not self._stage_faults:
+                self._tell(HALT_STAGE_DIED, self._died(child))
+
+    def _kill(self, child: Child) -> None:
+        """End a process that was told to stop and did not: unless that is known, it is news."""
+        known = dict(self._stage_faults)
+        what = self._hung(child, f"did not stop within {STOP_LIMIT_NS / 1e9:.0f} s and was killed")
+        if self._stage_faults != known:
+            self._tell(HALT_HEARTBEAT, what)
+        child.status = kill(child.pid)
+        if child.status is None:
+            self._left_behind.append(f"process {'+'.join(child.stages)} (pid {child.pid}) did not go when killed")
+
+    def _tell(self, cause: int, what: str) -> None:
+        event(LOG, logging.ERROR, "a stage did not end as it was told to", what=what)
+        self._halt(cause, what)
 
     def _context_switches(self) -> dict[str, dict[str, int]]:
         result = {}

@@ -7,6 +7,7 @@ environment < command line. `schema.py` says what each key means and accepts; `l
 
 from hftpipe.config.defaults import defaults_toml
 from hftpipe.config.kinds import parse_cpus, to_e8
+from hftpipe.config.limits import limit_warnings
 from hftpipe.config.loader import load
 from hftpipe.config.presets import demo_overrides
 from hftpipe.config.schema import (
@@ -45,6 +46,7 @@ __all__ = [
     "Udp",
     "defaults_toml",
     "demo_overrides",
+    "limit_warnings",
     "load",
     "looks_secret",
     "parse_cpus",

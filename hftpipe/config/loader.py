@@ -5,11 +5,12 @@ and all problems are reported together. Secrets come from the environment only a
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from hftpipe.config.checks import Checked
 from hftpipe.config.layers import from_env, from_file, from_overrides
+from hftpipe.config.limits import limit_problems, stray_limits
 from hftpipe.config.schema import SECTIONS, Config, ConfigError, Risk, Strategy, Table
 
 
@@ -17,12 +18,14 @@ def load(
     files: Iterable[str | os.PathLike[str]],
     env: Mapping[str, str],
     overrides: Mapping[str, Any] | None = None,
+    traded: Collection[str] | None = None,
 ) -> Config:
     """The configuration of these layers: defaults < `files` in order < `env` < `overrides`.
 
     `env` is usually os.environ; only HFTPIPE_* is looked at. `overrides` maps dotted keys to values: text is
     read by the key's type, None means "not given". In `env` or `overrides`, `market.replay` implies
-    `market.source` = "replay" unless the same layer sets a source.
+    `market.source` = "replay" unless the same layer sets a source. `traded`: symbols that limits may be given for, where
+    they are known better than from `instruments`.
     Raises ConfigError with one line for every problem in any layer.
     """
     checked = Checked()
@@ -32,7 +35,7 @@ def load(
     for setting in (*from_env(env), *from_overrides(overrides or {})):
         checked.add(setting)
     config = _build(checked)
-    problems = [*checked.problems, *_agreement_problems(config, checked)]
+    problems = [*checked.problems, *_agreement_problems(config, checked, traded)]
     if problems:
         raise ConfigError(*dict.fromkeys(problems))
     return config
@@ -54,7 +57,7 @@ def _risk(checked: Checked) -> Risk:
     return Risk(Table.of({name: Table.of(limits) for name, limits in tables.items() if limits}))
 
 
-def _agreement_problems(config: Config, checked: Checked) -> Iterator[str]:
+def _agreement_problems(config: Config, checked: Checked, traded: Collection[str] | None) -> Iterator[str]:
     """Problems between keys that are each fine alone."""
     strategy, market = config.strategy, config.market
     if strategy.profile and strategy.profile not in strategy.profiles:
@@ -72,15 +75,7 @@ def _agreement_problems(config: Config, checked: Checked) -> Iterator[str]:
         twice = ", ".join(sorted({one for one in symbols if symbols.count(one) > 1}))
         origin = checked.settings[("instruments",)].origin
         yield f"{origin}: instruments: symbol {twice} stands twice; allowed: each symbol once"
-    yield from _limit_problems(config.risk, checked)
-
-
-def _limit_problems(risk: Risk, checked: Checked) -> Iterator[str]:
-    for table in risk.limits:
-        limits = risk.for_symbol(table)
-        order, market = limits.max_order_qty, limits.max_market_order_qty
-        own = {"max_order_qty", "max_market_order_qty"} & set(risk.limits[table])
-        if own and order is not None and market is not None and market > order:
-            name = "max_market_order_qty" if "max_market_order_qty" in own else "max_order_qty"
-            given = checked.given("risk", "limits", table, name)
-            yield given.refused("max_market_order_qty is above max_order_qty", "max_market_order_qty <= max_order_qty")
+    yield from limit_problems(config.risk, checked)
+    # What a recording trades is known when it has been looked at.
+    if traded is not None or market.source != "replay":
+        yield from stray_limits(checked, symbols if traded is None else traded)

@@ -71,7 +71,7 @@ class Snapshot:
         status: loops, work and heartbeat age (ns) by stage.
         instruments: one view each.
         halted: None, or the cause.
-        strategy_fault: None, or what a hook raised: ``hook file line exception message count``.
+        strategy_fault: None, or what a hook raised: ``hook file line exception message count dropped``.
     """
 
     tsc: int

@@ -60,5 +60,6 @@ def warnings(summary: Summary) -> RenderableType | None:
         lines.append(line("run before", f"did not end in order ({before['file']})", WARN))
     if lost := sum(summary.get("lost_output", {}).values()):
         lines.append(line("output lost", f"{lost:,} writes to the log or the terminal", WARN))
+    lines += [line("STAGE FAULT", text, BAD) for text in summary.get("stage_faults", {}).values()]
     lines += [line("LEFT BEHIND", text, BAD) for text in summary.get("left_behind", ())]
     return Group(*lines) if lines else None

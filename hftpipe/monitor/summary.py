@@ -64,7 +64,8 @@ def summarise(look: Snapshot, facts: dict[str, Any]) -> dict[str, Any]:
     positions = _positions(look)
     views = look.instruments
     return {
-        **totals(look),
+        **(counts := totals(look)),
+        "faults": counts["faults"] | dict.fromkeys(facts.get("stage_faults", ()), 1),
         "position": next(iter(positions.values())) if len(positions) == 1 else positions,
         "positions": positions,
         "pnl": {

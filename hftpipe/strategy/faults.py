@@ -53,6 +53,7 @@ def record_fault(state: np.ndarray, loaded: LoadedStrategy, region: np.ndarray) 
         "exception": kind,
         "message": message,
         "count": 1,
+        "dropped": int(state["dropped"][0]),
     }
     text = _fitting(fault)
     region[: len(text)] = np.frombuffer(text, np.uint8)
@@ -60,9 +61,11 @@ def record_fault(state: np.ndarray, loaded: LoadedStrategy, region: np.ndarray) 
 
 
 def _fitting(fault: dict[str, Any]) -> bytes:
-    """The fault as JSON that fits into its region, message and path cut as far as need be."""
-    texts = (
-        json.dumps(fault | {"message": fault["message"][:keep], "file": fault["file"][-keep:]}).encode()
-        for keep in (_MESSAGE_CHARACTERS, _MESSAGE_CHARACTERS // 4)
-    )
+    """The fault as JSON that fits into its region, its texts cut as far as need be."""
+    texts = (json.dumps(fault | _cut(fault, keep)).encode() for keep in (400, 200, 100, 50))
     return next(text for text in texts if len(text) <= FAULT_BYTES)
+
+
+def _cut(fault: dict[str, Any], keep: int) -> dict[str, str]:
+    """Its texts with at most ``keep`` characters each (of JSON's 6 bytes at most); of the path the end."""
+    return {"exception": fault["exception"][:keep], "message": fault["message"][:keep], "file": fault["file"][-keep:]}

@@ -18,6 +18,8 @@ from hftpipe.core.machine.fixed import INT64_MAX, FixedError, format_fixed, to_f
 from hftpipe.strategy.api.declare import OrderId, Param, Price, Qty, State, Strategy, StrategyError
 
 MAX_PARAMS = 64
+#: Every process of the pipeline maps the state whole, and it is in memory before the start.
+MAX_STATE_WORDS, MAX_DIMENSIONS = 1 << 23, 8
 #: Shared parameter area: this header, then ``count`` 8-byte words.
 PARAMS_CELL = np.dtype([("version", "u8"), ("count", "i8"), ("_pad", "u8", 6)], align=True)
 PARAMS_HEADER_BYTES = 64
@@ -175,6 +177,30 @@ def _state_default(cls: type, name: str, value: State, kind: Any) -> int | float
         raise StrategyError(f"{cls.__name__}.{name}: state default {value.default!r} is {error}") from error
 
 
+def _shape(cls: type, name: str, value: State) -> tuple[int, ...]:
+    """The dimensions of a state field; none for a single value."""
+    if value.shape is None:
+        return ()
+    shape = value.shape if isinstance(value.shape, tuple) else (value.shape,)
+    whole = all(isinstance(one, int | np.integer) and not isinstance(one, bool) and one >= 1 for one in shape)
+    if not whole or not 1 <= len(shape) <= MAX_DIMENSIONS or math.prod(map(int, shape)) > MAX_STATE_WORDS:
+        raise StrategyError(
+            f"{cls.__name__}.{name}: state(shape={value.shape!r}): must be a number of elements, or a tuple of 1 to "
+            f"{MAX_DIMENSIONS} such, each at least 1, together at most {MAX_STATE_WORDS:,}"
+        )
+    return tuple(map(int, shape))
+
+
+def _check_total(cls: type, shapes: dict[str, tuple[int, ...]]) -> None:
+    words = {name: math.prod(shape) for name, shape in shapes.items()}
+    if sum(words.values()) > MAX_STATE_WORDS:
+        largest = max(words, key=words.__getitem__)
+        raise StrategyError(
+            f"{cls.__name__}: its state has {sum(words.values()):,} elements, {words[largest]:,} of them in {largest!r}; "
+            f"at most {MAX_STATE_WORDS:,} ({8 * MAX_STATE_WORDS >> 20} MB) are possible"
+        )
+
+
 def _hints(cls: type) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls)
@@ -189,7 +215,7 @@ def layout_of(cls: type[Strategy], marker: str) -> Layout:
         marker: name of the first field; what makes the records of two classes different types.
 
     Raises:
-        StrategyError: an unusable type, default or bound, or more than MAX_PARAMS parameters.
+        StrategyError: an unusable type, default, bound or shape, more than MAX_PARAMS parameters, or too much state.
     """
     hints, declared = _hints(cls), _declared(cls)
     params = [_parameter(cls, n, v, hints) for n, v in declared.items() if isinstance(v, Param)]
@@ -197,12 +223,14 @@ def layout_of(cls: type[Strategy], marker: str) -> Layout:
         raise StrategyError(f"{cls.__name__}: {len(params)} parameters, at most {MAX_PARAMS} are possible")
     fields: list[tuple] = [(marker, "u8"), *((p.name, _FORMATS[p.kind]) for p in params)]
     defaults: dict[str, int | float] = {p.name: p.default for p in params}
+    shapes: dict[str, tuple[int, ...]] = {}
     for name, value in declared.items():
         if isinstance(value, State):
             kind = _kind_of(cls, name, value, hints, tuple(_FORMATS))
-            shape = (value.shape,) if isinstance(value.shape, int) else value.shape
-            fields.append((name, _FORMATS[kind]) if shape is None else (name, _FORMATS[kind], shape))
+            shape = shapes[name] = _shape(cls, name, value)
+            fields.append((name, _FORMATS[kind], shape) if shape else (name, _FORMATS[kind]))
             defaults[name] = _state_default(cls, name, value, kind)
+    _check_total(cls, shapes)
     dtype = np.dtype(fields, align=True)
     initial = np.zeros(1, dtype)
     for name, default in defaults.items():

@@ -11,7 +11,8 @@
 Order of one step: the halt cell, updates (a strategy decides on its latest position), parameters, market records.
 The intents of a record are in the ring before that record counts as read: who watches the market ring's progress
 (risk, the simulated exchange) knows that no earlier answer is still to come. A hook that raises disables the strategy:
-its open orders are cancelled, its position is kept up to date, and no hook is called again.
+what it had asked for is not sent (:mod:`hftpipe.strategy.undo`), its open orders are cancelled, its position is kept up to
+date, and no hook is called again.
 """
 
 import numpy as np
@@ -47,6 +48,7 @@ from hftpipe.strategy.context import CONTEXT, action_at, book_of, cancel_all, kn
 from hftpipe.strategy.params import MAX_PARAMS, PARAMS_HEADER_BYTES
 from hftpipe.strategy.quotes import answered, bring_about, halt_quotes
 from hftpipe.strategy.room import room_done
+from hftpipe.strategy.undo import keep_cancels
 from hftpipe.strategy.updates import apply_update
 
 MAX_UPDATES = np.int64(64)
@@ -73,7 +75,9 @@ STATE = np.dtype(
         ("events", "i8"), ("book_updates", "i8"), ("untradable", "i8"), ("trades", "i8"), ("timers", "i8"),
         ("updates_seen", "i8"), ("fills", "i8"), ("unknown_orders", "i8"), ("bad_records", "i8"),
         ("callbacks", "i8"), ("intents_sent", "i8"), ("params_applied", "i8"),
-        ("halts_seen", "i8"), ("_pad", "i8", 4),
+        ("halts_seen", "i8"),
+        # Actions of a hook that raised, which were not sent; the number of the hook that runs now (for who finds us dead).
+        ("dropped", "i8"), ("running", "i8"), ("_pad", "i8", 2),
         # Everything consumed goes on this tape first (core/shared/tape.py); 0 = not recording.
         ("tape", "u8"), ("ctx", CONTEXT),
     ],
@@ -91,6 +95,7 @@ COUNTERS = table("""
   intents_sent      requests sent
   params_applied    changed parameters taken over
   halts_seen        halts and resumptions noticed
+~ dropped           actions of a hook that raised, which were not sent
 ! unknown_orders    answers about orders we do not know
 ! bad_records       records that cannot be
 """)
@@ -117,18 +122,21 @@ def _flush(state):
 
 @jit
 def _call(state, number, instrument, origin_tsc, argument):
-    """Call hook ``number`` with the current instrument set, then send its actions."""
+    """Call hook ``number`` with the current instrument set, then send its actions; of one that raised only cancels."""
     s, c = view(state, STATE), view(state + _CTX, CONTEXT)
     hook = s.hooks[number]
     if hook == ZERO or s.failed != 0:
         return
     c.instrument, c.origin_tsc = instrument, origin_tsc
+    s.running = number
     started = stamp()
     raised = call_hook(hook, s.self_record, state + _CTX, argument)
     hist_since(s.h_strategy, started, stamp())
+    s.running = NO_HOOK
     s.callbacks += 1
     if raised != 0:
         s.failed, s.raised, s.cancel_due = number, U64(raised), 1
+        s.dropped = keep_cancels(state + _CTX)
     if c.n_actions > 0:
         _flush(state)
 

@@ -19,4 +19,5 @@ def describe_fault(fault: dict[str, Any]) -> str:
     """One line for people: ``file:line: hook: exception: message``."""
     place = f"{fault['file']}:{fault['line']}" if fault["line"] else fault["file"]
     raised = f"{fault['exception']}: {fault['message']}" if fault["message"] else fault["exception"]
-    return f"{place}: {fault['hook']}: {raised}"
+    dropped = f" ({fault['dropped']} actions of this call not sent)" if fault.get("dropped") else ""
+    return f"{place}: {fault['hook']}: {raised}{dropped}"

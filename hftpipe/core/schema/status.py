@@ -2,7 +2,8 @@
 
 import numpy as np
 
-STARTING, RUNNING, ENDED = 0, 1, 2
+#: SERVING: in its Python service, between two steps.
+STARTING, RUNNING, ENDED, SERVING = 0, 1, 2, 3
 #: What a stage shows of itself; one cache line each, written by its own process only.
 STATUS = np.dtype(
     [

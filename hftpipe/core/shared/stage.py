@@ -27,7 +27,7 @@ from hftpipe.core.machine.mem import (
     usleep,
     view,
 )
-from hftpipe.core.schema.status import ENDED, RUNNING, STATUS
+from hftpipe.core.schema.status import ENDED, RUNNING, SERVING, STARTING, STATUS
 
 #: A step's way of saying "call my service() from Python, then go on".
 SERVICE = -1
@@ -160,9 +160,10 @@ def run_stages(stages: list[Stage], loop: np.ndarray, statuses: list[Any]) -> No
     """
     address = np.uint64(loop.ctypes.data)
     for stage, status in zip(stages, statuses, strict=True):
-        status["pid"], status["cpu"], status["state"] = os.getpid(), min(os.sched_getaffinity(0)), RUNNING
+        status["pid"], status["cpu"] = os.getpid(), min(os.sched_getaffinity(0))
         if stage.opened:
             stage.opened()
+        status["state"] = RUNNING
     while True:
         code = int(duty_loop(address, np.int64(LOOPS_PER_SLICE)))
         if code == STOPPED:
@@ -170,13 +171,29 @@ def run_stages(stages: list[Stage], loop: np.ndarray, statuses: list[Any]) -> No
         if code > 0:
             index, need = decode_exit(code)
             service = stages[index].service
+            statuses[index]["state"] = SERVING
             is_served = service is None or service()
+            statuses[index]["state"] = RUNNING
             if need == FINISHED or not is_served:
                 statuses[index]["finished"] = 1
     for stage, status in zip(stages, statuses, strict=True):
         if stage.closed:
             stage.closed()
         status["state"] = ENDED
+
+
+def stuck_stage(statuses: dict[str, np.ndarray]) -> str:
+    """Of the stages of one process that stands still, in the order of its loop: the one that did not come back.
+
+    Every stage takes one step a round, in order. So it is the one in its service, or the first that is a step behind the
+    first; where none is, the first one.
+    """
+    names = list(statuses)
+    steps = {name: int(statuses[name]["loops"][0]) for name in names}
+    states = {name: int(statuses[name]["state"][0]) for name in names}
+    outside = [name for name in names if states[name] in (STARTING, SERVING)]
+    behind = [name for name in names if steps[name] < steps[names[0]]]
+    return (*outside, *behind, names[0])[0]
 
 
 def request_stop(word: np.ndarray) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from numba import njit
+from numba.core.registry import CPUDispatcher
 from numba.extending import overload_attribute, overload_method
 
 from hftpipe.core.machine.jit import CACHE_DIR, entry
@@ -113,8 +114,10 @@ class Binder:
             return known
         target = self._globals[id(source)] = dict(source)
         for name, value in source.items():
-            if isinstance(value, FunctionType) and _is_users(value, self._home):
-                target[name] = self.jit(value)
+            # One that the author has compiled is compiled again: his has no check of its indices.
+            plain = value.py_func if type(value) is CPUDispatcher else value
+            if isinstance(plain, FunctionType) and _is_users(plain, self._home):
+                target[name] = self.jit(plain)
         return target
 
 

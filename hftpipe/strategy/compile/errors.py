@@ -1,6 +1,7 @@
 """Say in a line or two what numba says in fifty: file, line, hook, reason."""
 
 import ast
+import linecache
 import re
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ COMPILE_ERRORS = (
 _ALLOCATES = "it allocates memory (a list, dict, set, string or new array); keep data in state() fields instead"
 #: numba's text -> ours, first match wins; {0} is the first group.
 _REASONS: tuple[tuple[str, str], ...] = (
-    (re.escape(MARK) + r"(.+)", "{0}"),
+    (re.escape(MARK) + r"(?:@.+?:\d+@ )?(.+)", "{0}"),
     (r"NRT required but not enabled", _ALLOCATES),
     (r"Only accept returning of array passed", _ALLOCATES),
     (r"imprecise type: (?:List|Dict|Set|list|dict|set|none)", _ALLOCATES),
@@ -102,7 +103,14 @@ def explain(error: BaseException, function: Any, path: Path, source: str) -> str
         path, source: the strategy's file and its text.
     """
     text = _numba_text(error)
+    if given := re.search(re.escape(MARK) + r"@(.+?):(\d+)@ ", text):
+        place, line = given[1], int(given[2])
+        return f"{place}:{line}: {function.__name__}: {_reason(text)}{_quoted(linecache.getline(place, line))}"
     line = _line_from_tree(text, source) or _line_from_text(text, path, error) or function.__code__.co_firstlineno
     lines = source.splitlines()
-    quoted = f"\n    {lines[line - 1].strip()}" if 0 < line <= len(lines) else ""
+    quoted = _quoted(lines[line - 1]) if 0 < line <= len(lines) else ""
     return f"{path}:{line}: {function.__name__}: {_reason(text)}{quoted}"
+
+
+def _quoted(line: str) -> str:
+    return f"\n    {line.strip()}" if line.strip() else ""

@@ -1,4 +1,4 @@
-"""Compile a strategy's functions so that what they raise is known by its line.
+"""Compile a strategy's functions: checked (:mod:`.checks`), and so that what they raise is known by its line.
 
 numba notes the line of a ``raise`` statement beside the exception, but none for what it raises itself (an index out of
 range). Here it notes the line of the instruction being lowered. Nothing of this is in the code that runs: an exception is a
@@ -14,8 +14,11 @@ from numba.core.compiler import CompilerBase, DefaultPassBuilder
 from numba.core.compiler_machinery import PassManager, register_pass
 from numba.core.cpu import CPUContext
 from numba.core.lowering import Lower
-from numba.core.typed_passes import NativeLowering
+from numba.core.typed_passes import NativeLowering, NopythonTypeInference
+from numba.core.untyped_passes import IRProcessing
 from numba.extending import intrinsic
+
+from hftpipe.strategy.compile.checks import CheckNames, CheckUses, under_way
 
 _I64 = ir.IntType(64)
 
@@ -52,8 +55,16 @@ class _LocatedLowering(NativeLowering):
         return _LocatedLower
 
 
+#: A look of ours right behind a pass of numba's.
+_CHECKS = {IRProcessing: CheckNames, NopythonTypeInference: CheckUses}
+
+
 class LocatedCompiler(CompilerBase):
-    """numba's nopython compiler, with the lowering above in the place of its own."""
+    """numba's nopython compiler, with the lowering above in the place of its own, and our checks in between."""
+
+    def _compile_core(self) -> Any:
+        with under_way(self.state):
+            return super()._compile_core()
 
     def define_pipelines(self) -> list[PassManager]:
         # This compilation's own context, as CompilerBase has just made it.
@@ -66,6 +77,8 @@ class LocatedCompiler(CompilerBase):
         ):
             for one, text in define(self.state).passes:
                 manager.add_pass(_LocatedLowering if one is NativeLowering else one, text)
+                if one in _CHECKS:
+                    manager.add_pass(_CHECKS[one], "checking what the strategy uses")
         manager.finalize()
         return [manager]
 
