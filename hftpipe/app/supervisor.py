@@ -25,6 +25,7 @@ from hftpipe.app.halt_latch import HaltLatch
 from hftpipe.app.heartbeat import HeartbeatWatch
 from hftpipe.app.signals import ENDING
 from hftpipe.app.stopping import WindDown, is_clean
+from hftpipe.app.tripped import why_tripped
 from hftpipe.core.machine.clock import tsc_now
 from hftpipe.core.machine.process import die_with_parent, end_process, how_it_ended, kill
 from hftpipe.core.machine.system_clock import steady_ns, wall_ns
@@ -343,12 +344,12 @@ class Supervisor:
         if stage and not self._pipeline.halt_cell()["halted"][0]:
             state = self._pipeline.state(stage)
             cause = int(state["trip_cause"][0]) or HALT_INVARIANT
-            names = () if cause == HALT_INVARIANT else ("fault_id", "fault_price", "fault_qty")
-            facts = {name: int(state[name][0]) for name in names}
-            what = "halted: a stage met something that must not happen"
-            event(LOG, logging.ERROR, what, stage=stage, cause=HALT_CAUSES[cause], **facts)
-            shown = "".join(f", {name} {value}" for name, value in facts.items())
-            self._halt(cause, f"stage {stage} met something that must not happen{shown}")
+            report = (int(state[name][0]) for name in ("fault_id", "fault_price", "fault_qty"))
+            what = why_tripped(stage, cause, *report, self._pipeline.config)
+            event(
+                LOG, logging.ERROR, "halted: a stage stopped itself", stage=stage, cause=HALT_CAUSES[cause], what=what
+            )
+            self._halt(cause, what)
 
     def _strategy_fault(self) -> str | None:
         """A hook that raised halts trading at once; why the run ends, if it shall."""

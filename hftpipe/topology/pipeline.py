@@ -4,6 +4,7 @@ What there is to lay out and to join stands in :mod:`hftpipe.topology.graph`.
 """
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import numpy as np
@@ -81,8 +82,11 @@ class Pipeline:
         meta["refusals"] = refusal_places()
         sizes = region_sizes(config, strategy, feed, orders)
         self.segment: Segment = create(config.pipeline.name, sizes, meta, epoch)
-        calibrate(self.segment.record("clock", CLOCK))
-        self._wire(feed, orders, start_ts)
+        with ExitStack() as undo:
+            undo.callback(self.segment.unlink)
+            calibrate(self.segment.record("clock", CLOCK))
+            self._wire(feed, orders, start_ts)
+            undo.pop_all()
 
     def _wire(self, feed: Feed, orders: Orders, start_ts: int) -> None:
         self.segment.region("instruments")[:] = self.instruments.view(np.uint8)

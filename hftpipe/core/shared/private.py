@@ -36,3 +36,6 @@ class PrivateSegment:
     def regions(self) -> list[str]:
         """Names of all regions."""
         return list(self._places)
+
+    def unlink(self) -> None:
+        """Nothing of it has a name; it goes with this object."""
