@@ -8,8 +8,10 @@ import importlib
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
+from hftpipe.core.machine.build import PACKAGE_DIR
 from hftpipe.core.machine.jit import CACHE_DIR
 from hftpipe.venues.registry import compiled_by
 
@@ -24,7 +26,8 @@ ALWAYS = ("paper", "taped")
 
 
 def _mark(venue: str) -> Path:
-    return CACHE_DIR / f"compiled-{venue}"
+    # Compiled code is kept by the place of its source: another checkout of the same build has none yet.
+    return CACHE_DIR / f"compiled-{venue}-{zlib.crc32(str(PACKAGE_DIR).encode()):08x}"
 
 
 def is_warm(venue: str) -> bool:
