@@ -160,9 +160,12 @@ def _replaced(venue, slot, o, w, record):
 @jit
 def _executed(venue, slot, o, w, record):
     v = view(venue, VENUE)
-    if w.match != ZERO and not seen_add(v.seen, o.id, w.match):
-        v.duplicate_fills += 1
-        return False
+    if w.match != ZERO:
+        head = seen_add(v.seen, U64(o.quote), o.id, w.match)
+        if head == ZERO:
+            v.duplicate_fills += 1
+            return False
+        o.quote = np.int64(head)
     qty, price = np.int64(w.shares) * lot_of(venue, o.instrument), np.int64(w.price) * PRICE_UNIT
     maker = w.code == ouch.LIQUIDITY_ADDED
     instrument = view(v.instruments + U64(o.instrument) * U64(INSTRUMENT_BYTES), INSTRUMENT)
