@@ -331,6 +331,8 @@ def test_a_cancel_leaves_whatever_the_venue_side_holds_of_the_order(desk):
     desk.hear(canceled(1, 10))
     request = desk.client
     assert request.cancel(1) == 1 and desk.cancels() == [1]
+    desk.hear(ref.PLAIN.pack(b"I", 5, 1), ref.PLAIN.pack(b"I", 5, 1))
+    assert [kind for kind, *_ in desk.reported()] == [CANCELED, CANCEL_REJECT], "it is answered, once"
     assert request.cancel(404) == 2, "of an order never heard of nothing can leave"
 
 

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import address, aligned
 
-from hftpipe.core.trading.seen_fills import MIN_LIMIT, seen_add, seen_bytes, seen_init
+from hftpipe.core.trading.seen_fills import MIN_LIMIT, seen_add, seen_bytes, seen_init, seen_stray
 
 
 class Seen:
@@ -16,9 +16,16 @@ class Seen:
         self.memory = aligned(seen_bytes(limit) + 64)
         seen_init(self.memory, limit)
         self.memory[seen_bytes(limit) :] = 0xA5
+        self.heads: dict[int, int] = {}
 
     def add(self, id_: int, number: int) -> bool:
-        return bool(seen_add(address(self.memory), np.uint64(id_), np.uint64(number)))
+        """In the order's own chain."""
+        head = int(seen_add(address(self.memory), np.uint64(self.heads.get(id_, 0)), np.uint64(id_), np.uint64(number)))
+        self.heads[id_] = head or self.heads[id_]
+        return head != 0
+
+    def stray(self, id_: int, number: int) -> bool:
+        return bool(seen_stray(address(self.memory), np.uint64(id_), np.uint64(number)))
 
 
 class Twin:
@@ -42,11 +49,13 @@ NUMBERS = st.one_of(
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.tuples(st.one_of(st.integers(1, 3), st.integers(0, 2**64 - 1)), NUMBERS), max_size=120))
-def test_it_answers_like_the_last_keys_in_a_dict(keys):
+@given(
+    st.lists(st.tuples(st.one_of(st.integers(1, 3), st.integers(0, 2**64 - 1)), NUMBERS), max_size=120), st.booleans()
+)
+def test_it_answers_like_the_last_keys_in_a_dict(keys, is_stray):
     seen, twin = Seen(), Twin(MIN_LIMIT)
     for key in keys:
-        assert seen.add(*key) == twin.add(*key)
+        assert (seen.stray(*key) if is_stray else seen.add(*key)) == twin.add(*key)
     assert (seen.memory[seen_bytes(MIN_LIMIT) :] == 0xA5).all()
 
 

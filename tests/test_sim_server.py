@@ -11,6 +11,7 @@ from ouch_rig import ACCOUNTS, PRICE, SHARE, TICK, Client, Exchange, Watcher, wa
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.records import (
     ACK,
+    ANSWERED_HERE,
     BUY,
     CANCEL_REJECT,
     CANCELED,
@@ -20,6 +21,7 @@ from hftpipe.core.schema.records import (
     FOK,
     IOC,
     MARKET,
+    NEW,
     POST_ONLY,
     REJECT,
     REPLACED,
@@ -158,12 +160,13 @@ def test_our_own_orders_never_trade_with_each_other(trading):
 
 def test_what_the_wire_cannot_say_is_rejected_here(trading):
     _, client, _ = trading
-    ids = [
-        client.new(BUY, PRICE + 1, 1),
-        client.new(BUY, PRICE, 0, qty=SHARE + 1),
-        client.new(BUY, PRICE, 1, instrument=7),
+    orders = [
+        {"price": PRICE + 1, "shares": 1},
+        {"price": PRICE, "qty": SHARE + 1},
+        {"price": PRICE, "shares": 1, "instrument": 7},
     ]
-    for id_ in ids:
+    for id_, order in enumerate(orders, 1):
+        assert client.submit(NEW, id_, BUY, **order) == ANSWERED_HERE
         (report,) = client.wait(id_, 1)
         assert report["kind"] == REJECT and report["flags"] == reasons.VENUE_FILTER
     assert client.state["entered"] == 0
@@ -201,7 +204,7 @@ def test_a_cancel_behind_a_rejected_replace_still_cancels(trading):
     client.wait(id_, 1)
     assert client.replace(id_, bid - 3 * TICK + 10_000, 5) == 1 and client.cancel(id_) == 1
     assert kinds(client.wait(id_, 2)) == [ACK, CANCELED]
-    assert client.state["stale"] == 1
+    assert (client.state["crossed"], client.state["stale"]) == (1, 0)
 
 
 def test_an_order_that_rests_for_longer_than_numbers_are_remembered_is_still_found(trading):

@@ -22,20 +22,36 @@ a ring), any 64 bits but 0, each once within an order (:mod:`hftpipe.core.tradin
 every fill counts.
 """
 
+import numpy as np
+
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import ZERO, view
+from hftpipe.core.machine.mem import U64, ZERO, view
 from hftpipe.core.schema.records import FILL, RECORD
 from hftpipe.core.trading.order_reports import NOT_ALLOWED, NOT_AS_ASKED, can_fill, move_filled, move_reported
 from hftpipe.core.trading.order_table import ORDER, order_find
-from hftpipe.core.trading.seen_fills import seen_add
+from hftpipe.core.trading.seen_fills import seen_add, seen_stray
 
 # What became of a report, as bits; 0 is the normal case.
 UNKNOWN_ID, DUPLICATE_FILL, LATE, ILLEGAL_MOVE, BREACH, TOO_MUCH, NOT_ASKED = 1, 2, 4, 8, 16, 32, 64
 
 
 @jit
-def _fill(table, slot, r):
+def _is_repeated(seen, order, r):
+    """Whether a numbered fill has been heard of before; the order's ``user`` is the head of its executions."""
+    if r.seq == ZERO:
+        return False
+    head = seen_add(seen, U64(order.user), r.id, r.seq)
+    if head == ZERO:
+        return True
+    order.user = np.int64(head)
+    return False
+
+
+@jit
+def _fill(table, seen, slot, r):
     order = view(slot, ORDER)
+    if _is_repeated(seen, order, r):
+        return DUPLICATE_FILL
     if r.qty <= 0 or r.price <= 0:
         return BREACH
     outcome = TOO_MUCH if r.qty > can_fill(order) else 0
@@ -57,13 +73,12 @@ def apply_report(table, seen, record):
         0, or the bits UNKNOWN_ID, DUPLICATE_FILL, LATE, ILLEGAL_MOVE, BREACH, TOO_MUCH, NOT_ASKED.
     """
     r = view(record, RECORD)
-    if r.kind == FILL and r.seq != ZERO and not seen_add(seen, r.id, r.seq):
-        return DUPLICATE_FILL
     slot = order_find(table, r.id)
     if slot == ZERO:
-        return UNKNOWN_ID
+        is_stray = r.kind != FILL or r.seq == ZERO or seen_stray(seen, r.id, r.seq)
+        return UNKNOWN_ID if is_stray else DUPLICATE_FILL
     if r.kind == FILL:
-        return _fill(table, slot, r)
+        return _fill(table, seen, slot, r)
     done = move_reported(table, slot, r)
     if done == NOT_AS_ASKED:
         return NOT_ASKED

@@ -83,7 +83,8 @@ ORDER = np.dtype(
         ("new_price", "i8"), ("new_qty", "i8"),
         ("created_ts", "i8"), ("venue_id", "u8"),
         ("instrument", "u4"), ("state", "u1"), ("side", "u1"), ("strategy", "u1"), ("flags", "u1"),
-        # ``quote``: 1 + number of the quote slot that the order stands for (strategy stage), 0 = none.
+        # ``quote``: 1 + number of the quote slot that the order stands for (strategy stage), 0 = none; in a venue's own table
+        # the newest execution that was heard of (seen_fills).
         ("open_index", "i8"), ("user", "i8"), ("quote", "i8"),
         # The gateway's, while it is stopped: when the order's cancel is due (again), and how many have gone out.
         ("cancel_due_ns", "i8"), ("cancels", "i8"),

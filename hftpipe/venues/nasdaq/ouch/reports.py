@@ -15,7 +15,7 @@ C cancelled, all of it  CANCELED for our own cancel and for what the venue withd
 C cancelled in part     REPLACED with the total that remains, UNASKED
 J of an order           REJECT
 J of a replace          CANCEL_REJECT; none if a cancel is on its way too, which is then sent again for the order itself
-I cancel reject         CANCEL_REJECT; none if it is about a number the order no longer has, or one the venue forgot
+I cancel reject         CANCEL_REJECT, also of an order that had ended before its cancel left; none if it is about a number the order no longer has, or one the venue forgot
 E of an unknown number  VENUE_FAULT, ORPHAN_FILL (quantity in shares): the wire does not say what to book it on; what is left
                         of it is cancelled
 cannot be read          VENUE_FAULT, UNREADABLE_REPORT (number: its type byte, quantity: its length): it may have been a fill
@@ -72,6 +72,7 @@ from hftpipe.venues.nasdaq.ouch.messages import CANCEL_REASON, PRICE_UNIT, VENUE
 from hftpipe.venues.nasdaq.ouch.state import (
     ANSWERED,
     LOST,
+    OWED,
     REF_MASK,
     VENUE,
     WIRE_AT,
@@ -159,9 +160,12 @@ def _replaced(venue, slot, o, w, record):
 @jit
 def _executed(venue, slot, o, w, record):
     v = view(venue, VENUE)
-    if w.match != ZERO and not seen_add(v.seen, o.id, w.match):
-        v.duplicate_fills += 1
-        return False
+    if w.match != ZERO:
+        head = seen_add(v.seen, U64(o.quote), o.id, w.match)
+        if head == ZERO:
+            v.duplicate_fills += 1
+            return False
+        o.quote = np.int64(head)
     qty, price = np.int64(w.shares) * lot_of(venue, o.instrument), np.int64(w.price) * PRICE_UNIT
     maker = w.code == ouch.LIQUIDITY_ADDED
     instrument = view(v.instruments + U64(o.instrument) * U64(INSTRUMENT_BYTES), INSTRUMENT)
@@ -347,9 +351,13 @@ def _order_of(venue, kind, w):
 
 
 @jit
-def _about_ended(venue, kind, o, w):
-    """A report of an order that has ended here says nothing new; whether it is one that an end may cross."""
+def _about_ended(venue, kind, o, w, record):
+    """A report of an order that has ended here says nothing new, unless a cancel left after that: then it is the answer."""
     v = view(venue, VENUE)
+    if kind == ouch.CANCEL_REJECT and o.venue_id & OWED:
+        o.venue_id &= ~OWED
+        fill_record(record, o, CANCEL_REJECT, np.int64(0), np.int64(0), np.uint8(reasons.VENUE_UNKNOWN_ORDER))
+        return True
     is_change = kind == ouch.REJECTED and o.user != 0 and U64(o.user) == w.ref
     if is_change or kind == ouch.CANCEL_REJECT or kind == ouch.CANCEL_PENDING:
         v.crossed += 1
@@ -372,7 +380,7 @@ def _about_order(venue, kind, w, record, now_ns):
     if kind == ouch.EXECUTED:
         return _executed(venue, slot, o, w, record)
     if not is_open(o.state):
-        return _about_ended(venue, kind, o, w)
+        return _about_ended(venue, kind, o, w, record)
     if kind == ouch.ACCEPTED:
         return _accepted(venue, slot, o, w, record)
     if kind == ouch.REPLACED:

@@ -7,7 +7,7 @@
 
 An order is found by its client id in a table of :mod:`hftpipe.core.trading.order_table`; its ``venue_id`` holds the reference
 number it has at the venue (low 32 bits: after 2**32 - 1 there is none, and no order), ANSWERED, and LOST once the venue
-has forgotten it (TOLD: the gateway knows);
+has forgotten it (TOLD: the gateway knows), OWED while the gateway waits for what becomes of a cancel of an ended one;
 ``user`` the number it will have once a replace is accepted,
 ``created_ts`` when the last request about it went out. REF leads back from a reference number to the client id.
 """
@@ -33,7 +33,7 @@ from hftpipe.venues.nasdaq.ouch.soup import SOUP, soup_bytes, soup_init
 
 #: Answers of our own (what the wire cannot say, say), until polled.
 LOCAL_SLOTS = 64
-ANSWERED, LOST, TOLD = (np.uint64(1 << bit) for bit in (32, 33, 34))
+ANSWERED, LOST, TOLD, OWED = (np.uint64(1 << bit) for bit in (32, 33, 34, 35))
 REF_MASK = np.uint64(0xFFFFFFFF)
 
 VENUE = np.dtype(

@@ -75,6 +75,7 @@ from hftpipe.venues.nasdaq.ouch.sockets import open_udp
 from hftpipe.venues.nasdaq.ouch.state import (
     ANSWERED,
     LOST,
+    OWED,
     TOLD,
     VENUE,
     fault_record,
@@ -213,6 +214,8 @@ def _cancel(venue, slot, now_ns):
         return np.int64(NOT_TAKEN)
     if is_open(o.state):
         order_move(v.table, slot, np.int64(ON_CANCEL_SENT))
+    else:
+        o.venue_id |= OWED
     return np.int64(LEFT)
 
 
