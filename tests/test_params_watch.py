@@ -10,11 +10,13 @@ from hftpipe.app.params_watch import fixed_changes, leaves
 from hftpipe.config import load
 
 BASE = [str(REPO / "configs/paper.toml"), str(REPO / "configs/risk_limits.toml")]
+#: Limits are for these; without it those given here for a symbol that is not among the instruments would be refused.
+TRADED = ("BTCUSDT", "NEW")
 
 
 def changes(**overrides: object) -> dict:
     return fixed_changes(
-        load(BASE, {}), load(BASE, {}, {name.replace("__", "."): value for name, value in overrides.items()})
+        load(BASE, {}), load(BASE, {}, {name.replace("__", "."): value for name, value in overrides.items()}, TRADED)
     )
 
 

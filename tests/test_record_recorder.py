@@ -309,10 +309,12 @@ def test_a_recorder_whose_parent_is_gone_ends_cleanly(rig: Rig) -> None:
 
 def test_a_signal_to_the_whole_group_does_not_end_the_recording(rig: Rig) -> None:
     rig.start()
+    rig.offer("risk", 100)
+    rig.wait(lambda: int(rig.row("risk")["records"]) == 100)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
         os.kill(rig.pid, number)
     rig.offer("risk", 100)
-    rig.wait(lambda: int(rig.row("risk")["records"]) == 100)
+    rig.wait(lambda: int(rig.row("risk")["records"]) == 200)
     assert rig.stop() == 0
     assert open_session(rig.folder).is_complete
 
