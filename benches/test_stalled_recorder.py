@@ -32,6 +32,7 @@ from hftpipe.app.supervisor import Supervisor, place
 from hftpipe.core.machine.clock import tsc_now
 from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.histogram import summarize
+from hftpipe.core.schema.reasons import HALTED
 from hftpipe.core.schema.ring import RING
 from hftpipe.core.shared.stage import duty_loop
 from hftpipe.core.shared.tape import TAPE_GAP
@@ -85,10 +86,13 @@ def offered(pipeline: Pipeline) -> dict[str, int]:
 
     return {
         "market_data": 0,
-        "strategy": consumed("market", "updates"),
-        # With every new order the two sides of the top of book that it was checked against.
-        "risk": consumed("intents", "reports") + 2 * consumed("intents"),
-        "gateway": consumed("orders", "sim"),
+        # With every halt, the one at the end included, the mark that it was seen.
+        "strategy": consumed("market", "updates") + int(pipeline.state("strategy")["halts_seen"][0]),
+        # With every new order the two sides of the top of book that it was checked against, and the halt where it met one.
+        "risk": consumed("intents", "reports")
+        + 2 * consumed("intents")
+        + int(pipeline.state("risk")["rejects"][0][HALTED]),
+        "gateway": consumed("orders", "sim") + int(pipeline.state("gateway")["stops"][0]),
     }
 
 

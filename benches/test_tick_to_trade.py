@@ -312,7 +312,7 @@ class Bench:
             inside.append(samples[WARM_UP:].copy() * self.scale)
         finally:
             pipeline.segment.unlink()
-            for sock in (orders, *lines, *pipeline.feed.sockets):
+            for sock in (orders, *lines, *pipeline.feed.keep[0].sockets):
                 sock.close()
         return times[WARM_UP:] * self.scale
 
