@@ -17,7 +17,8 @@ from hftpipe.simulation.flow.demo_market import DemoMarket
 from hftpipe.simulation.flow.flow import FLOW_MAX_RECORDS, flow_book, flow_bytes, flow_init, flow_step
 from hftpipe.simulation.flow.state import FLOW, FLOW_HEADER_BYTES
 from hftpipe.simulation.matching.query import match_best
-from hftpipe.topology.configured import demo_market, instrument_rows
+from hftpipe.topology.configured import instrument_rows
+from hftpipe.venues.paper.demo import demo_market
 
 REPO = Path(__file__).resolve().parents[1]
 SEEDS = range(1, 11)

@@ -11,6 +11,7 @@ from hftpipe.core.feed.state import STATE as FEED_STATE
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import ONE, U64, copy_bytes, rdtsc, view
 from hftpipe.core.schema.counters import places, table
+from hftpipe.core.schema.reasons import VENUE_UNKNOWN_ORDER
 from hftpipe.core.schema.records import (
     ACK,
     ASK,
@@ -22,6 +23,7 @@ from hftpipe.core.schema.records import (
     FILL,
     FILL_MAKER,
     LAST,
+    LEFT,
     LEVEL,
     NEW,
     RECORD,
@@ -38,7 +40,6 @@ PERIOD_NS = 1_000_000
 E8 = 100_000_000
 SLOTS = 1024
 _MASK = np.uint64(SLOTS - 1)
-_UNKNOWN_ORDER = np.uint8(41)
 
 WALK = np.dtype([("ticks", "i8"), ("next_ts", "i8"), ("price", "i8")])
 WALK_COUNTERS = table("  ticks   steps of the walk")
@@ -164,16 +165,16 @@ def submit(counter, request):
     r = view(address, RECORD)
     if r.kind == NEW:
         _enter(c, address, r)
-        return np.int64(1)
+        return np.int64(LEFT)
     at = _find(c, r.id)
     if at < 0:
-        _answer(c, address, CANCEL_REJECT, np.int64(0), np.int64(0), _UNKNOWN_ORDER)
+        _answer(c, address, CANCEL_REJECT, np.int64(0), np.int64(0), np.uint8(VENUE_UNKNOWN_ORDER))
     elif r.kind == CANCEL:
         _answer(c, address, CANCELED, c.prices[at], c.left[at], np.uint8(0))
         c.ids[at] = U64(0)
     elif r.kind == REPLACE:
         _change(c, address, r, at)
-    return np.int64(1)
+    return np.int64(LEFT)
 
 
 @entry("int64(uint64, int64)")

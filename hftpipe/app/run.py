@@ -35,9 +35,10 @@ from hftpipe.monitor.summary import render, summarise
 from hftpipe.monitor.view import View
 from hftpipe.strategy.compile.loader import LoadedStrategy
 from hftpipe.strategy.compile.loader import load as load_strategy
-from hftpipe.topology.configured import demo_market, instrument_rows
+from hftpipe.topology.configured import instrument_rows
 from hftpipe.topology.pipeline import Pipeline
 from hftpipe.venues.nasdaq.account import ouch_password
+from hftpipe.venues.paper.demo import demo_market
 
 if TYPE_CHECKING:
     from hftpipe.simulation.exchange_server.itch_exchange import ItchExchange

@@ -1,11 +1,12 @@
 """``hftpipe sim-exchange``."""
 
 import os
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from hftpipe.cli.common import Duration, Files, app, fail, guarded_network, load_settings
+from hftpipe.config import Config
 
 Port = typer.Option(min=0, max=65_535)
 TruthFile = Annotated[str, typer.Option(help="Keep orders and executions of every account in this file (JSON).")]
@@ -14,6 +15,19 @@ TruthFile = Annotated[str, typer.Option(help="Keep orders and executions of ever
 def _line(loss: float, duplicate: float, reorder: float, delay_us: float) -> dict[str, float]:
     """How bad one multicast line is."""
     return {"loss": loss, "duplicate": duplicate, "reorder": reorder, "delay_us": delay_us}
+
+
+def _parties(settings: Config, files: list[str], overrides: dict[str, str]) -> dict[str, Any]:
+    """What is traded, by whom, and in which market."""
+    from hftpipe.app.run import match_capture
+    from hftpipe.simulation.exchange_server.settings import Account
+    from hftpipe.topology.configured import instrument_rows
+    from hftpipe.venues.nasdaq.account import ouch_password
+    from hftpipe.venues.paper.demo import demo_market
+
+    rows = instrument_rows(match_capture(settings, files, dict(os.environ), overrides))
+    accounts = (Account(settings.udp.user, ouch_password()),)
+    return {"instruments": rows, "accounts": accounts, "market": demo_market(settings.market)}
 
 
 @app.command("sim-exchange")
@@ -72,14 +86,9 @@ def sim_exchange(
     line_b = _line(udp.loss_b if loss_b is None else loss_b, dup_b, reorder_b, delay_b_us)
 
     def action() -> int:
-        from hftpipe.app.run import match_capture
         from hftpipe.simulation.exchange_server.command import exchange_options, run_exchange
-        from hftpipe.simulation.exchange_server.settings import Account
-        from hftpipe.topology.configured import demo_market, instrument_rows
-        from hftpipe.venues.nasdaq.account import ouch_password
 
-        rows = instrument_rows(match_capture(settings, config or [], dict(os.environ), overrides))
-        who = {"instruments": rows, "accounts": (Account(udp.user, ouch_password()),), "market": demo_market(market)}
+        who = _parties(settings, config or [], overrides)
         figures = run_exchange(
             exchange_options(who | fields, line_a, line_b, cpu, ports_file, truth), duration, typer.echo
         )

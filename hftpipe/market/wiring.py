@@ -9,9 +9,7 @@ from hftpipe.core.feed.state import STATE
 from hftpipe.core.schema.cells import CELL_BYTES
 from hftpipe.core.schema.records import RECORD_BYTES
 from hftpipe.core.shared.event_time import speed_mult
-from hftpipe.core.trading.book import book_bytes, book_init
-
-_LINE_PAIR = 128
+from hftpipe.core.trading.book import book_init, book_stride
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,6 @@ class Pace:
     window: int
     timer_ns: int
     drain_ns: int
-
-
-def book_stride(levels: int) -> int:
-    """Bytes from one book to the next: whole pairs of cache lines."""
-    return (book_bytes(levels) + _LINE_PAIR - 1) // _LINE_PAIR * _LINE_PAIR
 
 
 def region_sizes(n_instruments: int, levels: int, largest_update: int) -> dict[str, int]:

@@ -299,11 +299,3 @@ def write_params(area: np.ndarray, dtype: np.dtype, values: dict[str, int | floa
     header["version"] = version
     words[:] = param_words(record, count)
     header["version"] = version + 1
-
-
-def read_params(area: np.ndarray, dtype: np.dtype, parameters: tuple[Parameter, ...]) -> dict[str, str]:
-    """Values now in the area, in the notation of the configuration (for display)."""
-    record = np.zeros(1, dtype)
-    count = len(parameters)
-    param_words(record, count)[:] = area[PARAMS_HEADER_BYTES : PARAMS_HEADER_BYTES + 8 * count].view(np.uint64)
-    return {p.name: p.show(record[p.name][0].item()) for p in parameters}

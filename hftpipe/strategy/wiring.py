@@ -7,7 +7,7 @@ import numpy as np
 
 from hftpipe.core.schema.fault import FAULT_BYTES
 from hftpipe.core.schema.position import POSITION
-from hftpipe.core.trading.book import book_bytes, book_init
+from hftpipe.core.trading.book import book_init, book_stride
 from hftpipe.core.trading.order_table import table_bytes, table_init
 from hftpipe.strategy.compile.loader import LoadedStrategy
 from hftpipe.strategy.faults import record_fault
@@ -18,12 +18,6 @@ from hftpipe.strategy.quotes import NEVER
 from hftpipe.strategy.stage import HOOK_NUMBERS, STATE
 
 OPEN_ORDERS = 1024
-_LINE_PAIR = 128
-
-
-def book_stride(levels: int) -> int:
-    """Bytes from one book to the next: whole pairs of cache lines."""
-    return (book_bytes(levels) + _LINE_PAIR - 1) // _LINE_PAIR * _LINE_PAIR
 
 
 def region_sizes(loaded: LoadedStrategy, n_instruments: int, levels: int, orders: int = OPEN_ORDERS) -> dict[str, int]:

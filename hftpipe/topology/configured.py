@@ -2,9 +2,8 @@
 
 import numpy as np
 
-from hftpipe.config import Config, Market
+from hftpipe.config import Config
 from hftpipe.core.schema.instruments import INSTRUMENT, VENUES
-from hftpipe.simulation.flow.demo_market import DemoMarket
 from hftpipe.venues.registry import BUILT_IN, installed, unknown
 
 #: What the configuration calls our own venues.
@@ -21,11 +20,6 @@ def instrument_rows(config: Config) -> np.ndarray:
         row["maker_fee"], row["taker_fee"] = item.maker_fee_e8, item.taker_fee_e8
         row["reference_price"] = item.reference_price
     return rows
-
-
-def demo_market(market: Market) -> DemoMarket:
-    """The synthetic market that is configured."""
-    return DemoMarket(market.spread_bps, market.uninformed_share)
 
 
 def market_venue(config: Config) -> str:

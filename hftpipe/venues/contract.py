@@ -1,7 +1,7 @@
 """What a venue is to the pipeline: a feed for the market-data stage, orders for the gateway, or both.
 
 A venue is one folder here, or one installed package: an object :class:`Venue`, found by name (:mod:`hftpipe.venues.registry`).
-Nothing outside its folder names it. Both halves are wired before the processes are forked: each says how much memory it needs, lays
+The stages name none. Both halves are wired before the processes are forked: each says how much memory it needs, lays
 it out, and puts C addresses into its stage's STATE; the stages reach it through these alone.
 
 =================== =========================================================================================================

@@ -27,21 +27,15 @@ COMPILED = {
         ("hftpipe.venues.nasdaq.ouch.venue",),
     ),
 }
-_added: dict[str, Any] = {}
 
 
 class VenueError(Refusal, ValueError):
     """There is no venue of that name, or it is none; the message names it and those there are."""
 
 
-def add(name: str, venue: Any) -> None:
-    """Register a venue from Python, for this process."""
-    _added[name] = venue
-
-
 def installed() -> list[str]:
     """Names of the venues that are not of this package."""
-    return sorted({*_added, *(one.name for one in entry_points(group=GROUP))})
+    return sorted({one.name for one in entry_points(group=GROUP)})
 
 
 def compiled_by(name: str) -> tuple[tuple[str, ...], ...]:
@@ -55,8 +49,6 @@ def find(name: str) -> Any:
     Raises:
         VenueError: there is none.
     """
-    if name in _added:
-        return _added[name]
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
         return getattr(import_module(module), attribute)

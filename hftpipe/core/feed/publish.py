@@ -17,7 +17,7 @@ from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, store_u8, view
 from hftpipe.core.schema.records import ASK, BID, BOOK_RESET, BOOK_STATE, LAST, LEVEL, RECORD, TIMER, TOP, TRADE
 from hftpipe.core.schema.ring import RING
 from hftpipe.core.shared.cell import write_top
-from hftpipe.core.shared.ring import ring_has_space, ring_push, ring_space
+from hftpipe.core.shared.ring import ring_has_space, ring_push
 from hftpipe.core.shared.tape import tape_record
 from hftpipe.core.trading.book import BOOK, book_walk, book_walk_level, book_walk_next
 
@@ -84,11 +84,6 @@ def has_room(state, count):
     """Whether an update of ``count`` records may start now."""
     s = view(state, STATE)
     return _room(s.market, count) and (s.sim == ZERO or _room(s.sim, count))
-
-
-@jit
-def _lead(ring):
-    return np.int64(view(ring, RING).capacity) - ring_space(ring)
 
 
 @jit

@@ -11,7 +11,6 @@ MAX_INSTRUMENTS = 64
 SYMBOL_WORDS = 3
 SYMBOL_BYTES = 8 * SYMBOL_WORDS
 VENUES = {"binance_spot": 1, "binance_usdm": 2}
-VENUE_NAMES = {code: name for name, code in VENUES.items()}
 
 #: One cache line pair an instrument. Sizes and notional in 1e-8; fees in 1e-8 of the notional (2 bps = 20_000).
 INSTRUMENT = np.dtype(

@@ -30,7 +30,7 @@ from hftpipe.core.machine.mem import (
     store_release,
     view,
 )
-from hftpipe.core.schema.records import RECORD, RECORD_BYTES
+from hftpipe.core.schema.records import RECORD_BYTES
 from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES, ring_bytes
 
 _NEXT_IN = np.uint64(64)
@@ -159,9 +159,3 @@ def ring_depth(ring):
     """
     out = load_relaxed(ring + _NEXT_OUT)
     return max(np.int64(load_relaxed(ring + _NEXT_IN) - out), np.int64(0))
-
-
-@jit
-def record_at(address):
-    """The record view of a slot address."""
-    return view(address, RECORD)

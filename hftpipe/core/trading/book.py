@@ -23,7 +23,7 @@ side takes 2.3 MB, 0.27 MB of it for the windows.
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import U64, ZERO, address_of, view
+from hftpipe.core.machine.mem import U64, ZERO, view
 from hftpipe.core.schema.records import ASK, BID, INVALID, VALID
 from hftpipe.core.trading.levels import LEVELS_HEADER_BYTES
 from hftpipe.core.trading.side import (
@@ -61,6 +61,7 @@ _SIDES = np.uint64(_SIDES_AT)
 _SIDE_BYTES = np.uint64(LEVELS_HEADER_BYTES)
 #: Fewer ticks are no gain over one block; more cost memory for changes too rare to matter (1 % of a recorded market).
 _MIN_TICKS, _MAX_TICKS = 64, 32768
+_LINE_PAIR = 128
 
 
 def default_window(capacity: int) -> int:
@@ -76,6 +77,11 @@ def book_bytes(capacity: int, window: int | None = None) -> int:
         window: ticks in the window of a side, 0 or a power of two; :func:`default_window` if None.
     """
     return BOOK_HEADER_BYTES + 2 * side_bytes(capacity, default_window(capacity) if window is None else window)
+
+
+def book_stride(capacity: int) -> int:
+    """Bytes from one book to the next of an array of them: whole pairs of cache lines."""
+    return (book_bytes(capacity) + _LINE_PAIR - 1) // _LINE_PAIR * _LINE_PAIR
 
 
 def book_init(memory: np.ndarray, instrument: int, capacity: int, tick: int = 0, window: int | None = None) -> None:
@@ -224,9 +230,3 @@ def book_tradable(book):
     """VALID, with both sides present and not crossed."""
     b = view(book, BOOK)
     return b.state == VALID and b.bid > 0 and b.ask > b.bid
-
-
-@jit
-def book_address(book):
-    """Address of a book from its header record."""
-    return address_of(book)

@@ -54,8 +54,6 @@ ACCOUNT = np.dtype(
     align=True,
 )  # fmt: skip
 ACCOUNT_BYTES = 192
-_ACCOUNT = np.dtype({"names": list(ACCOUNT.names), "formats": [ACCOUNT.fields[n][0] for n in ACCOUNT.names],
-                     "offsets": [ACCOUNT.fields[n][1] for n in ACCOUNT.names], "itemsize": ACCOUNT_BYTES})  # fmt: skip
 assert ACCOUNT.itemsize <= ACCOUNT_BYTES
 DESK = np.dtype(
     [

@@ -4,11 +4,11 @@ import numpy as np
 
 from hftpipe.config import Config
 from hftpipe.simulation.flow import entries, flow
-from hftpipe.simulation.flow.demo_market import DemoMarket
 from hftpipe.simulation.flow.state import flow_bytes
 from hftpipe.topology.graph import ORDER_SLOTS
 from hftpipe.venues.contract import Feed, Orders, Site, Venue, Wired
 from hftpipe.venues.paper import exchange
+from hftpipe.venues.paper.demo import demo_market
 from hftpipe.venues.paper.source import FLOWS, source_entry
 
 
@@ -18,7 +18,7 @@ def _feed_sizes(config: Config) -> dict[str, int]:
 
 def _wire_feed(site: Site, state: np.ndarray) -> Wired:
     market, stride = site.config.market, flow_bytes()
-    memory, demo = site.memory.region("market.flows"), DemoMarket(market.spread_bps, market.uninformed_share)
+    memory, demo = site.memory.region("market.flows"), demo_market(market)
     for index, row in enumerate(site.instruments):
         place = memory[index * stride : (index + 1) * stride]
         flow.flow_init(place, row, index, market.seed + index, market.event_rate_per_s, site.start_ts, demo)

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 
 from hftpipe.core.schema import reasons
-from hftpipe.core.schema.cells import TOP_CELL
 from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import BUY, CANCEL, FILL, FOK, IOC, MARKET, NEW, REDUCE_ONLY, REPLACE, TIF_MASK, VALID
 from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES
@@ -404,11 +403,6 @@ class LivenessChecker(Checker):
             refusals = world.state("risk")["rejects"][0]
             most = {reasons.NAMES.get(i, str(i)): int(n) for i, n in enumerate(refusals) if n}
             self.fail(f"no order was accepted after the faults ended; risk refused {most}")
-
-
-def tops_of(memory: np.ndarray) -> np.ndarray:
-    """The top-of-book cells."""
-    return memory.view(TOP_CELL)
 
 
 ALL: tuple[Callable[[Any], Checker], ...] = (
