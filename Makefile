@@ -67,6 +67,7 @@ bench: $(STAMP)
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 format: $(STAMP)
 	$(BIN)/ruff check --fix .
@@ -76,5 +77,5 @@ doctor: $(STAMP)
 	@$(BIN)/hftpipe doctor --cpus $(CPUS)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .hypothesis bench-results
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis bench-results
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

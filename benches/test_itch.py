@@ -28,7 +28,8 @@ from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.records import RECORD, VALID
 from hftpipe.core.trading.book import BOOK
-from hftpipe.simulation.flow.decide import advance_fair_value, decide
+from hftpipe.simulation.flow.decide import decide
+from hftpipe.simulation.flow.fair_value import advance_fair_value
 from hftpipe.simulation.flow.flow import FLOW, flow_book, flow_bytes, flow_init, perform, wait_ns
 from hftpipe.simulation.matching.engine import match_event, match_event_count, match_events_clear
 from hftpipe.simulation.matching.memory import EVENT, MATCHING, ORDER, order_at
@@ -167,6 +168,7 @@ class Ours:
         self.reset()
 
     def reset(self) -> None:
+        self.memory[:] = 0
         feed_init(self.memory, self._rows, 1 << 18)
         feed_line_state(self.feed, np.int64(VALID), np.int64(0), np.uint64(self._out.ctypes.data))
 

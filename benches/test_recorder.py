@@ -152,7 +152,7 @@ Body = Callable[[Rig, Stopwatch, Stopwatch], None]
 def header_for(segment: Segment, clock: np.ndarray) -> dict:
     return build_header(
         pipeline="bench", epoch=segment.epoch, stages=("market_data",), fingerprint="", config={},
-        instruments=np.zeros(0, INSTRUMENT), strategy={}, clock=clock, start_wall_ns=int(clock["wall0_ns"][0]),
+        instruments=np.zeros(0, INSTRUMENT), strategies=[], clock=clock, start_wall_ns=int(clock["wall0_ns"][0]),
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 ::
 
     intent ──▶ 20 checks ──▶ verdict                                             "all checks"
-    intents ring ──▶ step: top of book, 20 checks, table, exposure, rates ──▶ orders ring    "risk step"
+    intents ring ──▶ step: top of book, 22 checks, table, exposure, rates ──▶ orders ring    "risk step"
 
 Every intent is different (8 instruments, both sides, every type, NEW and REPLACE, price and quantity) and all of
 them pass, so that every check runs. Figures include one pair of time-stamp reads. Every verdict is checked.
@@ -21,6 +21,7 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, rdtsc, rdtscp, store_i64, view
 from hftpipe.core.schema.cells import CELL_BYTES, HALT_CELL, TOP_CELL
 from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.halts import halts_bytes
 from hftpipe.core.schema.histogram import HIST_BYTES
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.position import POSITION
@@ -30,9 +31,11 @@ from hftpipe.core.shared.event_time import EVENT_TIME, REAL_TIME_MULT
 from hftpipe.core.shared.ring import ring_init, ring_peek, ring_pop, ring_push
 from hftpipe.core.trading.order_table import ORDER, WORKING, table_bytes, table_init
 from hftpipe.risk.checks import CONTEXT, evaluate
+from hftpipe.risk.desks import DESK
 from hftpipe.risk.limits import LIMITS
 from hftpipe.risk.rate import RATE
-from hftpipe.risk.stage import STATE, step
+from hftpipe.risk.stage import step
+from hftpipe.risk.state import LANE, STATE
 
 E8, NOW = 10**8, 1_700_000_000 * 10**9
 TICK, LOT = E8 // 100, 1000
@@ -63,7 +66,7 @@ class World:
     def __init__(self) -> None:
         self.instruments, self.limits = rows(INSTRUMENT, INSTRUMENTS), rows(LIMITS, INSTRUMENTS)
         self.positions, self.rates = rows(POSITION, INSTRUMENTS), rows(RATE, INSTRUMENTS)
-        self.tops = rows(TOP_CELL, INSTRUMENTS)
+        self.tops, self.desks = rows(TOP_CELL, INSTRUMENTS), rows(DESK, 1)
         self.instruments["tick"], self.instruments["lot"], self.instruments["min_notional"] = TICK, LOT, 5 * E8
         for name in ("max_order_qty", "max_market_qty"):
             self.limits[name] = 10 * E8
@@ -99,6 +102,7 @@ class World:
             ("rates", self.rates), ("top", self.tops),
         ):  # fmt: skip
             made[name] = base(table) + at * np.uint64(table.dtype.itemsize)
+        made["desk"], made["own"] = base(self.desks), made["position"]
         index = np.arange(INTENTS, dtype=np.uint64)
         made["intent"] = base(self.intents) + index * np.uint64(RECORD_BYTES)
         orders = base(self.orders) + index * np.uint64(ORDER.itemsize)
@@ -124,6 +128,7 @@ def time_checks(contexts, count, samples):
 def time_steps(state, intents, count, samples):
     """Ticks of the step that takes each intent; the venue cancels every order at once. Returns how many were sent."""
     s, sent = view(state, STATE), 0
+    lane = view(s.lanes, LANE)
     for index in range(count):
         intent = intents + U64(index) * U64(RECORD_BYTES)
         ring_push(s.intents, intent)
@@ -131,12 +136,12 @@ def time_steps(state, intents, count, samples):
         step(state, np.int64(0))
         end = rdtscp()
         store_i64(samples + U64(8) * U64(index), np.int64(end - start))
-        slot = ring_peek(s.orders)
+        slot = ring_peek(lane.orders)
         if slot != ZERO:
             sent += 1
             view(slot, RECORD).kind = CANCELED
-            ring_push(s.reports, slot)
-            ring_pop(s.orders)
+            ring_push(lane.reports, slot)
+            ring_pop(lane.orders)
         step(state, np.int64(0))
         while ring_peek(s.updates) != ZERO:
             ring_pop(s.updates)
@@ -167,22 +172,26 @@ def test_all_checks_on_one_intent(report: Report, ns_per_tick: float) -> None:
 
 def wired(world: World, keep: list[np.ndarray]) -> np.ndarray:
     """A STATE around ``world``; ``keep`` holds the memory it points to."""
-    state = rows(STATE, 1)
+    state, lane = rows(STATE, 1), rows(LANE, 1)
+    keep.append(lane)
     for name in ("intents", "orders", "reports", "updates"):
         keep.append(memory(ring_bytes(64)))
         ring_init(keep[-1], 64)
-        state[name] = base(keep[-1])
+        (lane if name in ("orders", "reports") else state)[name] = base(keep[-1])
     for name in ("h_strategy_to_risk", "h_risk", "h_tick_to_risk"):
         keep.append(memory(HIST_BYTES))
         state[name] = base(keep[-1])
+    keep.append(memory(halts_bytes(INSTRUMENTS)))
+    state["halts"] = base(keep[-1])
     keep += [memory(CELL_BYTES).view(HALT_CELL), rows(EVENT_TIME, 1), rows(CLOCK, 1), memory(table_bytes(SLOTS))]
-    state["halt"], state["time"], state["clock"], state["table"] = map(base, keep[-4:])
+    state["halt"], lane["time"], state["clock"], state["table"] = map(base, keep[-4:])
+    state["lanes"], state["n_lanes"] = base(lane), 1
     # Event time that stands still a millisecond after the tops: the clock is read, and nothing gets old.
     keep[-3]["mult"], keep[-3]["mono_ns"], keep[-3]["event_ts"] = REAL_TIME_MULT, 2**62, NOW + 10**6
     table_init(keep[-1], SLOTS)
-    for name in ("tops", "instruments", "limits", "positions", "rates"):
+    for name in ("tops", "instruments", "limits", "positions", "rates", "desks"):
         state[name] = base(getattr(world, name))
-    state["n_instruments"] = INSTRUMENTS
+    state["n_instruments"], state["n_desks"] = INSTRUMENTS, 1
     return state
 
 

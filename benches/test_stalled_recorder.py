@@ -27,8 +27,9 @@ from conftest import Report
 from harness import Series, cpus, interleave
 from test_pipeline import STRATEGY, inject, settings
 
+from hftpipe.app.placement import place
 from hftpipe.app.recording import Recording
-from hftpipe.app.supervisor import Supervisor, place
+from hftpipe.app.supervisor import Supervisor
 from hftpipe.core.machine.clock import tsc_now
 from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.histogram import summarize
@@ -39,7 +40,6 @@ from hftpipe.core.shared.tape import TAPE_GAP
 from hftpipe.record.tape.reader import Session, open_session
 from hftpipe.record.tape.recorder import RECORDER, RUNNING
 from hftpipe.strategy.compile.loader import load as load_strategy
-from hftpipe.topology.graph import TAPES
 from hftpipe.topology.pipeline import Pipeline
 
 BENCH = "stalled recorder"
@@ -100,7 +100,7 @@ def check_exact(pipeline: Pipeline, session: Session) -> int:
     """Offered = on the tape + dropped, on every tape, and what is on it was stored; how many were dropped in all."""
     assert session.is_complete
     for stage, expected in offered(pipeline).items():
-        ring, rows = pipeline.segment.record(TAPES[stage], RING), session.records(stage).array()
+        ring, rows = pipeline.segment.record(pipeline.graph.tapes[stage], RING), session.records(stage).array()
         is_gap, lost = rows["kind"] == TAPE_GAP, int(ring["lost"][0])
         assert len(rows) == int(ring["next_in"][0])
         assert session.lost[stage] == lost == int(rows["id"][is_gap].sum()) + int(ring["lost_pending"][0])
@@ -114,7 +114,7 @@ def measure(base: Path, mode: str) -> dict[str, float]:
     file = folder / "every_tick.py"
     file.write_text(STRATEGY)
     config = settings(f"bench-stalled-{os.getpid()}", 1, **{"record.folder": "" if mode == NONE else str(folder)})
-    pipeline = Pipeline(config, load_strategy(f"{file}:EveryTick"), tsc_now() & 0xFFFF, 10**18)
+    pipeline = Pipeline(config, [load_strategy(f"{file}:EveryTick")], tsc_now() & 0xFFFF, 10**18)
     try:
         inject(pipeline, False)
         pipeline.segment.publish()

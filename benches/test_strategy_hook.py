@@ -24,6 +24,7 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, rdtsc, rdtscp, store_i64, view
 from hftpipe.core.schema.cells import HALT_CELL
 from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.halts import halts_bytes
 from hftpipe.core.schema.histogram import HIST_BYTES
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.records import (
@@ -45,28 +46,24 @@ from hftpipe.core.schema.records import (
 from hftpipe.core.schema.ring import ring_bytes
 from hftpipe.core.shared.ring import ring_init
 from hftpipe.core.trading.book import BOOK, book_clear, book_commit, book_set, book_set_top, book_tradable
+from hftpipe.core.trading.order_reports import move_reported
 from hftpipe.core.trading.order_table import (
-    ON_ACK,
-    ON_CANCELED,
-    ON_CHANGE_DONE,
     ORDER,
     open_count,
     open_order,
     order_find,
-    order_move,
 )
 from hftpipe.strategy.api.hooks import call_hook
 from hftpipe.strategy.compile.loader import load
 from hftpipe.strategy.context import CONTEXT, action_at
 from hftpipe.strategy.quotes import answered, bring_about
-from hftpipe.strategy.stage import HOOK_NUMBERS, STATE
-from hftpipe.strategy.wiring import init_regions, region_sizes, wire
+from hftpipe.strategy.stage_state import CTX, HOOK_NUMBERS, SEAT, STATE
+from hftpipe.strategy.wiring import Seat, init_seat, init_stage, seat_sizes, stage_sizes, wire_seat, wire_stage
 
 CAPTURE = Path(__file__).resolve().parents[2] / "shared" / "data" / "binance-usdm-2024" / "usdm_btcusdt_20240808.gz"
 LINES, LEVELS, PASSES, SAMPLES = 20_000, 4096, 5, 100_000
 BAR_NS = 100.0
 LEVEL_COUNTS = (1, 5)
-_CTX = np.uint64(STATE.fields["ctx"][1])
 
 
 def memory(n_bytes: int) -> np.ndarray:
@@ -138,17 +135,13 @@ def answer(ctx):
     for index in range(c.n_actions):
         action = view(action_at(ctx, index), RECORD)
         slot = order_find(c.table, action.id)
-        order = view(slot, ORDER)
         if action.kind == NEW:
             action.kind = ACK
-            order_move(c.table, slot, np.int64(ON_ACK))
         elif action.kind == CANCEL:
             action.kind = CANCELED
-            order_move(c.table, slot, np.int64(ON_CANCELED))
         else:
             action.kind = REPLACED
-            order.price, order.qty, order.new_price, order.new_qty = action.price, action.qty, 0, 0
-            order_move(c.table, slot, np.int64(ON_CHANGE_DONE))
+        move_reported(c.table, slot, action)
         answered(ctx, slot, action)
     count = c.n_actions
     c.n_actions = 0
@@ -203,32 +196,37 @@ class Bench:
     """The stage's memory for one strategy, without a stage around it."""
 
     def __init__(self, num_levels: int) -> None:
-        self.loaded = load("market_making", {"num_levels": num_levels, "reprice_threshold": "0.05"})
-        self.regions = {n: memory(size) for n, size in region_sizes(self.loaded, 1, LEVELS).items()}
+        self.seat = Seat(load("market_making", {"num_levels": num_levels, "reprice_threshold": "0.05"}))
+        self._sizes = stage_sizes(1, LEVELS) | seat_sizes(self.seat, 1)
+        self.regions = {n: memory(size) for n, size in self._sizes.items()}
         for name in ("market", "updates", "intents"):
             self.regions[name] = memory(ring_bytes(1024))
             ring_init(self.regions[name], 1024)
         for name in ("h_market_to_strategy", "h_strategy"):
             self.regions[name] = memory(HIST_BYTES)
-        self.regions["halt"] = memory(HALT_CELL.itemsize)
+        self.regions["halt"], self.regions["halts"] = memory(HALT_CELL.itemsize), memory(halts_bytes(1))
         self.regions["instruments"] = memory(INSTRUMENT.itemsize)
         row = self.regions["instruments"].view(INSTRUMENT)
         row["tick"], row["lot"], row["venue"] = to_fixed("0.1"), to_fixed("0.001"), 2
-        self.state = self.regions["state"].view(STATE)
+        self.state, self.seats = self.regions["state"].view(STATE), self.regions["seats"].view(SEAT)
 
     def reset(self) -> None:
         ticks = self.regions["instruments"].view(INSTRUMENT)["tick"]
-        init_regions(self.regions, self.loaded, 1, LEVELS, ticks=ticks)
+        for name in self._sizes:
+            self.regions[name][:] = 0
+        init_stage(self.regions, [self.seat], 1, LEVELS, ticks)
+        init_seat(self.regions, self.seat)
         addresses = {name: array.ctypes.data for name, array in self.regions.items()}
-        wire(self.state, self.loaded, addresses, n_instruments=1, levels=LEVELS)
+        wire_stage(self.state, addresses, n_instruments=1, levels=LEVELS)
+        wire_seat(self.seats, self.seat, self.state, addresses)
         self.regions["books"].view(np.uint8)[: BOOK.itemsize].view(BOOK)["state"] = VALID
 
     def run(self, records: np.ndarray, most: int, samples: np.ndarray, tally: np.ndarray) -> int:
         self.reset()
         at = {name: np.uint64(array.ctypes.data) for name, array in self.regions.items()}
-        hook = np.uint64(self.state["hooks"][0][HOOK_NUMBERS["on_book"]])
+        hook = np.uint64(self.seats["hooks"][0][HOOK_NUMBERS["on_book"]])
         calls = replay(
-            np.uint64(records.ctypes.data), np.int64(len(records)), hook, at["self"], at["state"] + _CTX, at["books"],
+            np.uint64(records.ctypes.data), np.int64(len(records)), hook, at["self"], at["seats"] + CTX, at["books"],
             np.int64(most), np.uint64(samples.ctypes.data), np.uint64(tally.ctypes.data),
         )  # fmt: skip
         return int(calls)

@@ -40,21 +40,19 @@ from hftpipe.topology.pipeline import Pipeline
 from hftpipe.venues.nasdaq.itch.encode import ENCODER, encode_add, encode_delete, encode_directory, encoder_init
 from hftpipe.venues.nasdaq.itch.mold import PACKET, PACKET_BYTES_MAX, packet_add, packet_close, session_words
 from hftpipe.venues.nasdaq.itch.sockets import open_line, open_sender
+from hftpipe.venues.nasdaq.ouch.datagram import LOGIN, session_kind, session_number
 from hftpipe.venues.nasdaq.ouch.decode import WIRE, decode_request
 from hftpipe.venues.nasdaq.ouch.encode import encode_accepted, encode_canceled, encode_plain
 from hftpipe.venues.nasdaq.ouch.link import LINK
 from hftpipe.venues.nasdaq.ouch.messages import ACCOUNT, ENTER, QUERY
 from hftpipe.venues.nasdaq.ouch.session import (
-    LOGIN,
     SESSION,
     VENUE_SIDE,
     session_accept,
     session_bytes,
     session_commit,
     session_init,
-    session_kind,
     session_next,
-    session_number,
     session_poll,
     session_reserve,
     session_take,
@@ -299,7 +297,7 @@ class Bench:
         count, port = WARM_UP + TICKS, FIRST_PORT
         orders = bind_udp("127.0.0.1", 0)
         config = _config(f"bench-{os.getpid()}", port, orders.getsockname()[1], self.strategy)
-        pipeline = Pipeline(config, load_strategy(config.strategy.name), tsc_now() & 0xFFFF, 10**18)
+        pipeline = Pipeline(config, [load_strategy(config.strategy.name)], tsc_now() & 0xFFFF, 10**18)
         lines = self.senders(port)
         try:
             samples = _watched(count)
@@ -312,7 +310,7 @@ class Bench:
             inside.append(samples[WARM_UP:].copy() * self.scale)
         finally:
             pipeline.segment.unlink()
-            for sock in (orders, *lines, *pipeline.feed.keep[0].sockets):
+            for sock in (orders, *lines, *pipeline.joined["market_data"].keep[0].sockets):
                 sock.close()
         return times[WARM_UP:] * self.scale
 

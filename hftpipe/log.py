@@ -89,7 +89,8 @@ def _number(value: Any) -> Any:
         return value
     if not isinstance(value, Integral):
         return float(value)
-    return int(value) if -(2**63) <= value < 2**64 else str(value)
+    whole = int(value)
+    return whole if -(2**63) <= whole < 2**64 else str(value)
 
 
 def _safe(text: str) -> str:
@@ -154,7 +155,7 @@ class JsonFormatter(logging.Formatter):
 class PrettyFormatter(logging.Formatter):
     """One line for people, UTC; control characters are escaped: foreign text cannot drive the terminal."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def __init__(self, *, colour: bool) -> None:
         super().__init__()

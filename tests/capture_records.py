@@ -49,7 +49,7 @@ def _drain(ring: np.ndarray) -> np.ndarray:
 
 def records_of(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The RECORDs of a capture without its timers, in order, and the INSTRUMENT array (of one) that they belong to."""
-    pipeline = Pipeline(config_for(path), load_strategy("market_making"), 1, 0)
+    pipeline = Pipeline(config_for(path), [load_strategy("market_making")], 1, 0)
     pipeline.segment.unlink()
     stage, rings = pipeline.stages["market_data"], [pipeline.segment.region(f"ring.{n}") for n in ("market", "sim")]
     chunks, code = [], 0

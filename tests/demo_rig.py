@@ -17,9 +17,8 @@ from hftpipe.core.machine.mem import call_step
 from hftpipe.core.shared.private import PrivateSegment
 from hftpipe.monitor.metrics import snapshot
 from hftpipe.monitor.summary import summarise
-from hftpipe.strategy.compile.loader import load as load_strategy
-from hftpipe.topology.graph import STAGES
 from hftpipe.topology.pipeline import Pipeline
+from hftpipe.topology.strategies import load_strategies
 
 TURN_NS = 50_000
 START_NS = 1_700_000_000 * 10**9
@@ -41,9 +40,8 @@ def paper_run(seed: int, seconds: float, strategy: str | None = None, **settings
     """
     given = demo_overrides(strategy) | {"market.seed": seed} | ({"strategy.name": strategy} if strategy else {})
     config = load([], {}, given | {name.replace("__", "."): value for name, value in settings.items()})
-    loaded = load_strategy(config.strategy.name, dict(config.strategy.effective_params()))
-    pipeline = Pipeline(config, loaded, 1, START_NS, PrivateSegment)
-    runners = [pipeline.stages[stage] for stage in STAGES]
+    pipeline = Pipeline(config, load_strategies(config), 1, START_NS, PrivateSegment)
+    runners = [pipeline.stages[stage] for stage in pipeline.graph.stages]
     steps = np.array([runner.step for runner in runners], np.uint64)
     states = np.array([runner.state for runner in runners], np.uint64)
     turns(steps, states, np.int64(START_NS), np.int64(seconds * 1e9) // TURN_NS)

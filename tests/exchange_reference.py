@@ -127,6 +127,7 @@ class ReferenceExchange:
         self.inbound: list = []
         self.outbound: list = []
         self.open_update: Market | None = None
+        self.n_orders = self.n_fills = 0
 
     # Requests and reports.
     def submit(self, request: dict) -> None:
@@ -140,11 +141,17 @@ class ReferenceExchange:
             return self.outbound.pop(0)
         return None
 
-    def report(self, kind, instrument, order_id, side, price, qty, flags, fee=None, origin=0) -> None:
-        local = self.now + self.model.latency_report_ns if fee is None else fee
+    def report(self, kind, instrument, order_id, side, price, qty, flags, fee=0) -> None:
+        """Orders and executions are numbered from 1; an ACK tells the order's number."""
+        if kind == r.FILL:
+            self.n_fills += 1
+            own = dict(fee=fee, trade_id=self.n_fills)
+        else:
+            self.n_orders += kind == r.ACK
+            own = dict(local_ts=self.now + self.model.latency_report_ns, venue_id=self.n_orders if kind == r.ACK else 0)
         self.outbound.append(
             dict(kind=kind, instrument=instrument, id=order_id, side=side, price=price, qty=qty, flags=flags,
-                 exchange_ts=self.now, local_ts=local, origin_tsc=origin)
+                 exchange_ts=self.now, **own)
         )  # fmt: skip
 
     def tell(self, kind, i, order, price, qty, flags, **more) -> None:
@@ -463,7 +470,7 @@ class ReferenceExchange:
             return
         price = 0 if tif == r.MARKET else q["price"]
         order = Own(q["id"], q["side"], price, q["qty"], tif, reduce_only)
-        self.tell(r.ACK, i, order, price, order.qty, q["flags"], origin=q["origin_tsc"])
+        self.tell(r.ACK, i, order, price, order.qty, q["flags"])
         levels = [(p, s) for p, s in self.live_levels(m, 1 - order.side) if self.crosses(order, p)]
         reachable = sum(self.available(m, 1 - order.side, p, s) for p, s in levels)
         if tif == r.FOK and reachable < self.fillable(m, order):
@@ -498,15 +505,17 @@ class Venue:
     ``unit`` turns a number such as 100.2 into 1e-8 units.
     """
 
-    def __init__(self, model=None, n=1, max_orders=64, lot="0.001", min_notional=0, maker=0, taker=0) -> None:
+    def __init__(
+        self, model=None, n=1, max_orders=64, lot="0.001", min_notional=0, maker=0, taker=0, levels=512
+    ) -> None:
         self.instruments = np.zeros(n, INSTRUMENT)
         self.instruments["symbol"] = [f"SYM{i}" for i in range(n)]
         self.instruments["tick"], self.instruments["lot"] = unit("0.1"), unit(lot)
         self.instruments["min_notional"] = unit(min_notional)
         self.instruments["maker_fee"], self.instruments["taker_fee"] = maker, taker
         self.model = model or SimModel(latency_new_ns=0, latency_cancel_ns=0, latency_report_ns=0)
-        self.memory = aligned(exchange.exchange_bytes(n, max_orders, 512))
-        exchange.exchange_init(self.memory, self.instruments, self.model, max_orders, 512)
+        self.memory = aligned(exchange.exchange_bytes(n, max_orders, levels))
+        exchange.exchange_init(self.memory, self.instruments, self.model, max_orders, levels)
         self.at = address(self.memory)
         self.header = self.memory[: exchange.EXCHANGE.itemsize].view(exchange.EXCHANGE)
         self._record, self._out = record(r.RECORD), record(r.RECORD)
@@ -554,9 +563,9 @@ class Venue:
         self.feed(kind=r.TIMER)
 
     # Orders in decimals; each is executed at once when there is no latency.
-    def new(self, id_, side, qty, price=0, flags=r.GTC, instrument=0, origin=0) -> list[dict]:
+    def new(self, id_, side, qty, price=0, flags=r.GTC, instrument=0) -> list[dict]:
         self.submit(kind=r.NEW, id=id_, side=side, qty=unit(qty), price=unit(price), flags=flags,
-                    instrument=instrument, origin_tsc=origin)  # fmt: skip
+                    instrument=instrument)  # fmt: skip
         self.tick()
         return self.reports()
 
@@ -571,10 +580,11 @@ class Venue:
         return self.reports()
 
     def reports(self) -> list[dict]:
-        """Everything released by now, oldest first, as dicts of integers."""
-        names, got = [n for n in r.RECORD.names if n not in ("seq", "strategy")], []
+        """Everything released by now, oldest first, as dicts of integers by the names of their kind."""
+        got = []
         while exchange.poll(self.at, address(self._out)):
-            got.append({name: int(self._out[name][0]) for name in names})
+            out = self._out.view(r.layout_of(int(self._out["kind"][0])))
+            got.append({name: int(out[name][0]) for name in out.dtype.names if name not in ("seq", "strategy")})
         return got
 
     def left(self, id_, instrument=0) -> int:

@@ -22,7 +22,7 @@ def header(stages: tuple[str, ...], epoch: int = 7, **over: Any) -> dict[str, An
     facts = {
         "pipeline": "test", "epoch": epoch, "stages": stages, "fingerprint": "f" * 64,
         "config": {"pipeline": {"name": "test"}}, "instruments": instruments,
-        "strategy": {"name": "none", "source_hash": "0" * 64, "params": {"spread_bps": "5.0"}},
+        "strategies": [{"name": "none", "source_hash": "0" * 64, "params": {"spread_bps": "5.0"}}],
         "clock": np.zeros(1, CLOCK), "start_wall_ns": START_WALL_NS,
     }  # fmt: skip
     return build_header(**{**facts, **over})

@@ -6,24 +6,28 @@ import numpy as np
 from memory import address, aligned, record
 
 from hftpipe.core.schema.cells import HALT_CELL, TOP_CELL
+from hftpipe.core.schema.halts import halts_bytes
 from hftpipe.core.schema.histogram import HIST_BYTES
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.position import POSITION
-from hftpipe.core.schema.records import BUY, NEW, RECORD, VALID
+from hftpipe.core.schema.records import BUY, NEW, RECORD, VALID, layout_of
 from hftpipe.core.schema.ring import ring_bytes
 from hftpipe.core.shared import ring
 from hftpipe.core.shared.event_time import EVENT_TIME, REAL_TIME_MULT
 from hftpipe.core.trading import order_table
 from hftpipe.core.trading.order_table import ORDER, table_bytes, table_init
+from hftpipe.risk.desks import DESK
+from hftpipe.risk.groups import GROUP, MEMBER, fill_groups
 from hftpipe.risk.limits import LIMITS
 from hftpipe.risk.rate import RATE
-from hftpipe.risk.stage import STATE, step
+from hftpipe.risk.stage import step
+from hftpipe.risk.state import LANE, STATE
 
 E8 = 10**8
 TICK, LOT, MIN_NOTIONAL = E8 // 100, 1000, 5 * E8
 BID, ASK = 9_995 * TICK, 10_005 * TICK
 NOW = 1_700_000_000 * 10**9
-N_INSTRUMENTS = 2
+N_INSTRUMENTS, N_STRATEGIES, N_GROUPS = 2, 4, 2
 
 
 def fill_limits(row: np.ndarray) -> None:
@@ -68,10 +72,11 @@ def pop_all(memory: np.ndarray) -> list[Any]:
 
 
 def make(**fields: int) -> np.ndarray:
-    """A RECORD: a limit buy of 1 at 100 unless said otherwise."""
-    item = record(RECORD)
+    """A record in the layout of its kind: a limit buy of 1 at 100 unless said otherwise."""
+    item = record(layout_of(fields.get("kind", NEW)))
     defaults = {"kind": NEW, "side": BUY, "price": 100 * E8, "qty": E8, "id": 1, "local_ts": NOW, "strategy": 1}
-    for name, value in {**defaults, **fields}.items():
+    known = {name: value for name, value in defaults.items() if name in (item.dtype.names or ())}
+    for name, value in {**known, **fields}.items():
         item[name] = value
     return item
 
@@ -80,18 +85,22 @@ class RiskRig:
     """The stage, its rings and everything it reads."""
 
     def __init__(self, orders: int = 1024, updates: int = 1024, reports: int = 1024, slots: int = 1024) -> None:
-        self.state = record(STATE)
+        self.state, self.lane = record(STATE), record(LANE)
         self.rings = {
             "intents": new_ring(1024), "orders": new_ring(orders), "reports": new_ring(reports),
             "updates": new_ring(updates), "market": new_ring(16),
         }  # fmt: skip
         self.progress = aligned(64).view(np.uint64)
         self.halt, self.time = record(HALT_CELL), record(EVENT_TIME)
+        self.halts = aligned(halts_bytes(N_INSTRUMENTS))
         self.tops = aligned(64 * N_INSTRUMENTS).view(TOP_CELL)
         self.instruments = aligned(INSTRUMENT.itemsize * N_INSTRUMENTS).view(INSTRUMENT)
         self.limits = aligned(LIMITS.itemsize * N_INSTRUMENTS).view(LIMITS)
         self.positions = aligned(POSITION.itemsize * N_INSTRUMENTS).view(POSITION)
         self.rates = aligned(RATE.itemsize * N_INSTRUMENTS).view(RATE)
+        self.groups = aligned(GROUP.itemsize * N_GROUPS).view(GROUP)
+        self.members = aligned(MEMBER.itemsize * N_INSTRUMENTS).view(MEMBER)
+        self.desks = aligned(DESK.itemsize * N_STRATEGIES).view(DESK)
         self.table = aligned(table_bytes(slots))
         table_init(self.table, slots)
         self.hists = [aligned(HIST_BYTES) for _ in range(3)]
@@ -103,13 +112,23 @@ class RiskRig:
 
     def _wire(self) -> None:
         s = self.state
-        for name, memory in self.rings.items():
-            s[name] = address(memory)
-        for name in ("progress", "halt", "time", "tops", "instruments", "limits", "positions", "rates", "table"):
+        for name in ("intents", "updates"):
+            s[name] = address(self.rings[name])
+        for name in ("orders", "reports", "market"):
+            self.lane[name] = address(self.rings[name])
+        self.lane["progress"], self.lane["time"] = address(self.progress), address(self.time)
+        s["lanes"], s["n_lanes"] = address(self.lane), 1
+        for name in ("halt", "halts", "tops", "instruments", "limits", "positions", "rates", "table", "desks"):
             s[name] = address(getattr(self, name))
-        s["n_instruments"] = N_INSTRUMENTS
+        s["n_instruments"], s["n_desks"] = N_INSTRUMENTS, N_STRATEGIES
         for name, memory in zip(("h_strategy_to_risk", "h_risk", "h_tick_to_risk"), self.hists, strict=True):
             s[name] = address(memory)
+
+    def group(self, *groups: tuple[Any, list[bool]], units: tuple[int, ...] = (1, 1)) -> None:
+        """Limits of several instruments together, from now on: (limits, which instruments)."""
+        configured = [(limits, np.array(own)) for limits, own in groups]
+        fill_groups(self.groups, self.members, configured, np.array(units))
+        self.state["groups"], self.state["members"] = address(self.groups), address(self.members)
 
     def run_clock(self) -> None:
         """From now on event time is the monotonic time that each step is given; it is NOW."""

@@ -5,9 +5,12 @@ from typing import Any
 import numpy as np
 
 from hftpipe.core.schema.cells import HALT_CELL
+from hftpipe.core.schema.halts import halts_bytes
 from hftpipe.core.schema.histogram import HIST_BYTES
 from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import (
+    ACK,
     ASK,
     BID,
     BOOK_STATE,
@@ -21,13 +24,17 @@ from hftpipe.core.schema.records import (
     TOP,
     TRADE,
     VALID,
+    layout_of,
 )
 from hftpipe.core.schema.ring import ring_bytes
+from hftpipe.core.schema.spreads import spreads_bytes, spreads_init
 from hftpipe.core.shared.cell import set_halt
 from hftpipe.core.shared.ring import ring_consumed, ring_init, ring_peek, ring_pop, ring_push
+from hftpipe.core.trading.order_table import ORDER, ORDER_BYTES, TABLE_HEADER_BYTES
 from hftpipe.strategy.compile.loader import LoadedStrategy
-from hftpipe.strategy.stage import STATE, step
-from hftpipe.strategy.wiring import init_regions, region_sizes, wire
+from hftpipe.strategy.stage import step
+from hftpipe.strategy.stage_state import SEAT, STATE
+from hftpipe.strategy.wiring import Seat, init_seat, init_stage, seat_sizes, stage_sizes, wire_seat, wire_stage
 
 E8 = 100_000_000
 TICK, LOT = E8 // 10, E8 // 1000
@@ -49,33 +56,44 @@ class Rig:
     """One stage; ``run()`` steps it until it has nothing left to do."""
 
     def __init__(
-        self, loaded: LoadedStrategy, n_instruments: int = 2, levels: int = 64, intents: int = 256, orders: int = 256
-    ) -> None:
+        self, loaded: LoadedStrategy, n_instruments: int = 2, levels: int = 64, intents: int = 256, orders: int = 256,
+        listed: tuple[str, ...] = (), fees: tuple[int, ...] = (),
+    ) -> None:  # fmt: skip
+        """``listed``: symbols, one a venue, whose spreads are followed; ``fees``: of their takers, 1e-8."""
         self.loaded, self.n = loaded, n_instruments
-        sizes = region_sizes(loaded, n_instruments, levels, orders)
+        self.seat = Seat(loaded, orders=orders)
+        sizes = stage_sizes(n_instruments, levels) | seat_sizes(self.seat, n_instruments)
         self.memory = {name: aligned(size) for name, size in sizes.items()}
-        init_regions(self.memory, loaded, n_instruments, levels, orders, ticks=np.full(n_instruments, TICK))
+        init_stage(self.memory, [self.seat], n_instruments, levels, np.full(n_instruments, TICK))
+        init_seat(self.memory, self.seat)
         for name, capacity in (("market", 1024), ("updates", 1024), ("intents", intents)):
             self.memory[name] = aligned(ring_bytes(capacity))
             ring_init(self.memory[name], capacity)
         for name in ("h_market_to_strategy", "h_strategy"):
             self.memory[name] = aligned(HIST_BYTES)
         self.memory["halt"] = aligned(HALT_CELL.itemsize)
+        self.memory["halts"] = aligned(halts_bytes(n_instruments))
         self.instruments = np.zeros(n_instruments, INSTRUMENT)
         self.instruments["tick"], self.instruments["lot"], self.instruments["venue"] = TICK, LOT, 2
+        if listed:
+            self.instruments["symbol"] = [one.encode() for one in listed]
+            self.instruments["at"], self.instruments["taker_fee"] = np.arange(len(listed)), fees
+            self.memory["spreads"] = aligned(spreads_bytes(self.instruments))
+            spreads_init(self.memory["spreads"], self.instruments)
         addresses = {name: address(array) for name, array in self.memory.items()}
         addresses["instruments"] = address(self.instruments)
         self.state = self.memory["state"].view(STATE)[0]
-        wire(
-            self.memory["state"].view(STATE), loaded, addresses, n_instruments=n_instruments, levels=levels, strategy=3
-        )
+        state, self.seats = self.memory["state"].view(STATE), self.memory["seats"].view(SEAT)
+        feeds = [(addresses["market"], 0)]
+        wire_stage(state, addresses, n_instruments=n_instruments, levels=levels, feeds=feeds)
+        wire_seat(self.seats, self.seat, state, addresses, strategy=3)
         self.self_record = self.memory["self"].view(loaded.dtype)[0]
         self.now, self._update_id = 1_000_000_000, 0
 
     @property
     def ctx(self) -> Any:
         """The CONTEXT record."""
-        return self.state["ctx"]
+        return self.seats[0]["ctx"]
 
     def ring(self, name: str) -> np.uint64:
         """Address of a ring."""
@@ -83,7 +101,7 @@ class Rig:
 
     def push(self, ring: str, **fields: Any) -> None:
         """Push one record with the given fields."""
-        record = np.zeros(1, RECORD)
+        record = np.zeros(1, layout_of(fields["kind"]))
         for name, value in fields.items():
             record[name] = value
         assert ring_push(self.ring(ring), np.uint64(record.ctypes.data))
@@ -136,18 +154,22 @@ class Rig:
         self.market(TIMER)
 
     def update(self, kind: int, id_: int, **fields: Any) -> None:
-        """Push one answer from risk."""
+        """Push one answer from risk; an ACK is as asked for."""
+        if kind == ACK:
+            orders = self.memory["table"][TABLE_HEADER_BYTES:][: self.seat.orders * ORDER_BYTES].view(ORDER)
+            for order in orders[orders["id"] == int(id_)]:
+                fields = {"price": order["price"], "qty": order["qty"], **fields}
         self.push("updates", kind=kind, id=int(id_), **fields)
 
     def halt(self, is_halted: bool = True) -> None:
         """Set or clear the halt cell."""
         set_halt(self.memory["halt"].view(HALT_CELL), is_halted, 3, self.now)
 
-    def fill(self, order: np.ndarray, qty: int | None = None, price: int | None = None, fee: int = 0) -> None:
+    def fill(self, order: np.ndarray, qty: int | None = None, price: int | None = None, **more: int) -> None:
         """Fill an intent."""
         self.update(
-            FILL, order["id"], side=order["side"], instrument=order["instrument"], local_ts=fee,
-            qty=order["qty"] if qty is None else qty, price=order["price"] if price is None else price,
+            FILL, order["id"], side=order["side"], instrument=order["instrument"],
+            qty=order["qty"] if qty is None else qty, price=order["price"] if price is None else price, **more,
         )  # fmt: skip
 
     def run(self) -> list[np.ndarray]:
@@ -176,8 +198,6 @@ class Rig:
         """How many records of a ring have been read."""
         return int(ring_consumed(self.ring(ring)))
 
-    def position(self, instrument: int = 0) -> int:
-        """The strategy's own position."""
-        from hftpipe.core.schema.position import POSITION
-
-        return int(self.memory["positions"].view(POSITION)[instrument]["qty"])
+    def position(self, field: str = "qty", instrument: int = 0) -> int:
+        """A field of the strategy's own position."""
+        return int(self.memory["positions"].view(POSITION)[instrument][field])

@@ -6,11 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from memory import address, aligned
 
+from hftpipe.core.schema.instruments import SHALLOW_LEVELS, TOP_LEVELS
 from hftpipe.core.schema.records import ASK, BID, BUY, INVALID, SYNCING, VALID
 from hftpipe.core.trading.book import BOOK, BOOK_HEADER_BYTES, book_bytes, book_init, book_level
 from hftpipe.venues.binance import sync as sync_module
 from hftpipe.venues.binance.sync import (
     APPLY,
+    ARENA_BYTES,
     BUFFER,
     DROP,
     GAP,
@@ -19,6 +21,7 @@ from hftpipe.venues.binance.sync import (
     LOADED,
     NOTHING,
     RELOADED,
+    SMALLEST_ARENA,
     SPOT,
     SYNC,
     SYNC_BYTES,
@@ -34,6 +37,7 @@ from hftpipe.venues.binance.sync import (
     sync_lose,
     sync_snapshot,
 )
+from hftpipe.venues.binance.syncs import sync_offsets, syncs_bytes, syncs_init
 from hftpipe.venues.message import (
     BOOK_TICKER,
     DEPTH,
@@ -45,6 +49,7 @@ from hftpipe.venues.message import (
     TRADE,
     message_bytes,
 )
+from hftpipe.venues.taped.cursor import sync_at
 
 SMALL_ARENA = MESSAGE_BYTES + 16 * MAX_LEVELS + 16
 Levels = list[tuple[int, int]]
@@ -53,11 +58,11 @@ Levels = list[tuple[int, int]]
 class Instrument:
     """One instrument's sync record and book, fed with messages written as Python values."""
 
-    def __init__(self, market: int, arena_bytes: int = SMALL_ARENA):
-        self.memory, self.book_memory = aligned(sync_bytes(arena_bytes)), aligned(book_bytes(512))
+    def __init__(self, market: int, arena_bytes: int = SMALL_ARENA, levels: int = 512):
+        self.memory, self.book_memory = aligned(sync_bytes(arena_bytes)), aligned(book_bytes(levels))
         self.message = aligned(message_bytes())
         sync_init(self.memory, market, arena_bytes)
-        book_init(self.book_memory, 0, 512)
+        book_init(self.book_memory, 0, levels)
         self.sync, self.book = address(self.memory), address(self.book_memory)
 
     @property
@@ -430,3 +435,37 @@ def test_buffer_hands_back_what_was_put_in_in_order(sizes):
         assert np.array_equal(pairs, np.column_stack([np.full(count, n), np.arange(count)]))
         sync_module._drop_oldest(i.sync)
     assert int(i.s["buffered"]) == 0
+
+
+@pytest.mark.parametrize("market", [SPOT, USDM])
+def test_a_book_of_best_prices_needs_no_snapshot_and_takes_no_depth(market):
+    one = Instrument(market, arena_bytes=0, levels=TOP_LEVELS)
+    assert one.depth(1, 5, 0, bids=((90, 1),)) == NOTHING and one.snapshot(7) == NOTHING
+    assert int(one.b["state"]) != VALID and int(one.b["n_bids"]) == 0
+    assert one.ticker(8, 100, 102) == RELOADED
+    assert (int(one.b["state"]), int(one.b["bid"]), int(one.b["ask"])) == (VALID, 100, 102)
+    assert one.ticker(9, 101, 102) == TOP_CHANGED and one.ticker(9, 55, 60) == NOTHING
+    assert one.depth(10, 11, 9, bids=((90, 1),)) == NOTHING and int(one.b["bid"]) == 101
+
+
+def test_a_book_of_best_prices_that_was_lost_begins_again_with_the_next_pair():
+    one = Instrument(USDM, arena_bytes=0, levels=TOP_LEVELS)
+    one.ticker(8, 100, 102)
+    assert int(sync_lose(one.sync, one.book)) == INVALIDATED and int(one.b["state"]) != VALID
+    assert one.ticker(9, 103, 104) == RELOADED
+    assert (int(one.b["state"]), int(one.b["bid"]), int(one.s["resyncs"])) == (VALID, 103, 1)
+
+
+def test_the_records_of_many_instruments_have_room_by_their_depth():
+    levels = np.array([512, TOP_LEVELS, SHALLOW_LEVELS, TOP_LEVELS])
+    memory = aligned(syncs_bytes(levels))
+    syncs_init(memory, levels, [USDM, SPOT, USDM, SPOT])
+    at = [int(sync_at(address(memory), np.int64(index))) - memory.ctypes.data for index in range(4)]
+    assert at == sync_offsets(levels)[:-1] and all(one % 64 == 0 for one in at)
+    rows = [memory[one : one + SYNC_BYTES].view(SYNC)[0] for one in at]
+    assert [int(row["arena_bytes"]) for row in rows] == [ARENA_BYTES, 0, SMALLEST_ARENA, 0]
+    assert [int(row["market"]) for row in rows] == [USDM, SPOT, USDM, SPOT]
+    assert all(
+        end - one >= SYNC_BYTES + int(row["arena_bytes"])
+        for one, end, row in zip(at, [*at[1:], len(memory)], rows, strict=True)
+    )

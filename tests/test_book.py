@@ -17,6 +17,7 @@ from memory import address, aligned
 
 from hftpipe.capture.reader import CaptureReader
 from hftpipe.core.machine.vectors import FILLING, RUN
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import ASK, BID, INVALID, VALID
 from hftpipe.core.trading.book import (
     BOOK,
@@ -124,7 +125,7 @@ def walk(book: np.uint64, side: int, index: int = 0) -> list[tuple[int, int]]:
 
 def side_of(memory: np.ndarray, side: int) -> tuple[int, np.void]:
     """Where the LEVELS header of a side begins, and that header."""
-    start = BOOK.fields["n_bids" if side == BID else "n_asks"][1]
+    start = offset_of(BOOK, "n_bids" if side == BID else "n_asks")
     return start, memory[start : start + LEVELS.itemsize].view(LEVELS)[0]
 
 
@@ -541,7 +542,9 @@ def test_a_window_that_is_no_power_of_two_or_out_of_range_is_refused(window: int
         book_bytes(512, window)
 
 
-@pytest.mark.parametrize(("capacity", "ticks"), [(1, 64), (64, 64), (65, 128), (16384, 16384), (1_000_000, 32768)])
+@pytest.mark.parametrize(
+    ("capacity", "ticks"), [(1, 0), (2, 64), (64, 64), (65, 128), (16384, 16384), (1_000_000, 32768)]
+)
 def test_a_book_has_as_many_ticks_as_levels_within_limits(capacity: int, ticks: int) -> None:
     assert book_bytes(capacity) == book_bytes(capacity, ticks)
     assert book_bytes(capacity) - book_bytes(capacity, 0) == pytest.approx(2 * ticks * 8.125, abs=256)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from memory import address
 
 from hftpipe.capture import reader as capture
+from hftpipe.capture.detect import detect
 from hftpipe.capture.reader import (
     LINE_EMPTY,
     LINE_NO_JSON,
@@ -18,7 +19,6 @@ from hftpipe.capture.reader import (
     LINE_OK,
     CaptureError,
     CaptureReader,
-    detect,
     next_line,
 )
 

@@ -56,7 +56,11 @@ def test_default_toml_is_the_built_in_defaults():
 def test_default_toml_documents_every_key_and_is_up_to_date():
     assert (CONFIGS / "default.toml").read_text("utf-8") == defaults_toml()
     tree = tomllib.loads(defaults_toml())
+    assert "# [[venues]]" in defaults_toml() and "# [[universe]]" in defaults_toml()
+    assert "# [[strategies]]" in defaults_toml() and "# [[limit_groups]]" in defaults_toml()
     for key in known_keys():
+        if key in ("venues", "universe", "strategies", "limit_groups"):
+            continue
         *tables, name = key.split(".")
         node = tree
         for table in tables:
@@ -358,7 +362,7 @@ WRONG = [
     ("[[instruments]]\nvenue = 'binance_spot'", "instruments[0].symbol", "A-Z, 0-9"),
     ("[[instruments]]\nsymbol = 'A'\nticksize = 1", "instruments[0].ticksize", "did you mean tick_size?"),
     ("[[instruments]]\nsymbol = 'A'\n[[instruments]]\nsymbol = 'A'", "instruments", "each symbol once"),
-    ("instruments = []", "instruments", "1 to 64 tables"),
+    ("instruments = []", "instruments", "1 to 8192 tables"),
     ("[log]\nlevel = 'loud'", "log.level", '"debug" or "info"'),
 ]
 
@@ -532,3 +536,98 @@ def test_the_built_in_filters_of_one_venue_are_not_taken_for_another(tmp_path):
         load([file], {})
     for name in SYMBOL_KEYS:
         assert f"instruments[0].{name}: missing" in str(refused.value)
+
+
+# --- a multicast venue ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("group_a", "1.2.3.4"), ("group_b", "223.255.255.255"), ("group_a", "240.0.0.1"), ("group_a", "239.192.0.256"),
+        ("interface", "999.1.1.1"), ("interface", "127.0.0.1.1"), ("interface", "239.192.0.1"), ("interface", "eth0"),
+        ("interface", "127.0.0.01"), ("request_address", "0.0.0.0"), ("order_address", "255.255.255.255"),
+        ("order_address", "239.1.1.1"), ("port_a", "0"), ("port_b", "65536"), ("order_port", "-1"),
+    ],
+)  # fmt: skip
+def test_addresses_and_ports_that_none_can_have_are_refused_by_key(key, value):
+    text = refusal(overrides={f"udp.{key}": value})
+    assert text.startswith(f"command line: udp.{key} = {value}: ") and "; allowed: " in text
+
+
+def test_the_ends_of_the_multicast_range_are_groups():
+    udp = load([], {}, {"udp.group_a": "224.0.0.0", "udp.group_b": "239.255.255.255", "udp.interface": "0.0.0.0"}).udp
+    assert (udp.group_a, udp.group_b, udp.interface) == ("224.0.0.0", "239.255.255.255", "0.0.0.0")
+
+
+def test_an_exchange_elsewhere_needs_a_port_for_orders():
+    elsewhere = {"pipeline.venue": "udp", "udp.embedded": False}
+    text = refusal(overrides=elsewhere)
+    assert (
+        text
+        == "built-in default: udp.order_port = 0: an exchange elsewhere has one; allowed: a port number in 1..65535"
+    )
+    assert load([], {}, elsewhere | {"udp.order_port": 5000}).udp.order_port == 5000
+    assert load([], {}, {"udp.embedded": False}).pipeline.venue == "sim", "where the venue is another it is no matter"
+
+
+@pytest.mark.parametrize(
+    ("keys", "problem"),
+    [
+        ("[venues.udp]\nembedded = false\n", "venues[1].udp.order_port = 0: an exchange elsewhere has one"),
+        ('[venues.market]\nspeed = "max"\n', "venues[1].market.speed = 'max': a multicast feed cannot hold back"),
+        ('[venues.udp]\nport_a = 0\n', "venues[1].udp.port_a = 0: out of range"),
+    ],
+)  # fmt: skip
+def test_each_of_several_multicast_venues_is_held_to_that_by_itself(tmp_path, keys, problem):
+    text = '[[venues]]\nname = "one"\nkind = "paper"\n[[venues]]\nname = "two"\nkind = "nasdaq"\n' + keys
+    path = write(tmp_path, text)
+    assert refusal([path]).startswith(f"{path}: {problem}")
+
+
+@pytest.mark.parametrize(
+    ("markets", "message"),
+    [
+        ([{"fair_lag_ms": 5}, {}], "venues.a.market.fair_lag_ms = 5: behind whom"),
+        ([{"fair_seed": 1}, {"fair_seed": 1, "fair_news_bps": 3.0}], "fair_news_bps: differs among markets of one fair_seed"),
+    ],
+)  # fmt: skip
+def test_markets_that_could_not_follow_one_price_are_refused(markets, message):
+    venues = [{"name": name, "market": market} for name, market in zip("ab", markets, strict=True)]
+    with pytest.raises(ConfigError, match=message):
+        load([], {}, {"venues": venues})
+    load([], {}, {"venues": [{"name": "a", "market": {"fair_seed": 1}}, {"name": "b", "market": {"fair_seed": 2}}]})
+
+
+# --- what is not reckoned here ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (
+            'contract = "inverse"',
+            "instruments[0].contract = 'inverse': its value is in the base currency, and notional, PnL and limits are "
+            'reckoned as price x quantity in the quote one; allowed: "linear" or "spot"',
+        ),
+        (
+            'multiplier = "1000"',
+            "instruments[0].multiplier = '1000': notional, position, PnL and limits are reckoned in units of the base "
+            "currency; allowed: 1",
+        ),
+        ('multiplier = "0"', "instruments[0].multiplier = '0': notional, position"),
+        ('contract = "quanto"', "instruments[0].contract = 'quanto': not in the allowed form; allowed: \"linear\" or"),
+    ],
+)  # fmt: skip
+def test_an_instrument_whose_money_is_not_reckoned_here_is_refused_by_name(tmp_path, line, problem):
+    path = write(tmp_path, f'[[instruments]]\nsymbol = "BTCUSDT"\nvenue = "binance_usdm"\n{line}\n')
+    assert refusal([path]).startswith(f"{path}: {problem}")
+
+
+def test_linear_contracts_and_spot_with_a_multiplier_of_1_are_taken(tmp_path):
+    for contract in ("linear", "spot"):
+        entry = (
+            f'[[instruments]]\nsymbol = "BTCUSDT"\nvenue = "binance_usdm"\ncontract = "{contract}"\nmultiplier = 1.0\n'
+        )
+        (one,) = load([write(tmp_path, entry)], {}).instruments
+        assert (one.contract, one.multiplier) == (contract, 10**8)

@@ -1,5 +1,6 @@
 """The market a paper run trades in: what it is made of, and that it pays for making it sensibly and for nothing else."""
 
+import hashlib
 import re
 from functools import cache
 from pathlib import Path
@@ -139,12 +140,22 @@ def test_the_same_seed_is_the_same_run_and_another_is_not():
 class Flow:
     """The configured market's flow, event by event."""
 
-    def __init__(self, seed: int, market: DemoMarket, row: np.void | None = None, rate: float = 2000.0) -> None:
+    def __init__(
+        self, seed: int, market: DemoMarket | None, row: np.void | None = None, rate: float = 2000.0, start_ts: int = 0
+    ) -> None:
         self.memory = aligned(flow_bytes())
         self.row = instrument_rows(load([], {}, {}))[0] if row is None else row
-        flow_init(self.memory, self.row, 0, seed, rate, 0, market)
+        flow_init(self.memory, self.row, 0, seed, rate, start_ts, market)
         self.header = self.memory[:FLOW_HEADER_BYTES].view(FLOW)[0]
         self.out = np.zeros(FLOW_MAX_RECORDS, RECORD)
+
+    def digest(self, events: int) -> str:
+        """Of the records of so many events."""
+        digest = hashlib.sha256()
+        for _ in range(events):
+            count = flow_step(address(self.memory), address(self.out), np.int64(FLOW_MAX_RECORDS))
+            digest.update(self.out[:count].tobytes())
+        return digest.hexdigest()[:16]
 
     def spreads_bps(self, events: int, every: int = 20) -> np.ndarray:
         book, spreads = np.uint64(flow_book(address(self.memory))), []
@@ -159,6 +170,41 @@ class Flow:
 
 def test_the_configured_settings_are_the_default_ones():
     assert demo_market(load([], {}, {}).market) == DemoMarket()
+
+
+@pytest.mark.parametrize(("market", "digest"), [(DemoMarket(), "b6a848c9b6a96a3c"), (None, "26e7e3362494ed15")])
+def test_a_market_of_its_own_price_is_the_same_byte_by_byte_in_every_build(market, digest):
+    flow = Flow(7, market, start_ts=10**18)
+    assert flow.digest(20_000) == digest
+
+
+def price_paths(seconds: float, *markets: DemoMarket) -> list[np.ndarray]:
+    """Fair value of each market in ticks, once a millisecond; each has a flow of its own."""
+    paths = []
+    for seed, market in enumerate(markets):
+        flow, path = Flow(seed, market, start_ts=10**18), []
+        for at in range(round(seconds * 1000)):
+            while flow.header["next_ts"] <= 10**18 + at * 10**6:
+                assert flow_step(address(flow.memory), address(flow.out), np.int64(FLOW_MAX_RECORDS)) > 0
+            path.append(float(flow.header["reference"] + flow.header["deviation"]))
+        paths.append(np.array(path))
+    return paths
+
+
+def test_markets_of_one_fair_seed_have_one_price_and_others_have_not():
+    one = DemoMarket(4.0, fair_seed=5)
+    first, second, other = price_paths(3.0, one, one, DemoMarket(4.0, fair_seed=6))
+    # Each follows at its own events, some of them a few milliseconds apart.
+    assert np.median(np.abs(first / second - 1)) < 1e-5 and np.ptp(first) > 20
+    assert np.median(np.abs(first / other - 1)) > 1e-4
+
+
+def test_a_lag_is_the_same_path_later_and_a_basis_is_the_same_path_higher():
+    plain, late, dear = price_paths(
+        3.0, *(DemoMarket(4.0, fair_seed=5, fair_lag_ms=lag, fair_basis_bps=basis) for lag, basis in ((0, 0), (200, 0), (0, 20)))
+    )  # fmt: skip
+    assert np.median(np.abs(late[200:] / plain[:-200] - 1)) < 1e-5 < np.median(np.abs(late / plain - 1))
+    assert np.ptp(late[:200]) == 0 and np.median(dear / plain) == pytest.approx(1.002, abs=1e-5)
 
 
 @pytest.mark.parametrize("spread_bps", [4.0, 12.0, 40.0])
@@ -195,7 +241,8 @@ def test_the_price_keeps_near_its_reference_however_long_it_runs():
 
 
 @pytest.mark.parametrize("market", [{"spread_bps": 0.0}, {"spread_bps": 101.0}, {"uninformed_share": -0.1},
-                                    {"uninformed_share": 1.1}, {"spread_bps": float("nan")}])  # fmt: skip
+                                    {"uninformed_share": 1.1}, {"spread_bps": float("nan")},
+                                    {"fair_lag_ms": -1}, {"fair_basis_bps": 101.0}, {"fair_news_ms": 0}])  # fmt: skip
 def test_settings_that_make_no_market_are_refused(market):
-    with pytest.raises(ValueError, match=r"spread_bps|uninformed_share"):
+    with pytest.raises(ValueError, match=r"spread_bps|uninformed_share|fair_"):
         DemoMarket(**market)

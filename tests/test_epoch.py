@@ -79,6 +79,14 @@ def test_a_crashed_run_s_higher_number_is_remembered(own_state: Path) -> None:
     assert next_epoch("a", NOW_S + 60) == NOW_S + 100 + EPOCH_STEP
 
 
+@pytest.mark.parametrize("epoch", [0, -1, EPOCH_MAX + 1, 2**63])
+def test_what_is_no_run_number_is_not_remembered(own_state: Path, epoch: int) -> None:
+    next_epoch("a", NOW_S)
+    with pytest.raises(StateError, match="is no run number"):
+        raise_epoch("a", epoch)
+    assert (own_state / "a.epoch").read_text() == f"{NOW_S}\n"
+
+
 def test_numbers_that_are_used_up_are_not_begun_again(own_state: Path) -> None:
     own_state.mkdir(parents=True)
     (own_state / "a.epoch").write_text(f"{EPOCH_MAX}")

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from memory import address, record
 
 from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.shared.event_time import (
     EVENT_TIME,
     event_now,
@@ -76,4 +77,4 @@ def test_the_market_is_known_up_to_what_was_last_shown():
 
 @pytest.mark.parametrize("name, offset", [("mult", 0), ("mono_ns", 8), ("event_ts", 16), ("known_ts", 64)])
 def test_what_is_written_once_and_what_is_written_always_share_no_cache_line(name, offset):
-    assert EVENT_TIME.fields[name][1] == offset and EVENT_TIME.itemsize == 128
+    assert offset_of(EVENT_TIME, name) == offset and EVENT_TIME.itemsize == 128

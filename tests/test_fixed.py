@@ -26,7 +26,6 @@ from hftpipe.core.machine.fixed import (
     notional,
     parse_decimal,
     to_fixed,
-    write_decimal,
 )
 
 EDGES = [0, 1, -1, 2, SCALE, -SCALE, SCALE + 1, 2**31, 2**32, 2**62, INT64_MAX, INT64_MIN, INT64_MIN + 1]
@@ -159,19 +158,6 @@ NOISE = st.lists(st.sampled_from(list(b'0123456789.-+eE ,"x')), max_size=24).map
 @example(b"")
 def test_parse_accepts_plain_decimals_and_nothing_else(text: bytes) -> None:
     assert parse(text) == reference_parse(text)
-
-
-@given(st.integers(0, INT64_MAX), st.integers(0, 8))
-@example(0, 0)
-@example(0, 8)
-@example(INT64_MAX, 8)
-def test_written_text_is_read_back_and_stays_in_its_place(value: int, decimals: int) -> None:
-    buffer = np.full(64, 0xAA, np.uint8)
-    end = int(write_decimal(address(buffer), np.int64(value), np.int64(decimals)) - address(buffer))
-    text = buffer[:end].tobytes()
-    assert text.decode() == format_fixed(value, decimals)
-    assert parse(text) == (True, value - value % 10 ** (8 - decimals))
-    assert (buffer[end:] == 0xAA).all()
 
 
 def _parse_against_guard_page() -> bool:

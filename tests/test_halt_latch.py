@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,10 +21,14 @@ from typer.testing import CliRunner
 from hftpipe.app import halt_latch
 from hftpipe.app.halt_latch import NOT_LATCHED, HaltLatch, Latch, clear_latch, read_latch, write_latch
 from hftpipe.app.run_marker import begin_run
-from hftpipe.app.state import StateError
+from hftpipe.app.start import begin
+from hftpipe.app.state import StateError, locked
 from hftpipe.cli import app
+from hftpipe.config import load
 from hftpipe.core.machine.durable import write_whole
-from hftpipe.core.schema.cells import HALT_CAUSES
+from hftpipe.core.schema.cells import HALT_CAUSES, OPERATOR
+from hftpipe.strategy.compile.loader import load as load_strategy
+from hftpipe.topology.pipeline import Pipeline
 
 LATCH = Latch("stage_died", "2026-11-28T18:00:00.000+00:00", 7, "process risk (pid 12) died: killed by SIGKILL")
 
@@ -45,6 +51,70 @@ def test_a_latch_reads_back_as_it_was_and_keeps_its_first_cause(own_state: Path)
     write_latch("a", replace(LATCH, cause="invariant"))
     assert read_latch("a") == LATCH and read_latch("b") is None
     assert [line["cause"] for line in history(own_state, "a")] == ["stage_died", "invariant"]
+
+
+def test_a_person_s_own_halt_gives_way_to_what_comes_behind_it_and_nothing_else_does(own_state: Path) -> None:
+    mine = replace(LATCH, cause="operator", what="maintenance")
+    write_latch("a", mine)
+    write_latch("a", LATCH)
+    assert read_latch("a") == LATCH
+    write_latch("a", mine)
+    write_latch("a", replace(LATCH, cause="invariant"))
+    assert read_latch("a") == LATCH and len(history(own_state, "a")) == 4
+
+
+def test_a_person_s_halt_that_comes_at_the_same_moment_never_replaces_a_graver_one(
+    own_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slow(path: Path, data: bytes, *spare: Path) -> None:
+        time.sleep(0.2 if b"operator" in data else 0.0)
+        write_whole(path, data, *spare)
+
+    monkeypatch.setattr(halt_latch, "write_whole", slow)
+    mine = threading.Thread(target=write_latch, args=("a", replace(LATCH, cause="operator", what="maintenance")))
+    mine.start()
+    time.sleep(0.1)
+    write_latch("a", LATCH)
+    mine.join()
+    assert read_latch("a") == LATCH
+
+
+def test_a_lock_that_somebody_keeps_keeps_no_halt_from_its_file(own_state: Path) -> None:
+    with locked("a"):
+        write_latch("a", LATCH)
+    assert read_latch("a") == LATCH
+
+
+@pytest.mark.parametrize("scope", ["", "venue.beta"])
+def test_a_person_s_reason_is_kept_where_the_halt_is_seen_before_its_file(own_state: Path, scope: str) -> None:
+    mine = replace(LATCH, cause="operator", what="maintenance")
+    late = threading.Timer(0.1, write_latch, ("a", mine, scope))
+    late.start()
+    latch = HaltLatch("a", 7)
+    latch.set_by_others(OPERATOR, scope)
+    late.join()
+    assert read_latch("a", scope) == mine and len(history(own_state, "a")) == 1
+    assert (latch.scopes[scope] if scope else latch.first).what == "maintenance"  # type: ignore[union-attr]
+
+
+def test_a_halt_that_came_while_the_person_was_asked_is_not_cleared(own_state: Path) -> None:
+    mine = replace(LATCH, cause="operator", what="maintenance")
+    write_latch("a", mine)
+    write_latch("a", LATCH)
+    with pytest.raises(StateError, match="halted again meanwhile: stage_died"):
+        clear_latch("a", mine)
+    assert read_latch("a") == LATCH
+
+
+def test_a_latch_that_cannot_be_read_says_why_even_where_the_error_has_no_text(
+    own_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_bytes(path: Path) -> bytes:
+        raise OSError
+
+    monkeypatch.setattr(Path, "read_bytes", read_bytes)
+    found = read_latch("a")
+    assert found is not None and found.what.endswith("(OSError)")
 
 
 @given(st.binary(max_size=200))
@@ -155,7 +225,7 @@ def test_resuming_what_is_not_halted_is_refused_by_name() -> None:
     code, text = invoke("resume", "a", "--yes")
     assert code == 2 and "a.halt" in text and "not halted" in text
     with pytest.raises(StateError, match="not halted"):
-        clear_latch("a")
+        clear_latch("a", LATCH)
 
 
 @pytest.mark.parametrize("command", ["halt", "resume"])
@@ -259,9 +329,23 @@ def test_an_operator_s_halt_acts_at_once_and_is_seen(own_state: Path, tmp_path: 
 def test_halting_what_does_not_run_makes_its_next_start_halted(tmp_path: Path) -> None:
     out = tmp_path / "s.json"
     code, text = invoke("halt", "t-later")
-    assert code == 0 and "not running; it will start halted" in text
+    assert code == 0 and "not running yet; it will start with trading halted" in text
     done = run("t-later", "--duration", "2", "--json", str(out))
     assert done.returncode == 0 and summary_of(out)["orders"] == 0 and summary_of(out)["halted"] == "operator"
+
+
+@pytest.mark.parametrize("scope", [(), ("--instrument", "BTCUSDT")])
+def test_a_halt_of_a_pipeline_that_is_still_starting_is_no_failure(own_state: Path, scope: tuple[str, ...]) -> None:
+    """It reads what was latched once it has published its segment, which no stage precedes."""
+    pipeline = Pipeline(load([], {}, {"pipeline.name": "t-starting"}), [load_strategy("market_making")], 1, 0)
+    try:
+        code, text = invoke("halt", "t-starting", *scope)
+        assert code == 0 and "not running yet; it will start with trading" in text and "NOT halted" not in text
+        begin(pipeline)
+        words = pipeline.segment.region("halts").view(np.uint64)[1:]
+        assert pipeline.halt_cell()["halted"][0] == (not scope) and words[7:].any() == bool(scope)
+    finally:
+        pipeline.segment.unlink()
 
 
 def test_a_garbage_halt_file_is_named_at_the_start_and_nothing_is_traded(own_state: Path, tmp_path: Path) -> None:

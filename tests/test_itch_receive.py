@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from itch_reference import TwinBook, directory, message, packet, random_flow
-from itch_rig import ArbiterRig, FeedRig, plain
+from itch_rig import SYMBOLS, ArbiterRig, FeedRig, plain
 from memory import aligned, record
 
 from hftpipe.core.machine.clock import calibrate
@@ -18,10 +18,10 @@ from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.histogram import HIST_BYTES, summarize
 from hftpipe.core.schema.records import BOOK_RESET, BOOK_STATE, INVALID, RECORD, SYNCING, VALID
 from hftpipe.core.shared.event_time import EVENT_TIME
+from hftpipe.venues.nasdaq.itch.feed import out_room
 from hftpipe.venues.nasdaq.itch.packet_ring import PACKETS, open_packets
 from hftpipe.venues.nasdaq.itch.receive import (
     BACKLOG_NS,
-    OUT_ROOM,
     RECEIVER,
     receive_step,
     receiver_bytes,
@@ -32,6 +32,8 @@ from hftpipe.venues.nasdaq.itch.wiring import PACKET_RING, SOCKET
 
 GROUPS = ("239.255.71.1", "239.255.71.2")
 WAIT = 1_000
+#: What must be free in the receiver's array before each message.
+ROOM = out_room(len(SYMBOLS))
 
 
 @entry("int64(uint64, int64)")
@@ -167,6 +169,25 @@ def test_a_new_session_resets_the_books(wire):
     assert w.feed.levels(0, 0) == {}
 
 
+def test_another_exchange_on_the_same_groups_of_the_same_machine_is_not_followed(wire):
+    """Its packets differ from ours in their session and in the port that they come from, in nothing else."""
+    w = wire()
+    others = [open_sender(group, w.port) for group in GROUPS]
+    try:
+        for sequence in range(1, 5):
+            w.senders[0].send(packet("S1", sequence, [directory(7, "TEST")]))
+            w.step()
+        for sequence in range(1, 40):
+            for sender in others:
+                sender.send(packet("XX", sequence, [directory(8, "NONE")]))
+            w.step()
+            w.step()
+        assert w.arbiter.state["session_changes"] == 0 and w.arbiter.state["foreign_session"] == 78
+    finally:
+        for sender in others:
+            sender.close()
+
+
 def known(w: Wire) -> int:
     return int(w.time["known_ts"][0])
 
@@ -224,11 +245,11 @@ def test_a_receiver_that_never_catches_up_gets_old(wire):
 
 
 def test_records_that_do_not_fit_wait_for_the_next_step(wire):
-    w, count = wire(records=OUT_ROOM + 3), 30
+    w, count = wire(records=ROOM + 3), 30
     texts = [directory(7, "TEST"), *(message("A", 7, n, b"B", 1, b"TEST    ", 10_000 + n) for n in range(1, count))]
     w.senders[0].send(packets(texts, count)[0])
     got = [w.step() for _ in range(count)]
-    assert w.state["held_back"] > 0 and max(len(part) for part in got) <= OUT_ROOM + 3
+    assert w.state["held_back"] > 0 and max(len(part) for part in got) <= ROOM + 3
     assert sum(len(plain(part)) for part in got) == count - 1
 
 

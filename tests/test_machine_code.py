@@ -27,11 +27,12 @@ TABLE: dict[str, Any] = {
     "python_roots": {
         "hftpipe.core.shared.stage.duty_loop": "(uint64, int64)",
         "hftpipe.core.machine.fixed.parse_decimal": "(uint64, uint64)",
-        "hftpipe.core.machine.fixed.write_decimal": "(uint64, int64, int64)",
+        "hftpipe.core.trading.amounts.write_price": "(uint64, int64, int64, uint64)",
+        "hftpipe.core.trading.amounts.write_qty": "(uint64, int64, int64, uint64)",
         "hftpipe.venues.nasdaq.itch.receive.receive_step": "(uint64, int64)",
         "hftpipe.simulation.exchange_server.itch_exchange.serve": "(uint64, uint64, uint64, int64, int64)",
     },
-    "strategies": ["market_making", "momentum"],
+    "strategies": ["arbitrage", "market_making", "momentum"],
     # Every C function that hot code may call, by root.
     "libc": {
         "hftpipe.core.shared.stage.duty_loop": ["sched_yield", "usleep"],
@@ -51,20 +52,27 @@ TABLE: dict[str, Any] = {
             "send", "recv", "socket", "connect", "setsockopt", "close", "__errno_location",
         ],
     },
-    # Modules whose functions call a stage, a hook, a source or a venue by its address.
+    # Modules whose functions call a stage, a hook, a source, a venue or a codec by its address.
     "by_address": [
         "hftpipe.core.shared.stage", "hftpipe.strategy.stage", "hftpipe.gateway.stage", "hftpipe.gateway.stopping",
         "hftpipe.venues.paper.source",
         "hftpipe.venues.nasdaq.source", "hftpipe.market.stage", "hftpipe.venues.nasdaq.itch.receive",
         "hftpipe.simulation.exchange_server.itch_exchange",
+        # Whoever reads a capture calls its codec.
+        "hftpipe.venues.taped.cursor", "hftpipe.venues.taped.source", "hftpipe.simulation.exchange_server.captured",
+        # The world stands before any venue.
+        "hftpipe.simulation.world.venue",
     ],
-    # Code of users is compiled with its bounds checked: a bad index must not write memory.
-    "may_raise": r"hftpipe\.strategy\.library\.(market_making\.MarketMaking|momentum\.Momentum)\.",
+    # Code of users is compiled with its bounds and its arithmetic checked. A small hook is inlined into its entry, which hands on
+    # what it raised and raises nothing itself.
+    "may_raise": r"hftpipe\.strategy\.library\.(arbitrage\.Arbitrage|market_making\.MarketMaking|momentum\.Momentum)\.|"
+    r"hftpipe_\w+\.on_\w+_entry$",
 }  # fmt: skip
 
 #: Roots that must be there, and one function each that must have been looked at.
 EXPECTED = {
-    "hftpipe.venues.taped.source.source_entry": "hftpipe.venues.binance.scanner.scan",
+    "hftpipe.venues.taped.source.source_entry": "hftpipe.venues.taped.source.on_message",
+    "hftpipe.venues.binance.codec.scan_entry": "hftpipe.venues.binance.scanner.scan",
     "hftpipe.strategy.stage.step_entry": "hftpipe.core.trading.book.book_clear",
     "hftpipe.risk.stage.step_entry": "hftpipe.risk.checks.evaluate",
     "hftpipe.gateway.stage.step_entry": "hftpipe.gateway.orders.apply_report",
@@ -73,7 +81,7 @@ EXPECTED = {
     "hftpipe.venues.paper.exchange.poll_entry": "hftpipe.venues.paper.exchange.poll_entry",
     "hftpipe.simulation.flow.entries.step_entry": "hftpipe.simulation.flow.flow.flow_step",
     "hftpipe.core.shared.stage.duty_loop": "hftpipe.core.shared.stage.duty_loop",
-    "hftpipe.simulation.exchange_server.captured.play_entry": "hftpipe.venues.binance.scanner.scan",
+    "hftpipe.simulation.exchange_server.captured.play_entry": "hftpipe.simulation.exchange_server.captured.play",
 }
 
 

@@ -9,6 +9,7 @@ from hftpipe.core.schema.records import (
     BID,
     BUY,
     CANCEL,
+    CANCEL_REJECT,
     EXPIRED,
     FILL,
     INVALID,
@@ -193,6 +194,8 @@ def test_never_more_than_one_order_per_side_and_level_whatever_the_market_does()
             if record["kind"] == NEW:
                 open_orders[int(record["id"])] = int(record["side"])
                 rig.update(ACK, record["id"])
+            elif record["kind"] == REPLACE and int(record["id"]) not in open_orders:
+                rig.update(CANCEL_REJECT, record["id"])
             elif record["kind"] == REPLACE:
                 rig.update(REPLACED, record["id"], price=record["price"], qty=record["qty"])
             else:

@@ -16,8 +16,10 @@ from hftpipe.venues.nasdaq.itch.election import AHEAD, LINE_A, LINE_B, LINE_RETR
 from hftpipe.venues.nasdaq.itch.mold import END_OF_SESSION, session_words
 
 VOTES, TAKEOVER = 3, 1_000_000
-#: Addresses as numbers: two publishers, and somebody else.
-OURS, BACKUP, STRANGER, UNKNOWN = 0x0A000001, 0x0A000002, 0x0A0000FF, 0
+#: Senders (address and port) as numbers: two publishers, somebody else, and a process beside the first publisher.
+OURS, BACKUP, STRANGER, UNKNOWN = 0x0A000001_1000, 0x0A000002_1000, 0x0A0000FF_1000, 0
+BESIDE = OURS + 1
+ADDRESS_OF = {OURS: OURS >> 16, BACKUP: BACKUP >> 16}
 
 
 class Rig(MoldRig):
@@ -108,7 +110,7 @@ def test_a_new_session_from_the_lines_own_address_needs_no_end_of_the_one_before
     assert rig.follows("S2") and rig.delivered == [1, 2, 3]
 
 
-@pytest.mark.parametrize("sender", [STRANGER, UNKNOWN])
+@pytest.mark.parametrize("sender", [STRANGER, UNKNOWN, BESIDE])
 def test_whoever_else_sends_another_session_has_no_vote_while_ours_lives(sender):
     rig = following()
     for number in range(1, 200):
@@ -198,8 +200,29 @@ def test_a_strangers_packets_under_our_sessions_name_are_not_taken_while_ours_li
     assert rig.delivered[-1] == 12
 
 
+def test_another_process_of_the_same_host_is_followed_once_the_session_has_ended():
+    """A publisher that is started again has another port."""
+    rig = following(last=10)
+    rig.put("S1", 11, end=True)
+    for number in range(1, VOTES + 1):
+        rig.put("S2", number, sender=BESIDE)
+    rig.taken()
+    assert rig.follows("S2") and rig.delivered == [1, 2, 3]
+
+
+def test_a_second_publisher_of_the_same_host_is_not_followed_while_the_first_speaks():
+    """Two exchanges on one machine, on the same groups: each is heard as often as the other."""
+    rig = following()
+    for number in range(11, 200):
+        rig.put("XX", number, sender=BESIDE)
+        rig.put("XX", number, line=LINE_B, sender=BESIDE)
+        rig.put("S1", number)
+        rig.put("S1", number, line=LINE_B)
+    assert rig.follows("S1") and rig.delivered[-1] == 199 and rig.state["session_changes"] == 0
+
+
 def test_with_addresses_given_nobody_else_is_ever_heard():
-    rig = Rig(senders=(OURS, BACKUP))
+    rig = Rig(senders=(ADDRESS_OF[OURS], ADDRESS_OF[BACKUP]))
     for number in range(1, 9):
         rig.put("XX", number, sender=STRANGER)
         rig.put("XX", number, sender=UNKNOWN)
@@ -404,9 +427,10 @@ class Twin:
         if p.session in self.past:
             return False
         sender = self.own.get(p.line, (0, 0))[0]
-        if 0 in (p.sender, sender):
-            return self.ended and self.expected >= self.high
-        return p.sender == sender
+        if sender and p.sender == sender:
+            return True
+        is_over = self.ended and self.expected >= self.high
+        return is_over and (0 in (p.sender, sender) or p.sender >> 16 == sender >> 16)
 
     def vote(self, p: Packet, now: int) -> bool:
         counts = self.votes.setdefault(p.session, [])
@@ -422,6 +446,8 @@ class Twin:
     def follow(self, p: Packet, now: int) -> None:
         self.past, self.session = [*self.past, self.session][-4:], p.session
         heard = self.own.get(p.line, (0, 0))
+        if p.sender and p.sender != heard[0]:
+            self.own = {line: (0, ns) for line, (_, ns) in self.own.items()}
         self.own[p.line] = (p.sender or heard[0], heard[1])
         self.begin()
         self.high, self.voices, self.votes = max(self.high, p.end), VOTES, {}
@@ -468,7 +494,7 @@ def packets(sessions: tuple[str, ...] = ("S1", "S2", "XX")) -> st.SearchStrategy
     return st.builds(
         Packet, st.sampled_from(sessions), near | st.sampled_from([AHEAD + 50, AHEAD + 51, REORDER + 50, REORDER + 51, REORDER + 52]),
         st.integers(0, 3), st.sampled_from([LINE_A, LINE_A, LINE_B, LINE_RETRANSMIT]),
-        st.sampled_from([UNKNOWN, OURS, OURS, STRANGER]), st.sampled_from([False] * 7 + [True]),
+        st.sampled_from([UNKNOWN, OURS, OURS, BESIDE, STRANGER]), st.sampled_from([False] * 7 + [True]),
         st.sampled_from([0, 1, 100, TAKEOVER // 3, TAKEOVER // 2, TAKEOVER]),
     )  # fmt: skip
 

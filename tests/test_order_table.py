@@ -1,6 +1,5 @@
 """The order table: every transition as documented, and the same answers as a dict."""
 
-import re
 from functools import cache
 
 import numpy as np
@@ -14,6 +13,7 @@ from hftpipe.core.trading import order_table as ot
 from hftpipe.core.trading.order_table import EVENT_NAMES, ORDER, STATE_NAMES, TABLE
 
 TERMINAL = {ot.FILLED, ot.CANCELED, ot.EXPIRED, ot.REJECTED}
+ENDS = {"FILLED", "CANCELED", "EXPIRED", "REJECT"}
 OPEN = set(range(ot.PENDING_NEW, ot.UNKNOWN + 1))
 #: A table so small that slots are taken over all the time.
 SLOTS = 32
@@ -54,53 +54,73 @@ class Table:
 
 @cache
 def documented() -> dict[tuple[str, str], str]:
-    """The docstring's table: (state, event) -> next state; "-" is illegal, "same" stays."""
+    """The docstring's first table: (state, event) -> next state; "-" is illegal, "same" stays."""
+    return table_under("state ")
+
+
+def table_under(title: str) -> dict[tuple[str, str], str]:
+    """A table of the docstring: (row, column) -> cell."""
     lines = ot.__doc__.splitlines()
-    head = next(i for i, line in enumerate(lines) if line.startswith("state "))
-    columns = [(m.start(), m.group()) for m in re.finditer(r"\S+", lines[head])][1:]
+    head = next(i for i, line in enumerate(lines) if line.startswith(title))
+    columns = lines[head].removeprefix(title).split()
     cells = {}
     for line in lines[head + 2 :]:
         if line.startswith("=") or line.startswith("FILLED,"):
             break
         words = line.split()
-        for (_, event), cell in zip(columns, words[1:], strict=True):
+        for event, cell in zip(columns, words[1:], strict=True):
             cells[words[0], event] = words[0] if cell == "same" else cell
     return cells
 
 
-#: CHANGE_DONE is documented in words below the table: back to WORKING or PARTIAL, wherever a change can be under way.
-CHANGE_DONE = {
-    "PENDING_NEW": "PENDING_NEW",
-    "WORKING": "WORKING", "PARTIAL": "PARTIAL", "PENDING_CANCEL": "BY_FILLED", "PENDING_REPLACE": "BY_FILLED",
-    "UNKNOWN": "BY_FILLED",
-}  # fmt: skip
-
-
-def wanted(state: str, event: str) -> str:
-    if event == "CHANGE_DONE":
-        return CHANGE_DONE.get(state, "-")
-    return documented().get((state, event), "-")
+def wanted(state: str, event: str, change: str = "NOTHING", filled: int = 0) -> tuple[str, str]:
+    """What an order is next, and what of it is under way then; "-": the event is not allowed."""
+    target = documented().get((state, event), "-")
+    if target == "-":
+        return target, change
+    column = "end" if event in ENDS else event
+    after = table_under("under way ").get((change, column), "same")
+    after = change if after == "same" else after
+    if target == "RESTS":
+        resting = "PARTIAL" if filled else "WORKING"
+        target = {"NOTHING": resting, "A_REPLACE": "PENDING_REPLACE"}.get(after, "PENDING_CANCEL")
+    return target, after
 
 
 def test_docstring_documents_every_open_state_and_event():
     states = [STATE_NAMES[s] for s in sorted(OPEN)]
-    assert set(documented()) == {(s, e) for s in states for e in EVENT_NAMES if e != "CHANGE_DONE"}
+    assert set(documented()) == {(s, e) for s in states for e in EVENT_NAMES}
+    assert {row for row, _ in table_under("under way ")} == set(ot.CHANGE_NAMES)
+
+
+#: Every event with everything that may be under way before it.
+EVENTS = [
+    (event, change)
+    for event, name in enumerate(EVENT_NAMES)
+    for change in range(len(ot.CHANGE_NAMES))
+    if name != "REPLACE_SENT" or change == ot.NOTHING
+]
+
+
+def test_no_replace_is_sent_while_another_change_is_under_way():
+    """The table of what is under way has no answer for that: the states forbid it."""
+    for state in ("PENDING_CANCEL", "PENDING_REPLACE", "UNKNOWN"):
+        assert wanted(state, "REPLACE_SENT")[0] == "-"
 
 
 @pytest.mark.parametrize("filled", [0, 5])
-@pytest.mark.parametrize("event", range(len(EVENT_NAMES)), ids=EVENT_NAMES)
+@pytest.mark.parametrize("event, change", EVENTS)
 @pytest.mark.parametrize("state", range(len(STATE_NAMES)), ids=STATE_NAMES)
-def test_every_pair_of_state_and_event_is_as_documented(state, event, filled):
+def test_every_pair_of_state_and_event_is_as_documented(state, event, filled, change):
     table = Table()
     slot = table.insert(1)
     row = table.row(slot)
-    row["state"], row["filled"] = state, filled
-    target = wanted(STATE_NAMES[state], EVENT_NAMES[event])
-    if target == "BY_FILLED":
-        target = "PARTIAL" if filled else "WORKING"
+    row["state"], row["filled"], row["under_way"] = state, filled, change
+    target, after = wanted(STATE_NAMES[state], EVENT_NAMES[event], ot.CHANGE_NAMES[change], filled)
     moved = table.move(slot, event)
     assert moved == (target != "-")
     assert STATE_NAMES[row["state"]] == (target if moved else STATE_NAMES[state])
+    assert ot.CHANGE_NAMES[row["under_way"]] == after
     assert table.header["illegal"] == (0 if moved else 1)
     assert table.header["n_open"] == (0 if moved and row["state"] in TERMINAL else 1)
 
@@ -156,15 +176,19 @@ def test_capacity_that_is_no_power_of_two_is_refused(capacity):
         ot.table_bytes(capacity)
 
 
-def test_remaining_counts_the_larger_of_two_quantities_while_a_replace_is_under_way():
+def test_what_may_still_fill_is_the_larger_of_two_quantities_and_nothing_of_an_order_that_has_ended():
     table = Table()
     row = table.row(table.insert(1))
-    row["qty"], row["filled"], row["new_qty"], row["state"] = 10, 4, 20, ot.WORKING
-    assert ot.remaining(row) == 6
-    row["state"] = ot.PENDING_REPLACE
+    row["qty"], row["filled"], row["state"] = 10, 4, ot.WORKING
+    assert (ot.remaining(row), ot.unfilled(row)) == (6, 6)
+    row["state"], row["new_qty"] = ot.PENDING_REPLACE, 20
     assert ot.remaining(row) == 16
-    row["new_qty"] = 5
+    row["state"], row["new_qty"] = ot.PENDING_CANCEL, 5
     assert ot.remaining(row) == 6
+    row["state"] = ot.CANCELED
+    assert (ot.remaining(row), ot.unfilled(row)) == (0, 6)
+    row["filled"], row["state"] = 11, ot.UNKNOWN
+    assert ot.remaining(row) == 0
 
 
 class Orders(RuleBasedStateMachine):
@@ -172,7 +196,7 @@ class Orders(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.table, self.twin, self.illegal, self.ts = Table(), {}, 0, 0
+        self.table, self.twin, self.changes, self.illegal, self.ts = Table(), {}, {}, 0, 0
 
     @rule(id_=st.integers(1, 2**64 - 1))
     def insert(self, id_: int) -> None:
@@ -180,7 +204,7 @@ class Orders(RuleBasedStateMachine):
             return
         self.ts += 1
         if self.table.insert(id_, self.ts):
-            self.twin[id_] = (ot.PENDING_NEW, 0)
+            self.twin[id_], self.changes[id_] = (ot.PENDING_NEW, 0), "NOTHING"
         else:
             assert sum(state in OPEN for state, _ in self.twin.values()) == SLOTS
 
@@ -193,9 +217,7 @@ class Orders(RuleBasedStateMachine):
         state, filled = self.twin[id_]
         slot = self.table.find(id_)
         self.table.row(slot)["filled"] = filled = filled + fill
-        target = wanted(STATE_NAMES[state], EVENT_NAMES[event])
-        if target == "BY_FILLED":
-            target = "PARTIAL" if filled else "WORKING"
+        target, self.changes[id_] = wanted(STATE_NAMES[state], EVENT_NAMES[event], self.changes[id_], filled)
         assert self.table.move(slot, event) == (target != "-")
         if target == "-":
             self.illegal += 1
@@ -221,6 +243,7 @@ class Orders(RuleBasedStateMachine):
             if slot:
                 row = self.table.row(slot)
                 assert (row["id"], row["state"], row["filled"]) == (id_, state, filled)
+                assert ot.CHANGE_NAMES[row["under_way"]] == self.changes[id_]
 
 
 @pytest.mark.parametrize("at", range(5))

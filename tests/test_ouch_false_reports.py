@@ -10,15 +10,31 @@ from collections.abc import Iterator
 import numpy as np
 import ouch_reference as ref
 import pytest
-from ouch_rig import PRICE, SHARE, TICK, Client
+from ouch_rig import PRICE, SHARE, TICK, Client, wait_for
 from risk_rig import make, push
-from test_gateway_stage import GatewayRig
+from test_gateway_stage import MS, GatewayRig
 
-from hftpipe.core.schema.cells import HALT_CAUSES, ORPHAN_FILL
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import HALT_CAUSES, OPERATOR, ORPHAN_FILL
 from hftpipe.core.schema.counters import FAULT
-from hftpipe.core.schema.records import CANCEL, CANCEL_REJECT, CANCELED, FILL, NEW, REPLACE, REPLACED, SELL, UNASKED
+from hftpipe.core.schema.halts import INSTRUMENT_SCOPE, set_scope
+from hftpipe.core.schema.records import (
+    ACK,
+    BUY,
+    CANCEL,
+    CANCEL_REJECT,
+    CANCELED,
+    EXPIRED,
+    FILL,
+    MARKET,
+    NEW,
+    REPLACE,
+    REPLACED,
+    SELL,
+    UNASKED,
+)
 from hftpipe.core.shared.cell import set_halt
-from hftpipe.venues.nasdaq.ouch.session import ACCEPT, DATA, HEADER_BYTES, LOGIN, MAGIC
+from hftpipe.venues.nasdaq.ouch.datagram import ACCEPT, DATA, HEADER_BYTES, LOGIN, MAGIC
 from hftpipe.venues.nasdaq.ouch.state import part, venue_counters
 from hftpipe.venues.nasdaq.ouch.venue import poll_entry, submit_entry, unanswered_entry
 
@@ -34,7 +50,7 @@ class Wire:
         self.sock.bind(("127.0.0.1", 0))
         self.sock.setblocking(False)
         self.port, self.peer, self.session = self.sock.getsockname()[1], None, 0
-        self.next_out, self.expected, self.heard = 1, 1, list[bytes]()
+        self.next_out, self.expected, self.heard, self.is_deaf = 1, 1, list[bytes](), False
 
     def pump(self) -> None:
         """Take what has come."""
@@ -43,9 +59,11 @@ class Wire:
                 data, self.peer = self.sock.recvfrom(2048)
             except BlockingIOError:
                 return
-            _, self.session, seq, _, kind, _, count = HEADER.unpack_from(data)
-            if kind == LOGIN:
-                self._send(ACCEPT)
+            _, session, seq, _, kind, _, count = HEADER.unpack_from(data)
+            if session != self.session:
+                self.session, self.next_out, self.expected = session, 1, 1
+            if kind == LOGIN and not self.is_deaf:
+                self.send(ACCEPT)
             at = HEADER_BYTES
             for number in range(seq, seq + count) if kind == DATA else ():
                 (length,) = struct.unpack_from(">H", data, at)
@@ -54,13 +72,15 @@ class Wire:
                     self.expected += 1
                 at += 2 + length
 
-    def _send(self, kind: int, *texts: bytes) -> None:
-        head = HEADER.pack(MAGIC, self.session, self.next_out, self.expected, kind, 0, len(texts))
-        blocks = b"".join(struct.pack(">H", len(text)) + text for text in texts)
+    def send(self, kind: int, *texts: bytes) -> None:
+        self.send_raw(kind, len(texts), b"".join(struct.pack(">H", len(text)) + text for text in texts))
+
+    def send_raw(self, kind: int, count: int, blocks: bytes) -> None:
+        head = HEADER.pack(MAGIC, self.session, self.next_out, self.expected, kind, 0, count)
         self.sock.sendto(head + blocks, self.peer)
 
     def say(self, *texts: bytes) -> None:
-        self._send(DATA, *texts)
+        self.send(DATA, *texts)
         self.next_out += len(texts)
 
     def take(self) -> list[bytes]:
@@ -73,19 +93,24 @@ class Wire:
 class Desk(GatewayRig):
     """A gateway with an OUCH venue, logged in."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: int) -> None:
         super().__init__()
         self.wire = Wire()
-        self.client = Client(self.wire.port, rto_ns=10**12, rto_max_ns=10**12, heartbeat_ns=10**12, silence_ns=10**13)
+        quiet = {"rto_ns": 10**12, "rto_max_ns": 10**12, "heartbeat_ns": 10**12, "silence_ns": 10**13}
+        self.client = Client(self.wire.port, **(quiet | settings))
         self.state["sim"], self.state["venue_room"], self.state["venue"] = 0, 0, int(self.client.address)
         for name, function in (("submit", submit_entry), ("poll", poll_entry), ("unanswered", unanswered_entry)):
             self.state[f"venue_{name}"] = function.address
+        self.log_in(1)
+
+    def log_in(self, next_number: int) -> None:
+        """Until the venue has let us in, and said which number it takes next."""
         while not self.client.state["ready"]:
             self.step()
             self.wire.pump()
             if any(text[:1] == b"Q" for text in self.wire.heard):
                 self.wire.heard.clear()
-                self.wire.say(ref.PLAIN.pack(b"Q", 0, 1))
+                self.wire.say(ref.PLAIN.pack(b"Q", 0, next_number))
 
     def close(self) -> None:
         self.client.close()
@@ -95,8 +120,7 @@ class Desk(GatewayRig):
         """The venue says ``texts``, and the gateway has heard them, and done what follows."""
         self.wire.say(*texts)
         expected = self.wire.next_out
-        while part(self.client.memory, "session")["expected"][0] < expected:
-            self.step()
+        wait_for(lambda: self.step() * 0 or part(self.client.memory, "session")["expected"][0] >= expected)
         for now_ns in (0, 0, 0):
             self.step(now_ns)
 
@@ -114,8 +138,12 @@ class Desk(GatewayRig):
         self.reported()
 
     def replacing(self, shares: int, price: int = PRICE + TICK) -> None:
-        """A replace of order 1 under way."""
+        """Order 1, and a replace of it under way."""
         self.accepted()
+        self.replace(shares, price)
+
+    def replace(self, shares: int, price: int = PRICE + TICK) -> None:
+        """A replace of order 1 under way."""
         assert push(self.orders, make(kind=REPLACE, id=1, price=price, qty=shares * SHARE, instrument=0))
         self.step()
         assert self.wire.take()[0][:1] == b"U"
@@ -147,8 +175,8 @@ def executed(number: int, shares: int, match: int, price: int = WIRE_PRICE) -> b
     return ref.EXECUTED.pack(b"E", 5, number, shares, price, b"A", match, 0)
 
 
-def canceled(number: int, shares: int) -> bytes:
-    return ref.CANCELED.pack(b"C", 5, number, shares, b"U")
+def canceled(number: int, shares: int, reason: bytes = b"U") -> bytes:
+    return ref.CANCELED.pack(b"C", 5, number, shares, reason)
 
 
 @pytest.fixture
@@ -180,9 +208,9 @@ def test_what_is_executed_is_measured_by_what_was_asked_and_not_by_what_the_venu
     desk.hear(accepted(shares=1000), executed(1, 500, 5))
     assert (desk.count("overfills"), desk.count("fills"), desk.tripped()) == (1, 1, "wrong_terms")
     assert (desk.cancels(), desk.count("halt_cancels"), desk.state_of(1)) == ([1], 1, "UNKNOWN")
-    # It stays open here until its end is known.
+    # It stays open here until its end is known, whatever is refused.
     desk.hear(ref.PLAIN.pack(b"I", 5, 1))
-    assert desk.state_of(1) == "PARTIAL"
+    assert desk.state_of(1) == "UNKNOWN"
     desk.hear(canceled(1, 500))
     assert desk.state_of(1) == "CANCELED"
 
@@ -261,6 +289,52 @@ def test_more_executed_of_an_order_that_was_full_is_an_overfill_and_is_cancelled
     assert (desk.tripped(), desk.state_of(1), desk.cancels()) == ("overfill", "UNKNOWN", [1])
 
 
+@pytest.mark.parametrize("side", [BUY, SELL], ids=["buy", "sell"])
+@pytest.mark.parametrize("shares", [4, 10], ids=["part", "whole"])
+def test_an_execution_at_a_price_worse_than_asked_for_is_booked_and_halts_by_name(desk, side, shares):
+    worse = WIRE_PRICE + 100 if side == BUY else WIRE_PRICE - 100
+    desk.enter(side=side)
+    desk.hear(accepted(side=b"BS"[side : side + 1]), executed(1, shares, 5, worse))
+    assert (desk.tripped(), desk.count("wrong_prices"), desk.count("fills")) == ("wrong_price", 1, 1)
+    assert [kind for kind, *_ in desk.reported()] == [ACK, FILL], "the position follows the venue"
+    facts = tuple(desk.count(name) for name in ("fault_id", "fault_price", "fault_qty"))
+    assert facts == (1, worse * 10_000, shares * SHARE)
+    # What may still be executed of it is cancelled; of a whole one nothing is left.
+    assert (desk.state_of(1), desk.cancels()) == (("UNKNOWN", [1]) if shares == 4 else ("FILLED", []))
+
+
+@pytest.mark.parametrize("price", [WIRE_PRICE, WIRE_PRICE + TICK // 10_000, WIRE_PRICE - 500])
+def test_while_a_replace_is_under_way_an_execution_at_either_price_is_as_asked(desk, price):
+    desk.replacing(20)
+    desk.hear(executed(1, 6, 10, price))
+    assert (desk.tripped(), desk.count("fills")) == ("", 1)
+
+
+def test_a_price_that_was_replaced_long_ago_is_not_as_asked(desk):
+    desk.replacing(20)
+    desk.hear(replaced(1, 2, 20))
+    assert push(desk.orders, make(kind=REPLACE, id=1, price=PRICE - 5 * TICK, qty=20 * SHARE, instrument=0))
+    desk.step()
+    desk.hear(replaced(2, 3, 20, WIRE_PRICE - 5 * TICK // 10_000), executed(3, 6, 10, WIRE_PRICE))
+    assert desk.tripped() == "wrong_price"
+
+
+def test_a_market_order_has_no_price_to_be_worse_than(desk):
+    desk.enter(price=0, flags=MARKET)
+    desk.hear(accepted(price=0x7FFF_FFFF), executed(1, 10, 5, 2 * WIRE_PRICE))
+    assert (desk.tripped(), desk.state_of(1)) == ("", "FILLED")
+
+
+@pytest.mark.parametrize(("shares", "price"), [(0, WIRE_PRICE), (1, 0)], ids=["no-quantity", "no-price"])
+def test_an_execution_that_cannot_be_booked_halts_by_name_with_its_facts(desk, shares, price):
+    desk.accepted()
+    desk.hear(executed(1, shares, 5, price))
+    assert (desk.tripped(), desk.count("unbookable_fills")) == ("unbookable_fill", 1)
+    facts = tuple(desk.count(name) for name in ("fault_id", "fault_price", "fault_qty"))
+    assert facts == (1, price * 10_000, shares * SHARE)
+    assert desk.cancels() == [1]
+
+
 def test_an_execution_of_a_number_nobody_knows_is_cancelled_too(desk):
     desk.accepted()
     desk.hear(executed(900, 2, 5))
@@ -288,6 +362,32 @@ def test_match_numbers_come_in_any_order_and_have_64_bits(desk, matches):
     assert (desk.state_of(1), desk.tripped()) == ("FILLED", "")
 
 
+@pytest.mark.parametrize(
+    ("letter", "reason"),
+    [
+        (b"H", "venue_ended"),
+        (b"S", "venue_ended"),
+        (b"T", "venue_ended"),
+        (b"\xff", "venue_ended"),
+        (b"Z", "disconnected"),
+    ],
+)
+def test_an_order_that_the_venue_ends_is_not_counted_as_our_cancel(desk, letter, reason):
+    desk.accepted()
+    desk.hear(canceled(1, 10, letter))
+    (code,) = (one.code for one in reasons.REASONS if one.name == reason)
+    assert desk.reported() == [(EXPIRED, 1, code)]
+    assert (desk.count("canceled"), desk.count("expired"), desk.count("ended_by_venue")) == (0, 1, 1)
+    assert desk.state["ended"][0][code] == 1
+
+
+def test_an_order_that_ends_by_its_own_terms_or_by_our_cancel_was_not_ended_by_the_venue(desk):
+    desk.accepted()
+    desk.accepted(2)
+    desk.hear(canceled(1, 10), canceled(2, 10, b"I"))
+    assert (desk.count("canceled"), desk.count("expired"), desk.count("ended_by_venue")) == (1, 1, 0)
+
+
 def test_both_sides_of_a_trade_with_ourselves_count(desk):
     """Two orders, one match number: two executions."""
     desk.accepted()
@@ -297,7 +397,7 @@ def test_both_sides_of_a_trade_with_ourselves_count(desk):
 
 
 CANNOT_BE_READ = {
-    "short": executed(1, 2, 5)[:35], "empty": b"", "unknown": b"\xff" * 40, "one-byte": b"A",
+    "short": executed(1, 2, 5)[:35], "longer-than-any": b"E" + bytes(202), "fills-a-datagram": b"E" + bytes(1999), "empty": b"", "unknown": b"\xff" * 40, "one-byte": b"A",
     "price-wraps": executed(1, 2, 5, 2**64 // 10_000 + WIRE_PRICE), "price-of-all-ones": executed(1, 2, 5, 2**64 - 1),
     "price-one-too-large": executed(1, 2, 5, 2**63 // 10_000),
     "accepted-price": accepted(price=2**64 // 10_000 + WIRE_PRICE), "replaced-price": replaced(1, 2, 5, 2**64 - 1),
@@ -313,6 +413,36 @@ def test_a_message_that_cannot_be_read_halts_by_name_as_it_may_have_been_a_fill(
     assert (desk.cancels(), desk.count("fills"), desk.client.state["refused"]) == ([1], 0, 1)
 
 
+def test_a_message_that_cannot_be_read_holds_up_none_behind_it(desk):
+    desk.accepted()
+    desk.hear(b"E" + bytes(202), executed(1, 10, 5))
+    assert (desk.count("fills"), desk.state_of(1)) == (1, "FILLED")
+
+
+DAMAGED = {"no-block": b"", "cut-off": b"\0\x24E", "too-long-for-us": b"\x0f\xa0" + bytes(4000)}
+
+
+@pytest.mark.parametrize("blocks", DAMAGED.values(), ids=DAMAGED)
+def test_a_message_that_comes_damaged_every_time_halts_by_name_instead_of_blocking_the_session(desk, blocks):
+    """The venue sends what is not acknowledged for ever; what is behind it would never be heard."""
+    desk.accepted()
+    for _ in range(100):
+        desk.wire.send_raw(DATA, 1, blocks)
+        desk.step()
+    for now_ns in (0, 0, 0):
+        desk.step(now_ns)
+    assert (desk.tripped(), desk.cancels()) == ("unreadable_report", [1])
+    assert desk.count("unreadable_reports") == 1, "it is told once"
+
+
+def test_a_datagram_that_came_damaged_once_halts_nothing(desk):
+    desk.accepted()
+    for number in range(40):
+        desk.wire.send_raw(DATA, 1, b"")
+        desk.hear(ref.SYSTEM.pack(b"S", number, b"S"))
+    assert desk.tripped() == ""
+
+
 def test_messages_that_say_nothing_of_orders_halt_nothing(desk):
     desk.accepted()
     desk.hear(b"K" + bytes(40), ref.SYSTEM.pack(b"S", 5, b"S"), ref.PLAIN.pack(b"P", 5, 1))
@@ -320,8 +450,8 @@ def test_messages_that_say_nothing_of_orders_halt_nothing(desk):
 
 
 def test_the_largest_price_that_fits_is_read(desk):
-    desk.accepted()
-    desk.hear(executed(1, 1, 5, 2**63 // 10_000 - 1))
+    desk.enter(side=SELL)
+    desk.hear(accepted(side=b"S"), executed(1, 1, 5, 2**63 // 10_000 - 1))
     assert (desk.tripped(), desk.count("fills")) == ("", 1)
 
 
@@ -353,6 +483,46 @@ def test_a_change_that_crosses_the_end_of_its_order_is_no_fault_and_other_news_o
     assert CANCEL_REJECT not in [kind for kind, *_ in desk.reported()]
 
 
+def cancelled_while_replaced(desk: Desk) -> None:
+    """A replace of order 1 under way as number 2, and a cancel behind it."""
+    desk.replacing(20)
+    desk.order(kind=CANCEL, id=1)
+    desk.step()
+    assert desk.cancels() == [2]
+
+
+REFUSED_2 = ref.REJECTED.pack(b"J", 5, 2, 3, b" " * 14)
+
+
+def test_a_refused_replace_is_told_though_its_cancel_goes_out_again_under_the_old_number(desk):
+    """Each request is answered: who counts answers would wait for ever for the one that was not told."""
+    cancelled_while_replaced(desk)
+    desk.hear(REFUSED_2)
+    assert [kind for kind, *_ in desk.reported()] == [CANCEL_REJECT]
+    assert (desk.cancels(), desk.state_of(1)) == ([1], "PENDING_CANCEL")
+    desk.hear(ref.PLAIN.pack(b"I", 5, 1))
+    assert [kind for kind, *_ in desk.reported()] == [CANCEL_REJECT]
+    assert (desk.state_of(1), desk.tripped()) == ("WORKING", "")
+
+
+def test_a_cancel_that_cannot_go_out_again_after_a_refused_replace_is_refused_too():
+    desk = Desk(window=2)
+    cancelled_while_replaced(desk)
+    desk.wire.expected -= 2
+    desk.hear(REFUSED_2)
+    assert [kind for kind, *_ in desk.reported()] == [CANCEL_REJECT, CANCEL_REJECT]
+    assert (desk.cancels(), desk.state_of(1)) == ([], "WORKING")
+    desk.close()
+
+
+@pytest.mark.parametrize("filled", [6, 8])
+def test_a_replace_to_a_total_that_has_filled_already_ends_the_order(desk, filled):
+    desk.replacing(6)
+    desk.hear(executed(1, filled, 10), replaced(1, 2, 0))
+    assert [kind for kind, *_ in desk.reported()] == [FILL, REPLACED]
+    assert (desk.state_of(1), desk.tripped()) == ("FILLED", "")
+
+
 def test_every_counter_of_what_should_not_happen_is_where_the_monitor_looks(desk):
     desk.accepted()
     desk.hear(executed(1, 1, 5), executed(1, 1, 5), canceled(999, 1), b"")
@@ -368,3 +538,37 @@ def test_every_counter_of_what_should_not_happen_is_where_the_monitor_looks(desk
     for name, record in (("malformed", "session"), ("send_errors", "link")):
         part(memory, record)[name] = 7
         assert int(memory[places[name].offset :][:8].view(np.int64)[0]) == 7
+
+
+def test_a_second_refusal_of_a_halts_cancels_is_not_the_answer_to_a_later_replace(desk):
+    """While one of them is unanswered no replace leaves."""
+    refused = ref.PLAIN.pack(b"I", 5, 1)
+    desk.accepted()
+    set_scope(desk.halts, INSTRUMENT_SCOPE, OPERATOR, 7)
+    for ms in (1, 20, 60):
+        desk.step(ms * MS)
+    assert desk.cancels() == [1, 1]
+    desk.hear(refused)
+    set_scope(desk.halts, INSTRUMENT_SCOPE, 0, 8)
+    desk.order(kind=REPLACE, id=1, price=PRICE + TICK, qty=20 * SHARE, instrument=0)
+    desk.step()
+    desk.hear(refused)
+    assert desk.wire.take() == [] and [kind for kind, *_ in desk.reported()] == 3 * [CANCEL_REJECT]
+    desk.replace(20)
+    desk.hear(replaced(1, 2, 20))
+    assert [kind for kind, *_ in desk.reported()] == [REPLACED]
+    assert (desk.tripped(), desk.state_of(1)) == ("", "WORKING")
+
+
+def test_a_refusal_that_answers_no_cancel_of_ours_changes_nothing(desk):
+    """Told twice, or of a cancel that was sent once more after a log-in."""
+    refused = ref.PLAIN.pack(b"I", 5, 1)
+    desk.accepted()
+    desk.order(kind=CANCEL, id=1)
+    desk.step()
+    desk.cancels()
+    desk.hear(refused)
+    desk.replace(20)
+    desk.reported()
+    desk.hear(refused)
+    assert desk.reported() == [] and desk.state_of(1) == "PENDING_REPLACE"

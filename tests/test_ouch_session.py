@@ -14,17 +14,24 @@ from hftpipe.simulation.exchange_server.impair import (
     impair_next,
     impair_put,
 )
-from hftpipe.venues.nasdaq.ouch.session import (
+from hftpipe.venues.nasdaq.ouch.datagram import (
     ACCEPT,
+    HEADER_BYTES,
+    LOGIN,
+    MAGIC,
+    REJECT,
+    session_login_text,
+    session_number,
+)
+from hftpipe.venues.nasdaq.ouch.messages import MESSAGE_BYTES_MAX
+from hftpipe.venues.nasdaq.ouch.session import (
     CLIENT,
     DOWN,
     ENDED,
-    HEADER_BYTES,
-    LOGIN,
     LOST,
-    MAGIC,
-    REJECT,
     SESSION,
+    SLOT_BYTES,
+    STUCK_MAX,
     UP,
     VENUE_SIDE,
     session_accept,
@@ -32,9 +39,8 @@ from hftpipe.venues.nasdaq.ouch.session import (
     session_commit,
     session_end,
     session_init,
-    session_login_text,
+    session_is_stuck,
     session_next,
-    session_number,
     session_poll,
     session_reserve,
     session_take,
@@ -82,7 +88,7 @@ class Side:
         kind = int(session_take(self.address, at, size, np.int64(now)))
         text = session_next(self.address)
         while text:
-            self.received.append(text_at(text, int(self.state["in_length"])))
+            self.received.append(text_at(text, min(int(self.state["in_length"]), MESSAGE_BYTES_MAX)))
             text = session_next(self.address)
         return kind
 
@@ -296,11 +302,30 @@ def test_random_bytes_never_crash_and_are_never_delivered_out_of_turn(noise, wit
     assert side.received == []
 
 
-def test_a_message_longer_than_allowed_is_not_stored():
+@pytest.mark.parametrize("length", [129, 200, 1900])
+def test_a_message_longer_than_any_comes_in_its_turn_with_its_length_and_no_more_of_it_than_fits(length):
     side = Side(CLIENT)
-    text = bytes(200)
-    side.take(header(count=1) + len(text).to_bytes(2, "big") + text, 5)
-    assert side.state["too_far"] == 1 and side.received == []
+    slots = side.memory[-SLOT_BYTES * 16 :]
+    side.take(header(seq=2, count=1) + length.to_bytes(2, "big") + b"x" * length, 5)
+    assert side.received == [], "the one before it is missing"
+    assert (slots == ord("x")).sum() == MESSAGE_BYTES_MAX
+    side.take(header(seq=1, count=1) + b"\0\1a", 5)
+    assert side.received == [b"a", b"x" * MESSAGE_BYTES_MAX] and side.state["in_length"] == length
+
+
+def test_a_next_message_that_never_comes_whole_is_noticed_and_one_that_did_come_ends_that():
+    side = Side(CLIENT)
+    for _ in range(STUCK_MAX):
+        assert not session_is_stuck(side.address)
+        side.take(header(count=1), 5)
+    assert session_is_stuck(side.address)
+    side.take(header(count=1) + b"\0\1a", 5)
+    assert side.received == [b"a"] and not session_is_stuck(side.address)
+    for _ in range(2 * STUCK_MAX):
+        # What has come already, and what is not next.
+        side.take(header(seq=1, count=1), 5)
+        side.take(header(seq=3, count=1), 5)
+    assert not session_is_stuck(side.address)
 
 
 def test_a_refused_login_ends_the_session():

@@ -14,7 +14,7 @@ from memory import aligned
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.venues.nasdaq.itch.packet_ring import FRAME, PACKETS, interface_of, open_packets, packet_done, packet_next
 from hftpipe.venues.nasdaq.itch.sockets import open_sender
-from hftpipe.venues.nasdaq.itch.wiring import Lines, itch_bytes, join
+from hftpipe.venues.nasdaq.itch.wiring import Lines, itch_layout, join
 
 GROUPS = ["239.255.72.1", "239.255.72.2"]
 FRAMES, FRAME_BYTES, IP_AT = 4, 2048, 80
@@ -85,6 +85,13 @@ def test_frames_come_in_order_round_and_round_and_each_is_given_back():
         ring.done()
         ring.done()
     assert ring.state["kernel_ns"] == 7_000_000_008 and ring.counts() == {}
+
+
+def test_a_sender_is_its_address_and_its_port():
+    ring = Ring()
+    ring.put(datagram(b"abc"))
+    ring.next()
+    assert int(ring.state["sender"][0]) == 0x7F000001 << 16 | 9
 
 
 def test_a_full_ring_is_read_to_its_end():
@@ -237,7 +244,7 @@ def lines(receive: str, port: int) -> Lines:
 def joined(receive: str, port: int):
     rows = np.zeros(1, INSTRUMENT)
     rows["symbol"], rows["lot"] = b"TEST", 10**8
-    return join(aligned(itch_bytes(1, 64)), rows, 64, lines(receive, port), 0, 0, 0)
+    return join(aligned(itch_layout(1, 64).size), rows, 64, lines(receive, port), 0, 0, 0)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give privileges up")

@@ -12,7 +12,9 @@ from hftpipe.core.schema.reasons import (
     INVALID_VALUE,
     POST_ONLY_WOULD_TAKE,
     RATE_PER_S,
+    UNKNOWN_ORDER,
     USER_REQUEST,
+    VENUE_ENDED,
     VENUE_UNKNOWN_ORDER,
 )
 from hftpipe.core.schema.records import (
@@ -157,6 +159,25 @@ def test_what_fills_after_the_wish_counts_towards_it(desk):
     assert (more["kind"], more["qty"]) == (REPLACE, 9 * LOT), "a replace names the total, the filled one included"
 
 
+def test_a_quote_that_fills_whole_while_it_is_being_enlarged_is_placed_anew_for_the_rest_at_once(desk):
+    """There is nothing left at the venue to enlarge: a quote that waited for that answer might wait for ever."""
+    new = desk.live()
+    (change,) = desk.quote(PRICE, 14 * LOT)
+    (rest,) = desk.answer(FILL, new, qty=10 * LOT)
+    assert (rest["kind"], rest["qty"]) == (NEW, 4 * LOT)
+    assert desk.answer(CANCEL_REJECT, change, flags=VENUE_UNKNOWN_ORDER) == [] and desk.illegal == 0
+    assert desk.standing() == (PRICE, 4 * LOT, int(rest["id"]))
+
+
+def test_a_cancel_refused_before_the_replace_it_followed_leaves_the_quote_alone_until_that_is_answered(desk):
+    new = desk.live()
+    (change,) = desk.quote(PRICE - TICK, 6 * LOT)
+    (cancel,) = desk.quote(0, 0)
+    assert desk.answer(CANCEL_REJECT, cancel, flags=VENUE_UNKNOWN_ORDER) == [] and desk.wait(10**10) == []
+    (again,) = desk.answer(REPLACED, change)
+    assert (again["kind"], again["id"], desk.illegal) == (CANCEL, new["id"], 0)
+
+
 def test_a_fill_of_the_other_side_on_its_way_out_leaves_the_wish_alone(desk):
     new = desk.live()
     desk.quote(PRICE, 4 * LOT, side=SELL)
@@ -186,8 +207,49 @@ def test_pauses_after_refusals_double_and_a_success_ends_them(desk, kind, reason
         (new,) = desk.wait(MS)
         assert new["kind"] == NEW
         pause_ms *= 2
+    # A new order that stands for as long as the last pause was a success.
     desk.answer(ACK, new)
-    assert desk.rig.memory["quotes"].view("i8")[9] == 0
+    desk.wait(pause_ms * MS)
+    (change,) = desk.quote(PRICE, LOT)
+    desk.answer(CANCEL_REJECT, change, flags=UNKNOWN_ORDER)
+    assert desk.wait(4 * MS) == [] and kinds(desk.wait(MS)) == [REPLACE], "the first pause again"
+
+
+@pytest.mark.parametrize("kind", [CANCELED, EXPIRED])
+def test_a_venue_that_takes_every_order_and_ends_it_at_once_is_asked_more_and_more_seldom(desk, kind):
+    (new,) = desk.quote(PRICE, LOT)
+    sent = 1
+    for _ in range(600):
+        desk.answer(ACK, new)
+        desk.answer(kind, new, flags=VENUE_ENDED)
+        for request in desk.wait(100 * MS):
+            new, sent = request, sent + 1
+    assert sent <= 14, "a minute: pauses of 0.1, 0.2, 0.4, ... 10 s"
+
+
+def test_an_order_that_can_never_be_changed_is_cancelled_and_placed_anew(desk):
+    """The gateway does not know its fate: what it cannot replace, it can cancel."""
+    new = desk.live(side=BUY)
+    (change,) = desk.quote(PRICE + TICK, 10 * LOT)
+    assert desk.answer(CANCEL_REJECT, change, flags=ILLEGAL_TRANSITION) == [], "once may be a race"
+    (change,) = desk.wait(5 * MS)
+    (cancel,) = desk.answer(CANCEL_REJECT, change, flags=ILLEGAL_TRANSITION)
+    assert (cancel["kind"], cancel["id"]) == (CANCEL, new["id"])
+    assert desk.answer(CANCELED, cancel, flags=USER_REQUEST) == []
+    (again,) = desk.wait(10 * MS)
+    assert (again["kind"], again["price"]) == (NEW, PRICE + TICK)
+
+
+def test_an_execution_ends_the_pauses(desk):
+    (new,) = desk.quote(PRICE, 2 * LOT)
+    for _ in range(4):
+        desk.answer(ACK, new)
+        desk.answer(EXPIRED, new, flags=VENUE_ENDED)
+        (new,) = desk.wait(10_000 * MS)
+    desk.answer(ACK, new)
+    desk.answer(FILL, new, qty=LOT)
+    assert desk.answer(EXPIRED, new, flags=VENUE_ENDED) == []
+    assert desk.wait(99 * MS) == [] and kinds(desk.wait(MS)) == [NEW], "the first pause again"
 
 
 def test_a_pause_has_an_end(desk):

@@ -84,7 +84,6 @@ class Order:
     filled: int = 0
     told: int = 0
     known_qty: int = 0
-    hoped: int = 0
     lives: bool = False
     is_known: bool = False
     ended: bool = False
@@ -167,7 +166,6 @@ class World:
             assert CANCEL not in order.asked, "a change after a cancel"
             assert kind == CANCEL or (order.is_known and not order.asked), "a replace while a change is under way"
             order.asked.append(kind)
-            order.hoped = int(request["qty"]) or order.hoped
         if kind != CANCEL:
             times = self.sent[self.orders[id_].slot[0]]
             times.append(int(request["local_ts"]))
@@ -243,9 +241,8 @@ class World:
             order.told += fields["qty"]
         elif kind == REPLACED:
             order.known_qty = fields["qty"]
-        # Filled whole: but while a larger total is asked for, the table waits for that answer (unless it cancels anyway).
-        hoped = order.hoped if REPLACE in order.asked and CANCEL not in order.asked else 0
-        is_filled = order.told >= max(order.known_qty, hoped)
+        # Filled whole, as answers come in order: a replace that was not told before finds nothing left.
+        is_filled = order.told >= order.known_qty
         order.ended = order.ended or is_filled or kind in (CANCELED, EXPIRED, REJECT)
         self.desk.rig.update(kind, id_, **{name: value for name, value in fields.items() if name != "kind"})
         self.work()

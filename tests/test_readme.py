@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hftpipe.cli import app
+from hftpipe.core.schema import reasons
 from hftpipe.risk.checks import CHECKS
 from hftpipe.strategy.compile.loader import load
 
@@ -44,6 +45,15 @@ def test_every_folder_and_document_named_exists():
 
 def test_the_checks_are_listed_in_the_order_they_run():
     listed = README.partition("### Checks before every order, in order")[2].strip().partition("\n\n")[0]
-    assert len(re.split("·", listed)) <= len(CHECKS)
-    first = [listed.index(word) for word in ("halted", "tick", "largest position", "collar", "duplicate")]
-    assert first == sorted(first)
+    words = {
+        "HALTED": "halted", "UNKNOWN_INSTRUMENT": "unknown instrument", "UNKNOWN_ORDER": "unknown order", "INVALID_VALUE": "invalid",
+        "NO_LIMIT": "no limit", "TICK_FILTER": "tick", "LOT_FILTER": "lot", "MIN_NOTIONAL": "minimum notional",
+        "MAX_ORDER_QTY": "largest order", "MAX_MARKET_QTY": "tighter", "MAX_ORDER_NOTIONAL": "order value",
+        "MAX_POSITION": "largest position", "STRATEGY_POSITION": "strategy's own", "NET_LIMIT": "net position",
+        "BOOK_INVALID": "VALID", "BOOK_STALE": "not stale", "INTENT_STALE": "not too old", "PRICE_COLLAR": "collar",
+        "RATE_PER_S": "orders a second", "RATE_PER_MIN": "a minute", "STRATEGY_RATE": "those of the strategy",
+        "GROUP_RATE": "those of each", "DUPLICATE_ID": "duplicate", "ILLEGAL_TRANSITION": "under way",
+    }  # fmt: skip
+    text = " ".join(listed.split())
+    at = [text.index(words[reasons.NAMES[check.reason].upper()]) for check in CHECKS]
+    assert at == sorted(at) and len(set(at)) == len(words)

@@ -11,12 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from record_files import append, header, make_session, records, writer_of
 
+from hftpipe.core.machine.build import BUILD_HASH
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import RECORD, RECORD_BYTES, SCHEMA_VERSION
 from hftpipe.core.shared.tape import TAPE_GAP
 from hftpipe.record.tape.block import Pool, block_bytes
-from hftpipe.record.tape.format import BLOCK, CORRUPT, FILE_HEADER, HEADER_BYTES, TORN, RecordError
+from hftpipe.record.tape.format import BLOCK, CORRUPT, FILE_HEADER, FORMAT_VERSION, HEADER_BYTES, TORN, RecordError
 from hftpipe.record.tape.reader import Gap, open_session, verify_files
-from hftpipe.record.tape.session import SESSION_FILE, create_session, read_session, segment_file
+from hftpipe.record.tape.session import SESSION_FILE, OtherSchema, create_session, read_session, segment_file
 from hftpipe.record.tape.writer import CACHED_BYTES, WRITEBACK_BYTES
 
 #: Every two records are a block, and a file of their own.
@@ -38,7 +40,7 @@ def flip(path: Path, offset: int, bits: int = 0x40) -> None:
 
 def test_layout_is_64_byte_headers() -> None:
     assert FILE_HEADER.itemsize == BLOCK.itemsize == HEADER_BYTES == 64
-    assert FILE_HEADER.fields["crc"][1] == BLOCK.fields["crc"][1] == 60
+    assert offset_of(FILE_HEADER, "crc") == offset_of(BLOCK, "crc") == 60
 
 
 @given(
@@ -114,7 +116,7 @@ def test_records_are_views_of_the_file(tmp_path: Path) -> None:
 def test_session_header_holds_what_a_replay_needs(tmp_path: Path) -> None:
     facts = open_session(make_session(tmp_path, {"risk": records(1)})).header
     assert facts["instruments"][0]["symbol"] == "BTCUSDT" and facts["instruments"][0]["tick"] == 10_000_000
-    assert facts["strategy"]["params"] == {"spread_bps": "5.0"}
+    assert facts["strategies"][0]["params"] == {"spread_bps": "5.0"}
     assert facts["config"] == {"pipeline": {"name": "test"}}
     assert {"build", "schema", "epoch", "fingerprint", "clock", "start_wall_ns"} <= set(facts)
 
@@ -315,11 +317,21 @@ def test_killed_before_the_first_segment_reads_as_empty(tmp_path: Path) -> None:
     assert [problem.kind for problem in session.problems] == [TORN]
 
 
-def test_other_schema_is_refused(tmp_path: Path) -> None:
-    facts = {**header(("risk",)), "schema": 999}
-    folder = create_session(tmp_path, facts, "s")
-    with pytest.raises(RecordError, match=f"schema 999, this build reads schema {SCHEMA_VERSION}"):
-        open_session(folder)
+@pytest.mark.parametrize("key", ["schema", "format"])
+@pytest.mark.parametrize("valid_prefix", [False, True])
+def test_another_schema_is_refused_by_name_and_is_no_damage(tmp_path: Path, key: str, valid_prefix: bool) -> None:
+    ours = {"schema": SCHEMA_VERSION, "format": FORMAT_VERSION}[key]
+    for recorded in (999, None):
+        facts = {**header(("risk",)), key: recorded, "build": "abc" * 20}
+        folder = create_session(
+            tmp_path, {name: fact for name, fact in facts.items() if fact is not None}, f"s{recorded}"
+        )
+        with pytest.raises(OtherSchema) as refused:
+            open_session(folder, valid_prefix)
+        assert str(refused.value) == (
+            f"{folder}: a session of {key} {recorded}, recorded by build abcabcabcabc; this is build {BUILD_HASH[:12]}, "
+            f"which reads {key} {ours}: it has to be recorded again"
+        )
 
 
 def test_session_json_with_forged_totals_is_detected(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hftpipe.capture import raw as raw_module
 from hftpipe.capture.raw import RAW_BLOCK, RAW_HEADER, RawFrame, RawReader, RawWriter, to_capture
 from hftpipe.capture.reader import CaptureReader
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.record.tape.format import CORRUPT, HEADER_BYTES, TORN, RecordError
 
 FRAMES = st.lists(
@@ -43,7 +44,7 @@ def block_ends(path: Path) -> list[int]:
 
 def test_headers_are_64_bytes() -> None:
     assert RAW_HEADER.itemsize == RAW_BLOCK.itemsize == HEADER_BYTES
-    assert RAW_HEADER.fields["crc"][1] == RAW_BLOCK.fields["crc"][1] == 60
+    assert offset_of(RAW_HEADER, "crc") == offset_of(RAW_BLOCK, "crc") == 60
 
 
 @given(frames=FRAMES, block_bytes=st.sampled_from([1, 500, 1 << 20]))

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from test_run import assert_clean, run, start
@@ -131,12 +132,17 @@ def test_a_full_disk_fails_the_run_and_session_json_says_so_all_the_same(small_d
 # --- a disk that never answers: the process cannot even be killed ---------------------------------------
 
 
+NO_STRATEGIES: Any = SimpleNamespace(names=[], seat_rows=lambda: [])
+#: As it is before a test replaces it.
+SEND = os.kill
+
+
 @pytest.fixture
 def sleeper() -> Iterator[int]:
     """A child process that is still there after it was killed, as one that waits for a device is."""
     child = subprocess.Popen(["sleep", "600"])
     yield child.pid
-    child.send_signal(signal.SIGKILL)
+    SEND(child.pid, signal.SIGKILL)
     child.wait()
 
 
@@ -155,7 +161,7 @@ def test_a_recorder_that_cannot_be_killed_is_left_behind_and_named(
 ) -> None:
     stopped: list[bool] = []
     recording = Recording.__new__(Recording)
-    recording.folder, recording.pid, recording._cause = tmp_path, sleeper, ""
+    recording.folder, recording.pid, recording._cause, recording._pipeline = tmp_path, sleeper, "", NO_STRATEGIES
     recording._recorder = SimpleNamespace(request_stop=lambda: stopped.append(True))
     began = time.monotonic()
     left = recording.stop()
@@ -171,5 +177,6 @@ def test_a_disk_that_does_not_take_the_note_either_is_not_waited_for(
     monkeypatch.setattr(record_process, "mark_failed", lambda *_: time.sleep(1))
     recording = Recording.__new__(Recording)
     recording.folder, recording.pid, recording._cause = tmp_path, 0, "the recorder died"
+    recording._pipeline = NO_STRATEGIES
     assert recording.stop() == ""
     assert not (tmp_path / SESSION_FILE).exists()

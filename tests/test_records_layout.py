@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from hftpipe.core.schema import cells, clock, histogram, instruments, position, reasons, records, ring, status
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.shared import shm, stage
 from hftpipe.core.trading import book, levels, order_table
 from hftpipe.venues import message
@@ -14,6 +15,24 @@ LAYOUTS = {
         records.RECORD,
         64,
         "seq:0:8 origin_tsc:8:8 exchange_ts:16:8 local_ts:24:8 price:32:8 qty:40:8 id:48:8 "
+        "instrument:56:4 kind:60:1 side:61:1 strategy:62:1 flags:63:1",
+    ),
+    "REQUEST": (
+        records.REQUEST,
+        64,
+        "seq:0:8 origin_tsc:8:8 sent_tsc:16:8 local_ts:24:8 price:32:8 qty:40:8 id:48:8 "
+        "instrument:56:4 kind:60:1 side:61:1 strategy:62:1 flags:63:1",
+    ),
+    "REPORT": (
+        records.REPORT,
+        64,
+        "seq:0:8 venue_id:8:8 exchange_ts:16:8 local_ts:24:8 price:32:8 qty:40:8 id:48:8 "
+        "instrument:56:4 kind:60:1 side:61:1 strategy:62:1 flags:63:1",
+    ),
+    "EXECUTION": (
+        records.EXECUTION,
+        64,
+        "seq:0:8 trade_id:8:8 exchange_ts:16:8 fee:24:8 price:32:8 qty:40:8 id:48:8 "
         "instrument:56:4 kind:60:1 side:61:1 strategy:62:1 flags:63:1",
     ),
     "RING": (
@@ -32,7 +51,7 @@ LAYOUTS = {
         book.BOOK,
         512,
         "instrument:0:8 state:8:8 bid:16:8 bid_qty:24:8 ask:32:8 ask_qty:40:8 top_id:48:8 update_id:56:8 "
-        "exchange_ts:64:8 local_ts:72:8 capacity:80:8 evicted:88:8 updates:96:8 absent_deletes:104:8 _pad:112:16 "
+        "exchange_ts:64:8 local_ts:72:8 capacity:80:8 evicted:88:8 updates:96:8 absent_deletes:104:8 waiting_bid:112:8 waiting_bid_qty:120:8 "
         "n_bids:128:8 _bids:136:184 n_asks:320:8 _asks:328:184",
     ),
     "LEVELS": (
@@ -47,7 +66,7 @@ LAYOUTS = {
         128,
         "id:0:8 price:8:8 qty:16:8 filled:24:8 new_price:32:8 new_qty:40:8 created_ts:48:8 venue_id:56:8 "
         "instrument:64:4 state:68:1 side:69:1 strategy:70:1 flags:71:1 open_index:72:8 user:80:8 quote:88:8 "
-        "cancel_due_ns:96:8 cancels:104:8 asked_price:112:8 asked_qty:120:8",
+        "cancel_due_ns:96:8 cancels:104:4 under_way:108:2 own_cancels:110:2 asked_price:112:8 asked_qty:120:8",
     ),
     "TABLE": (
         order_table.TABLE,
@@ -66,7 +85,8 @@ LAYOUTS = {
         instruments.INSTRUMENT,
         128,
         "symbol:0:24 venue:24:8 tick:32:8 lot:40:8 min_notional:48:8 maker_fee:56:8 taker_fee:64:8 "
-        "reference_price:72:8 _pad:80:48",
+        "reference_price:72:8 at:80:8 base:88:16 quote:104:8 multiplier:112:8 "
+        "levels:120:4 contract:124:1 depth:125:1 _pad:126:2",
     ),
     "CLOCK": (
         clock.CLOCK,
@@ -80,8 +100,8 @@ LAYOUTS = {
     ),
     "LOOP": (
         stage.LOOP,
-        144,
-        "count:0:8 idle:8:8 stop:16:8 clock:24:8 function:32:32 state:64:32 status:96:32 idle_spins:128:8 next:136:8",
+        864,
+        "count:0:8 idle:8:8 stop:16:8 clock:24:8 function:32:272 state:304:272 status:576:272 idle_spins:848:8 next:856:8",
     ),
     "SEGMENT HEADER": (
         shm.HEADER,
@@ -110,14 +130,14 @@ KINDS = {
 def test_every_field_stands_where_the_schema_says(name: str) -> None:
     dtype, size, fields = LAYOUTS[name]
     assert dtype.itemsize == size
-    found = " ".join(f"{f}:{dtype.fields[f][1]}:{dtype.fields[f][0].itemsize}" for f in dtype.names)
+    found = " ".join(f"{f}:{offset_of(dtype, f)}:{dtype[f].itemsize}" for f in dtype.names)
     assert found == fields
 
 
 @pytest.mark.parametrize("name", LAYOUTS)
 def test_no_byte_of_a_shared_record_is_unnamed(name: str) -> None:
     dtype, size, _ = LAYOUTS[name]
-    assert sum(dtype.fields[f][0].itemsize for f in dtype.names) == size
+    assert sum(dtype[f].itemsize for f in dtype.names) == size
 
 
 def test_header_sizes_agree_with_their_records() -> None:
@@ -132,7 +152,7 @@ def test_header_sizes_agree_with_their_records() -> None:
 
 
 def test_producer_and_consumer_of_a_ring_write_different_lines() -> None:
-    lines = {name: ring.RING.fields[name][1] // 64 for name in ("mask", "next_in", "known_out", "refused", "next_out")}
+    lines = {name: offset_of(ring.RING, name) // 64 for name in ("mask", "next_in", "known_out", "refused", "next_out")}
     assert lines["next_in"] == lines["known_out"] == lines["refused"]
     assert len({lines["mask"], lines["next_in"], lines["next_out"], ring.RING_HEADER_BYTES // 64}) == 4
 

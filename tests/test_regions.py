@@ -20,9 +20,12 @@ from hftpipe.core.shared.shm import Segment
 from hftpipe.core.shared.stage import FINISHED, SERVICE
 from hftpipe.core.trading.book import BOOK
 from hftpipe.strategy.compile.loader import load as load_strategy
-from hftpipe.topology.graph import RINGS, STAGES
-from hftpipe.topology.pipeline import Pipeline, halves
+from hftpipe.topology.configured import graph_of
+from hftpipe.topology.graph import RING_KINDS, STAGE_KINDS
+from hftpipe.topology.pipeline import Pipeline
+from hftpipe.topology.place import places_of
 from hftpipe.topology.sizes import region_sizes
+from hftpipe.topology.strategies import load_strategies, seats_of
 from hftpipe.venues.message import MAX_LEVELS
 
 DOC = Path(__file__).resolve().parents[1] / "docs" / "regions.md"
@@ -45,7 +48,7 @@ def name_of(what: str) -> str:
 def guarded(config) -> Pipeline:
     """A pipeline in a guarded segment that is gone with this process."""
     strategy = load_strategy(config.strategy.name, {})
-    pipeline = Pipeline(config, strategy, 1, 1_700_000_000_000_000_000, partial(Segment.create, guard=True))
+    pipeline = Pipeline(config, [strategy], 1, 1_700_000_000_000_000_000, partial(Segment.create, guard=True))
     pipeline.segment.unlink()
     return pipeline
 
@@ -118,7 +121,7 @@ def test_the_whole_pipeline_runs_between_guard_pages():
     def play() -> bool:
         pipeline = guarded(settings_of(**{"pipeline.name": name_of("whole"), "market.book_levels": 512}))
         for _ in range(2_000):
-            for stage in STAGES:
+            for stage in STAGE_KINDS:
                 one = pipeline.stages[stage]
                 turn(np.uint64(one.step), np.uint64(one.state))
         return int(pipeline.state("gateway")["sent"][0]) > 0
@@ -138,12 +141,13 @@ def test_a_guard_page_ends_who_writes_past_a_region():
 
 
 def test_every_region_is_described():
-    strategy = load_strategy("market_making", {})
     names = set()
     recorded = {"record.folder": "somewhere", "market.speed": "1"}
     for more in ({}, {"market.source": "replay", "market.replay": str(DOC)}, {"pipeline.venue": "udp"}):
         config = settings_of(**{**recorded, **more})
-        names |= set(region_sizes(config, strategy, *halves(config)))
+        names |= set(
+            region_sizes(config, graph_of(config), seats_of(config, load_strategies(config)), places_of(config))
+        )
     described = re.findall(r"`([a-z_.*]+)`", "\n".join(re.findall(r"^\| (.*?) \|", DOC.read_text(), re.M)))
     missing = [
         name for name in names
@@ -154,4 +158,4 @@ def test_every_region_is_described():
         if not (one in names or (one.endswith(".*") and any(name.startswith(one[:-1]) for name in names)))
     ]  # fmt: skip
     assert (missing, gone) == ([], [])
-    assert {spec.name for spec in RINGS} <= {name.removeprefix("ring.") for name in names}
+    assert set(RING_KINDS) <= {name.removeprefix("ring.") for name in names}

@@ -21,7 +21,8 @@ from record_files import append
 from typer.testing import CliRunner
 
 from hftpipe.cli import app
-from hftpipe.core.schema.records import NEW, RECORD, REPLACE
+from hftpipe.core.machine.build import BUILD_HASH
+from hftpipe.core.schema.records import NEW, RECORD, REPLACE, SCHEMA_VERSION
 from hftpipe.core.shared.shm import Segment
 from hftpipe.core.shared.tape import TAPE_GAP
 from hftpipe.record.replay.compare import MARKET_KINDS, first_difference, of_kinds, order_changes
@@ -257,14 +258,35 @@ def test_another_build_is_refused_unless_forced(
     session: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     copy = copy_of(session, tmp_path / "other", header=lambda facts: facts.update(build="0" * 64))
-    with pytest.raises(RecordError, match="recorded by build 000000000000, this is build"):
+    with pytest.raises(
+        RecordError,
+        match=rf"recorded by build 000000000000, this is build {BUILD_HASH[:12]} \(both of schema {SCHEMA_VERSION}\)",
+    ):
         verify(copy)
     assert verify(copy, force=True) == 0
     assert "identical" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "arguments", [(), ("--verify",), ("--verify", "--force"), ("--strategy", "momentum", "--force")]
+)
+def test_a_session_of_another_schema_is_refused_by_name_even_if_forced(
+    session: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    def header(facts: dict[str, Any]) -> None:
+        facts.update(schema=SCHEMA_VERSION - 1, build="1" * 64)
+
+    copy = copy_of(session, tmp_path / "old", header=header)
+    result = CliRunner().invoke(app, ["replay", str(copy), *arguments])
+    assert result.exit_code == 2 and "identical" not in result.output
+    assert result.output.strip() == (
+        f"error: {copy}: a session of schema {SCHEMA_VERSION - 1}, recorded by build 111111111111; this is build "
+        f"{BUILD_HASH[:12]}, which reads schema {SCHEMA_VERSION}: it has to be recorded again"
+    )
+
+
 def test_a_changed_strategy_source_is_refused(session: Path, tmp_path: Path) -> None:
-    copy = copy_of(session, tmp_path / "s", header=lambda facts: facts["strategy"].update(source_hash="0" * 64))
+    copy = copy_of(session, tmp_path / "s", header=lambda facts: facts["strategies"][0].update(source_hash="0" * 64))
     with pytest.raises(RecordError, match=r"market_making\.py has changed since"):
         verify(copy)
 

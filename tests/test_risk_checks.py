@@ -40,6 +40,8 @@ from hftpipe.core.schema.records import (
 from hftpipe.core.trading import order_table
 from hftpipe.core.trading.order_table import ORDER, PENDING_NEW, PENDING_REPLACE, TRANSITIONS, UNKNOWN, WORKING
 from hftpipe.risk import checks
+from hftpipe.risk.desks import DESK, RATES
+from hftpipe.risk.groups import GROUP, MEMBER, groups_count
 from hftpipe.risk.limits import LIMITS, limits_row
 from hftpipe.risk.rate import (
     MINUTE_BEFORE,
@@ -62,6 +64,13 @@ class Case:
         self.intent = make(kind=kind, flags=tif, side=side, price=0 if tif == MARKET else 100 * E8)
         self.instrument, self.limits = record(INSTRUMENT), record(LIMITS)
         self.position, self.rates, self.top = record(POSITION), record(RATE), record(TOP_CELL)
+        self.desk, self.own, self.is_of_a_strategy = record(DESK), record(POSITION), True
+        self.group, self.member = record(GROUP), record(MEMBER)
+        self.member["units"], self.member["count"] = UNITS, 1
+        for name in ("max_net", "orders_per_s", "orders_per_min"):
+            self.group[name] = INT64_MAX
+        for name in ("max_position", "orders_per_s", "orders_per_min"):
+            self.desk[name] = INT64_MAX
         self.order, self.has_order = record(ORDER), kind == REPLACE
         self.known, self.halted, self.sent_at = True, False, []
         #: How long after the intent's time it is judged.
@@ -82,6 +91,9 @@ class Case:
         if self.known:
             for name in ("instrument", "limits", "position", "rates"):
                 c[name] = address(getattr(self, name))
+        c["desk"], c["own"] = address(self.desk) if self.is_of_a_strategy else 0, address(self.own)
+        if self.known:
+            c["groups"], c["member"] = address(self.group), address(self.member)
         if self.has_order:
             c["order"] = address(self.order)
         return int(checks.evaluate(address(c)))
@@ -96,6 +108,8 @@ class Case:
         for _ in range(times):
             self.sent_at.append(at)
             rate_add(address(self.rates), np.int64(at))
+            rate_add(np.uint64(int(address(self.desk)) + int(RATES)), np.int64(at))
+            groups_count(address(self.group), address(self.member), np.int64(at))
 
     def __getitem__(self, path: str) -> int:
         row, field = path.split(".")
@@ -119,6 +133,8 @@ def twin_value(case: Case, side: int, tif: int, price: int) -> int | None:
 
 def twin_is_legal(case: Case, tif: int) -> bool:
     flags, price, qty = case["intent.flags"], case["intent.price"], case["intent.qty"]
+    if not case.is_of_a_strategy:
+        return False
     if flags & NOT_A_NUMBER or flags & (16 | 32 | 64) or flags & TIF_MASK not in TIF_NAMES:
         return False
     if case["intent.side"] not in (BUY, SELL) or qty <= 0 or case["intent.local_ts"] < 0:
@@ -135,6 +151,18 @@ def twin_is_legal(case: Case, tif: int) -> bool:
 def twin_in_window(case: Case, shift: int, before: int) -> int:
     now = case.now >> shift
     return sum(now - (at >> shift) <= before for at in case.sent_at)
+
+
+def twin_fits(case: Case, row: str, side: int, growth: int, limit: int) -> bool:
+    held, working = case[f"{row}.qty"], case[f"{row}.working_buy"]
+    if side == SELL:
+        held, working = -held, case[f"{row}.working_sell"]
+    return held <= limit and held + working + growth <= limit
+
+
+#: One of the test instrument is so many of its base currency.
+UNITS = 1000
+_WINDOWS = ((SECOND_SHIFT, SECOND_BEFORE), (MINUTE_SHIFT, MINUTE_BEFORE))
 
 
 def twin(case: Case) -> int:
@@ -171,11 +199,13 @@ def twin(case: Case) -> int:
     if replace:
         counted = max(max(case["order.qty"], case["order.new_qty"]) - case["order.filled"], 0)
         growth = max(qty - case["order.filled"] - counted, 0)
-    held, working = case["position.qty"], case["position.working_buy"]
-    if side == SELL:
-        held, working = -held, case["position.working_sell"]
-    if held > case["limits.max_position"] or held + working + growth > case["limits.max_position"]:
+    if not twin_fits(case, "position", side, growth, case["limits.max_position"]):
         return reasons.MAX_POSITION
+    is_limited = case["desk.is_limited"] != 0
+    if is_limited and not twin_fits(case, "own", side, growth, case["desk.max_position"]):
+        return reasons.STRATEGY_POSITION
+    if not twin_fits(case, "group", side, growth * UNITS, case["group.max_net"]):
+        return reasons.NET_LIMIT
     bid, ask = case["top.bid"], case["top.ask"]
     if case["top.state"] != VALID or bid <= 0 or ask <= bid:
         return reasons.BOOK_INVALID
@@ -191,6 +221,11 @@ def twin(case: Case) -> int:
         return reasons.RATE_PER_S
     if twin_in_window(case, int(MINUTE_SHIFT), int(MINUTE_BEFORE)) + 1 > case["limits.orders_per_min"]:
         return reasons.RATE_PER_MIN
+    spent = [twin_in_window(case, int(shift), int(before)) + 1 for shift, before in _WINDOWS]
+    if is_limited and (spent[0] > case["desk.orders_per_s"] or spent[1] > case["desk.orders_per_min"]):
+        return reasons.STRATEGY_RATE
+    if spent[0] > case["group.orders_per_s"] or spent[1] > case["group.orders_per_min"]:
+        return reasons.GROUP_RATE
     if not replace and case.has_order:
         return reasons.DUPLICATE_ID
     if replace and case["order.state"] not in (WORKING, order_table.PARTIAL):
@@ -244,6 +279,24 @@ def over_position(case: Case) -> None:
     row["working_buy"] = row["working_sell"] = case["limits.max_position"] - growth + 1
 
 
+def over_own_position(case: Case) -> None:
+    # The account has room, the strategy has none.
+    growth = case["intent.qty"]
+    if case["intent.kind"] == REPLACE:
+        off(case, "intent.qty", 2 * growth)
+    off(case, "desk.is_limited", 1)
+    off(case, "desk.max_position", 3 * growth)
+    case.own["working_buy"] = case.own["working_sell"] = 2 * growth + 1
+
+
+def over_net(case: Case) -> None:
+    growth = case["intent.qty"]
+    if case["intent.kind"] == REPLACE:
+        off(case, "intent.qty", 2 * growth)
+    off(case, "group.max_net", 3 * growth * UNITS)
+    case.group["working_buy"] = case.group["working_sell"] = 2 * growth * UNITS + 1
+
+
 def wait_too_long(case: Case) -> None:
     case.late_ns = case["limits.max_intent_age_ns"] + 1
 
@@ -266,6 +319,17 @@ def spend_minute_rate(case: Case) -> None:
     case.send(NOW - 30 * 10**9, 3)
 
 
+def spend_own_rate(case: Case) -> None:
+    off(case, "desk.is_limited", 1)
+    off(case, "desk.orders_per_min", 2)
+    case.send(NOW - 30 * 10**9, 2)
+
+
+def spend_group_rate(case: Case) -> None:
+    off(case, "group.orders_per_s", 1)
+    case.send(NOW, 1)
+
+
 def reuse_id(case: Case) -> None:
     case.has_order = True
 
@@ -283,12 +347,16 @@ BREAK = {
     reasons.MAX_MARKET_QTY: lambda case: off(case, "limits.max_market_qty", E8 - 1),
     reasons.MAX_ORDER_NOTIONAL: lambda case: off(case, "limits.max_order_notional", 99 * E8),
     reasons.MAX_POSITION: over_position,
+    reasons.STRATEGY_POSITION: over_own_position,
+    reasons.NET_LIMIT: over_net,
     reasons.BOOK_INVALID: lambda case: off(case, "top.state", SYNCING),
     reasons.BOOK_STALE: lambda case: off(case, "top.local_ts", NOW - 3 * 10**9),
     reasons.INTENT_STALE: wait_too_long,
     reasons.PRICE_COLLAR: far_price,
     reasons.RATE_PER_S: spend_rate,
     reasons.RATE_PER_MIN: spend_minute_rate,
+    reasons.STRATEGY_RATE: spend_own_rate,
+    reasons.GROUP_RATE: spend_group_rate,
     reasons.DUPLICATE_ID: reuse_id,
     reasons.ILLEGAL_TRANSITION: lambda case: off(case, "order.state", PENDING_REPLACE),
 }
@@ -372,6 +440,10 @@ BOUNDARIES = [
     Boundary(reasons.MAX_POSITION, "position.working_buy", 19 * E8, 19 * E8 + 1),
     Boundary(reasons.MAX_POSITION, "position.working_sell", 19 * E8, 19 * E8 + 1, side=SELL),
     Boundary(reasons.MAX_POSITION, "position.working_buy", 20 * E8, 20 * E8 + 1, kind=REPLACE),
+    Boundary(reasons.NET_LIMIT, "group.max_net", 1000 * E8, 1000 * E8 - 1),
+    Boundary(reasons.NET_LIMIT, "group.max_net", 1000 * E8, 1000 * E8 - 1, side=SELL),
+    Boundary(reasons.GROUP_RATE, "group.orders_per_s", 1, 0),
+    Boundary(reasons.GROUP_RATE, "group.orders_per_min", 1, 0),
     Boundary(reasons.BOOK_INVALID, "top.bid", ASK - 1, ASK),
     Boundary(reasons.BOOK_INVALID, "top.state", VALID, INVALID),
     Boundary(reasons.BOOK_INVALID, "top.bid", BID, 0),

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory import address
-from risk_rig import E8, LOT, NOW, RiskRig, make, new_ring, pop_all, push
+from memory import address, aligned
+from risk_rig import E8, LOT, N_INSTRUMENTS, N_STRATEGIES, NOW, RiskRig, make, new_ring, pop_all, push
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ZERO, load_acquire, sched_yield, view
 from hftpipe.core.schema import reasons
-from hftpipe.core.schema.cells import POSITION_LIMIT
+from hftpipe.core.schema.cells import POSITION_LIMIT, UNBOOKABLE_FILL
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import (
     ACK,
     BUY,
@@ -25,6 +26,7 @@ from hftpipe.core.schema.records import (
     MARKET,
     NEW,
     NOT_A_NUMBER,
+    OWN_CANCEL,
     POST_ONLY,
     REJECT,
     REPLACE,
@@ -37,7 +39,8 @@ from hftpipe.core.shared.cell import set_halt
 from hftpipe.core.shared.ring import ring_peek, ring_pop, ring_push
 from hftpipe.core.shared.tape import TOP_SEEN
 from hftpipe.core.trading import order_table
-from hftpipe.risk.stage import STATE, step
+from hftpipe.risk.stage import step
+from hftpipe.risk.state import LANE, STATE
 
 
 @pytest.fixture
@@ -53,6 +56,32 @@ def working(rig: RiskRig, id_: int = 1, **fields: int) -> None:
     rig.step()
     assert len(rig.pop("orders")) == 1
     rig.pop("updates")
+
+
+def test_what_is_approved_of_a_strategy_counts_against_its_own_limits_and_no_other_s(rig):
+    rig.desks["max_position"], rig.desks["orders_per_s"], rig.desks["orders_per_min"] = 10**18, 10**6, 10**6
+    own = aligned(N_STRATEGIES * N_INSTRUMENTS * POSITION.itemsize).view(POSITION).reshape(N_STRATEGIES, N_INSTRUMENTS)
+    rig.desks["positions"] = [row.ctypes.data for row in own]
+    rig.desks["is_limited"][1], rig.desks["orders_per_s"][1] = 1, 2
+    rig.desks["is_limited"][2], rig.desks["max_position"][2] = 1, 2 * E8
+    for number, (strategy, qty) in enumerate([(1, 1), (1, 1), (1, 1), (2, 2), (2, 1), (0, 1)], 1):
+        rig.intend(id=number, strategy=strategy, qty=qty * E8)
+    rig.step()
+    assert [int(one["id"]) for one in rig.pop("orders")] == [1, 2, 4, 6]
+    assert [reasons.NAMES[int(one["flags"])] for one in rig.pop("updates")] == ["strategy_rate", "strategy_position"]
+    rig.report(kind=FILL, id=4, strategy=2, qty=2 * E8, fee=0)
+    rig.step()
+    assert own["qty"].tolist() == [[0, 0], [0, 0], [2 * E8, 0], [0, 0]] and rig.positions["qty"][0] == 2 * E8
+    assert own["working_buy"][:, 0].tolist() == [E8, 2 * E8, 0, 0] and rig.positions["working_buy"][0] == 3 * E8
+
+
+@pytest.mark.parametrize("strategy", [N_STRATEGIES, 64, 255])
+def test_an_order_of_no_strategy_of_this_run_is_refused_whatever_is_halted(rig, strategy):
+    rig.halts[:] = 255
+    rig.intend(id=7, strategy=strategy)
+    assert rig.step() == 1 and rig.pop("orders") == []
+    (refused,) = rig.pop("updates")
+    assert reasons.NAMES[int(refused["flags"])] == "invalid_value"
 
 
 def test_approved_order_goes_to_the_gateway_unchanged(rig):
@@ -266,7 +295,7 @@ def test_what_a_verdict_saw_of_the_time_is_on_the_tape(rig):
 
 def test_reports_are_forwarded_unchanged_and_in_order(rig):
     working(rig)
-    rig.report(kind=FILL, qty=E8 // 2, local_ts=77, exchange_ts=5, flags=1)
+    rig.report(kind=FILL, qty=E8 // 2, fee=77, exchange_ts=5, flags=1)
     rig.report(kind=CANCELED, qty=E8 // 2, flags=reasons.USER_REQUEST)
     rig.step()
     fill, canceled = rig.pop("updates")
@@ -282,7 +311,7 @@ def test_reports_are_forwarded_unchanged_and_in_order(rig):
 
 def test_fill_moves_quantity_from_working_to_position(rig):
     working(rig, qty=3 * E8)
-    rig.report(kind=FILL, qty=E8, price=99 * E8, local_ts=-5)
+    rig.report(kind=FILL, qty=E8, price=99 * E8, fee=-5)
     rig.step()
     assert (rig.position(), rig.position("working_buy")) == (E8, 2 * E8)
     assert (rig.position("cost"), rig.position("fees")) == (99 * E8, -5)
@@ -296,7 +325,7 @@ def test_fill_moves_quantity_from_working_to_position(rig):
 @pytest.mark.parametrize("end", [CANCELED, EXPIRED])
 def test_end_of_an_order_releases_what_is_left(rig, end):
     working(rig, side=SELL, qty=3 * E8)
-    rig.report(kind=FILL, side=SELL, qty=E8, local_ts=0)
+    rig.report(kind=FILL, side=SELL, qty=E8, fee=0)
     rig.report(kind=end, side=SELL, qty=2 * E8)
     rig.step()
     assert (rig.position(), rig.position("working_sell")) == (-E8, 0)
@@ -314,7 +343,7 @@ def test_reject_by_the_venue_releases_the_order(rig):
 def test_late_fill_is_booked_and_counted(rig):
     working(rig)
     rig.report(kind=CANCELED)
-    rig.report(kind=FILL, qty=E8, local_ts=0)
+    rig.report(kind=FILL, qty=E8, fee=0)
     rig.step()
     # What else the venue may execute of it counts again.
     left = int(rig.order(1)["qty"] - E8)
@@ -328,11 +357,11 @@ def test_late_fill_is_booked_and_counted(rig):
 @pytest.mark.parametrize("side", [BUY, SELL])
 def test_a_fill_that_takes_the_position_beyond_its_limit_stops_all_new_orders_by_name(rig, side):
     most, sign = int(rig.limits["max_position"][0]), 1 if side == BUY else -1
-    rig.report(kind=FILL, id=404, side=side, qty=most, local_ts=0)
+    rig.report(kind=FILL, id=404, side=side, qty=most, fee=0)
     rig.step()
     assert (rig.count("beyond_limit"), rig.count("tripped")) == (0, 0), "exactly at the limit"
-    rig.report(kind=FILL, id=405, side=side, qty=1, local_ts=0)
-    rig.report(kind=FILL, id=406, side=1 - side, qty=5, local_ts=0)
+    rig.report(kind=FILL, id=405, side=side, qty=1, fee=0)
+    rig.report(kind=FILL, id=406, side=1 - side, qty=5, fee=0)
     rig.step()
     assert rig.position() == sign * (most - 4), "the position follows the venue"
     assert (rig.count("beyond_limit"), rig.count("tripped"), rig.count("trip_cause")) == (1, 1, POSITION_LIMIT)
@@ -348,13 +377,13 @@ def test_terms_that_nobody_asked_for_do_not_move_what_counts(rig):
     rig.report(kind=REPLACED, qty=100 * asked)
     rig.step()
     assert (rig.position("working_buy"), rig.count("illegal"), rig.order(1)["state"]) == (asked, 1, order_table.UNKNOWN)
-    rig.report(kind=FILL, qty=asked + 1, local_ts=0)
+    rig.report(kind=FILL, qty=asked + 1, fee=0)
     rig.step()
     assert rig.count("overfills") == 1
 
 
 def test_fill_of_an_unknown_order_is_booked_and_counted(rig):
-    rig.report(kind=FILL, id=404, side=SELL, instrument=1, qty=E8, local_ts=0)
+    rig.report(kind=FILL, id=404, side=SELL, instrument=1, qty=E8, fee=0)
     rig.report(kind=ACK, id=405)
     rig.step()
     assert rig.position(instrument=1) == -E8
@@ -364,7 +393,7 @@ def test_fill_of_an_unknown_order_is_booked_and_counted(rig):
 @pytest.mark.parametrize("bad", [{"qty": 0}, {"qty": -E8}, {"price": 0}, {"price": 2**62, "qty": 2**62}])
 def test_fill_that_cannot_be_booked_stops_all_new_orders(rig, bad):
     working(rig)
-    rig.report(**{"kind": FILL, "local_ts": 0, **bad})
+    rig.report(**{"kind": FILL, "fee": 0, **bad})
     rig.step()
     assert rig.position() == 0
     rig.intend(id=2)
@@ -375,14 +404,15 @@ def test_fill_that_cannot_be_booked_stops_all_new_orders(rig, bad):
 
 
 def test_fill_of_an_unregistered_instrument_touches_no_position(rig):
-    rig.report(kind=FILL, id=404, instrument=2, local_ts=0)
+    rig.report(kind=FILL, id=404, instrument=2, fee=0)
     rig.step()
     assert (rig.count("not_booked"), rig.count("tripped")) == (1, 1)
+    assert (rig.count("trip_cause"), rig.count("fault_id")) == (UNBOOKABLE_FILL, 404)
 
 
 def test_illegal_report_is_counted_and_moves_nothing(rig):
     working(rig, qty=2 * E8)
-    rig.report(kind=FILL, qty=E8, local_ts=0)
+    rig.report(kind=FILL, qty=E8, fee=0)
     rig.report(kind=REJECT)
     rig.step()
     assert rig.count("illegal") == 1
@@ -404,7 +434,7 @@ def test_a_rejected_order_whose_cancel_was_refused_first_holds_no_exposure(rig):
 
 def test_refused_cancel_of_an_order_that_just_filled_is_no_alarm(rig):
     working(rig)
-    rig.report(kind=FILL, local_ts=0)
+    rig.report(kind=FILL, fee=0)
     rig.report(kind=CANCEL_REJECT, flags=reasons.VENUE_UNKNOWN_ORDER)
     rig.step()
     assert (rig.count("illegal"), rig.count("late_fills")) == (0, 0)
@@ -441,7 +471,7 @@ def test_a_change_of_the_venues_own_does_not_hide_a_replace_that_is_under_way(ri
     rig.step()
     assert (rig.position("working_buy"), rig.order(1)["qty"]) == (3 * E8, E8 // 2)
     rig.report(kind=REPLACED, id=1, qty=3 * E8)
-    rig.report(kind=FILL, id=1, qty=2 * E8, local_ts=0)
+    rig.report(kind=FILL, id=1, qty=2 * E8, fee=0)
     rig.step()
     assert (rig.position("working_buy"), rig.position("qty")) == (E8, 2 * E8)
     assert (rig.count("overfills"), rig.count("illegal")) == (0, 0)
@@ -514,7 +544,7 @@ def test_replace_keeps_the_time_in_force_of_its_order(rig):
 def test_full_updates_ring_holds_reports_back_and_loses_none():
     rig = RiskRig(updates=4)
     for id_ in range(1, 9):
-        rig.report(kind=FILL, id=id_, local_ts=0)
+        rig.report(kind=FILL, id=id_, fee=0)
     seen = []
     for _ in range(4):
         rig.step()
@@ -613,7 +643,7 @@ def risk_side(state, count, max_steps):
         if s.intents_seen >= count:
             break
         step(state, np.int64(0))
-        if load_acquire(s.progress) > np.uint64(s.intents_seen):
+        if load_acquire(view(s.lanes, LANE).progress) > np.uint64(s.intents_seen):
             ahead += 1
         while ring_peek(s.updates) != ZERO:
             ring_pop(s.updates)
@@ -683,7 +713,7 @@ class Venue:
         self.position += qty if order["side"] == BUY else -qty
         if order["left"] == 0:
             del self.orders[id_]
-        return [{"kind": FILL, "id": id_, "side": order["side"], "qty": qty, "local_ts": 0}]
+        return [{"kind": FILL, "id": id_, "side": order["side"], "qty": qty, "fee": 0}]
 
     def worst(self) -> tuple[int, int]:
         """Largest long and short position that could follow."""
@@ -752,7 +782,7 @@ def test_exposure_is_the_sum_over_open_orders(rig):
         rig.intend(id=id_, side=id_ % 2, qty=int(rng.integers(1, 3)) * E8 // 10)
     rig.step()
     for record in rig.pop("orders")[::3]:
-        rig.report(kind=FILL, id=int(record["id"]), side=int(record["side"]), qty=E8 // 20, local_ts=0)
+        rig.report(kind=FILL, id=int(record["id"]), side=int(record["side"]), qty=E8 // 20, fee=0)
     rig.step()
     assert rig.position("working_buy") > 0
     for side, field in ((BUY, "working_buy"), (SELL, "working_sell")):
@@ -766,7 +796,7 @@ def test_exposure_is_the_sum_over_open_orders(rig):
 def test_a_fill_is_measured_against_the_mid_that_stands_when_it_is_booked(rig):
     working(rig)
     rig.tops["bid"][0], rig.tops["ask"][0] = 101 * E8, 103 * E8
-    rig.report(kind=FILL, local_ts=0)
+    rig.report(kind=FILL, fee=0)
     rig.step()
     assert rig.position("at_mid") == 102 * E8 and rig.position("mark") == 102 * E8
 
@@ -776,14 +806,33 @@ def test_without_a_mid_a_fill_is_measured_against_the_last_one(rig, change):
     working(rig)
     for name, value in {"bid": 150 * E8, **change}.items():
         rig.tops[name][0] = value
-    rig.report(kind=FILL, local_ts=0)
+    rig.report(kind=FILL, fee=0)
     rig.step()
     assert rig.position("at_mid") == 100 * E8
 
 
 def test_taking_is_told_from_resting_by_the_report(rig):
     working(rig)
-    rig.report(kind=FILL, qty=E8 // 2, local_ts=7, flags=FILL_MAKER)
-    rig.report(kind=FILL, qty=E8 // 2, local_ts=9)
+    rig.report(kind=FILL, qty=E8 // 2, fee=7, flags=FILL_MAKER)
+    rig.report(kind=FILL, qty=E8 // 2, fee=9)
     rig.step()
     assert [rig.position(name) for name in ("fees", "taker_fees", "fills", "taker_fills")] == [16, 9, 2, 1]
+
+
+def test_the_refusal_of_the_gateways_own_cancel_lets_the_replace_go_on_counting(rig):
+    """A person halts one strategy while its order is being replaced to more; the venue refuses the gateway's cancel."""
+    rig.limits["max_position"], rig.limits["max_order_notional"] = 10 * E8, 10**6 * E8
+    working(rig, qty=E8)
+    rig.intend(kind=REPLACE, id=1, qty=9 * E8)
+    rig.step()
+    assert rig.position("working_buy") == 9 * E8
+    rig.report(kind=CANCEL_REJECT, id=1, venue_id=int(OWN_CANCEL))
+    rig.step()
+    assert rig.position("working_buy") == 9 * E8
+    rig.intend(id=2, qty=9 * E8, strategy=2)
+    rig.step()
+    assert rig.rejects(reasons.MAX_POSITION) == 1
+    # The answer to the replace comes too: it is refused, or carried out.
+    rig.report(kind=CANCEL_REJECT, id=1)
+    rig.step()
+    assert rig.position("working_buy") == E8

@@ -10,6 +10,9 @@ import pytest
 from test_run import run, stages_of
 from test_run_strategy import name_of, own_record, running, wait_for
 
+from hftpipe.record.replay.verify import replay_main
+from hftpipe.record.tape.format import RecordError
+
 HANGS = """
 from hftpipe.strategy import BUY, Strategy, param, state
 
@@ -53,6 +56,16 @@ def test_of_two_stages_in_one_process_the_one_that_hangs_is_named(tmp_path: Path
     assert code == 1 and summary["reason"].startswith("stage strategy has not moved for"), text
     assert summary["reason"].endswith("in on_book of the strategy")
     assert list(summary["stage_faults"]) == ["strategy.hung"]
+
+
+def test_a_session_whose_hook_never_returned_is_not_replayed_for_ever(tmp_path: Path) -> None:
+    folder = tmp_path / "sessions"
+    flags = ("--duration", "60", "--set", "pipeline.heartbeat_timeout_s=1", "--record", str(folder))
+    code, text, summary = hanging(tmp_path, "tape", *flags)
+    assert code == 1 and list(summary["stage_faults"]) == ["strategy.hung"], text
+    (session,) = folder.iterdir()
+    with pytest.raises(RecordError, match="on_book of Hangs never returned, and would not in a replay"):
+        replay_main(str(session), True, None, {}, False)
 
 
 def test_a_death_by_a_signal_inside_a_hook_names_the_hook(tmp_path: Path) -> None:

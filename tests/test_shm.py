@@ -3,6 +3,7 @@
 import errno
 import gc
 import itertools
+import mmap
 import os
 import signal
 import time
@@ -14,7 +15,7 @@ import numpy as np
 import pytest
 from memory import fork, join
 
-from hftpipe.core.schema.records import SCHEMA_VERSION
+from hftpipe.core.schema.records import EPOCH_MAX, SCHEMA_VERSION
 from hftpipe.core.shared import shm
 from hftpipe.core.shared.shm import ALIGN, DIRECTORY_BYTES, HEADER, HEADER_BYTES, Segment, SegmentError, segment_path
 
@@ -114,10 +115,64 @@ def test_a_segment_whose_owner_was_killed_is_replaced_under_the_next_epoch(name:
         Segment.attach(name)
     replacement = Segment.create(name, SIZES, META, epoch=2)
     try:
-        assert (replacement.epoch, replacement.replaced) == (42, True)
+        assert (replacement.epoch, replacement.replaced) == (42, {"epoch": 41})
         assert not replacement.region("cell").any()
     finally:
         replacement.unlink()
+
+
+@pytest.mark.parametrize("epoch", [EPOCH_MAX, 2**32, 2**63 - 1, 2**63, 2**64 - 1])
+def test_a_number_that_no_run_has_is_not_taken_over_from_a_damaged_segment(name: str, epoch: int) -> None:
+    header = np.zeros(1, HEADER)
+    header["magic"], header["epoch"] = shm.MAGIC, epoch
+    segment_path(name).write_bytes(header.tobytes())
+    made = Segment.create(name, SIZES, META, epoch=7)
+    try:
+        assert (made.epoch, made.replaced) == (7, {"damaged_epoch": epoch})
+    finally:
+        made.unlink()
+
+
+@pytest.mark.parametrize("way", ["create", "attach", "attach to halt"])
+def test_a_folder_in_the_place_of_a_segment_is_refused_by_name(name: str, way: str) -> None:
+    segment_path(name).mkdir()
+    try:
+        with pytest.raises(SegmentError, match=rf"{segment_path(name)}: .*[Dd]irectory"):
+            if way == "create":
+                Segment.create(name, SIZES, META)
+            else:
+                Segment.attach(name, is_writable=way == "attach to halt")
+    finally:
+        segment_path(name).rmdir()
+
+
+def test_a_link_to_nowhere_in_the_place_of_a_segment_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    segment_path(name).symlink_to(tmp_path / "nowhere")
+    try:
+        with pytest.raises(SegmentError, match=str(segment_path(name))):
+            Segment.create(name, SIZES, META)
+        assert not (tmp_path / "nowhere").exists()
+    finally:
+        segment_path(name).unlink()
+
+
+def test_memory_that_cannot_be_mapped_is_an_error_that_leaves_no_file(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    monkeypatch.setattr(shm.mmap, "mmap", none)
+    with pytest.raises(SegmentError, match="Cannot allocate memory"):
+        Segment.create(name, SIZES, META)
+    assert not segment_path(name).exists()
+
+
+def test_a_damaged_directory_is_refused_by_name(segment: Segment) -> None:
+    segment.publish()
+    segment._bytes[HEADER_BYTES : HEADER_BYTES + 20] = 0xFF
+    with pytest.raises(SegmentError, match="damaged"):
+        Segment.attach(segment.name)
 
 
 def test_an_owner_that_is_dead_but_not_yet_reaped_counts_as_dead(name: str) -> None:
@@ -251,9 +306,54 @@ def test_a_full_dev_shm_is_an_error_that_says_how_much_was_asked_and_leaves_no_f
     assert not segment_path(name).exists()
 
 
-def test_a_directory_that_does_not_fit_is_refused_and_leaves_no_file(name: str) -> None:
-    with pytest.raises(SegmentError, match="directory of"):
-        Segment.create(name, SIZES, {"long": "x" * DIRECTORY_BYTES})
+def test_a_directory_is_as_large_as_it_has_to_be(name: str) -> None:
+    sizes = {**SIZES, **{f"more.{at}": 1 for at in range(3_000)}}
+    meta = {"symbols": [f"SYMBOL{at:05d}USDT" for at in range(8_192)]}
+    made = Segment.create(name, sizes, meta)
+    made.region("cell")[:] = 7
+    made.publish()
+    try:
+        reader = Segment.attach(name)
+        assert reader.meta == meta and reader.regions() == list(sizes)
+        assert (reader.region("cell") == 7).all() and int(reader.header()["directory_bytes"]) > DIRECTORY_BYTES
+    finally:
+        made.unlink()
+
+
+def blocks_of(name: str) -> int:
+    """Bytes of memory that a segment takes."""
+    return os.stat(segment_path(name)).st_blocks * 512
+
+
+def test_a_sparse_region_takes_memory_only_where_it_is_used_and_a_prefault_leaves_the_rest_alone(name: str) -> None:
+    large, page = 64 << 20, mmap.PAGESIZE
+    made = Segment.create(name, {"before": 5000, "large": large, "after": 5000}, META, sparse={"large"})
+    try:
+        assert blocks_of(name) < 1 << 20
+        region = made.region("large")
+        region[large // 2 : large // 2 + 3 * page] = 9
+        made.region("after")[:] = 5
+        used = blocks_of(name)
+        made.prefault()
+        assert blocks_of(name) == used < 1 << 20
+        assert int(region[large // 2]) == 9 and not region[:page].any() and (made.region("after") == 5).all()
+    finally:
+        made.unlink()
+
+
+def test_every_page_of_a_segment_without_sparse_regions_is_there_from_the_start(name: str) -> None:
+    made = Segment.create(name, {"large": 8 << 20}, META)
+    try:
+        assert blocks_of(name) >= 8 << 20
+    finally:
+        made.unlink()
+
+
+def test_a_sparse_segment_that_could_not_be_filled_is_refused_at_once(name: str) -> None:
+    room = os.statvfs("/dev/shm")
+    too_much = room.f_bavail * room.f_frsize + (1 << 30)
+    with pytest.raises(SegmentError, match="cannot reserve"):
+        Segment.create(name, {"large": too_much}, META, sparse={"large"})
     assert not segment_path(name).exists()
 
 

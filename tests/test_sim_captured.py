@@ -10,7 +10,8 @@ import pytest
 from ouch_rig import Client, Exchange, Watcher, free_port, wait_for
 from usdm_tape import START, Tape, opened
 
-from hftpipe.capture.reader import CaptureError, detect
+from hftpipe.capture.detect import detect
+from hftpipe.capture.reader import CaptureError
 from hftpipe.core.machine.fixed import to_fixed
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import view

@@ -200,7 +200,7 @@ class Pair:
         self.update_id = 1
 
     def submit(self, **fields) -> None:
-        full = dict(instrument=0, price=0, qty=0, flags=0, local_ts=self.time, origin_tsc=fields["id"]) | fields
+        full = dict(instrument=0, price=0, qty=0, flags=0, local_ts=self.time) | fields
         assert self.venue.submit(**full) == 1
         self.twin.submit(full)
 
@@ -305,7 +305,7 @@ def test_fills_are_never_more_than_was_offered_and_traded(stream):
     pair.open_books()
     plan = SimpleNamespace(instruments=(0, 1), is_paper=False)
     venue = SimpleNamespace(played=pair.records, executed=[])
-    checker = TakenChecker(SimpleNamespace(plan=plan, venue=venue))
+    checker = TakenChecker(SimpleNamespace(plan=plan, ports=[SimpleNamespace(venue=venue)]))
     for step in stream:
         pair.play(step)
         pair.market(kind=r.TIMER)
@@ -320,7 +320,8 @@ def test_an_account_of_what_was_offered_catches_a_venue_that_forgets_what_we_too
     v.open_book([("100.0", 10)], [("100.1", 10)])
     level = dict(kind=r.LEVEL, side=r.ASK, price=unit("100.1"), qty=unit(10), id=1, flags=r.LAST)
     venue = SimpleNamespace(played=[fields(level)], executed=[])
-    checker = TakenChecker(SimpleNamespace(plan=SimpleNamespace(instruments=(0,), is_paper=False), venue=venue))
+    plan = SimpleNamespace(instruments=(0,), is_paper=False)
+    checker = TakenChecker(SimpleNamespace(plan=plan, ports=[SimpleNamespace(venue=venue)]))
     venue.executed = [fields(x) for x in v.new(1, BUY, 6, "100.1", IOC)]
     checker.check()
     v.memory[EXCHANGE_BYTES : EXCHANGE_BYTES + MARKET_BYTES].view(MARKET)["n_consumed"] = 0
@@ -388,7 +389,7 @@ def test_a_thousand_level_sweep_takes_at_most_the_levels_it_can_remember():
 def test_entry_points_do_what_the_direct_functions_do():
     v = Venue()
     v.open_book([("100.0", 10)], [("100.1", 10)])
-    request, out = record(r.RECORD), record(r.RECORD)
+    request, out = record(r.REQUEST), record(r.REPORT)
     request["kind"], request["id"], request["side"] = r.NEW, 7, BUY
     request["price"], request["qty"], request["origin_tsc"] = unit("100.1"), unit(1), 99
     timer = record(r.RECORD)
@@ -396,7 +397,7 @@ def test_entry_points_do_what_the_direct_functions_do():
     assert _call(np.uint64(exchange.submit_entry.address), v.at, np.int64(address(request))) == 1
     assert _call(np.uint64(exchange.market_entry.address), v.at, np.int64(address(timer))) == 1
     assert _call(np.uint64(exchange.poll_entry.address), v.at, np.int64(address(out))) == 1
-    assert (int(out["kind"][0]), int(out["origin_tsc"][0])) == (r.ACK, 99)
+    assert (int(out["kind"][0]), int(out["venue_id"][0])) == (r.ACK, 1)
     assert _call(np.uint64(exchange.poll_entry.address), v.at, np.int64(address(out))) == 1
     assert int(out["kind"][0]) == r.FILL
     assert _call(np.uint64(exchange.poll_entry.address), v.at, np.int64(address(out))) == 0

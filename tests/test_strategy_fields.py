@@ -121,5 +121,5 @@ def test_an_index_from_the_author_is_checked_wherever_it_goes(tmp_path: Path) ->
     rig.levels((0, 99.0, 1.0), (1, 101.0, 1.0))
     rig.touch(99.5, 100.5)
     rig.run()
-    assert rig.state["failed"] == 0 and rig.state["callbacks"] == 3
+    assert rig.seats[0]["failed"] == 0 and rig.state["callbacks"] == 3
     assert list(rig.self_record["x"]) == [0] * 10

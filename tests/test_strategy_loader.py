@@ -120,7 +120,7 @@ def test_the_five_hooks_are_listed_when_another_is_asked_for(tmp_path):
 def test_a_missing_file_and_an_unknown_name_say_what_exists(tmp_path):
     with pytest.raises(StrategyError, match="does not exist"):
         load(f"{tmp_path}/none.py:Mine")
-    with pytest.raises(StrategyError, match="allowed are market_making, momentum"):
+    with pytest.raises(StrategyError, match="allowed are arbitrage, market_making, momentum"):
         load("market_maker")
 
 

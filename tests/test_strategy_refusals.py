@@ -139,7 +139,7 @@ def test_what_is_safe_can_be_used(tmp_path: Path) -> None:
     rig = Rig(load(write(tmp_path, "import math\n" + ALLOWED)))
     rig.timer()
     rig.run()
-    assert rig.state["failed"] == 0 and rig.self_record["n"] == -1
+    assert rig.seats[0]["failed"] == 0 and rig.self_record["n"] == -1
     expected = 0.5 + 2 + 2 + 1 + 1 + 2 + 1 + (6 + 8) + 14 / 8 + 1 + 3 + 3.0 + 1 + 3 + 6
     assert rig.self_record["f"] == pytest.approx(expected)
 
@@ -155,7 +155,7 @@ def test_an_index_in_a_function_of_the_authors_is_checked_however_it_is_decorate
     rig = Rig(load(write(tmp_path, body)))
     rig.timer()
     rig.run()
-    assert rig.state["failed"] == 4 and rig.self_record["after"] == 0
+    assert rig.seats[0]["failed"] == 4 and rig.self_record["after"] == 0
 
 
 def test_a_compiled_function_that_is_not_taken_by_its_name_is_refused(tmp_path: Path) -> None:
@@ -226,4 +226,4 @@ def test_a_function_that_is_called_again_and_again_is_no_recursion(tmp_path: Pat
     rig = Rig(load(write(tmp_path, body)))
     rig.timer()
     rig.run()
-    assert rig.state["failed"] == 0 and rig.self_record["f"] == 0.5 + 0.5 + (1 + 0.5) / 2
+    assert rig.seats[0]["failed"] == 0 and rig.self_record["f"] == 0.5 + 0.5 + (1 + 0.5) / 2

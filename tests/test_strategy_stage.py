@@ -27,8 +27,11 @@ from hftpipe.core.schema.records import (
     CANCEL_REJECT,
     CANCELED,
     EXPIRED,
+    FEE_ASSET,
     FILL,
+    FILL_MAKER,
     INVALID,
+    LAST,
     MARKET,
     NEW,
     NOT_A_NUMBER,
@@ -38,14 +41,16 @@ from hftpipe.core.schema.records import (
     REPLACE,
     REPLACED,
     SELL,
+    TOP,
     UNASKED,
+    VALID,
     client_id,
 )
 from hftpipe.core.shared.ring import ring_peek
 from hftpipe.core.shared.stage import SERVICE
-from hftpipe.core.trading.order_table import ORDER, ORDER_BYTES, TABLE, TABLE_HEADER_BYTES
+from hftpipe.core.trading.book import BOOK
+from hftpipe.core.trading.order_table import ORDER, ORDER_BYTES, REJECTED, TABLE, TABLE_HEADER_BYTES, UNKNOWN
 from hftpipe.strategy.compile.loader import LoadedStrategy, load, publish_params
-from hftpipe.strategy.stage import STATE
 from hftpipe.strategy.stage import _handle as handle
 from hftpipe.strategy.wiring import fault_service
 
@@ -83,6 +88,8 @@ class Scripted(Strategy):
         self.seen[2] += 1
         self.answers[0], self.answers[1], self.answers[2] = fill.fee, ctx.position(), fill.is_maker()
         self.answers[3] = fill.id
+        self.answers[5], self.answers[6] = fill.trade_id, fill.fee_asset()
+        self.answers[7] = ctx.find(fill.id).venue_id
 
     def on_timer(self, ctx):
         self.seen[3] += 1
@@ -138,6 +145,8 @@ class Scripted(Strategy):
         elif self.what == 13:
             self.answers[0] = ctx.replace(self.target, 10020000000, 300000)
             raise ValueError("told to")
+        elif self.what == 14:
+            self.answers[0] = ctx.replace(self.target, math.nan, 300000)
 '''
 
 
@@ -257,7 +266,7 @@ def test_each_instrument_has_its_own_book_and_position(rig):
     assert rig.self_record["seen"][5] == 1 and rig.self_record["text"][0] == 1005000000
     rig.push("updates", kind=FILL, id=9, side=SELL, price=E8, qty=E8, instrument=1)
     rig.run()
-    assert (rig.position(0), rig.position(1)) == (0, -E8)
+    assert (rig.position(), rig.position(instrument=1)) == (0, -E8)
 
 
 def test_trades_and_timers_reach_their_hooks_with_event_time(rig):
@@ -274,6 +283,15 @@ def test_more_actions_than_the_buffer_holds_are_refused_and_counted(rig):
     sent = act(rig, 2)
     assert len(sent) == 16 and (rig.self_record["made"] != 0).sum() == 16
     assert rig.ctx["refused"][TOO_MANY_ACTIONS] == 24 and open_count(rig) == 16
+
+
+def test_a_strategy_that_floods_the_ring_leaves_a_place_for_each_behind_it(loaded):
+    rig = Rig(loaded, intents=8)
+    rig.ctx["spare"] = 2
+    rig.self_record["what"] = 2
+    rig.ready()
+    rig.step()
+    assert rig.ctx["refused"][INTENTS_RING_FULL] == 34 and open_count(rig) == 6
 
 
 def test_a_full_intents_ring_refuses_instead_of_losing(loaded):
@@ -345,6 +363,20 @@ def test_cancel_all_leaves_out_what_is_being_cancelled(rig):
     assert act(rig, 6) == []
 
 
+def test_cancel_all_goes_on_where_it_had_no_more_room_though_all_that_it_sent_was_refused(rig):
+    made = [int(r["id"]) for r in act(rig, 2) + act(rig, 2)]
+    for _ in range(2):
+        sent = [int(r["id"]) for one in range(2) for r in refused(rig, act(rig, 6))]
+        assert sorted(sent) == sorted(made), "each in its turn"
+
+
+def refused(rig: Rig, sent: list) -> list:
+    """Requests that are refused, all of them."""
+    for request in sent:
+        rig.update(CANCEL_REJECT, request["id"], flags=7)
+    return sent
+
+
 def test_replace_needs_a_working_order_and_ends_with_the_answer(rig):
     order = act(rig, 1)[0]
     assert act(rig, 4, order["id"]) == [] and rig.ctx["refused"][CHANGE_IN_FLIGHT] == 1
@@ -364,7 +396,7 @@ def test_a_change_of_the_venues_own_leaves_a_replace_under_way(rig):
     rig.update(ACK, order["id"])
     rig.run()
     act(rig, 4, order["id"])
-    rig.update(REPLACED, order["id"], price=10020000000, qty=50000, flags=UNASKED)
+    rig.update(REPLACED, order["id"], price=order["price"], qty=50000, flags=UNASKED)
     rig.run()
     held = next(o for o in orders(rig) if o["id"] == order["id"])
     assert (held["state"], held["qty"], held["new_qty"]) == (5, 50000, 300000)
@@ -374,18 +406,61 @@ def test_a_change_of_the_venues_own_leaves_a_replace_under_way(rig):
     assert (held["state"], held["qty"], held["new_qty"]) == (2, 300000, 0)
 
 
-@pytest.mark.parametrize("kind", [CANCEL_REJECT, REJECT])
-def test_a_refused_replace_leaves_the_order_working(rig, kind):
+def test_a_refused_replace_leaves_the_order_working(rig):
     order = act(rig, 1)[0]
     rig.update(ACK, order["id"])
     rig.run()
     act(rig, 4, order["id"])
-    rig.update(kind, order["id"], flags=5)
+    rig.update(CANCEL_REJECT, order["id"], flags=5)
     rig.run()
     assert state_of(rig, order["id"]) == 2 and open_count(rig) == 3
 
 
-@pytest.mark.parametrize("kind", [CANCEL_REJECT, REJECT, REPLACED])
+def test_an_order_refused_while_a_replace_of_it_is_under_way_has_ended(rig):
+    """Its cancel was refused before the venue had answered it, and it was replaced then."""
+    order = act(rig, 1)[0]
+    act(rig, 3, order["id"])
+    rig.update(CANCEL_REJECT, order["id"], flags=50)
+    rig.run()
+    act(rig, 4, order["id"])
+    rig.update(REJECT, order["id"], flags=46)
+    rig.run()
+    assert state_of(rig, order["id"]) == REJECTED
+    rig.update(CANCEL_REJECT, order["id"], flags=44)
+    rig.run()
+    assert state_of(rig, order["id"]) == REJECTED
+
+
+def test_a_replace_that_is_no_number_is_under_way_as_any_other(rig):
+    """Of a replace without price and quantity and a cancel after it, the first refusal leaves the other to be answered."""
+    order = act(rig, 1)[0]
+    rig.update(ACK, order["id"])
+    rig.run()
+    assert [r["flags"] for r in act(rig, 14, order["id"])] == [NOT_A_NUMBER]
+    act(rig, 3, order["id"])
+    rig.update(CANCEL_REJECT, order["id"], flags=5)
+    rig.run()
+    assert state_of(rig, order["id"]) == 4 and act(rig, 3, order["id"]) == []
+    rig.update(CANCEL_REJECT, order["id"], flags=5)
+    rig.run()
+    assert state_of(rig, order["id"]) == 2
+
+
+def test_an_order_whose_old_quantity_has_filled_has_ended_though_a_replace_of_it_is_under_way(rig):
+    """There is none of it left at the venue to replace; whether the venue says so makes no difference."""
+    order = act(rig, 1)[0]
+    rig.update(ACK, order["id"])
+    rig.run()
+    act(rig, 4, order["id"])
+    rig.fill(order)
+    rig.run()
+    assert (state_of(rig, order["id"]), open_count(rig)) == (7, 2)
+    rig.update(CANCEL_REJECT, order["id"], flags=44)
+    rig.run()
+    assert rig.memory["table"][:TABLE_HEADER_BYTES].view(TABLE)[0]["illegal"] == 0
+
+
+@pytest.mark.parametrize("kind", [CANCEL_REJECT, REPLACED])
 def test_the_answer_to_a_replace_does_not_end_a_cancel_sent_after_it(rig, kind):
     order = act(rig, 1)[0]
     rig.update(ACK, order["id"])
@@ -402,25 +477,42 @@ def test_the_answer_to_a_replace_does_not_end_a_cancel_sent_after_it(rig, kind):
 
 def test_fills_move_the_position_before_on_fill_is_called(rig):
     order = act(rig, 1)[0]
-    rig.update(ACK, order["id"])
-    rig.fill(order, qty=LOT // 4, fee=-77)
+    rig.update(ACK, order["id"], venue_id=4711, price=order["price"], qty=order["qty"])
+    rig.fill(order, qty=LOT // 4, fee=-77, trade_id=2**62 + 1)
     rig.run()
     assert list(rig.self_record["answers"][:4]) == [-77, LOT // 4, 0, int(order["id"])]
+    assert list(rig.self_record["answers"][5:]) == [2**62 + 1, 0, 4711] and rig.position("fees") == -77
     assert state_of(rig, order["id"]) == 3
-    rig.fill(order, qty=LOT - LOT // 4)
+    rig.fill(order, qty=LOT - LOT // 4, fee=5, flags=FILL_MAKER | 3 << FEE_ASSET)
     rig.run()
     assert state_of(rig, order["id"]) == 7 and rig.position() == LOT
+    # Its fee is in another asset than the quote currency.
+    assert rig.self_record["answers"][6] == 3 and rig.position("fees") == -77
 
 
 def test_a_fill_of_an_unknown_or_ended_order_still_counts(rig):
     order = act(rig, 1)[0]
     rig.update(CANCELED, order["id"])
-    rig.fill(order)
+    rig.fill(order, qty=LOT // 4)
     rig.update(FILL, 424242, side=BUY, price=E8, qty=5, instrument=0)
     rig.run()
-    assert rig.position() == LOT + 5 and rig.self_record["seen"][2] == 2
+    assert rig.position() == LOT // 4 + 5 and rig.self_record["seen"][2] == 2
     assert rig.state["unknown_orders"] == 1
-    assert rig.memory["table"][:TABLE_HEADER_BYTES].view(TABLE)[0]["illegal"] == 1
+    assert (state_of(rig, order["id"]), open_count(rig)) == (UNKNOWN, 3), "it lives, and more of it may fill"
+    assert [r["kind"] for r in act(rig, 3, order["id"])] == [CANCEL], "one cancel at a time"
+    assert act(rig, 3, order["id"]) == [] and rig.ctx["refused"][CHANGE_IN_FLIGHT] == 3
+    rig.update(CANCELED, order["id"])
+    rig.run()
+    assert (state_of(rig, order["id"]), open_count(rig)) == (8, 2)
+
+
+@pytest.mark.parametrize("bad", [{"qty": 0}, {"qty": -LOT}, {"price": 0}, {"price": 2**62, "qty": 2**62}])
+def test_a_fill_that_risk_does_not_book_moves_neither_position_nor_order(rig, bad):
+    order = act(rig, 1)[0]
+    rig.fill(order, **bad)
+    rig.run()
+    assert (rig.position(), rig.state["bad_records"], rig.self_record["seen"][2]) == (0, 1, 0)
+    assert next(o for o in orders(rig) if o["id"] == order["id"])["filled"] == 0
 
 
 def test_updates_are_taken_before_market_records(rig):
@@ -465,7 +557,7 @@ def test_an_instrument_that_does_not_exist_is_refused_not_read(rig):
 def test_an_index_out_of_range_disables_the_strategy_instead_of_writing_memory(rig):
     before = rig.memory["self"].copy()
     act(rig, 7, target=4000)
-    assert rig.state["failed"] == 1
+    assert rig.seats[0]["failed"] == 1
     assert (rig.self_record["made"] == before.view(rig.loaded.dtype)[0]["made"]).all()
     calls = int(rig.state["callbacks"])
     rig.trade(100.0, 1.0)
@@ -477,7 +569,7 @@ def test_an_index_out_of_range_disables_the_strategy_instead_of_writing_memory(r
 def test_a_strategy_that_raises_has_its_orders_cancelled_and_its_position_kept(rig):
     order = act(rig, 1)[0]
     sent = act(rig, 11)
-    assert rig.state["failed"] == 1
+    assert rig.seats[0]["failed"] == 1
     assert [int(r["kind"]) for r in sent] == [CANCEL, CANCEL, CANCEL], "its own new order is not sent"
     rig.fill(order)
     rig.run()
@@ -503,7 +595,7 @@ def test_what_a_hook_that_raises_has_asked_for_is_dropped_and_only_cancels_go_ou
         rig.run()
         sent = act(rig, what, int(order["id"]) if what != 7 else 10**6)
         assert [int(one["kind"]) for one in sent] == kinds and sent[0]["id"] == order["id"], (what, sent)
-        assert (rig.state["dropped"], rig.state["running"]) == (dropped, 0)
+        assert (rig.state["dropped"], rig.seats[0]["running"]) == (dropped, 0)
         held = next(one for one in orders(rig) if one["id"] == order["id"])
         assert (held["state"], held["new_price"], held["new_qty"]) == (4, 0, 0)
         assert open_count(rig) == 1
@@ -578,7 +670,7 @@ def test_any_sequence_of_updates_keeps_position_and_open_orders_consistent(loade
     open_ids = sorted(int(o["id"]) for o in held if 1 <= o["state"] <= 6)
     assert len(open_ids) == open_count(rig) == len(set(open_ids))
     for order in held:
-        listed = 1 <= order["state"] <= 6
+        listed = 1 <= order["state"] < UNKNOWN
         assert not (listed and order["filled"] >= max(order["qty"], order["new_qty"])), "a filled order is not open"
         if order["state"] == 7:
             assert order["filled"] >= order["qty"]
@@ -597,7 +689,7 @@ def test_a_fault_with_a_very_long_name_is_cut_and_still_named(tmp_path, letter):
     rig = Rig(load(f"{path}:Long"))
     rig.timer()
     assert rig.step() == SERVICE
-    assert fault_service(rig.memory["state"].view(STATE), rig.loaded, rig.memory["fault"])()
+    assert fault_service(rig.seats, [rig.seat], [rig.memory["fault"]])()
     fault = read_fault(rig.memory["fault"])
     assert (fault["hook"], fault["line"], fault["exception"][:50]) == (
         "on_timer",
@@ -605,3 +697,19 @@ def test_a_fault_with_a_very_long_name_is_cut_and_still_named(tmp_path, letter):
         unicodedata.normalize("NFKC", name)[:50],
     )
     assert str(path).endswith(fault["file"][-20:]) and set(fault["message"]) == {letter}
+
+
+def test_a_pair_of_best_prices_waits_for_its_ask_whatever_comes_of_another_venue_meanwhile(loaded):
+    rig = Rig(loaded)
+    for instrument in (0, 1):
+        rig.book_state(VALID, instrument)
+    rig.market(TOP, side=BID, price=100 * E8, qty=E8, id=5, instrument=0)
+    rig.run()
+    rig.touch(200.0, 200.1, instrument=1)
+    rig.run()
+    rig.market(TOP, side=ASK, price=101 * E8, qty=E8, id=5, instrument=0, flags=LAST)
+    rig.run()
+    at = int(rig.state["books"]) - address(rig.memory["books"])
+    first = int(rig.memory["books"][at : at + 8].view(np.uint64)[0]) - address(rig.memory["books"])
+    header = rig.memory["books"][first : first + BOOK.itemsize].view(BOOK)[0]
+    assert (header["bid"], header["ask"]) == (100 * E8, 101 * E8)

@@ -9,10 +9,13 @@ from rich.console import Console
 
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.histogram import Summary
-from hftpipe.monitor.figures import counts, microseconds, plain, price, signed, split_symbol
-from hftpipe.monitor.metrics import InstrumentView, Snapshot, _by_reason
+from hftpipe.core.schema.instruments import split_symbol
+from hftpipe.monitor.figures import counts, microseconds, plain, price, signed
+from hftpipe.monitor.instruments import SUMS, Instruments, InstrumentView
+from hftpipe.monitor.metrics import Snapshot, _by_reason
 from hftpipe.monitor.summary import render, summarise
 from hftpipe.monitor.view import View
+from hftpipe.topology.graph import Graph
 
 E8 = 10**8
 MARKET = {"events": 120_000, "book_updates": 119_000, "dropped_trades": 0, "conflations": 3}
@@ -29,16 +32,31 @@ def instrument(**values: int) -> InstrumentView:
     return InstrumentView(**{**names, "symbol": "BTCUSDT", "state": "VALID", **values})
 
 
+def instruments(*views: InstrumentView, more: int = 0, not_valid: int = 0) -> Instruments:
+    quotes = {split_symbol(view.symbol)[1]: None for view in views} or {"USDT": None}
+    sums = {
+        quote: {name: sum(getattr(view, name) for view in views if view.symbol.endswith(quote)) for name in SUMS}
+        for quote in quotes
+    }
+    net: dict[str, tuple[int, int]] = {}
+    for view in views:
+        base = split_symbol(view.symbol)[0]
+        qty, count = net.get(base, (0, 0))
+        net[base] = qty + view.qty, count + 1
+    not_valid += sum(view.state != "VALID" for view in views)
+    return Instruments(list(views), more, not_valid, {view.symbol: view.qty for view in views}, sums, net)
+
+
 def snapshot(*views: InstrumentView, **changes) -> Snapshot:
     risk = dict.fromkeys(("unknown_reports", "not_booked", "overfills", "illegal"), 0)
     gateway = GATEWAY | {"late_fills": 0}
     values = {
-        "tsc": 1, "ns_per_tick": 1.0, "skew_ns": 0.0, "skew_bound_ns": 0.0,
+        "graph": Graph(("paper",)), "tsc": 1, "ns_per_tick": 1.0, "skew_ns": 0.0, "skew_bound_ns": 0.0,
         "counters": {"market_data": MARKET, "strategy": {"intents_sent": 1_550}, "risk": risk, "gateway": gateway},
         "kinds": {("risk", "overfills"): "fault", ("gateway", "late_fills"): "fault", ("market_data", "dropped_trades"): "notice"},
         "rejects": {}, "races": {}, "latency": {"tick_to_order": Summary(5, 0, 8_200.0, 12_000.0, 1e5, 1e5, 5e6)},
-        "rings": {}, "tapes": {}, "status": {}, "instruments": list(views), "halted": None,
-        "strategy_fault": None,
+        "rings": {}, "tapes": {}, "status": {}, "instruments": instruments(*views), "halted": None, "halted_scopes": {},
+        "strategies": {},
     }  # fmt: skip
     return Snapshot(**{**values, **changes})
 
@@ -73,6 +91,14 @@ def test_rejects_and_races_are_told_apart_by_reason_and_by_who_refused():
     assert _by_reason(refused, are_races=True) == {
         "unknown_order": 6, "venue_unknown_order": 5, "post_only_would_take": 6,
     }  # fmt: skip
+
+
+def test_orders_that_the_venue_ended_are_shown_with_their_reasons():
+    look = snapshot(EARNED, ended={"venue_ended": 120, "disconnected": 1})
+    assert summarise(look, FACTS)["ended_by_venue"] == {"venue_ended": 120, "disconnected": 1}
+    (shown,) = [line.split(maxsplit=3)[3] for line in text_of(look).splitlines() if "ended by venue" in line]
+    assert shown == "121 (venue ended 120, disconnected 1)"
+    assert "ended by venue" not in text_of(snapshot(EARNED))
 
 
 def test_every_race_is_a_known_reason_with_a_sentence():
@@ -156,3 +182,27 @@ def test_numbers_are_written_for_people():
     assert [price(x) for x in (60_000.123, 0.0, 0.00012)] == ["60,000.12", "-", "0.00012"]
     assert [microseconds(x) for x in (123.0, 12_340.0, 1_234_567.0)] == ["0.123", "12.34", "1,235"]
     assert counts({"rate_per_s": 3, "none_of_it": 0, "stale": 1_200}) == "stale 1,200, rate per s 3"
+
+
+def test_rejects_are_a_share_of_what_was_asked_for_sent_or_not():
+    """The strategy stage refuses before anything is sent: what it refused is part of what was asked for."""
+    look = snapshot(EARNED, rejects={"too_many_actions": 186_832}, not_sent=186_832)
+    assert summarise(look, FACTS)["asked"] == 1_550 + 186_832
+    assert "99.2 % of 188,382 requests" in text_of(look)
+
+
+def test_money_in_different_currencies_is_never_added_up() -> None:
+    other = instrument(symbol="ETHBTC", qty=2 * E8, captured=E8 // 100, fees=E8 // 1000, turnover=E8, fills=2)
+    summary = summarise(snapshot(EARNED, other), FACTS)
+    assert summary["pnl"] is summary["pnl_parts"] is summary["volume"] is None
+    assert summary["by_quote"]["BTC"]["pnl_parts"]["net"] == 0.009
+    assert summary["by_quote"]["USDT"]["pnl_parts"] == summarise(snapshot(EARNED), FACTS)["pnl_parts"]
+    text = render(summary)
+    assert "net PnL +0.00900000 BTC" in text and "USDT" in text and summary["maker_fills"] == 32
+
+
+def test_the_net_of_a_base_is_shown_where_several_instruments_have_it() -> None:
+    there = instrument(symbol="beta:BTCUSDT", qty=E8)
+    text = text_of(snapshot(EARNED, there))
+    assert "0.997 BTC in all positions together" in text
+    assert "in all positions" not in text_of(snapshot(EARNED))

@@ -40,7 +40,7 @@ from hftpipe.record.replay.rebuild import build
 from hftpipe.record.replay.verify import Verdict, render_verdict, verify
 from hftpipe.strategy.compile.loader import LoadedStrategy, publish_params
 from hftpipe.strategy.compile.loader import load as load_strategy
-from hftpipe.topology.graph import STAGES, TAPES
+from hftpipe.topology.graph import STAGE_KINDS as STAGES
 from hftpipe.topology.pipeline import Pipeline
 
 EPOCH, START_TS = 7, 1_700_000_000_000_000_000
@@ -92,7 +92,7 @@ def test_nothing_happens_without_a_tape() -> None:
     tape_record(np.uint64(0), address(source))
     tape_top(np.uint64(0), np.uint32(0), address(top), np.int64(0))
     tape_halt(np.uint64(0), np.int64(1))
-    tape_params(np.uint64(0), np.uint64(2), address(source), np.int64(64))
+    tape_params(np.uint64(0), np.int64(0), np.uint64(2), address(source), np.int64(64))
 
 
 def test_a_top_of_book_is_a_bid_and_an_ask_that_are_never_separated() -> None:
@@ -115,7 +115,7 @@ def test_a_top_of_book_is_a_bid_and_an_ask_that_are_never_separated() -> None:
 def test_parameters_come_off_the_tape_as_they_went_on(size: int) -> None:
     tape, source = new_tape(64), aligned(size)
     source[:] = np.random.default_rng(size).integers(0, 256, size, np.uint8)
-    tape_params(address(tape), np.uint64(4), address(source), np.int64(size))
+    tape_params(address(tape), np.int64(0), np.uint64(4), address(source), np.int64(size))
     rows = take(tape)
     pieces = -(-size // PARAMS_BYTES_PER_RECORD)
     assert (int(rows[0]["kind"]), int(rows[0]["id"]), int(rows[0]["qty"])) == (PARAMS, 4, size)
@@ -188,7 +188,7 @@ class Rig:
         self.now, self.pace_ns = 1, 0
         self.config = load([], {}, {**demo_overrides(), **over, **settings})
         self.loaded: LoadedStrategy = load_strategy(spec, params)
-        self.pipeline = Pipeline(self.config, self.loaded, EPOCH, START_TS, PrivateSegment)  # type: ignore[arg-type]
+        self.pipeline = Pipeline(self.config, [self.loaded], EPOCH, START_TS, PrivateSegment)  # type: ignore[arg-type]
 
     def turn(self, stage: str) -> int:
         one = self.pipeline.stages[stage]
@@ -207,10 +207,12 @@ class Rig:
                 self.turn(stage)
 
     def tapes(self) -> dict[str, np.ndarray]:
-        return {stage: take(self.pipeline.segment.region(region)) for stage, region in TAPES.items()}
+        return {
+            stage: take(self.pipeline.segment.region(region)) for stage, region in self.pipeline.graph.tapes.items()
+        }
 
     def replay(self, tapes: dict[str, np.ndarray], strategy: LoadedStrategy | None = None) -> Verdict:
-        return verify(tapes, build(self.config, strategy or self.loaded, EPOCH, START_TS))
+        return verify(tapes, build(self.config, [strategy or self.loaded], EPOCH, START_TS))
 
 
 def check_same(rig: Rig, tapes: dict[str, np.ndarray]) -> dict[str, int]:
@@ -344,7 +346,7 @@ def test_changed_parameters_replay_identically(restless: Path) -> None:
 def test_a_strategy_that_raises_replays_identically(restless: Path, seed: int) -> None:
     rig = Rig(f"{restless}:Restless", {"fails_at": 150, "every": 5}, seed)
     rig.run(3000, seed)
-    assert rig.pipeline.state("strategy")["failed"][0] != 0
+    assert rig.pipeline.seat_rows()["failed"][0] != 0
     check_same(rig, rig.tapes())
 
 

@@ -82,7 +82,7 @@ def test_a_strategy_that_has_failed_finds_the_same_room_for_its_cancels(greedy: 
         rig = Rig(greedy, {"fails_at": 60}, seed, **{"rings.intents": 8, "rings.tape": 1 << 18})
         rig.run(3000, seed)
         tapes = rig.tapes()
-        assert rig.pipeline.state("strategy")["failed"][0] != 0
+        assert rig.pipeline.seat_rows()["failed"][0] != 0
         check_same(rig, tapes)
 
 

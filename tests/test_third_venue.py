@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def test_a_third_venue_trades_records_and_replays(installed: dict[str, str], tmp
     summary = json.loads(out.read_text())
     assert summary["orders"] > 0 and summary["fills"] > 0 and summary["faults"] == {}, done.stdout
     assert summary["counters"]["feed"]["ticks"] > 1000 and "the walk has begun" in done.stderr
-    assert summary["stop"]["still_open"] == [] and summary["orders_to"] == "orders to third"
+    assert summary["stop"]["still_open"] == [] and summary["orders_to"] == "orders to a counter"
     (session,) = sessions.iterdir()
     verified = hftpipe(installed, "replay", str(session), "--verify")
     assert verified.returncode == 0 and "identical" in verified.stdout.lower(), verified.stdout + verified.stderr
@@ -50,3 +51,24 @@ def test_a_venue_nobody_has_installed_is_refused_with_those_there_are(installed:
     refused = hftpipe(installed, "run", "--name", "t-fourth", "--venue", "fourth", "--duration", "1")
     assert refused.returncode == 2
     assert "pipeline.venue = fourth: no such venue" in refused.stderr and "(third)" in refused.stderr
+
+
+def world(environment: dict[str, str], *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "hftpipe.simulation.world", *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+
+
+def test_the_world_stands_between_a_third_venue_and_its_gateway(installed: dict[str, str]) -> None:
+    held = world(installed, "--venue", "third", "--seeds", "40")
+    assert held.returncode == 0 and held.stdout.startswith("40 seeds, 0 failed"), held.stdout + held.stderr
+    requests, fills = (int(word) for word in re.findall(r"(\d+) (?:requests|fills)", held.stdout))
+    assert requests > 500 and fills > 20
+    for bug in ("gateway_counts_repeated_fills", "gateway_ignores_halt"):
+        caught = world(installed, "--venue", "third", "--seeds", "40", "--mutant", bug)
+        assert caught.returncode == 0, f"{bug}: {caught.stdout}{caught.stderr}"
+
+
+@pytest.mark.parametrize(("venue", "why"), [("fourth", "no such venue"), ("sim", "no orders of its own")])
+def test_the_world_refuses_a_venue_that_it_cannot_stand_before(installed: dict[str, str], venue: str, why: str) -> None:
+    refused = world(installed, "--venue", venue, "--seed", "1")
+    assert refused.returncode == 2 and why in refused.stderr and "Traceback" not in refused.stderr, refused.stderr

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "core/machine/": ("core.schema",),
     "core/shared/": ("core.machine", "core.schema"),
     "core/trading/": ("core.machine", "core.schema"),
-    "topology/graph.py": (),
+    "topology/graph.py": ("core.schema",),
     "config/": ("topology.graph", "core.schema"),
     "log.py": ("config",),
     "core/feed/": ("core.machine", "core.schema", "core.shared", "core.trading"),
@@ -35,13 +35,15 @@ MAY_IMPORT = {
     "risk/": ("core",),
     "gateway/": ("core",),
     "venues/": ("core", "config"),
-    "venues/binance/": ("core", "venues.message"),
+    "venues/binance/": ("core", "venues.message", "venues.contract"),
     "venues/nasdaq/": ("core", "config", "venues.contract"),
+    # Its simulated twin.
+    "venues/nasdaq/embedded.py": ("core", "config", "venues", "simulation.exchange_server", "simulation.flow"),
     # Markets of our own making, and what matches their orders.
     "simulation/matching/": ("core",),
     "simulation/flow/": ("core", "simulation.matching"),
     "venues/paper/": ("core", "config", "simulation.flow", "topology.graph", "venues.contract"),
-    "venues/taped/": ("core", "config", "capture.reader", "venues.contract", "venues.message", "venues.binance"),
+    "venues/taped/": ("core", "config", "capture.reader", "venues.contract", "venues.message", "venues.codecs"),
     "record/tape/": ("core", "log"),
     "capture/reader.py": ("core",),
     "capture/": ("core", "config", "log", "record.tape", "venues"),
@@ -62,7 +64,7 @@ MAY_IMPORT = {
     # A recorded capture as the market: the code that reads captures and rebuilds their books.
     "simulation/exchange_server/captured": (
         "core",
-        "capture.reader",
+        "capture.detect",
         "simulation.flow",
         "simulation.matching",
         "venues",
@@ -75,12 +77,14 @@ MAY_IMPORT = {
         "topology",
         "strategy",
         "venues.binance",
+        "venues.codecs",
         "venues.paper",
+        "venues.registry",
         "venues.taped",
         "simulation.flow",
         "simulation.campaign",
     ),
-    "simulation/world/mutants.py": ("core", "risk.limits", "venues.paper"),
+    "simulation/world/mutants": ("core", "risk.limits", "risk.desks", "risk.state", "venues.paper"),
     # The exchange, a bad network and the ITCH feed in one thread.
     "simulation/feed_campaign/": (
         "core",
@@ -100,8 +104,14 @@ CLOCKS = {
     "datetime": {"now", "utcnow", "today"},
     "date": {"today"},
 }
-#: (file, function) that ends a process whatever happened, so that nothing unwinds into its parent's code.
-PROCESS_BOUNDARIES = {("app/supervisor.py", "_child_main")}
+#: (file, function) that ends a process whatever happened, so that nothing unwinds into its parent's code; or that keeps what
+#: went wrong beside trading, or in watching over it, from leaving orders alone.
+BOUNDARIES = {
+    ("app/supervisor.py", "_child_main"),
+    ("app/supervisor.py", "_watched"),
+    ("app/supervisor.py", "_latch_last"),
+    ("app/cold.py", "run"),
+}
 #: Files outside core that use numba itself, and why; all others use the decorators and intrinsics of core.
 NUMBA = {
     "strategy/": "compiles the user's classes: record types, methods, entries, error texts",
@@ -214,7 +224,7 @@ def test_no_except_is_bare_or_broad() -> None:
                     found.add((str(path.relative_to(PACKAGE)), function.name))
         outside = [node for node in tree_of(path).body if isinstance(node, ast.Try)]
         assert not any(_broad(handler) for node in outside for handler in node.handlers), path
-    assert found <= PROCESS_BOUNDARIES, found - PROCESS_BOUNDARIES
+    assert found <= BOUNDARIES, found - BOUNDARIES
 
 
 def test_only_the_command_line_prints() -> None:
@@ -277,9 +287,39 @@ def test_numba_is_used_through_core() -> None:
     assert not [line for line, module in imports(PACKAGE / "strategy" / "stage.py") if module.startswith("numba")]
 
 
-def _is_compiled(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+def _has_decorator(function: ast.FunctionDef | ast.AsyncFunctionDef, names: tuple[str, ...]) -> bool:
     decorators = [node.func if isinstance(node, ast.Call) else node for node in function.decorator_list]
-    return any(getattr(node, "id", "") in ("jit", "entry") for node in decorators)
+    return any(getattr(node, "id", "") in names for node in decorators)
+
+
+def _is_compiled(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    return _has_decorator(function, ("jit", "entry"))
+
+
+#: Functions that numba reads as well: selectors of what strategy code calls, and hooks of strategies.
+NUMBA_READS = ("jit", "entry", "overload", "overload_attribute", "method_of")
+
+
+def _unannotated(node: ast.AST, is_compiled: bool = False) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Functions below ``node`` that lack an annotation, except those that numba reads and what stands inside them."""
+    for inner in ast.iter_child_nodes(node):
+        read = is_compiled
+        if isinstance(inner, ast.ClassDef):
+            read = any(ast.unparse(base) == "Strategy" for base in inner.bases)
+        elif isinstance(inner, ast.FunctionDef | ast.AsyncFunctionDef):
+            read = is_compiled or _has_decorator(inner, NUMBA_READS)
+            arguments = [*inner.args.posonlyargs, *inner.args.args, *inner.args.kwonlyargs]
+            arguments += [one for one in (inner.args.vararg, inner.args.kwarg) if one]
+            named = [one for one in arguments if one.arg not in ("self", "cls")]
+            if not read and not (inner.returns and all(one.annotation for one in named)):
+                yield inner
+        yield from _unannotated(inner, read)
+
+
+def test_only_what_numba_reads_is_unannotated() -> None:
+    """mypy passes over functions without annotations, as compiled ones must be: no other may be one."""
+    found = [at(path, one.lineno, one.name) for path in FILES for one in _unannotated(tree_of(path))]
+    assert not found, found
 
 
 def _float_money(path: Path) -> Iterator[str]:
@@ -362,6 +402,7 @@ def test_the_checks_see_what_they_look_for(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setitem(globals(), "ROOT", tmp_path)
     assert len(list(_clock_reads(bad))) == 3
     assert len(list(_float_money(bad))) == 2
+    assert [function.name for function in _unannotated(tree_of(bad))] == ["now"]
     assert [_broad(node) for node in nodes(bad, ast.ExceptHandler)] == [True]
     assert [
         _broad(node)

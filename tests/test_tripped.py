@@ -3,10 +3,10 @@
 import pytest
 
 from hftpipe.app.tripped import why_tripped
-from hftpipe.config import load
 from hftpipe.core.schema import cells
+from hftpipe.venues.contract import About
 
-CONFIG = load([], {}, {"pipeline.venue": "udp", "udp.user": "alice"})
+ABOUT = About("lines", server="127.0.0.1:9", user="alice")
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,15 @@ CONFIG = load([], {}, {"pipeline.venue": "udp", "udp.user": "alice"})
         (cells.WRONG_TERMS, ["order 0x20", "0.001 at 59897.6"]),
         (cells.OVERFILL, ["order 0x20", "beyond its quantity"]),
         (cells.LATE_FILL, ["order 0x20", "after its end"]),
-        (cells.UNREADABLE_REPORT, ["cannot be read"]),
+        (cells.UNREADABLE_REPORT, ["cannot be read", "first byte 32, 100000 bytes"]),
         (cells.POSITION_LIMIT, ["0.001 at 59897.6", "max_position"]),
+        (cells.SESSION_LOST, ["user alice", "32 ms", "100000 orders"]),
+        (cells.WRONG_PRICE, ["order 0x20", "worse", "0.001 at 59897.6"]),
+        (cells.UNBOOKABLE_FILL, ["order 0x20", "0.001 at 59897.6", "cannot be booked"]),
+        (cells.SENT_UNAPPROVED, ["stage gateway", "order 0x20", "approved"]),
         (4, ["stage gateway"]),
     ],
 )
 def test_every_cause_is_told_in_words_and_in_the_units_of_the_market(cause: int, words: list[str]) -> None:
-    text = why_tripped("gateway", cause, 32, 5_989_760_000_000, 100_000, CONFIG)
+    text = why_tripped("gateway", cause, 32, 5_989_760_000_000, 100_000, ABOUT)
     assert all(word in text for word in words) and "{" not in text and "5989760000000" not in text, text

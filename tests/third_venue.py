@@ -11,7 +11,7 @@ from hftpipe.core.feed.state import STATE as FEED_STATE
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import ONE, U64, copy_bytes, rdtsc, view
 from hftpipe.core.schema.counters import places, table
-from hftpipe.core.schema.reasons import VENUE_UNKNOWN_ORDER
+from hftpipe.core.schema.reasons import VENUE_BUSY, VENUE_UNKNOWN_ORDER
 from hftpipe.core.schema.records import (
     ACK,
     ASK,
@@ -20,6 +20,7 @@ from hftpipe.core.schema.records import (
     CANCEL,
     CANCEL_REJECT,
     CANCELED,
+    EXECUTION,
     FILL,
     FILL_MAKER,
     LAST,
@@ -28,13 +29,16 @@ from hftpipe.core.schema.records import (
     NEW,
     RECORD,
     RECORD_BYTES,
+    REJECT,
     REPLACE,
     REPLACED,
+    REPORT,
     VALID,
 )
 from hftpipe.core.shared.event_time import show_known
 from hftpipe.core.trading.book import BOOK, book_commit, book_set
-from hftpipe.venues.contract import Feed, Orders, Venue, Wired
+from hftpipe.core.trading.books import book_at
+from hftpipe.venues.contract import About, Feed, Orders, Venue, Wired
 
 PERIOD_NS = 1_000_000
 E8 = 100_000_000
@@ -66,14 +70,14 @@ def _level(state, book, at, side, price, flags):
 def _tick(state, ts):
     """One step of the walk: the two levels of the first tick, then one tick up or down a time."""
     s, w = view(state, FEED_STATE), view(view(state, FEED_STATE).source, WALK)
-    book, count = s.books, np.int64(0)
+    book, count = book_at(s.books, np.int64(0)), np.int64(0)
     b = view(book, BOOK)
     if b.updates == 0:
         fill(scratch_record(state, 0), BOOK_RESET, 0, 0, 0, np.int64(0), np.int64(0), ONE)
         count = np.int64(1)
     # Up for a thousand steps, down for a thousand.
     step = np.int64(1) if (w.ticks // 1000) % 2 == 0 else np.int64(-1)
-    price = w.price + step * (w.ticks % 1000) * np.int64(E8 // 100)
+    price = w.price + step * (w.ticks % 1000) * np.int64(E8 // 10)
     w.ticks += 1
     if b.bid > 0:
         book_set(book, np.int64(BID), b.bid, np.int64(0))
@@ -123,11 +127,11 @@ def _answer(c, request, kind, price, qty, flags):
     """Queue an answer to a request."""
     slot = c.answers + U64(RECORD_BYTES) * (U64(c["in"]) & _MASK)
     copy_bytes(slot, request, np.int64(RECORD_BYTES))
-    r = view(slot, RECORD)
+    r = view(slot, REPORT)
     r.kind, r.price, r.qty, r.flags = kind, price, qty, flags
-    r.exchange_ts = r.local_ts
+    r.venue_id, r.exchange_ts = U64(0), r.local_ts
     c["in"] += ONE
-    return r
+    return slot
 
 
 @jit
@@ -140,9 +144,12 @@ def _find(c, id_):
 
 @jit
 def _enter(c, request, r):
-    """Accept an order."""
-    _answer(c, request, ACK, r.price, r.qty, r.flags)
+    """Accept an order, while there is room for one."""
     at = _find(c, U64(0))
+    if at < 0:
+        _answer(c, request, REJECT, r.price, r.qty, np.uint8(VENUE_BUSY))
+        return
+    _answer(c, request, ACK, r.price, r.qty, r.flags)
     c.ids[at], c.left[at], c.prices[at] = r.id, r.qty, r.price
 
 
@@ -154,8 +161,8 @@ def _change(c, request, r, at):
     c.changes += 1
     if c.changes % 3 == 0:
         c.executions += 1
-        done = _answer(c, request, FILL, r.price, r.qty, FILL_MAKER)
-        done.seq, done.local_ts = U64(c.executions), np.int64(0)
+        done = view(_answer(c, request, FILL, r.price, r.qty, FILL_MAKER), EXECUTION)
+        done.trade_id, done.fee = U64(c.executions), np.int64(0)
         c.ids[at] = U64(0)
 
 
@@ -196,6 +203,7 @@ def _wire_orders(site, state):
 
 
 VENUE = Venue(
+    about=lambda config: About("a walk", "orders to a counter"),
     feed=Feed(
         sizes=lambda config: {"market.source": WALK.itemsize},
         largest_update=lambda config: 16,

@@ -31,6 +31,8 @@ def raise_epoch(name: str, epoch: int) -> None:
     Raises:
         StateError: as :func:`next_epoch`.
     """
+    if not 0 < epoch <= EPOCH_MAX:
+        raise StateError(f"pipeline {name!r}: {epoch} is no run number; allowed: 1 to {EPOCH_MAX}")
     with locked(name):
         if epoch > _last(name):
             _write(name, epoch)

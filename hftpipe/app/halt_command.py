@@ -3,14 +3,24 @@
 import re
 from collections.abc import Callable
 
-from hftpipe.app.halt_latch import CODES, Latch, clear_latch, read_latch, utc_text, who, write_latch
-from hftpipe.app.state import StateError, refused, state_file
-from hftpipe.core.machine.system_clock import wall_ns
-from hftpipe.core.schema.cells import HALT_CELL
+from hftpipe.app.halt_latch import (
+    Latch,
+    clear_latch,
+    latch_file,
+    option_of,
+    read_latch,
+    utc_text,
+    who,
+    write_latch,
+)
+from hftpipe.app.halt_scope import Scope
+from hftpipe.app.state import StateError, refused
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.core.schema.cells import HALT_CELL, OPERATOR, STOPPING
+from hftpipe.core.schema.halts import scope_words, set_scope
 from hftpipe.core.shared.cell import set_halt
-from hftpipe.core.shared.shm import Segment, SegmentError, live_pid
+from hftpipe.core.shared.shm import Segment, SegmentError, StillStarting, live_pid
 
-OPERATOR = CODES["operator"]
 _NAME = re.compile(r"[a-z0-9_-]{1,32}", re.ASCII)
 
 
@@ -19,48 +29,66 @@ def _check(name: str) -> None:
         raise StateError(f"pipeline {name!r}: allowed are 1 to 32 of a-z, 0-9, _ and -")
 
 
-def halt(name: str, reason: str, say: Callable[[str], None]) -> int:
-    """Halt pipeline ``name`` at once if it runs, and have it start halted until it is resumed.
+def halt(name: str, scope: Scope, reason: str, say: Callable[[str], None]) -> int:
+    """Halt pipeline ``name``, or a part of it, at once if it runs, and have it start halted until it is resumed.
 
-    The halt cell is set first: no disk stands between a person and the end of trading.
+    The halt cell is set first: no disk stands between a person and the end of trading. It is set again behind the file: a
+    pipeline may have been starting (it looks for the file after it can be attached to), and another person's resume may
+    have cleared the word of a scope before it could see that file.
 
     Returns:
         0 if it is halted and latched; 1 if a running pipeline could not be halted.
 
     Raises:
-        StateError: another name than a pipeline can have, or the halt could not be latched.
+        StateError: another name than a pipeline can have, a scope that it has not, or the halt could not be latched.
     """
     _check(name)
-    problem, epoch = _halt_running(name)
+    problem, epoch = _halt_running(name, scope)
     latch = Latch("operator", utc_text(wall_ns()), epoch, f"{reason or 'no reason given'} ({who()['user']})")
     try:
-        write_latch(name, latch)
+        write_latch(name, latch, scope.text)
     except OSError as error:
-        raise refused(state_file(name, "halt"), error) from error
-    if problem or not epoch:
-        # It may have been starting: it looks for the file after it can be attached to.
-        problem, epoch = _halt_running(name)
-    say(f"{name}: trading is halted" if epoch else f"{name}: not running; it will start halted")
+        raise refused(latch_file(name, scope.text), error) from error
+    finally:
+        problem, later = _halt_running(name, scope)
+    epoch = later or epoch
+    what = f"trading of {scope.kind} {scope.label}" if scope.kind else "trading"
+    say(f"{name}: {what} is halted" if epoch else f"{name}: not running yet; it will start with {what} halted")
     if problem:
         say(f"{name}: its process {live_pid(name)} is NOT halted: {problem}; end it with SIGTERM")
-    say(f"`hftpipe resume {name}` clears it")
+    say(f"`hftpipe resume {name}{option_of(scope.text)}` clears it")
     return int(bool(problem))
 
 
-def _halt_running(name: str) -> tuple[str, int]:
-    """Set the halt cell: (why it could not be set, the run's number); ("", 0) if nothing runs."""
+def _halt_running(name: str, scope: Scope) -> tuple[str, int]:
+    """Set the halt cell, or the scope's word: (why it could not be set, the run's number).
+
+    ("", 0) if nothing runs, or nothing yet: a pipeline that is still starting reads what is latched after this. What is
+    halted already keeps its cause: a fault's is not hidden behind a person's.
+    """
     if not live_pid(name):
         return "", 0
     try:
         segment = Segment.attach(name, is_writable=True)
+    except StillStarting:
+        return "", 0
     except SegmentError as error:
         return (str(error), 0) if live_pid(name) else ("", 0)
-    set_halt(segment.record("halt", HALT_CELL), True, OPERATOR, wall_ns())
+    if scope.kind:
+        words, place = segment.region("halts"), scope.place(segment.meta)
+        if not scope_words(words)[place]:
+            set_scope(words, place, OPERATOR, steady_ns())
+        return "", segment.epoch
+    cell = segment.record("halt", HALT_CELL)
+    if not cell["halted"][0] or cell["cause"][0] == STOPPING:
+        set_halt(cell, True, OPERATOR, wall_ns())
     return "", segment.epoch
 
 
-def resume(name: str, agrees: Callable[[str], bool], say: Callable[[str], None]) -> int:
-    """Clear the halt of pipeline ``name``, if the person agrees who has been shown it.
+def resume(name: str, scope: Scope, agrees: Callable[[str], bool], say: Callable[[str], None]) -> int:
+    """Clear the halt of pipeline ``name``, or of a part of it, if the person agrees who has been shown it.
+
+    A part that an operator halted trades on at once if the pipeline runs; whatever else halted it asks for a new start.
 
     Returns:
         0 if it was cleared, 1 if not.
@@ -69,15 +97,37 @@ def resume(name: str, agrees: Callable[[str], bool], say: Callable[[str], None])
         StateError: there is none, or the pipeline is running (it stays halted until it ends, so the file does).
     """
     _check(name)
-    latch = read_latch(name)
+    latch, shown = read_latch(name, scope.text), f"{name} {scope.kind} {scope.label}".strip()
     if latch is None:
-        raise StateError(f"{state_file(name, 'halt')}: there is no such file; pipeline {name!r} is not halted")
-    say(f"{name} is halted: {latch}")
-    if pid := live_pid(name):
+        path = latch_file(name, scope.text)
+        raise StateError(f"{path}: there is no such file; pipeline {shown!r} is not halted")
+    say(f"{shown} is halted: {latch}")
+    pid = live_pid(name)
+    if pid and not (scope.kind and latch.code == OPERATOR):
         raise StateError(f"pipeline {name!r} is running (pid {pid}) and stays halted; end it first, then resume")
-    if not agrees("clear the halt, so that the next start trades?"):
+    if not agrees(
+        "clear the halt, so that it trades again?" if pid else "clear the halt, so that the next start trades?"
+    ):
         say("not cleared")
         return 1
-    clear_latch(name)
-    say(f"{name}: cleared; the next start trades")
+    said = ["the next start trades"]
+
+    def go_on() -> None:
+        said[0] = _go_on(name, scope)
+
+    # The word goes before the file and under its lock: a halt that comes behind finds both gone, and sets both.
+    clear_latch(name, latch, scope.text, *([go_on] if pid else []))
+    say(f"{shown}: cleared; {said[0]}")
     return 0
+
+
+def _go_on(name: str, scope: Scope) -> str:
+    """Clear the scope's word in the running pipeline: what is to be said of it."""
+    try:
+        segment = Segment.attach(name, is_writable=True)
+    except SegmentError as error:
+        return f"the pipeline could not be told ({error}); it goes on with the next start"
+    if not scope.is_in(segment.meta):
+        return f"the pipeline that runs has no {scope.kind} {scope.label}"
+    set_scope(segment.region("halts"), scope.place(segment.meta), 0, steady_ns())
+    return "it trades again"

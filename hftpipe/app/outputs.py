@@ -36,22 +36,16 @@ class Output(io.TextIOBase):
         wait_s: how long a write may wait. Once one has waited in vain the next do not, until there is room again.
     """
 
+    #: In the class as well: the base has both as properties that nobody can set.
+    encoding = "utf-8"
+    errors: str = "backslashreplace"
+
     def __init__(self, fd: int, encoding: str = "utf-8") -> None:
         super().__init__()
-        self._fd, self._encoding = fd, encoding
+        self._fd, self.encoding = fd, encoding
         self._target = _without_waiting(fd)
         self.lost, self.wait_s = 0, WAIT_S
         self._is_stalled = False
-
-    @property
-    def encoding(self) -> str:
-        """Name of the encoding."""
-        return self._encoding
-
-    @property
-    def errors(self) -> str:
-        """What becomes of characters that the encoding does not have."""
-        return "backslashreplace"
 
     def fileno(self) -> int:
         """The descriptor."""
@@ -67,7 +61,7 @@ class Output(io.TextIOBase):
 
     def write(self, text: str) -> int:
         """Write as much as can be written now; the number of characters given."""
-        data = text.encode(self._encoding, self.errors)
+        data = text.encode(self.encoding, self.errors)
         deadline_ns = steady_ns() + int(0 if self._is_stalled else self.wait_s * 1e9)
         try:
             while data:

@@ -4,15 +4,19 @@ Nothing here changes what is computed: a module compiles its entry points when i
 it in processes of their own uses every CPU, and the compiler's memory is given back before the pipeline starts.
 """
 
+import contextlib
 import importlib
 import os
 import subprocess
 import sys
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 
 from hftpipe.core.machine.build import PACKAGE_DIR
 from hftpipe.core.machine.jit import CACHE_DIR
+from hftpipe.core.machine.process import die_with_parent
+from hftpipe.core.schema.refusal import Refusal
 from hftpipe.venues.registry import compiled_by
 
 HELPERS, STRATEGY_PREFIX = "helpers", "strategy="
@@ -30,27 +34,33 @@ def _mark(venue: str) -> Path:
     return CACHE_DIR / f"compiled-{venue}-{zlib.crc32(str(PACKAGE_DIR).encode()):08x}"
 
 
-def is_warm(venue: str) -> bool:
-    """Whether everything that this build needs for a venue has been compiled before."""
-    return _mark(venue).exists()
+def is_warm(venues: Collection[str]) -> bool:
+    """Whether everything that this build needs for these kinds of venue has been compiled before."""
+    return all(_mark(venue).exists() for venue in venues)
 
 
-def precompile(strategy: str, venue: str) -> None:
-    """Fill the cache of this build, of a venue and of a strategy, using every CPU this process may use.
+def precompile(strategies: Collection[str], venues: Collection[str]) -> None:
+    """Fill the cache of this build, of these kinds of venue and of strategies, using every CPU this process may use.
 
-    A worker that fails says nothing: whatever it found is found again, and reported, by the run itself.
+    A worker that fails says nothing: whatever it found is found again, and reported, by the run itself. Only a build of which
+    all was compiled counts as warm.
     """
     first, second = UNITS
-    venues = dict.fromkeys((*ALWAYS, venue))
-    units = [first, (*second, STRATEGY_PREFIX + strategy), *(unit for name in venues for unit in compiled_by(name))]
-    waiting = [[sys.executable, "-m", "hftpipe.app.precompile", *unit] for unit in units]
+    needed = dict.fromkeys((*ALWAYS, *venues))
+    units = [
+        first,
+        (*second, *(STRATEGY_PREFIX + one for one in strategies)),
+        *(unit for name in needed for unit in compiled_by(name)),
+    ]
+    waiting = [[sys.executable, "-m", "hftpipe.app.precompile", str(os.getpid()), *unit] for unit in units]
     running: list[subprocess.Popen[bytes]] = []
-    limit = max(1, len(os.sched_getaffinity(0)))
+    limit, is_whole = max(1, len(os.sched_getaffinity(0))), True
     while waiting or running:
         while waiting and len(running) < limit:
             running.append(subprocess.Popen(waiting.pop(0), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        running.pop(0).wait()
-    _mark(venue).touch()
+        is_whole &= running.pop(0).wait() == 0
+    for venue in venues if is_whole else ():
+        _mark(venue).touch()
 
 
 def _nothing() -> None:
@@ -70,12 +80,15 @@ def _compile(unit: str) -> None:
     if unit == HELPERS:
         _compile_helpers()
     elif unit.startswith(STRATEGY_PREFIX):
-        importlib.import_module("hftpipe.strategy.compile.loader").load(unit.removeprefix(STRATEGY_PREFIX))
+        # An author's mistake is the run's to name, and none of the build's.
+        with contextlib.suppress(Refusal):
+            importlib.import_module("hftpipe.strategy.compile.loader").load(unit.removeprefix(STRATEGY_PREFIX))
     else:
         module = importlib.import_module(unit)
         getattr(module, "warm", _nothing)()
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:]:
+    die_with_parent(int(sys.argv[1]))
+    for name in sys.argv[2:]:
         _compile(name)

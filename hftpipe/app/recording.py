@@ -15,8 +15,9 @@ from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.ring import RING
 from hftpipe.log import event
 from hftpipe.record.tape.recorder import ENDED, FINAL_DRAIN_NS, RECORDED, RECORDER, Recorder, warm
-from hftpipe.record.tape.session import build_header, create_session, mark_failed, source_hash
-from hftpipe.topology.graph import TAPES
+from hftpipe.record.tape.session import build_header, create_session, mark_failed, note_unended, source_hash
+from hftpipe.strategy.faults import HOOK_OF_NUMBER
+from hftpipe.topology.configured import strategies_of
 from hftpipe.topology.pipeline import Pipeline
 
 LOG = logging.getLogger("hftpipe.recording")
@@ -45,15 +46,20 @@ class Recording:
         header = build_header(
             pipeline=config.pipeline.name,
             epoch=pipeline.segment.epoch,
-            stages=list(TAPES),
+            stages=list(pipeline.graph.tapes),
             fingerprint=config.fingerprint(),
             config=config.as_dict(),
             instruments=pipeline.instruments,
-            strategy={
-                "name": config.strategy.name,
-                "source_hash": source_hash(pipeline.strategy.source),
-                "params": config.strategy.effective_params(),
-            },
+            paper=[place.name for place in pipeline.venues if place.orders.hears_market],
+            strategies=[
+                {
+                    "name": name,
+                    "strategy": entry.strategy,
+                    "source_hash": source_hash(one.source),
+                    "params": dict(entry.params),
+                }
+                for name, entry, one in zip(pipeline.names, strategies_of(config), pipeline.strategies, strict=True)
+            ],
             clock=pipeline.segment.record("clock", CLOCK),
             start_wall_ns=wall_ns(),
         )
@@ -61,9 +67,13 @@ class Recording:
         self.folder, self.pid, self._cause = create_session(config.record.folder, header), 0, ""
         warm()
         self._recorder = Recorder(
-            pipeline.segment, TAPES, self.folder, segment_bytes=config.record.segment_mb << 20,
+            pipeline.segment, pipeline.graph.tapes, self.folder, segment_bytes=config.record.segment_mb << 20,
             buffer_bytes=config.record.buffer_mb << 20,
         )  # fmt: skip
+
+    def refused(self, cause: str) -> None:
+        """The run was not started: its session says so."""
+        mark_failed(self.folder, cause)
 
     def start(self, hot_cpus: set[int]) -> None:
         """Fork the recorder, on the CPUs that no stage has if there are any."""
@@ -106,7 +116,16 @@ class Recording:
             error = within(NOTE_LIMIT_S, lambda: mark_failed(self.folder, self._cause))
             if error:
                 event(LOG, logging.ERROR, "session.json does not say that it failed", reason=str(error))
+        self._note_unended()
         return stuck
+
+    def _note_unended(self) -> None:
+        """A hook that never returned: its session says so, so that nobody replays for ever what never ended."""
+        rows = zip(self._pipeline.names, self._pipeline.seat_rows(), strict=True)
+        hooks = {name: HOOK_OF_NUMBER[int(row["running"])] for name, row in rows if int(row["running"])}
+        error = within(NOTE_LIMIT_S, lambda: note_unended(self.folder, hooks)) if hooks else None
+        if error:
+            event(LOG, logging.ERROR, "session.json does not say that a hook never returned", reason=str(error))
 
     def _see_off(self) -> str:
         self._recorder.request_stop()
@@ -128,14 +147,15 @@ class Recording:
         When the recorder died, ``untaken`` counts what it had not written.
         """
         memory = self._pipeline.segment.region("recorder")
-        rows = memory[RECORDER.itemsize :][: RECORDED.itemsize * len(TAPES)].view(RECORDED)
+        tapes = self._pipeline.graph.tapes
+        rows = memory[RECORDER.itemsize :][: RECORDED.itemsize * len(tapes)].view(RECORDED)
         status = memory[: RECORDER.itemsize].view(RECORDER)
         is_ended, error = int(status["state"][0]) == ENDED, int(status["errno"][0])
         cause = self._cause or (os.strerror(error) if error else "")
         result: dict[str, Any] = {"session": str(self.folder)}
         for name in ("records", "lost", "untaken"):
-            result[name] = {stage: int(row[name]) for stage, row in zip(TAPES, rows, strict=True)}
-        for stage, region in TAPES.items():
+            result[name] = {stage: int(row[name]) for stage, row in zip(tapes, rows, strict=True)}
+        for stage, region in tapes.items():
             ring = self._pipeline.segment.record(region, RING)
             result["lost"][stage] = int(ring["lost"][0])
             if not is_ended:

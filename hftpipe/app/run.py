@@ -4,8 +4,8 @@ import logging
 import os
 import sys
 import time
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import orjson
@@ -13,42 +13,41 @@ from rich.console import Console
 from rich.live import Live
 
 from hftpipe.app import outputs
+from hftpipe.app.cold import Cold
 from hftpipe.app.epoch import next_epoch, raise_epoch
+from hftpipe.app.outcome import Outcome
 from hftpipe.app.params_watch import ParamsWatch
+from hftpipe.app.placement import place
 from hftpipe.app.recording import Recording
 from hftpipe.app.run_marker import end_run
 from hftpipe.app.signals import noted_signals
 from hftpipe.app.start import Start, begin, refuse_if_halted
+from hftpipe.app.state import StateError
 from hftpipe.app.summary_file import write_summary
-from hftpipe.app.supervisor import END_OF_RECORDING, Outcome, Supervisor, place
-from hftpipe.capture.reader import CaptureInfo, detect
+from hftpipe.app.supervisor import END_OF_RECORDING, Companion, Supervisor
+from hftpipe.capture.detect import CaptureInfo, detect
 from hftpipe.config import Config, limit_warnings, load
 from hftpipe.core.machine.clock import measure_skew, tsc_now
 from hftpipe.core.machine.fixed import format_fixed
 from hftpipe.core.machine.system_clock import steady_ns, wall_ns
 from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.refusal import refused_network
 from hftpipe.core.shared import stage as stage_module
 from hftpipe.core.shared.shm import process_started
 from hftpipe.log import event, lost_records
-from hftpipe.monitor.metrics import Snapshot, snapshot
+from hftpipe.monitor.metrics import Snapshot, first_work, snapshot, totals
 from hftpipe.monitor.summary import render, summarise
 from hftpipe.monitor.view import View
 from hftpipe.strategy.compile.loader import LoadedStrategy
-from hftpipe.strategy.compile.loader import load as load_strategy
-from hftpipe.topology.configured import instrument_rows
+from hftpipe.topology.configured import at_venue, found, instrument_rows, processes_of, venues_of, with_venue
 from hftpipe.topology.pipeline import Pipeline
-from hftpipe.venues.nasdaq.account import ouch_password
-from hftpipe.venues.paper.demo import demo_market
-
-if TYPE_CHECKING:
-    from hftpipe.simulation.exchange_server.itch_exchange import ItchExchange
-    from hftpipe.simulation.exchange_server.process import ExchangeProcess
+from hftpipe.topology.strategies import load_strategies
+from hftpipe.topology.universe import with_universe
+from hftpipe.venues.contract import Beside
 
 LOG = logging.getLogger("hftpipe.app.run")
 VIEW_NS = 250_000_000
 PROGRESS_NS = 5_000_000_000
-#: Messages the embedded exchange keeps (64 MiB): its one client is there from the start.
-EMBEDDED_STORE = 1 << 20
 
 
 def match_capture(config: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any]) -> Config:
@@ -95,7 +94,9 @@ class Screen:
 
     def __init__(self, pipeline: Pipeline, console: Console) -> None:
         self._pipeline, self._next_ns = pipeline, 0
-        self._view = View(f"hftpipe {pipeline.segment.name}: {pipeline.strategy.name}", pipeline.segment.meta["orders"])
+        self._view = View(
+            f"hftpipe {pipeline.segment.name}: {pipeline.segment.meta['strategy']}", pipeline.segment.meta["orders"]
+        )
         self._diverted: list[tuple[logging.StreamHandler[Any], Any]] = []
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
@@ -134,23 +135,23 @@ class Screen:
 
 
 def _log_progress(look: Snapshot) -> None:
-    gateway, p99 = look.counters["gateway"], look.latency["tick_to_order"].p99
+    counts, p99 = totals(look), look.latency["tick_to_order"].p99
     event(
-        LOG, logging.INFO, "running", events=look.counters["market_data"]["events"], orders=gateway["sent"],
-        fills=gateway["fills"], tick_to_order_p99_us=round(p99 / 1000, 2), halted=look.halted,
+        LOG, logging.INFO, "running", events=counts["events"], orders=counts["orders"],
+        fills=counts["fills"], tick_to_order_p99_us=round(p99 / 1000, 2), halted=look.halted,
     )  # fmt: skip
 
 
-def _exit_code(look: Snapshot, facts: dict[str, Any]) -> int:
+def _exit_code(look: Snapshot, facts: dict[str, Any], is_latched: bool) -> int:
     """What failed beside the stages: a recording not read or written to its end, a hook, a halt that a restart would not know."""
     is_recorded = facts.get("recording", {"complete": True})["complete"]
-    is_latched = (facts["latched_halt"] or {"stored": True})["stored"]
-    failed = facts["source_errors"] or look.strategy_fault or not is_recorded or not is_latched
+    faulted = any(one.fault for one in look.strategies.values())
+    failed = facts["source_errors"] or faulted or not is_recorded or not is_latched
     return facts["exit_code"] or int(bool(failed))
 
 
 def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int, age_s: float) -> dict[str, Any]:
-    first = look.status["strategy"]["first_work_tsc"] or look.status["market_data"]["first_work_tsc"]
+    first = look.status["strategy"]["first_work_tsc"] or first_work(look, "market_data")
     run_s = (outcome.ended_tsc - first) * look.ns_per_tick / 1e9 if first else 0.0
     startup_s = age_s + (first - began_tsc) * look.ns_per_tick / 1e9 if first else age_s
     return {
@@ -158,59 +159,55 @@ def _facts(pipeline: Pipeline, look: Snapshot, outcome: Outcome, began_tsc: int,
         "exit_code": outcome.exit_code,
         "startup_s": round(startup_s, 3),
         "run_s": round(run_s, 3),
-        "events_per_s": round(look.counters["market_data"]["events"] / run_s, 1) if run_s else 0.0,
+        "events_per_s": round(totals(look)["events"] / run_s, 1) if run_s else 0.0,
         "pss_mb": round(outcome.pss_mb, 1),
         "context_switches": outcome.context_switches,
         "late_polls": outcome.late_polls,
         "left_behind": outcome.left_behind,
         "stage_faults": outcome.stage_faults,
         "stop": outcome.stop,
+        "venue_faults": outcome.venue_faults,
         "epoch": pipeline.segment.epoch,
         "fingerprint": pipeline.config.fingerprint(),
-        "strategy": pipeline.strategy.name,
+        "strategy": pipeline.segment.meta["strategy"],
         "source": pipeline.segment.meta["source"],
         "orders_to": pipeline.segment.meta["orders"],
         "source_errors": pipeline.source_errors(),
     }
 
 
-def embedded_exchange(config: Config) -> "ExchangeProcess | None":
-    """The simulated exchange beside a run on the UDP venue, its ports open; None where there is none to run."""
-    if config.pipeline.venue != "udp" or not config.udp.embedded:
-        return None
-    from hftpipe.simulation.exchange_server.impair import Impairment
-    from hftpipe.simulation.exchange_server.process import ExchangeProcess
-    from hftpipe.simulation.exchange_server.settings import Account, ExchangeConfig
-
-    udp, password = config.udp, ouch_password()
-    return ExchangeProcess(
-        ExchangeConfig(
-            instruments=instrument_rows(config), accounts=(Account(udp.user, password),),
-            group_a=udp.group_a, port_a=udp.port_a, group_b=udp.group_b, port_b=udp.port_b, interface=udp.interface,
-            rate_per_s=config.market.event_rate_per_s, seed=config.market.seed, store_messages=EMBEDDED_STORE,
-            market=demo_market(config.market),
-            replay=config.market.replay if config.market.source == "replay" else "", speed=config.market.speed_e8 / 1e8, line_a=Impairment(loss=udp.loss_a), line_b=Impairment(loss=udp.loss_b),
-        ),
-        udp.truth_file,
-    )  # fmt: skip
+def beside(config: Config, report: Callable[[str], None]) -> tuple[list[Beside], Config]:
+    """What runs beside the stages for the venues, its sockets open, and the configuration that reaches it."""
+    companions: list[Beside] = []
+    for entry in venues_of(config):
+        own = at_venue(config, entry)
+        companion, own = found(entry).beside(own, instrument_rows(own), report)
+        if companion:
+            companions.append(companion)
+            config = with_venue(config, entry, own)
+    return companions, config
 
 
-def order_port(config: Config, served: "ItchExchange") -> int:
-    """Where the embedded exchange takes orders over the transport asked for."""
-    return served.order_port if config.udp.transport == "udp" else served.tcp_port
-
-
-def _build(config: Config, strategy: LoadedStrategy) -> Pipeline:
+def _build(config: Config, strategies: Sequence[LoadedStrategy]) -> Pipeline:
     stage_module.warm()
     now_ns = wall_ns()
     epoch = next_epoch(config.pipeline.name, now_ns // 1_000_000_000)
-    pipeline = Pipeline(config, strategy, epoch, now_ns)
+    with refused_network():
+        pipeline = Pipeline(config, strategies, epoch, now_ns)
     if pipeline.segment.replaced:
         raise_epoch(config.pipeline.name, pipeline.segment.epoch)
-        event(LOG, logging.WARNING, "replaced the segment of a crashed run", segment=pipeline.segment.name)
-    if pipeline.feed.facts:
-        event(LOG, logging.INFO, "market data lines", facts=list(pipeline.feed.facts))
+        event(
+            LOG, logging.WARNING, "replaced the segment of a crashed run", segment=pipeline.segment.name,
+            **pipeline.segment.replaced,
+        )  # fmt: skip
+    for stage, joined in pipeline.joined.items():
+        if joined.facts:
+            event(LOG, logging.INFO, "market data lines", facts=list(joined.facts), stage=stage)
     return pipeline
+
+
+def _warn(text: str) -> None:
+    event(LOG, logging.WARNING, text)
 
 
 def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any], json_file: str | None) -> int:
@@ -225,36 +222,46 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
         order has no known end.
 
     Raises:
-        ConfigError, CaptureError, StrategyError, SegmentError, RecordError, StateError: nothing was started.
+        Refusal: ConfigError, CaptureError, StrategyError, SegmentError, RecordError, StateError, or the network's; nothing was
+            started, and no trace is left of a run that would have been under way.
     """
-    asked, config = config, match_capture(config, files, env, overrides)
+    asked, config = config, with_universe(match_capture(config, files, env, overrides), _warn)
     refuse_if_halted(config)
     for text in limit_warnings(config):
-        event(LOG, logging.WARNING, text)
-    strategy = load_strategy(config.strategy.name, dict(config.strategy.effective_params()))
-    cpus, note = place(config.pipeline.cpu_ids, len(config.pipeline.processes), os.sched_getaffinity(0))
+        _warn(text)
+    strategies = load_strategies(config)
+    groups = processes_of(config)
+    cpus, note = place(config.pipeline.cpu_ids, len(groups), os.sched_getaffinity(0))
     if note:
         event(LOG, logging.WARNING, note)
-    exchange = embedded_exchange(config)
-    if exchange:
-        served = exchange.exchange
-        udp = replace(config.udp, request_port=served.request_port, order_port=order_port(config, served))
-        config = replace(config, udp=udp)
+    built: list[Pipeline] = []
+    with refused_network():
+        exchanges, config = beside(config, lambda line: built[0].report_source_error(line))
     with noted_signals() as signals:
-        pipeline = _build(config, strategy)
-        if exchange:
-            exchange.damaged = pipeline.report_source_error
+        pipeline = _build(config, strategies)
+        built.append(pipeline)
         try:
             measure_skew(pipeline.segment.record("clock", CLOCK), sorted(set(cpus)))
-            start = begin(pipeline)
             watch = ParamsWatch(pipeline, asked, files, env, overrides)
-            summary = _supervise(pipeline, cpus, watch, exchange, start, signals)
+            recording = Recording(pipeline) if config.record.folder else None
+            start = _begin(pipeline, recording)
+            summary = _supervise(pipeline, cpus, watch, recording, exchanges, start, signals)
         finally:
             pipeline.segment.unlink()
         code = _hand_over(summary, json_file)
-        if (summary["latched_halt"] or {"stored": True})["stored"]:
+        if start.latch.is_stored:
             end_run(pipeline.segment.name)
     return code
+
+
+def _begin(pipeline: Pipeline, recording: Recording | None) -> Start:
+    """The last that may refuse: from here on the run is under way, and whoever comes next will hear of it."""
+    try:
+        return begin(pipeline)
+    except StateError as error:
+        if recording:
+            recording.refused(str(error))
+        raise
 
 
 def _hand_over(summary: dict[str, Any], json_file: str | None) -> int:
@@ -278,28 +285,29 @@ def _supervise(
     pipeline: Pipeline,
     cpus: list[int],
     watch: ParamsWatch,
-    exchange: "ExchangeProcess | None",
+    recording: Recording | None,
+    exchanges: list[Beside],
     start: Start,
     signals: list[str],
 ) -> dict[str, Any]:
     began_tsc, age_s = np.uint64(tsc_now()), process_age_s()
-    screen = Screen(pipeline, Console())
+    screen, cold = Screen(pipeline, Console()), Cold()
 
     def refresh() -> str | None:
-        watch.poll()
-        screen.poll()
+        cold.run("reading the parameters again", watch.poll)
+        cold.run("the live view", screen.poll)
         if signals:
             return signals[-1]
-        return END_OF_RECORDING if exchange and exchange.has_ended() else None
+        return END_OF_RECORDING if exchanges and all(one.has_ended() for one in exchanges) else None
 
-    recording = Recording(pipeline) if pipeline.config.record.folder else None
-    companions = [companion for companion in (recording, exchange) if companion]
+    companions: list[Companion] = [*([recording] if recording else []), *exchanges]
     supervisor = Supervisor(pipeline, refresh, companions, start.latch)
     with screen:
         outcome = supervisor.run(cpus, pipeline.config.pipeline.duration_s)
     look = snapshot(pipeline.segment, tsc_now())
     facts = _facts(pipeline, look, outcome, int(began_tsc), age_s) | start.facts()
+    facts["failed_beside"] = cold.errors
     if recording:
         facts["recording"] = recording.facts()
-    facts["exit_code"] = _exit_code(look, facts)
+    facts["exit_code"] = _exit_code(look, facts, start.latch.is_stored)
     return summarise(look, facts)

@@ -3,9 +3,11 @@
 ============== ==========================================================================================
 ``NAME.epoch`` number of the last run
 ``NAME.halt``  why trading is halted until a person clears it; absent when it is not
+``NAME.halt.SCOPE`` the same of one ``venue.V``, ``strategy.S`` or ``instrument.I``
+``….aside``     a halt's file while it is cleared; where that came to no end, it is a halt still
 ``NAME.halts`` history: a JSON line for each halt and each clearing
 ``NAME.run``   there while a run is under way; found at a start, the run before did not end in order
-``NAME.lock``  held while the number is changed
+``NAME.lock``  held while the number or a halt's file is changed
 ============== ==========================================================================================
 
 The folder is ``$HFTPIPE_STATE_DIR``, else ``$XDG_STATE_HOME``, else ``~/.local/state``, and in it ``hftpipe``.
@@ -50,11 +52,11 @@ def refused(path: Path, error: OSError) -> StateError:
 
 
 @contextlib.contextmanager
-def locked(name: str) -> Iterator[None]:
+def locked(name: str, limit_ns: int = LOCK_LIMIT_NS) -> Iterator[None]:
     """Alone with the state of pipeline ``name``. The lock is a file of its own: the others are replaced under it.
 
     Raises:
-        StateError: another process has held it for LOCK_LIMIT_NS, or the file cannot be written.
+        StateError: another process has held it for ``limit_ns``, or the file cannot be written.
     """
     path = state_file(name, "lock")
     try:
@@ -62,17 +64,17 @@ def locked(name: str) -> Iterator[None]:
     except OSError as error:
         raise refused(path, error) from error
     try:
-        _take(path, fd)
+        _take(path, fd, limit_ns)
         yield
     finally:
         os.close(fd)
 
 
-def _take(path: Path, fd: int) -> None:
-    deadline_ns = steady_ns() + LOCK_LIMIT_NS
+def _take(path: Path, fd: int, limit_ns: int) -> None:
+    deadline_ns = steady_ns() + limit_ns
     while steady_ns() < deadline_ns:
         try:
             return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             time.sleep(_RETRY_S)
-    raise StateError(f"{path}: held by another process for {LOCK_LIMIT_NS / 1e9:.0f} s; is one stopped in its start?")
+    raise StateError(f"{path}: held by another process for {limit_ns / 1e9:g} s; is one stopped in its start?")

@@ -24,7 +24,6 @@ from hftpipe.core.schema.records import BUY
 from hftpipe.core.shared.cell import set_halt
 from hftpipe.core.trading.order_table import ORDER, PENDING_NEW, STATE_NAMES, TABLE, TABLE_HEADER_BYTES, UNKNOWN
 from hftpipe.log import event
-from hftpipe.topology.graph import ORDER_SLOTS
 from hftpipe.topology.pipeline import Pipeline
 
 LOG = logging.getLogger("hftpipe.app.stopping")
@@ -40,17 +39,28 @@ DOUBTS = {
     "late_fills": "the venue executed an order that had ended",
     "wrong_terms": "the venue holds an order on other terms than asked for",
     "unreadable_reports": "the venue said something that cannot be read",
-    "invariant_breaches": "the venue reported what cannot be",
+    "session_lost": "the order session has stayed away",
+    "wrong_prices": "the venue executed an order at a price worse than its own",
+    "unbookable_fills": "the venue reported an execution that cannot be booked",
 }
 
 _COUNTED = ("canceled", "expired", "fills", "halt_cancels", "halt_cancels_again")
 
 
 def open_orders(pipeline: Pipeline) -> np.ndarray:
-    """The gateway's orders that have not ended, as an ORDER array (a copy)."""
-    memory = pipeline.segment.region("gateway.table")[TABLE_HEADER_BYTES:]
-    orders = memory[: ORDER_SLOTS["gateway"] * ORDER.itemsize].view(ORDER).copy()
+    """The gateways' orders that have not ended, as an ORDER array (a copy)."""
+    memory = [table[TABLE_HEADER_BYTES:][: _slots(table) * ORDER.itemsize] for table in _tables(pipeline)]
+    orders = np.concatenate([table.view(ORDER) for table in memory])
     return orders[(orders["state"] >= PENDING_NEW) & (orders["state"] <= UNKNOWN)]
+
+
+def _slots(table: np.ndarray) -> int:
+    return int(table[:TABLE_HEADER_BYTES].view(TABLE)["capacity"][0])
+
+
+def _tables(pipeline: Pipeline) -> list[np.ndarray]:
+    names = [pipeline.graph.at("gateway.table", place.name) for place in pipeline.venues]
+    return [pipeline.segment.region(name) for name in names]
 
 
 def _order_facts(order: np.ndarray, symbols: list[str]) -> dict[str, str]:
@@ -82,7 +92,7 @@ class WindDown:
         self, pipeline: Pipeline, dead: Callable[[], Collection[str]], signals: Callable[[], int] = lambda: 0
     ) -> None:
         self._pipeline, self._dead, self._signals = pipeline, dead, signals
-        self._gateway = pipeline.state("gateway")
+        self._gateways = {name: pipeline.state(name) for name in pipeline.graph.each("gateway")}
         self._before: dict[str, int] = {}
         self._open_before, self._waited_ns = 0, 0
 
@@ -93,7 +103,7 @@ class WindDown:
         if not halt["halted"][0]:
             set_halt(halt, True, STOPPING, wall_ns())
         deadline, signals = begun + int(self._pipeline.config.pipeline.stop_timeout_s * 1e9), self._signals()
-        while not self._is_down() and "gateway" not in self._dead() and steady_ns() < deadline:
+        while not self._is_down() and steady_ns() < deadline:
             if self._signals() > signals:
                 signals, deadline = self._signals(), min(deadline, steady_ns() + HURRY_NS)
                 self._say_hurry(deadline)
@@ -105,35 +115,52 @@ class WindDown:
         event(LOG, logging.WARNING, "asked again while stopping", still_open=self._open_count(), waiting_ms=left_ms)
 
     def _open_count(self) -> int:
-        return int(self._pipeline.segment.record("gateway.table", TABLE)["n_open"][0])
+        return sum(self._open_of(name) for name in self._gateways)
+
+    def _open_of(self, gateway: str) -> int:
+        place = self._pipeline.venue_of(gateway)
+        assert place is not None
+        table = self._pipeline.segment.record(self._pipeline.graph.at("gateway.table", place.name), TABLE)
+        return int(table["n_open"][0])
 
     def _counts(self) -> dict[str, int]:
-        return {name: int(self._gateway[name][0]) for name in _COUNTED}
+        return {name: self._total(name) for name in _COUNTED}
+
+    def _total(self, counter: str) -> int:
+        return sum(int(state[counter][0]) for state in self._gateways.values())
 
     def _is_down(self) -> bool:
-        """Every order has ended, and the stages that live know it. The gateway has seen the halt first: after that it
-        sends no order any more.
+        """Every order has ended, and the stages that live know it. A gateway has seen the halt first: after that it
+        sends no order any more. Of a dead one nothing is to be waited for.
         """
-        if not self._gateway["stopped"][0] or self._open_count():
-            return False
-        depths = self._pipeline.depths()
-        return "risk" in self._dead() or not (depths["orders"] or depths["reports"])
+        dead, depths = self._dead(), self._pipeline.depths()
+        for name, state in self._gateways.items():
+            if name in dead:
+                continue
+            if not state["stopped"][0] or self._open_of(name):
+                return False
+            rings = [spec.name for spec in self._pipeline.graph.rings if name in (spec.writer, spec.reader)]
+            if "risk" not in dead and any(depths[ring] for ring in rings if not ring.startswith("sim")):
+                return False
+        return True
 
     # The account of it, once every process has ended.
 
     def _doubts(self, left: int, died: Collection[str]) -> list[str]:
         """Why fills and position may not be what the venue has."""
         found = []
-        if "gateway" in died:
-            found.append("the gateway died: what the venue did afterwards was not heard")
+        for name in self._gateways:
+            if name in died:
+                found.append(f"the {name} died: what the venue did afterwards was not heard")
         if "risk" in died:
             found.append("risk died: a fill may be missing from the position")
         if left:
             found.append(f"{left} orders have no known end")
-        unread = self._pipeline.depths()["reports"]
+        depths = self._pipeline.depths()
+        unread = sum(depths[spec.name] for spec in self._pipeline.graph.rings if spec.kind == "reports")
         if unread:
             found.append(f"risk has not read {unread} reports")
-        return found + [text for name, text in DOUBTS.items() if self._gateway[name][0]]
+        return found + [text for name, text in DOUBTS.items() if self._total(name)]
 
     def facts(self, died: Collection[str]) -> dict[str, Any]:
         """What became of the orders; ``died``: stages whose process did not end of itself.
@@ -141,8 +168,7 @@ class WindDown:
         ``still_open`` lists orders without a known end; ``unknown_because`` is empty if fills and position are the
         venue's. ``venue_ended``: the venue was part of the run, and so they have ended with it.
         """
-        config, counts = self._pipeline.config, self._counts()
-        symbols = [item.symbol for item in config.instruments]
+        counts, symbols = self._counts(), self._pipeline.segment.meta["symbols"]
         left = [_order_facts(order, symbols) for order in open_orders(self._pipeline)]
         ended = sum(counts[name] - self._before.get(name, 0) for name in ("canceled", "expired"))
         return {
@@ -154,7 +180,7 @@ class WindDown:
             "waited_s": round(self._waited_ns / 1e9, 3),
             "still_open": left,
             "unknown_because": self._doubts(len(left), died),
-            "venue_ended": config.pipeline.venue == "sim" or config.udp.embedded,
+            "venue_ended": all(place.about.ends_with_run for place in self._pipeline.venues),
         }
 
 

@@ -15,24 +15,29 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
+from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
 
+from hftpipe.app.alerts import Alerts
+from hftpipe.app.halt_follow import follow_scopes
 from hftpipe.app.halt_latch import HaltLatch
 from hftpipe.app.heartbeat import HeartbeatWatch
+from hftpipe.app.outcome import Outcome
+from hftpipe.app.placement import idle_mode, pss_bytes
 from hftpipe.app.signals import ENDING
 from hftpipe.app.stopping import WindDown, is_clean
-from hftpipe.app.tripped import why_tripped
+from hftpipe.app.strategy_faults import StrategyFaults
+from hftpipe.app.tripped import told
+from hftpipe.app.venue_faults import VenueFaults
 from hftpipe.core.machine.clock import tsc_now
 from hftpipe.core.machine.process import die_with_parent, end_process, how_it_ended, kill
 from hftpipe.core.machine.system_clock import steady_ns, wall_ns
-from hftpipe.core.schema.cells import HALT_CAUSES
-from hftpipe.core.schema.fault import describe_fault, read_fault
+from hftpipe.core.schema.cells import HEARTBEAT_LOST, STAGE_DIED
 from hftpipe.core.shared.cell import set_halt
-from hftpipe.core.shared.stage import IDLE_NAMES, SPIN, YIELD, build_loop, request_stop, run_stages, stuck_stage
+from hftpipe.core.shared.stage import build_loop, request_stop, run_stages, stuck_stage
 from hftpipe.log import event
 from hftpipe.strategy.faults import HOOK_OF_NUMBER
 from hftpipe.topology.pipeline import Pipeline
@@ -43,7 +48,6 @@ POLL_S = 0.1
 FIRST_SAMPLE_NS, SAMPLE_NS = 500_000_000, 60_000_000_000
 STOP_LIMIT_NS = 5_000_000_000
 QUIET_NS = 300_000_000
-HALT_STAGE_DIED, HALT_HEARTBEAT, HALT_INVARIANT, HALT_STRATEGY_FAULT = 1, 2, 4, 14
 EXIT_OK, EXIT_FAILED = 0, 1
 END_OF_RECORDING = "end of the recording"
 
@@ -70,73 +74,14 @@ class Child:
     status: int | None = None
 
 
-@dataclass
-class Outcome:
-    """How a run ended.
-
-    Attributes:
-        reason: for people, e.g. ``"duration reached"``.
-        exit_code: 0 for an end that was asked for, 1 when a stage failed, or an order's end or fill is not known.
-        pss_mb: largest sum of proportional set sizes seen, MB.
-        context_switches: per process, voluntary and involuntary.
-        ended_tsc: time-stamp counter when the reason arose (for a recording: when everything had been read).
-        late_polls: how often the supervisor itself was late (stopped, or without a CPU).
-        left_behind: processes that did not go when they were killed.
-        stage_faults: how processes ended that did not end as they were told to, by ``stage.died`` or ``stage.hung``.
-        stop: what became of the open orders (:meth:`hftpipe.app.stopping.WindDown.facts`).
-    """
-
-    reason: str
-    exit_code: int
-    pss_mb: float
-    context_switches: dict[str, dict[str, int]] = field(default_factory=dict)
-    ended_tsc: int = 0
-    late_polls: int = 0
-    left_behind: list[str] = field(default_factory=list)
-    stage_faults: dict[str, str] = field(default_factory=dict)
-    stop: dict[str, Any] = field(default_factory=dict)
-
-
-def place(asked: tuple[int, ...], processes: int, available: set[int]) -> tuple[list[int], str | None]:
-    """CPU of each process, and a sentence when there are fewer than asked for.
-
-    Args:
-        asked: CPUs from the configuration, in order.
-        processes: how many processes to place.
-        available: CPUs this process may use.
-    """
-    usable = [cpu for cpu in asked if cpu in available] or sorted(available)
-    cpus = [usable[i % len(usable)] for i in range(processes)]
-    if len(usable) >= processes and all(cpu in available for cpu in asked[:processes]):
-        return cpus, None
-    wanted = ",".join(map(str, asked))
-    have = ",".join(map(str, usable))
-    note = f"asked for CPUs {wanted}, running on {have}: {processes} processes on {len(usable)} CPUs"
-    if len(set(cpus)) < processes:
-        note += "; processes share CPUs and yield (PROCESSES=2 runs two stages per process, spinning)"
-    return cpus, note
-
-
-def idle_mode(setting: str, cpus: list[int]) -> int:
-    """``auto`` spins only when every process has a CPU to itself (four spinners on two CPUs measured 8 ms an event)."""
-    if setting != "auto":
-        return IDLE_NAMES[setting]
-    return SPIN if len(set(cpus)) == len(cpus) else YIELD
-
-
-def pss_bytes(pid: int) -> int:
-    """Proportional set size of a process (0 if it is gone)."""
-    try:
-        text = Path(f"/proc/{pid}/smaps_rollup").read_text()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in text.splitlines() if line.startswith("Pss:")), 0)
-
-
 def _stand_back() -> None:
     """Never pre-empt a stage on waking up: the supervisor has time (SCHED_BATCH needs no privilege)."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+#: What `signal.signal` takes and gives back.
+Handler = Callable[[int, FrameType | None], Any] | int | signal.Handlers | None
 
 
 class Companion(Protocol):
@@ -171,17 +116,21 @@ class Supervisor:
         latch: HaltLatch | None = None,
     ) -> None:
         self._pipeline, self._refresh, self._companions = pipeline, refresh, companions
+        self._alerts = Alerts(pipeline.segment)
         self._latch = latch or HaltLatch(pipeline.segment.name, pipeline.segment.epoch)
         timeout_ns = int(pipeline.config.pipeline.heartbeat_timeout_s * 1e9)
         self._heartbeats = HeartbeatWatch(timeout_ns, steady_ns())
+        self._faults = VenueFaults(pipeline, self._latch.set)
+        self._lost: list[Child] = []
         self._left_behind: list[str] = []
         self._stage_faults: dict[str, str] = {}
+        self._tripped: set[str] = set()
         self._children: list[Child] = []
         self._stop_reason: str | None = None
         self._signals = 0
         self._pss = self._ended_tsc = 0
-        self._is_fault_told = False
-        self._old_handlers: dict[int, object] = {}
+        self._faulted = StrategyFaults(pipeline, self._latch.set)
+        self._old_handlers: dict[int, Handler] = {}
 
     def run(self, cpus: list[int], duration_s: float) -> Outcome:
         """Start, watch until there is a reason to stop, stop, and report. Always leaves no process behind."""
@@ -194,13 +143,14 @@ class Supervisor:
                 self._fork(index, cpus)
             _stand_back()
             event(LOG, logging.INFO, "pipeline started", processes=[c.pid for c in self._children], cpus=cpus)
-            reason, code = self._watch(duration_s)
+            reason, code = self._watched(duration_s)
             self._sample_memory()
             self._ended_tsc = self._ended_tsc or tsc_now()
         finally:
             if len(self._children) == len(self._pipeline.processes):
                 wind_down.run()
             self._stop_children()
+            self._latch_last()
             self._left_behind += filter(None, [companion.stop() for companion in self._companions])
             self._restore_signals()
         switches = self._context_switches()
@@ -208,11 +158,13 @@ class Supervisor:
         if not is_clean(stop):
             code = EXIT_FAILED
             event(LOG, logging.ERROR, "orders without a known end, or fills", **stop)
-        code = code or (EXIT_FAILED if self._left_behind or self._stage_faults else EXIT_OK)
+        is_whole = not (self._left_behind or self._stage_faults or self._faults.found)
+        code = code or (EXIT_OK if is_whole else EXIT_FAILED)
         event(LOG, logging.INFO, "pipeline stopped", reason=reason, exit_code=code)
         late = self._heartbeats.late
         return Outcome(
-            reason, code, self._pss / 1e6, switches, self._ended_tsc, late, self._left_behind, self._stage_faults, stop
+            reason, code, self._pss / 1e6, switches, self._ended_tsc, late, self._left_behind, self._stage_faults, stop,
+            self._faults.found,
         )  # fmt: skip
 
     def _catch_signals(self) -> None:
@@ -269,6 +221,14 @@ class Supervisor:
         row["voluntary"], row["involuntary"], row["faults"] = usage.ru_nvcsw, usage.ru_nivcsw, usage.ru_minflt
         row["cpu_ns"] = int((usage.ru_utime + usage.ru_stime) * 1e9)
 
+    def _watched(self, duration_s: float) -> tuple[str, int]:
+        """Why the run ended. A fault of our own ends it in order too: orders cancelled, and a summary that says so."""
+        try:
+            return self._watch(duration_s)
+        except Exception as error:
+            LOG.exception("the supervisor failed")
+            return f"the supervisor failed: {type(error).__name__}: {error}", EXIT_FAILED
+
     def _watch(self, duration_s: float) -> tuple[str, int]:
         started, quiet_since, quiet_tsc = steady_ns(), 0, 0
         next_sample = started + FIRST_SAMPLE_NS
@@ -288,9 +248,10 @@ class Supervisor:
             if quiet_since and now - quiet_since >= QUIET_NS:
                 self._ended_tsc = quiet_tsc
                 return END_OF_RECORDING, EXIT_OK
+            self._alerts.look()
             self._halt_if_tripped()
             self._latch_halt()
-            if fault := self._strategy_fault():
+            if fault := self._faulted.look():
                 return fault, EXIT_FAILED
             for companion in self._companions:
                 companion.has_died()
@@ -303,13 +264,32 @@ class Supervisor:
 
     def _failure(self) -> str | None:
         for child in self._children:
-            if self._has_ended(child):
-                return self._halt(HALT_STAGE_DIED, self._died(child))
-        overdue = self._heartbeats.overdue(steady_ns(), self._pipeline.heartbeats())
+            if self._has_ended(child) and child not in self._lost:
+                what = self._died(child)
+                if not self._lose(child, STAGE_DIED, what):
+                    return self._halt(STAGE_DIED, what)
+        lost = {stage for child in self._lost for stage in child.stages}
+        beats = {name: beat for name, beat in self._pipeline.heartbeats().items() if name not in lost}
+        overdue = self._heartbeats.overdue(steady_ns(), beats)
         if overdue:
             child = next(child for child in self._children if overdue[0] in child.stages)
-            return self._halt(HALT_HEARTBEAT, self._hung(child, f"has not moved for {overdue[1] / 1e9:.1f} s"))
+            what = self._hung(child, f"has not moved for {overdue[1] / 1e9:.1f} s")
+            if not self._lose(child, HEARTBEAT_LOST, what):
+                return self._halt(HEARTBEAT_LOST, what)
         return self._no_log_in()
+
+    def _lose(self, child: Child, cause: int, what: str) -> bool:
+        """Go on without a process that served single venues, if others are left: whether that can be."""
+        venues = self._faults.venues_of(child.stages)
+        if not venues:
+            return False
+        for venue in venues:
+            self._faults.halt(venue, cause, what)
+        self._lost.append(child)
+        if child.status is None:
+            child.status = kill(child.pid)
+        self._faults.bury(child.stages)
+        return True
 
     def _died(self, child: Child) -> str:
         """Note a process that has ended without being told to, and say how; its stage where a hook was running."""
@@ -327,41 +307,38 @@ class Supervisor:
 
     def _hook_running(self, stages: list[str]) -> str:
         """The hook that the strategy's process was in, for people; empty if it was in none, or is not among the stages."""
-        number = int(self._pipeline.state("strategy")["running"][0]) if "strategy" in stages else 0
-        return f", in {HOOK_OF_NUMBER[number]} of the strategy" if number in HOOK_OF_NUMBER else ""
+        for name, seat in zip(self._pipeline.names, self._pipeline.seat_rows(), strict=True):
+            if "strategy" in stages and (hook := HOOK_OF_NUMBER.get(int(seat["running"]))):
+                return f", in {hook} of the strategy" + f" {name}" * (len(self._pipeline.names) > 1)
+        return ""
 
     def _no_log_in(self) -> str | None:
         """The venue lets us not in: there is nothing to run for."""
-        gateway = self._pipeline.state("gateway")
-        if not gateway["login_refused"][0]:
-            return None
-        self._halt_if_tripped()
-        return f"no log-in at the venue: refused {int(gateway['fault_id'][0])} times, or not answered"
+        for name in self._pipeline.graph.each("gateway"):
+            gateway = self._pipeline.state(name)
+            if gateway["login_refused"][0]:
+                self._halt_if_tripped()
+                if self._faults.found:
+                    continue
+                return f"no log-in at the venue ({name}): refused {int(gateway['fault_id'][0])} times, or not answered"
+        return None
 
     def _halt_if_tripped(self) -> None:
         """A stage that stopped itself stops all of them; the run goes on, so that orders are cancelled and seen."""
-        stage = self._pipeline.tripped()
-        if stage and not self._pipeline.halt_cell()["halted"][0]:
-            state = self._pipeline.state(stage)
-            cause = int(state["trip_cause"][0]) or HALT_INVARIANT
-            report = (int(state[name][0]) for name in ("fault_id", "fault_price", "fault_qty"))
-            what = why_tripped(stage, cause, *report, self._pipeline.config)
-            event(
-                LOG, logging.ERROR, "halted: a stage stopped itself", stage=stage, cause=HALT_CAUSES[cause], what=what
-            )
-            self._halt(cause, what)
-
-    def _strategy_fault(self) -> str | None:
-        """A hook that raised halts trading at once; why the run ends, if it shall."""
-        fault = read_fault(self._pipeline.segment.region("strategy.fault"))
-        if fault is None:
-            return None
-        what = f"strategy fault: {describe_fault(fault)}"
-        if not self._is_fault_told:
-            self._is_fault_told = True
-            event(LOG, logging.ERROR, "strategy fault: a hook raised; the strategy is switched off", **fault)
-            self._halt(HALT_STRATEGY_FAULT, what)
-        return None if self._pipeline.config.strategy.on_fault == "continue" else what
+        for stage in self._pipeline.tripped():
+            place = self._pipeline.venue_of(stage)
+            if stage in self._tripped or (place and place.name in self._faults.found):
+                continue
+            self._tripped.add(stage)
+            cause, what = told(self._pipeline, stage)
+            venues = self._faults.venues_of([stage])
+            if venues:
+                self._faults.halt(venues[0], cause, what)
+            elif self._pipeline.halt_cell()["halted"][0]:
+                # By a person, or to stop: the cell keeps its cause, and whoever resumes is shown this one.
+                self._latch.set(cause, what)
+            else:
+                self._halt(cause, what)
 
     def _halt(self, cause: int, what: str) -> str:
         """Halt trading, first in shared memory and then for the runs after this one; ``what`` as it was given."""
@@ -373,7 +350,17 @@ class Supervisor:
         """Latch a halt that somebody else has set: an operator, or a stage."""
         cell = self._pipeline.halt_cell()
         if cell["halted"][0]:
-            self._latch.set(int(cell["cause"][0]), "set from outside the supervisor")
+            self._latch.set_by_others(int(cell["cause"][0]))
+        follow_scopes(self._pipeline, self._latch)
+        self._latch.look_after()
+
+    def _latch_last(self) -> None:
+        """What came while orders ended (late fills), and what has lost its file, is latched before the run is over."""
+        try:
+            self._halt_if_tripped()
+            self._latch.look_after(is_last=True)
+        except Exception:
+            LOG.exception("the supervisor could not look for halts at the end")
 
     def _dead_stages(self, failed_only: bool = False) -> set[str]:
         """Stages whose process has ended; with ``failed_only`` not those that ended as they were told to."""
@@ -399,14 +386,14 @@ class Supervisor:
             if not self._has_ended(child):
                 self._kill(child)
             elif child.status and not self._stage_faults:
-                self._tell(HALT_STAGE_DIED, self._died(child))
+                self._tell(STAGE_DIED, self._died(child))
 
     def _kill(self, child: Child) -> None:
         """End a process that was told to stop and did not: unless that is known, it is news."""
         known = dict(self._stage_faults)
         what = self._hung(child, f"did not stop within {STOP_LIMIT_NS / 1e9:.0f} s and was killed")
         if self._stage_faults != known:
-            self._tell(HALT_HEARTBEAT, what)
+            self._tell(HEARTBEAT_LOST, what)
         child.status = kill(child.pid)
         if child.status is None:
             self._left_behind.append(f"process {'+'.join(child.stages)} (pid {child.pid}) did not go when killed")

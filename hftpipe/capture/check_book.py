@@ -1,6 +1,6 @@
 """Is the reconstructed book right? Depth updates against the independent bookTicker stream of the same recording.
 
-The book is rebuilt by the production code (scanner, fallback, sync, core.book) from depth updates and snapshots alone.
+The book is rebuilt by the production code (cursor, codec, core.book) from depth updates and snapshots alone.
 After each depth update with last id ``u``, its top must equal the bookTicker record with the greatest id <= ``u``,
 wherever in the file that one stands: the two streams share their ids and nothing else.
 
@@ -22,28 +22,29 @@ from pathlib import Path
 
 import numpy as np
 
-from hftpipe.capture.reader import LINE_OK, CaptureError, CaptureReader, detect, next_line
+from hftpipe.capture.detect import detect
+from hftpipe.capture.reader import CaptureError, CaptureReader
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, view
 from hftpipe.core.machine.system_clock import steady_ns
-from hftpipe.core.schema.instruments import INSTRUMENT, MAX_INSTRUMENTS, SYMBOL_BYTES, symbols_table
+from hftpipe.core.schema.instruments import INSTRUMENT, MAX_INSTRUMENTS, SYMBOL_BYTES
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import BOOK_STATE_NAMES, VALID
-from hftpipe.core.trading.book import BOOK, book_bytes, book_init
-from hftpipe.venues.binance.fallback import decode
-from hftpipe.venues.binance.scanner import OK, scan
-from hftpipe.venues.binance.sync import (
-    LEVELS_APPLIED,
-    MARKETS,
-    RELOADED,
-    SYNC,
-    SYNC_BYTES,
-    feed,
-    sync_bytes,
-    sync_init,
+from hftpipe.core.trading.book import BOOK
+from hftpipe.core.trading.books import book_at
+from hftpipe.venues.message import BOOK_TICKER, DEPTH, LEVELS_APPLIED, MESSAGE, MESSAGE_BYTES, RELOADED
+from hftpipe.venues.taped.cursor import (
+    CURSOR,
+    DECODED,
+    NEED_DECODE,
+    WAITING,
+    follow,
+    is_ours,
+    read_line,
+    read_message,
 )
-from hftpipe.venues.message import BOOK_TICKER, DEPTH, IGNORED, MESSAGE, MESSAGE_BYTES, message_bytes
+from hftpipe.venues.taped.rebuild import Rebuild
 
-BOOK_LEVELS = 16384
 #: Transients may be one in this many comparisons.
 TRANSIENT_SHARE = 1000
 #: More mismatches than this are not looked into one by one.
@@ -61,18 +62,12 @@ TOP = np.dtype(
 _TOP_BYTES = np.uint64(TOP.itemsize)
 _PRICES = ("bid", "bid_qty", "ask", "ask_qty")
 
-#: The loop over the lines of a chunk: where it is, what it writes to, what it has counted.
+#: The loop over the lines of a chunk: where it is, the table of books, and what it writes to.
 WORK = np.dtype(
-    [
-        ("at", "u8"), ("end", "u8"), ("json_at", "u8"), ("json_end", "u8"),
-        ("symbols", "u8"), ("message", "u8"), ("syncs", "u8"), ("books", "u8"),
-        ("sync_stride", "u8"), ("book_stride", "u8"), ("n_instruments", "i8"),
-        ("tops", "u8"), ("tickers", "u8"), ("n_tops", "i8"), ("n_tickers", "i8"),
-        ("lines", "i8"), ("messages", "i8"), ("bad_lines", "i8"), ("ignored", "i8"), ("unknown", "i8"),
-    ],
+    [("cursor", CURSOR), ("books", "u8"), ("tops", "u8"), ("tickers", "u8"), ("n_tops", "i8"), ("n_tickers", "i8")],
     align=True,
-)  # fmt: skip
-_CHUNK_DONE, _NEED_DECODE = 0, 1
+)
+_CURSOR = np.uint64(offset_of(WORK, "cursor"))
 
 
 @jit
@@ -85,91 +80,67 @@ def _put_top(target, id_, first_id, instrument, line):
 @jit
 def _take_message(work):
     """Put the decoded message where it belongs: a bookTicker among the tickers, the rest into the book."""
-    w = view(work, WORK)
-    m = view(w.message, MESSAGE)
-    w.messages += 1
-    if m.kind == IGNORED:
-        w.ignored += 1
+    w, cursor = view(work, WORK), work + _CURSOR
+    c = view(cursor, CURSOR)
+    if not is_ours(cursor):
         return
-    if m.instrument < 0 or m.instrument >= w.n_instruments:
-        w.unknown += 1
-        return
+    m = view(c.message, MESSAGE)
     if m.kind == BOOK_TICKER:
-        t = _put_top(w.tickers + _TOP_BYTES * U64(w.n_tickers), m.last_id, m.last_id, m.instrument, w.lines)
+        t = _put_top(w.tickers + _TOP_BYTES * U64(w.n_tickers), m.last_id, m.last_id, m.instrument, c.lines)
         t.bid, t.bid_qty, t.ask, t.ask_qty = m.bid, m.bid_qty, m.ask, m.ask_qty
         w.n_tickers += 1
         return
-    book = w.books + w.book_stride * U64(m.instrument)
-    change = feed(w.syncs + w.sync_stride * U64(m.instrument), book, w.message)
+    book = book_at(w.books, m.instrument)
+    change = follow(cursor, book)
     b = view(book, BOOK)
     if change in (LEVELS_APPLIED, RELOADED) and b.state == VALID:
-        t = _put_top(w.tops + _TOP_BYTES * U64(w.n_tops), b.update_id, m.first_id, m.instrument, w.lines)
+        t = _put_top(w.tops + _TOP_BYTES * U64(w.n_tops), b.update_id, m.first_id, m.instrument, c.lines)
         t.bid, t.bid_qty, t.ask, t.ask_qty = b.bid, b.bid_qty, b.ask, b.ask_qty
         w.n_tops += 1
 
 
 @jit
 def _run_chunk(work):
-    """Go on with the chunk; _NEED_DECODE when the line at ``json_at`` is one for the fallback decoder."""
-    w = view(work, WORK)
-    while w.at < w.end:
-        status, _ts, start, end, after = next_line(w.at, w.end)
-        w.at = after
-        w.lines += 1
-        if status != LINE_OK:
-            w.bad_lines += 1
-            continue
-        if scan(start, end, w.symbols, w.message) != OK:
-            w.json_at, w.json_end = start, end
-            return np.int64(_NEED_DECODE)
-        _take_message(work)
-    return np.int64(_CHUNK_DONE)
+    """Go on with the chunk, to its end or to a line for the slow decoder (``need`` of the cursor says which)."""
+    while read_line(work + _CURSOR):
+        found = read_message(work + _CURSOR)
+        if found == WAITING:
+            return
+        if found == DECODED:
+            _take_message(work)
 
 
-class _Rebuild:
-    """One pass over a capture: the memory of the production code, and what came out."""
+class _Pass:
+    """One pass over a capture: the production code that rebuilds it, and what came out."""
 
-    def __init__(self, path: Path):
-        self.path, self.info = path, detect(path)
+    def __init__(self, path: Path) -> None:
+        self.path, info = path, detect(path)
         self.errors, self.problems = 0, list[str]()
-        symbols = self.info.symbols[:MAX_INSTRUMENTS]
+        symbols = info.symbols[:MAX_INSTRUMENTS]
         instruments = np.zeros(len(symbols), INSTRUMENT)
         instruments["symbol"] = [symbol.encode()[:SYMBOL_BYTES] for symbol in symbols]
-        self.ids = {symbol: index for index, symbol in enumerate(symbols)}
-        self._table = symbols_table(instruments)
-        self.message = np.zeros(message_bytes(), np.uint8)
-        self._syncs = np.zeros((len(symbols), sync_bytes()), np.uint8)
-        self._books = np.zeros((len(symbols), book_bytes(BOOK_LEVELS)), np.uint8)
-        for index, tick in enumerate(self.info.ticks[:MAX_INSTRUMENTS]):
-            sync_init(self._syncs[index], MARKETS[self.info.market])
-            book_init(self._books[index], index, BOOK_LEVELS, tick)
-        self._tops, self._tickers = np.zeros(0, TOP), np.zeros(0, TOP)
+        instruments["tick"] = info.ticks[:MAX_INSTRUMENTS]
         self._work = np.zeros(1, WORK)
-        work = self._work[0]
-        work["symbols"], work["message"] = self._table.ctypes.data, self.message.ctypes.data
-        work["syncs"], work["books"] = self._syncs.ctypes.data, self._books.ctypes.data
-        work["sync_stride"], work["book_stride"] = self._syncs.shape[1], self._books.shape[1]
-        work["n_instruments"] = len(symbols)
+        ids = {symbol: index for index, symbol in enumerate(symbols)}
+        self.books = Rebuild(self._work["cursor"], info.market, instruments, ids)
+        self._work["books"] = self.books.books
+        self._tops, self._tickers = np.zeros(0, TOP), np.zeros(0, TOP)
 
     @property
     def counts(self) -> np.void:
-        """The WORK record."""
-        return self._work[0]
-
-    @property
-    def syncs(self) -> np.ndarray:
-        """The SYNC records, one an instrument."""
-        return self._syncs[:, :SYNC_BYTES].copy().view(SYNC)[:, 0]
+        """The CURSOR record."""
+        cursor: np.void = self._work["cursor"][0]
+        return cursor
 
     @property
     def tops(self) -> np.ndarray:
         """TOP after each depth update applied, in file order."""
-        return self._tops[: int(self.counts["n_tops"])]
+        return self._tops[: int(self._work["n_tops"][0])]
 
     @property
     def tickers(self) -> np.ndarray:
         """TOP of each bookTicker, in file order."""
-        return self._tickers[: int(self.counts["n_tickers"])]
+        return self._tickers[: int(self._work["n_tickers"][0])]
 
     def _problem(self, text: str) -> None:
         self.errors += 1
@@ -185,22 +156,19 @@ class _Rebuild:
             self._problem(str(error))
 
     def _reserve(self, lines: int) -> None:
-        self._tops = _grown(self._tops, int(self.counts["n_tops"]) + lines)
-        self._tickers = _grown(self._tickers, int(self.counts["n_tickers"]) + lines)
-        self.counts["tops"], self.counts["tickers"] = self._tops.ctypes.data, self._tickers.ctypes.data
+        self._tops = _grown(self._tops, len(self.tops) + lines)
+        self._tickers = _grown(self._tickers, len(self.tickers) + lines)
+        self._work["tops"], self._work["tickers"] = self._tops.ctypes.data, self._tickers.ctypes.data
 
     def _run(self, chunk: np.ndarray) -> None:
         self._reserve(int(np.count_nonzero(chunk == 10)) + 1)
+        self.books.page.give(chunk)
         work = np.uint64(self._work.ctypes.data)
-        base = chunk.ctypes.data
-        self.counts["at"], self.counts["end"] = base, base + chunk.nbytes
-        while _run_chunk(work) == _NEED_DECODE:
-            start, end = int(self.counts["json_at"]) - base, int(self.counts["json_end"]) - base
-            reason = decode(chunk[start:end].tobytes(), self.ids, self.message)
-            if reason is None:
-                _take_message(work)
-            else:
+        _run_chunk(work)
+        while self.counts["need"] == NEED_DECODE:
+            if reason := self.books.page.decode():
                 self._problem(f"{self.path}: line {int(self.counts['lines'])}: {reason}")
+            _run_chunk(work)
 
 
 def _grown(array: np.ndarray, capacity: int) -> np.ndarray:
@@ -250,7 +218,8 @@ def _explained(top: np.void, ticker: np.void, message: np.ndarray) -> bool:
         return False
     n_bids, n_asks = int(header["n_bids"]), int(header["n_asks"])
     pairs = message[MESSAGE_BYTES : MESSAGE_BYTES + 16 * (n_bids + n_asks)].view(np.int64).reshape(-1, 2).tolist()
-    for side, better, levels in (("bid", 1, dict(pairs[:n_bids])), ("ask", -1, dict(pairs[n_bids:]))):
+    bids, asks = ({price: qty for price, qty in half} for half in (pairs[:n_bids], pairs[n_bids:]))
+    for side, better, levels in (("bid", 1, bids), ("ask", -1, asks)):
         price, qty = int(top[side]), int(top[side + "_qty"])
         before, before_qty = int(ticker[side]), int(ticker[side + "_qty"])
         if (price, qty) != (before, before_qty) and not _says_so(levels, price, qty, before, better):
@@ -258,7 +227,7 @@ def _explained(top: np.void, ticker: np.void, message: np.ndarray) -> bool:
     return True
 
 
-def _transients(rebuild: _Rebuild, tops: np.ndarray, tickers: np.ndarray, at: np.ndarray, differs: np.ndarray) -> int:
+def _transients(done: _Pass, tops: np.ndarray, tickers: np.ndarray, at: np.ndarray, differs: np.ndarray) -> int:
     """How many of the mismatches of one instrument the three rules prove to be cuts inside a burst."""
     candidates = []
     for index in np.flatnonzero(differs)[:MAX_EXAMINED]:
@@ -267,12 +236,12 @@ def _transients(rebuild: _Rebuild, tops: np.ndarray, tickers: np.ndarray, at: np
             continue
         if tops["first_id"][after] <= tickers["id"][following] <= tops["id"][after]:
             candidates.append(int(index))
-    texts = _lines(rebuild.path, {int(tops["line"][index]) for index in candidates}) if candidates else {}
-    proven = 0
+    texts = _lines(done.path, {int(tops["line"][index]) for index in candidates}) if candidates else {}
+    proven, books = 0, done.books
     for index in candidates:
         text = texts.get(int(tops["line"][index]), b"")
-        if decode(text, rebuild.ids, rebuild.message) is None:
-            proven += _explained(tops[index], tickers[at[index]], rebuild.message)
+        if books.codec.decode(text, books.ids, books.message) is None:
+            proven += _explained(tops[index], tickers[at[index]], books.message)
     return proven
 
 
@@ -321,28 +290,29 @@ class BookCheck:
         )
 
 
-def _summary(rebuild: _Rebuild, seconds: float) -> BookCheck:
+def _summary(done: _Pass, seconds: float) -> BookCheck:
     compared = mismatched = transient = 0
-    for instrument in rebuild.ids.values():
-        tops = rebuild.tops[rebuild.tops["instrument"] == instrument]
-        tickers = rebuild.tickers[rebuild.tickers["instrument"] == instrument]
+    ids = done.books.ids
+    for instrument in ids.values():
+        tops = done.tops[done.tops["instrument"] == instrument]
+        tickers = done.tickers[done.tickers["instrument"] == instrument]
         tickers = tickers[np.argsort(tickers["id"], kind="stable")]
         at, comparable, differs = _compare(tops, tickers)
-        cuts = _transients(rebuild, tops, tickers, at, differs)
+        cuts = _transients(done, tops, tickers, at, differs)
         compared += int(comparable.sum())
         transient += cuts
         mismatched += int(differs.sum()) - cuts
-    syncs, counts = rebuild.syncs, rebuild.counts
-    problems = list(rebuild.problems)
+    syncs, counts = done.books.syncs, done.counts
+    problems = list(done.problems)
     if counts["bad_lines"]:
         problems.append(f"{counts['bad_lines']} lines are not '<local_ns> <json>'")
-    if counts["unknown"]:
+    if counts["unknown_symbols"]:
         problems.append(
-            f"{counts['unknown']} messages name no instrument of this capture (of {', '.join(rebuild.ids)})"
+            f"{counts['unknown_symbols']} messages name no instrument of this capture (of {', '.join(ids)})"
         )
     applied = int(syncs["applied"].sum())
     return BookCheck(
-        path=str(rebuild.path),
+        path=str(done.path),
         lines=int(counts["lines"]),
         applied=applied,
         compared=compared,
@@ -354,8 +324,8 @@ def _summary(rebuild: _Rebuild, seconds: float) -> BookCheck:
         resyncs=int(syncs["resyncs"].sum()),
         trades=int(syncs["trades"].sum()),
         ignored_trades=int(syncs["trades_ignored"].sum()),
-        errors=rebuild.errors + int(counts["bad_lines"]) + int(counts["unknown"]),
-        states={symbol: BOOK_STATE_NAMES[int(syncs["state"][index])] for symbol, index in rebuild.ids.items()},
+        errors=done.errors + int(counts["bad_lines"]) + int(counts["unknown_symbols"]),
+        states={symbol: BOOK_STATE_NAMES[int(syncs["state"][index])] for symbol, index in ids.items()},
         messages_per_s=int(counts["lines"]) / seconds if seconds > 0 else 0.0,
         problems=tuple(problems),
     )
@@ -367,11 +337,11 @@ def check_book(path: str | Path) -> BookCheck:
     Raises:
         CaptureError: the file cannot be read at all, or holds no Binance market events.
     """
-    rebuild = _Rebuild(Path(path))
+    done = _Pass(Path(path))
     _run_chunk.compile("(uint64,)")
     started = steady_ns()
-    rebuild.run()
-    return _summary(rebuild, (steady_ns() - started) / 1e9)
+    done.run()
+    return _summary(done, (steady_ns() - started) / 1e9)
 
 
 _ROWS = (

@@ -22,6 +22,7 @@ import numpy as np
 import zstandard
 
 from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.core.schema.layout import whole
 from hftpipe.log import event
 from hftpipe.record.tape.format import (
     CORRUPT,
@@ -65,15 +66,11 @@ RAW_BLOCK = np.dtype(
 _FRAME = struct.Struct("<qBI")
 
 
-def _padded(length: int) -> int:
-    return (length + HEADER_BYTES - 1) // HEADER_BYTES * HEADER_BYTES
-
-
 RAW = Chain(
     RAW_BLOCK,
     RAW_BLOCK_MAGIC,
     (RAW_CLOSED_MAGIC, RAW_FAILED_MAGIC),
-    lambda h: _padded(int(h["stored_bytes"])),
+    lambda h: whole(int(h["stored_bytes"]), HEADER_BYTES),
     lambda h: int(h["count"]),
 )
 
@@ -137,7 +134,7 @@ class RawWriter:
         header["magic"], header["version"], header["start_wall_ns"] = RAW_MAGIC, FORMAT_VERSION, wall_ns()
         header["session"] = int.from_bytes(os.urandom(8), "little")
         crc = seal(header)
-        write_all(self._fd, memoryview(header.view(np.uint8)))
+        write_all(self._fd, header.view(np.uint8).data)
         self.bytes_written = HEADER_BYTES
         return crc
 
@@ -198,7 +195,7 @@ class RawWriter:
 
     def _write_block(self, magic: bytes, batch: _Batch, stored: bytes) -> None:
         header = np.zeros(1, RAW_BLOCK)
-        payload = stored.ljust(_padded(len(stored)), b"\0")
+        payload = stored.ljust(whole(len(stored), HEADER_BYTES), b"\0")
         header["magic"], header["count"], header["number"] = magic, batch.count, self._number
         header["stored_bytes"], header["raw_bytes"] = len(stored), len(batch.data)
         header["first_record"], header["dropped"] = self.frames, self.dropped
@@ -276,7 +273,7 @@ class RawReader:
             self.problems.append(Problem(TORN, self.path, *place, "no footer: the capture was not closed"))
 
     def _header(self) -> np.void:
-        raw = bytes(self._file.bytes(0, HEADER_BYTES))
+        raw = bytes(self._file.part(0, HEADER_BYTES))
         if len(raw) < HEADER_BYTES or raw[:8] != RAW_MAGIC or not is_intact(raw):
             raise RecordError(f"{self.path}: damaged file header, or not a raw capture")
         header = self._file.header(0, RAW_HEADER)
@@ -287,7 +284,7 @@ class RawReader:
     def __iter__(self) -> Iterator[RawFrame]:
         engine = zstandard.ZstdDecompressor()
         for offset, header in self._blocks:
-            stored = self._file.bytes(offset + HEADER_BYTES, int(header["stored_bytes"]))
+            stored = self._file.part(offset + HEADER_BYTES, int(header["stored_bytes"]))
             yield from _frames(engine.decompress(stored, max_output_size=int(header["raw_bytes"])))
 
 

@@ -20,19 +20,28 @@ from pathlib import Path
 import numpy as np
 
 from hftpipe.capture.raw import RawFrame, RawReader, RawWriter
-from hftpipe.config.schema import Udp
+from hftpipe.config.venue_sections import Udp
 from hftpipe.core.machine.fixed import format_fixed
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, view
 from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.core.schema.layout import aligned
 from hftpipe.core.schema.records import BOOK_STATE_NAMES, RECORD, RECORD_BYTES, TRADE
 from hftpipe.core.trading.book import BOOK
 from hftpipe.record.tape.format import CORRUPT, RecordError
 from hftpipe.venues.nasdaq.itch.arbiter import mold_next, mold_packet, mold_poll, mold_state, mold_take_reset
 from hftpipe.venues.nasdaq.itch.arbiter_state import ARBITER, arbiter_bytes, arbiter_init
 from hftpipe.venues.nasdaq.itch.decode import itch_message
-from hftpipe.venues.nasdaq.itch.feed import FEED, feed_bytes, feed_init, feed_line_state, feed_reset
-from hftpipe.venues.nasdaq.itch.receive import DATAGRAM_BYTES, OUT_ROOM
+from hftpipe.venues.nasdaq.itch.feed import (
+    FEED,
+    feed_book,
+    feed_bytes,
+    feed_init,
+    feed_line_state,
+    feed_reset,
+    out_room,
+)
+from hftpipe.venues.nasdaq.itch.receive import DATAGRAM_BYTES
 from hftpipe.venues.nasdaq.itch.sockets import SO_TIMESTAMPNS, open_line, open_request
 from hftpipe.venues.nasdaq.itch.wiring import ORDER_SLOTS
 
@@ -106,12 +115,6 @@ def apply_datagram(check, line, data, length, now_ns):
     _elapse(check, now_ns)
 
 
-def _aligned(size: int) -> np.ndarray:
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size]
-
-
 class _Source:
     """A socket of the capture, and what it has brought."""
 
@@ -167,7 +170,7 @@ class RawCapture:
         self.facts: list[str] = []
         self.sources: list[_Source] = []
         self._buffer = np.zeros(DATAGRAM_BYTES, np.uint8)
-        self._arbiter, self._request = _aligned(arbiter_bytes()), np.zeros(64, np.uint8)
+        self._arbiter, self._request = aligned(arbiter_bytes()), np.zeros(64, np.uint8)
         arbiter_init(self._arbiter)
         self.requests = 0
         try:
@@ -203,7 +206,7 @@ class RawCapture:
             self._track(0, -1)
 
     def _drain(self, line: int) -> None:
-        source, buffer = self.sources[line], memoryview(self._buffer)
+        source, buffer = self.sources[line], self._buffer.data
         for _ in range(BATCH):
             length, receive_ns = source.receive(buffer)
             if length < 0:
@@ -222,7 +225,7 @@ class RawCapture:
         if size > 0:
             self.requests += 1
             try:
-                self.sources[-1].socket.send(self._request[:size])
+                self.sources[-1].socket.send(self._request[:size].data)
             except OSError:
                 self.sources[-1].errors += 1
 
@@ -326,9 +329,9 @@ class _Rig:
 
     def __init__(self, instruments: np.ndarray, levels: int) -> None:
         self.instruments = instruments
-        self._arbiter = _aligned(arbiter_bytes(slots=CHECK_SLOTS))
-        self._feed = _aligned(feed_bytes(len(instruments), ORDER_SLOTS, levels))
-        self._out, self._request = np.zeros(OUT_ROOM, RECORD), np.zeros(64, np.uint8)
+        self._arbiter = aligned(arbiter_bytes(slots=CHECK_SLOTS))
+        self._feed = aligned(feed_bytes(len(instruments), ORDER_SLOTS, levels))
+        self._out, self._request = np.zeros(out_room(len(instruments)), RECORD), np.zeros(64, np.uint8)
         arbiter_init(self._arbiter, slots=CHECK_SLOTS)
         feed_init(self._feed, instruments, ORDER_SLOTS, levels)
         self.arbiter, self.feed = (
@@ -354,12 +357,13 @@ class _Rig:
         )
 
     def books(self) -> list[tuple[str, str, int, int, int, int]]:
-        start, stride = int(self.feed["books"][0]) - self._feed.ctypes.data, int(self.feed["book_stride"][0])
         result = []
         for index, row in enumerate(self.instruments):
-            book = self._feed[start + index * stride :][: BOOK.itemsize].view(BOOK)[0]
-            top = [int(book[name]) for name in ("bid", "bid_qty", "ask", "ask_qty")]
-            result.append((bytes(row["symbol"]).decode(), BOOK_STATE_NAMES[int(book["state"])], *top))
+            start = int(feed_book(np.uint64(self._feed.ctypes.data), np.int64(index))) - self._feed.ctypes.data
+            book = self._feed[start : start + BOOK.itemsize].view(BOOK)[0]
+            bid, bid_qty, ask, ask_qty = (int(book[name]) for name in ("bid", "bid_qty", "ask", "ask_qty"))
+            symbol, state = bytes(row["symbol"]).decode(), BOOK_STATE_NAMES[int(book["state"])]
+            result.append((symbol, state, bid, bid_qty, ask, ask_qty))
         return result
 
 

@@ -1,22 +1,17 @@
 """Recorded feeds: text files of ``<local_ns> <json>`` lines, plain or gzip.
 
-:class:`CaptureReader` hands out big chunks of whole lines for compiled code, :func:`next_line` splits one off there,
-:func:`detect` looks at the first lines to tell what a file holds. Damage is an error that names the file and the
-place; everything before the damage is delivered first.
+:class:`CaptureReader` hands out big chunks of whole lines for compiled code, :func:`next_line` splits one off there.
+Damage is an error that names the file and the place; everything before the damage is delivered first.
 """
 
-import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median_low
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
-import orjson
 from numba import types
 
-from hftpipe.core.machine.fixed import DECIMALS, SCALE, FixedError, to_fixed
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8
 from hftpipe.core.schema.refusal import Refusal
@@ -25,7 +20,8 @@ CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
 _READ_BYTES = 64 << 10
 _GZIP_MAGIC = b"\x1f\x8b"
-_FORMAT = "lines of '<local_ns> <json>', plain or gzip, are expected"
+#: What a capture is, for a refusal.
+FORMAT = "lines of '<local_ns> <json>', plain or gzip, are expected"
 
 # What next_line says of a line.
 LINE_OK, LINE_EMPTY, LINE_NO_TIMESTAMP, LINE_NO_JSON = 0, 1, 2, 3
@@ -141,7 +137,7 @@ class CaptureReader:
             gzip data; zero bytes in the text; a line longer than 64 MiB. What comes before is delivered first.
     """
 
-    def __init__(self, path: str | Path, chunk_bytes: int = CHUNK_BYTES):
+    def __init__(self, path: str | Path, chunk_bytes: int = CHUNK_BYTES) -> None:
         self.path = Path(path)
         self._chunk_bytes = chunk_bytes
         self._lines, self._bytes = 0, 0
@@ -172,7 +168,7 @@ class CaptureReader:
         status = int(next_line(start, start + np.uint64(len(text)))[0])
         if status != LINE_OK:
             shown = text.split(b"\n", 1)[0][:60]
-            raise self._fail(f"{LINE_STATUS_NAMES[status]} in {shown!r}; {_FORMAT}")
+            raise self._fail(f"{LINE_STATUS_NAMES[status]} in {shown!r}; {FORMAT}")
 
     def _chunks(self, blocks: Iterator[bytes]) -> Iterator[np.ndarray]:
         pending: list[bytes] = []
@@ -196,7 +192,7 @@ class CaptureReader:
     def _split(self, text: bytes) -> tuple[bytes, bytes]:
         cut = text.rfind(b"\n") + 1
         if len(text) - cut > MAX_LINE_BYTES or cut == 0:
-            raise self._fail(f"longer than {MAX_LINE_BYTES} bytes; {_FORMAT}")
+            raise self._fail(f"longer than {MAX_LINE_BYTES} bytes; {FORMAT}")
         return text[:cut], text[cut:]
 
     def _last(self, text: bytes, damage: str) -> Iterator[np.ndarray]:
@@ -206,123 +202,6 @@ class CaptureReader:
         if text:
             yield self._deliver(text)
         if damage:
-            raise self._fail(f"{damage}; {_FORMAT}")
+            raise self._fail(f"{damage}; {FORMAT}")
         if self._bytes == 0:
-            raise CaptureError(f"{self.path}: is empty; {_FORMAT}")
-
-
-class CaptureInfo(NamedTuple):
-    """What the first lines of a capture say about it.
-
-    Attributes:
-        symbols: in order of first appearance.
-        market: "binance_spot" or "binance_usdm".
-        ticks: greatest common divisor of the prices seen, 1e-8 units, one per symbol.
-        lots: the same of the quantities.
-        prices: median of the prices seen, 1e-8 units, one per symbol.
-        first_ts: the recorder's time of the first line, ns.
-        lines: how many lines were looked at.
-        snapshots: how many of them are order book snapshots.
-    """
-
-    symbols: tuple[str, ...]
-    market: str
-    ticks: tuple[int, ...]
-    lots: tuple[int, ...]
-    prices: tuple[int, ...]
-    first_ts: int
-    lines: int
-    snapshots: int
-
-    def price_decimals(self, index: int = 0) -> int:
-        """Decimals that every price of a symbol can be written with."""
-        tick, decimals = self.ticks[index], DECIMALS
-        while decimals > 0 and tick % 10 ** (DECIMALS - decimals + 1) == 0:
-            decimals -= 1
-        return decimals
-
-
-class _Detector:
-    """Gathers evidence line by line."""
-
-    def __init__(self) -> None:
-        self.steps: dict[str, list[int]] = {}
-        self.prices: dict[str, list[int]] = {}
-        self.usdm = 0
-        self.snapshots = 0
-
-    def add(self, payload: Any) -> None:
-        if not isinstance(payload, dict):
-            return
-        data = payload.get("data", payload)
-        if not isinstance(data, dict):
-            return
-        self.snapshots += "lastUpdateId" in data
-        symbol, event = data.get("s"), data.get("e", "bookTicker")
-        if not isinstance(symbol, str) or event not in ("depthUpdate", "bookTicker", "trade"):
-            return
-        self.usdm += "pu" in data or (event == "bookTicker" and "e" in data) or "X" in data
-        steps = self.steps.setdefault(symbol, [0, 0])
-        for price, qty in _prices(data, event):
-            steps[0], steps[1] = math.gcd(steps[0], price), math.gcd(steps[1], qty)
-            self.prices.setdefault(symbol, []).append(price)
-
-
-def _prices(data: dict[str, Any], event: str) -> list[tuple[int, int]]:
-    try:
-        if event == "depthUpdate":
-            pairs = [*data["b"], *data["a"]]
-        elif event == "trade":
-            pairs = [(data["p"], data["q"])]
-        else:
-            pairs = [(data["b"], data["B"]), (data["a"], data["A"])]
-        return [(to_fixed(price), to_fixed(qty)) for price, qty in pairs]
-    except (KeyError, TypeError, ValueError, FixedError):
-        return []
-
-
-def _first_lines(path: str | Path, count: int) -> list[bytes]:
-    lines: list[bytes] = []
-    try:
-        for chunk in CaptureReader(path, chunk_bytes=_READ_BYTES):
-            lines += chunk.tobytes().splitlines()
-            if len(lines) >= count:
-                break
-    except CaptureError:
-        # Damage after whole lines is for the reader to report, once these have been used.
-        if not lines:
-            raise
-    return lines[:count]
-
-
-def detect(path: str | Path, lines: int = 3000) -> CaptureInfo:
-    """Look at the first ``lines`` lines of a capture, so that replaying it needs no configuration.
-
-    USD-M futures are told from spot by ``pu`` in a depthUpdate (or ``e`` in a bookTicker, ``X`` in a trade). Tick and
-    lot are guesses: the true ones divide them.
-
-    Raises:
-        CaptureError: as :class:`CaptureReader`; or none of the lines is a Binance market event.
-    """
-    sample = _first_lines(path, lines)
-    evidence = _Detector()
-    for line in sample:
-        try:
-            evidence.add(orjson.loads(line.partition(b" ")[2]))
-        except orjson.JSONDecodeError:
-            continue
-    if not evidence.steps:
-        raise CaptureError(
-            f"{path}: none of the first {len(sample)} lines is a Binance depthUpdate, bookTicker or trade; {_FORMAT}"
-        )
-    steps = evidence.steps.values()
-    return CaptureInfo(
-        symbols=tuple(evidence.steps),
-        market="binance_usdm" if evidence.usdm else "binance_spot",
-        ticks=tuple(tick or SCALE for tick, _ in steps),
-        lots=tuple(lot or SCALE for _, lot in steps),
-        prices=tuple(median_low(evidence.prices.get(symbol, [SCALE])) for symbol in evidence.steps),
-        first_ts=int(sample[0].partition(b" ")[0]),
-        lines=len(sample),
-        snapshots=evidence.snapshots,
-    )
+            raise CaptureError(f"{self.path}: is empty; {FORMAT}")

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from hftpipe import config as config_module
-from hftpipe.core.schema.refusal import Refusal
+from hftpipe.core.schema.refusal import Refusal, refused_network
 
 app = typer.Typer(
     name="hftpipe",
@@ -52,14 +52,12 @@ def guarded(action: Any) -> int:
 
 def guarded_network(action: Any) -> int:
     """As :func:`guarded`, for what opens sockets: a port taken or an address that is none is one line, too."""
-    try:
-        return guarded(action)
-    except OSError as error:
-        raise fail(
-            f"{error.filename or ''}: {error.strerror}".removeprefix(": ") if error.strerror else str(error)
-        ) from error
-    except ValueError as error:
-        raise fail(str(error)) from error
+
+    def opened() -> Any:
+        with refused_network():
+            return action()
+
+    return guarded(opened)
 
 
 Duration = Annotated[float | None, typer.Option(min=0, help="Stop after this many seconds (default: Ctrl-C).")]

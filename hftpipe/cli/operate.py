@@ -7,6 +7,12 @@ import typer
 from hftpipe import config as config_module
 from hftpipe.cli.common import app, fail, guarded
 
+VenueOption = Annotated[str | None, typer.Option("--venue", help="Only what is traded at this venue.")]
+StrategyOption = Annotated[str | None, typer.Option("--strategy", help="Only this strategy.")]
+InstrumentOption = Annotated[
+    str | None, typer.Option("--instrument", help="Only this instrument: SYMBOL, or of several venues venue:SYMBOL.")
+]
+
 
 @app.command()
 def top(
@@ -24,16 +30,41 @@ def top(
 
 
 @app.command()
+def opportunities(
+    name: Annotated[str, typer.Argument(help="Name of the running pipeline.")] = "default",
+    json: Annotated[bool, typer.Option("--json", help="Print them once, as one line of JSON, and leave.")] = False,
+    once: Annotated[bool, typer.Option("--once", help="Print one screen and leave.")] = False,
+) -> None:
+    """Watch what the same thing would earn between the venues of a running pipeline, net of fees (attaches read-only)."""
+
+    def action() -> None:
+        from hftpipe.core.shared.shm import Segment
+        from hftpipe.monitor import opportunities as module
+
+        if json:
+            typer.echo(module.as_json(module.look(Segment.attach(name))))
+        else:
+            module.watch(name, once)
+
+    raise typer.Exit(guarded(action))
+
+
+@app.command()
 def halt(
     name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
     reason: Annotated[str, typer.Option(help="Why; kept with the halt.")] = "",
+    venue: VenueOption = None,
+    strategy: StrategyOption = None,
+    instrument: InstrumentOption = None,
 ) -> None:
     """Halt a pipeline's trading at once: orders are cancelled, and it stays halted, restarts too, until resumed."""
 
     def action() -> int:
         from hftpipe.app import halt_command
+        from hftpipe.app.halt_scope import Scope
 
-        return halt_command.halt(name, reason, typer.echo)
+        scope = Scope.of(venue=venue, strategy=strategy, instrument=instrument)
+        return halt_command.halt(name, scope, reason, typer.echo)
 
     raise typer.Exit(guarded(action))
 
@@ -42,13 +73,18 @@ def halt(
 def resume(
     name: Annotated[str, typer.Argument(help="Name of the pipeline.")],
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    venue: VenueOption = None,
+    strategy: StrategyOption = None,
+    instrument: InstrumentOption = None,
 ) -> None:
-    """Show why a pipeline is halted and, if agreed, clear it: the next start trades again."""
+    """Show why a pipeline is halted and, if agreed, clear it: the next start trades again (a part of it: at once)."""
 
     def action() -> int:
         from hftpipe.app import halt_command
+        from hftpipe.app.halt_scope import Scope
 
-        return halt_command.resume(name, lambda question: yes or typer.confirm(question), typer.echo)
+        scope = Scope.of(venue=venue, strategy=strategy, instrument=instrument)
+        return halt_command.resume(name, scope, lambda question: yes or typer.confirm(question), typer.echo)
 
     raise typer.Exit(guarded(action))
 

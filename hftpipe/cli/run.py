@@ -71,12 +71,12 @@ def _check_target(json: str | None) -> None:
 
 def _run(settings: config_module.Config, files: list[str], overrides: dict[str, Any], json: str | None) -> int:
     from hftpipe.app.precompile import is_warm, precompile
-    from hftpipe.topology.configured import market_venue
+    from hftpipe.topology.configured import strategies_of, venues_of
 
-    venue = market_venue(settings)
-    if not is_warm(venue):
-        log.event(LOG, logging.INFO, f"first start of this build on {venue}: compiling, once")
-        precompile(settings.strategy.name, venue)
+    kinds = sorted({one.kind for one in venues_of(settings)})
+    if not is_warm(kinds):
+        log.event(LOG, logging.INFO, f"first start of this build on {', '.join(kinds)}: compiling, once")
+        precompile(list(dict.fromkeys(one.strategy for one in strategies_of(settings))), kinds)
     from hftpipe.app.run import run as run_pipeline
 
     return run_pipeline(settings, files, dict(os.environ), overrides, json)

@@ -6,32 +6,34 @@ environment < command line. `schema.py` says what each key means and accepts; `l
 """
 
 from hftpipe.config.defaults import defaults_toml
+from hftpipe.config.fields import ConfigError, Table
+from hftpipe.config.instruments import Instrument, Universe
 from hftpipe.config.kinds import parse_cpus, to_e8
 from hftpipe.config.limits import limit_warnings
 from hftpipe.config.loader import load
 from hftpipe.config.presets import demo_overrides
 from hftpipe.config.schema import (
     Config,
-    ConfigError,
-    Instrument,
+    LimitGroup,
     Limits,
     Log,
-    Market,
     Pipeline,
     Record,
     Rings,
     Risk,
-    Sim,
     Strategy,
-    Table,
-    Udp,
+    StrategyEntry,
+    VenueEntry,
+    amount_keys,
 )
 from hftpipe.config.secrets import Secret, looks_secret, redact, secrets_from_env
+from hftpipe.config.venue_sections import Market, Sim, Udp
 
 __all__ = [
     "Config",
     "ConfigError",
     "Instrument",
+    "LimitGroup",
     "Limits",
     "Log",
     "Market",
@@ -42,8 +44,12 @@ __all__ = [
     "Secret",
     "Sim",
     "Strategy",
+    "StrategyEntry",
     "Table",
     "Udp",
+    "Universe",
+    "VenueEntry",
+    "amount_keys",
     "defaults_toml",
     "demo_overrides",
     "limit_warnings",

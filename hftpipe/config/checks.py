@@ -8,12 +8,29 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from hftpipe.config.kinds import SCALAR, SYMBOL, Kind
+from hftpipe.config.fields import Table, keys_of
+from hftpipe.config.instruments import SYMBOL_KEYS, Instrument, Universe
+from hftpipe.config.kinds import SCALAR, SYMBOL, VENUE_NAME, Kind
 from hftpipe.config.layers import KeyPath, Setting, toml_float
-from hftpipe.config.schema import SECTIONS, SYMBOL_KEYS, Config, Instrument, Limits, Strategy, keys_of
+from hftpipe.config.presets import demo_overrides
+from hftpipe.config.schema import (
+    SECTIONS,
+    VENUE_SECTIONS,
+    Config,
+    LimitGroup,
+    Limits,
+    Strategy,
+    StrategyEntry,
+    VenueEntry,
+)
 from hftpipe.config.secrets import SECRET_PREFIX, looks_secret
+from hftpipe.core.schema.halts import MAX_STRATEGIES
+from hftpipe.core.schema.instruments import MAX_INSTRUMENTS, MAX_VENUES
 
-MAX_INSTRUMENTS = 64
+#: Tables of [[universe]] and [[limit_groups]] at most.
+MAX_RULES = 64
+#: Lists of tables.
+_LISTS = ("instruments", "limit_groups", "strategies", "universe", "venues")
 _TABLES = {"strategy": ("params", "profiles"), "risk": ("limits",)}
 
 
@@ -32,7 +49,9 @@ def _kind_of(path: KeyPath) -> Kind | None:
 
 
 def _is_limits_table(name: str) -> bool:
-    return name == "default" or _accepts(SYMBOL, name)
+    """default, SYMBOL or venue:SYMBOL."""
+    venue, _, symbol = name.rpartition(":")
+    return name == "default" or (_accepts(SYMBOL, symbol) and (not venue or _accepts(VENUE_NAME, venue)))
 
 
 def _accepts(kind: Kind, value: Any) -> bool:
@@ -82,7 +101,7 @@ def _children(path: KeyPath) -> list[str]:
         case ("risk", "limits", _):
             return list(keys_of(Limits))
         case ("risk", "limits"):
-            return ["default", "a symbol"]
+            return ["default", "a symbol", "venue:symbol"]
         case ("strategy", "params" | "profiles", *_):
             return ["names with one value each"]
         case (head,) if head in SECTIONS or head in _TABLES:
@@ -93,7 +112,7 @@ def _children(path: KeyPath) -> list[str]:
 def known_keys() -> list[str]:
     """The dotted names of all keys, limits as those of the table "default"."""
     plain = [f"{head}.{name}" for head, section in SECTIONS.items() for name in keys_of(section)]
-    return [*plain, *(f"risk.limits.default.{name}" for name in keys_of(Limits)), "instruments"]
+    return [*plain, *(f"risk.limits.default.{name}" for name in keys_of(Limits)), *_LISTS]
 
 
 def _suggestion(path: KeyPath) -> str:
@@ -152,8 +171,8 @@ class Checked:
         is_empty_table = setting.value == {} and _is_table(setting.path)
         if secret := _secret_problems(setting):
             self.problems += secret
-        elif setting.path == ("instruments",):
-            self._keep(setting, self._instruments(setting))
+        elif setting.path[0] in _LISTS and len(setting.path) == 1:
+            self._keep(setting, getattr(self, f"_{setting.path[0]}")(setting))
         elif is_empty_table:
             self._keep(setting, {})
         elif kind is None:
@@ -179,37 +198,115 @@ class Checked:
             if self.settings[path].origin != origin:
                 del self.values[path], self.settings[path]
 
-    def _instruments(self, setting: Setting) -> tuple[Instrument, ...]:
+    def _tables(self, setting: Setting, section: type, most: int) -> list[Mapping[str, Any]]:
+        """The tables of a list; none, and why not, if it is not one."""
         tables = _literal(setting.value) if setting.is_text else setting.value
         if secret := _secret_problems(dataclasses.replace(setting, value=tables)):
             self.problems += secret
-            return ()
+            return []
         is_list = isinstance(tables, list | tuple) and all(isinstance(one, Mapping) for one in tables)
-        if not is_list or not 1 <= len(tables) <= MAX_INSTRUMENTS:
-            self.problems.append(
-                setting.refused("not that", f"1 to {MAX_INSTRUMENTS} tables with {_names(Instrument)}")
-            )
-            return ()
-        return tuple(self._instrument(setting, at, table) for at, table in enumerate(tables))
+        if not is_list or not 1 <= len(tables) <= most:
+            self.problems.append(setting.refused("not that", f"1 to {most} tables with {_names(section)}"))
+            return []
+        return list(tables)
 
-    def _instrument(self, setting: Setting, at: int, table: Mapping[str, Any]) -> Instrument:
-        kinds = {name: one.metadata["kind"] for name, one in keys_of(Instrument).items()}
+    def _fields(self, section: type, place: KeyPath, table: Mapping[str, Any], origin: str) -> dict[str, Any]:
+        """The values of a table by the kinds of a section; what is wrong with it is noted."""
+        kinds = {name: one.metadata["kind"] for name, one in keys_of(section).items()}
         values: dict[str, Any] = {}
         for name, value in table.items():
-            given = Setting((f"instruments[{at}]", name), value, setting.origin)
+            given = Setting((*place, name), value, origin)
             if name not in kinds:
                 close = difflib.get_close_matches(name, kinds, 1)
                 hint = f", did you mean {close[0]}?" if close else ""
-                self.problems.append(given.refused(f"unknown key{hint}", _names(Instrument)))
+                self.problems.append(given.refused(f"unknown key{hint}", _names(section)))
                 continue
             try:
                 values[name] = kinds[name].parse(value)
             except ValueError as bad:
                 self.problems.append(given.refused(str(bad), kinds[name].allowed))
+        return values
+
+    def _instruments(self, setting: Setting) -> tuple[Instrument, ...]:
+        tables = self._tables(setting, Instrument, MAX_INSTRUMENTS)
+        return tuple(self._instrument(setting, at, table) for at, table in enumerate(tables))
+
+    def _instrument(self, setting: Setting, at: int, table: Mapping[str, Any]) -> Instrument:
+        values = self._fields(Instrument, (f"instruments[{at}]",), table, setting.origin)
         for name, reason in _missing(table):
-            place = f"{setting.origin}: instruments[{at}].{name}"
-            self.problems.append(f"{place}: {reason}; allowed: {kinds[name].allowed}")
+            place, allowed = f"{setting.origin}: instruments[{at}].{name}", keys_of(Instrument)[name].metadata["kind"]
+            self.problems.append(f"{place}: {reason}; allowed: {allowed.allowed}")
         return Instrument(**values)
+
+    def _universe(self, setting: Setting) -> tuple[Universe, ...]:
+        tables = enumerate(self._tables(setting, Universe, MAX_RULES))
+        return tuple(
+            Universe(**self._fields(Universe, (f"universe[{at}]",), one, setting.origin)) for at, one in tables
+        )
+
+    def _venues(self, setting: Setting) -> tuple[dict[str, Any], ...]:
+        """The venues as values by key; their own tables (:data:`VENUE_SECTIONS`) are laid over the common ones later."""
+        found = []
+        for at, table in enumerate(self._tables(setting, VenueEntry, MAX_VENUES)):
+            place = f"venues[{at}]"
+            plain = {name: value for name, value in table.items() if name not in VENUE_SECTIONS}
+            values = self._fields(VenueEntry, (place,), plain, setting.origin)
+            if "name" not in table:
+                self.problems.append(self._missing_name(VenueEntry, place, setting.origin))
+            for head in VENUE_SECTIONS:
+                own = table.get(head, {})
+                if isinstance(own, Mapping):
+                    values[head] = self._fields(SECTIONS[head], (place, head), own, setting.origin)
+                else:
+                    given = Setting((place, head), own, setting.origin)
+                    self.problems.append(given.refused("this is a table, not a value", _names(SECTIONS[head])))
+            found.append(values)
+        return tuple(found)
+
+    def _limit_groups(self, setting: Setting) -> tuple[LimitGroup, ...]:
+        found = []
+        for at, table in enumerate(self._tables(setting, LimitGroup, MAX_RULES)):
+            place = f"limit_groups[{at}]"
+            if "name" not in table:
+                self.problems.append(self._missing_name(LimitGroup, place, setting.origin))
+            found.append(LimitGroup(**self._fields(LimitGroup, (place,), table, setting.origin)))
+        return tuple(found)
+
+    def _strategies(self, setting: Setting) -> tuple[StrategyEntry, ...]:
+        found = []
+        for at, table in enumerate(self._tables(setting, StrategyEntry, MAX_STRATEGIES)):
+            place = f"strategies[{at}]"
+            plain = {name: value for name, value in table.items() if name != "params"}
+            values = self._fields(StrategyEntry, (place,), plain, setting.origin)
+            if "name" not in table:
+                self.problems.append(self._missing_name(StrategyEntry, place, setting.origin))
+            params = self._params(table.get("params", {}), (place, "params"), setting.origin)
+            found.append(StrategyEntry(**values, params=Table.of(params)))
+        return tuple(found)
+
+    def _params(self, params: Any, place: KeyPath, origin: str) -> dict[str, Any]:
+        """Parameters as the strategy is given them: a plain value each; what they may be the strategy says."""
+        if not isinstance(params, Mapping):
+            self.problems.append(
+                Setting(place, params, origin).refused("this is a table, not a value", "names with one value each")
+            )
+            return {}
+        values: dict[str, Any] = {}
+        for name, value in params.items():
+            try:
+                values[name] = SCALAR.parse(value)
+            except ValueError as bad:
+                self.problems.append(Setting((*place, name), value, origin).refused(str(bad), SCALAR.allowed))
+        return values
+
+    @staticmethod
+    def _missing_name(section: type, place: str, origin: str) -> str:
+        return f"{origin}: {place}.name: missing; allowed: {keys_of(section)['name'].metadata['kind'].allowed}"
+
+    def is_of_this_run(self, setting: Setting) -> bool:
+        """Whether a setting is meant for this run alone: by the environment or the command line, and not by the demonstration."""
+        is_given = setting.origin == "command line" or setting.origin.startswith("environment variable")
+        return is_given and demo_overrides().get(".".join(setting.path)) != setting.value
 
     def under(self, *path: str) -> dict[str, Any]:
         """Values directly under `path`."""
@@ -233,12 +330,11 @@ def _missing(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if "symbol" not in table:
         yield "symbol", "missing"
     elif _accepts(SYMBOL, table["symbol"]):
-        built_in = (Instrument.symbol, Instrument.venue)
-        if (table["symbol"], table.get("venue", Instrument.venue)) == built_in:
+        if table["symbol"] == Instrument.symbol and table.get("venue") != "binance_spot":
             return
         for name in SYMBOL_KEYS:
             if name not in table:
-                yield name, f"missing (only {' at '.join(built_in)} has a built-in one)"
+                yield name, f"missing (only {Instrument.symbol} at {Instrument.venue} has a built-in one)"
 
 
 def _names(section: type) -> str:

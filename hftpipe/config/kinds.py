@@ -1,5 +1,6 @@
 """Values of configuration keys: exact reading of numbers and lists, and what each kind of key accepts."""
 
+import ipaddress
 import math
 import re
 from collections.abc import Callable
@@ -7,11 +8,13 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
-from hftpipe.topology.graph import STAGES
+from hftpipe.core.schema.instruments import CONTRACTS, INVERSE, RECKONED_CONTRACTS, RECKONED_MULTIPLIER
+from hftpipe.topology.graph import STAGE_KINDS, kind_of
 
 INT64_MAX = 2**63 - 1
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,6})?", re.ASCII)
 _SYMBOL = re.compile(r"[A-Z0-9_-]{1,24}")
+_PATTERN = re.compile(r"([a-z][a-z0-9_]{0,31}:)?[A-Z0-9_*?-]{1,24}", re.ASCII)
 _CPU_RANGE = re.compile(r"(\d{1,4})(?:-(\d{1,4})(?::(\d{1,4}))?)?", re.ASCII)
 _EXACT = Context(prec=60)
 
@@ -74,12 +77,14 @@ def plain_text(number: Decimal) -> str:
 class Kind:
     """What a key accepts: `allowed` in words; `parse` checks and converts, its ValueError says what is wrong.
 
-    `literal`: text from the environment or the command line is read as a TOML value (12, true, [..]).
+    `literal`: text from the environment or the command line is read as a TOML value (12, true, [..]). `is_amount`: a decimal
+    number that is kept in units of 1e-8.
     """
 
     allowed: str
     parse: Callable[[Any], Any]
     literal: bool = True
+    is_amount: bool = False
 
 
 def integer(low: int, high: int, unit: str = "") -> Kind:
@@ -100,9 +105,10 @@ def power_of_two(low: int, high: int) -> Kind:
     whole = integer(low, high)
 
     def parse(value: Any) -> int:
-        if whole.parse(value) & (value - 1):
+        number: int = whole.parse(value)
+        if number & (number - 1):
             raise ValueError("not a power of two")
-        return value
+        return number
 
     return Kind(f"a power of two in {low}..{high}", parse)
 
@@ -130,7 +136,7 @@ def amount(low: int, allowed: str) -> Kind:
             raise ValueError("out of range")
         return units
 
-    return Kind(f"{allowed} with at most 8 decimals, below 92233720368", parse, literal=False)
+    return Kind(f"{allowed} with at most 8 decimals, below 92233720368", parse, literal=False, is_amount=True)
 
 
 def basis_points(low: int, high: int, *, above: bool = False) -> Kind:
@@ -161,6 +167,39 @@ def text(pattern: str, allowed: str) -> Kind:
     return Kind(allowed, parse, literal=False)
 
 
+def _contract(value: Any) -> str:
+    if value == INVERSE:
+        raise ValueError(
+            "its value is in the base currency, and notional, PnL and limits are reckoned as price x quantity in the quote one"
+        )
+    made: str = choice(*CONTRACTS).parse(value)
+    return made
+
+
+def _multiplier(value: Any) -> int:
+    units = to_e8(value)
+    if units != RECKONED_MULTIPLIER:
+        raise ValueError("notional, position, PnL and limits are reckoned in units of the base currency")
+    return units
+
+
+def _address(allowed: str, is_one: Callable[[ipaddress.IPv4Address], bool]) -> Kind:
+    """Four numbers of 0..255."""
+
+    def parse(value: Any) -> str:
+        if not isinstance(value, str):
+            raise ValueError("not a string")
+        try:
+            address = ipaddress.IPv4Address(value)
+        except ipaddress.AddressValueError as bad:
+            raise ValueError("not an IPv4 address") from bad
+        if not is_one(address):
+            raise ValueError("not such an address")
+        return value
+
+    return Kind(allowed, parse, literal=False)
+
+
 def choice(*names: str) -> Kind:
     """One of `names`."""
     return text("|".join(map(re.escape, names)), " or ".join(f'"{name}"' for name in names))
@@ -184,12 +223,12 @@ def _mode(value: Any) -> str:
         raise ValueError("live venues are not configured, so live trading is refused")
     if value != "paper":
         raise ValueError("not a mode")
-    return value
+    return "paper"
 
 
 def _speed(value: Any) -> str:
     if value == "max":
-        return value
+        return "max"
     if to_e8(value) <= 0:
         raise ValueError("out of range")
     return plain_text(to_decimal(value))
@@ -199,21 +238,33 @@ def _processes(value: Any) -> tuple[tuple[str, ...], ...]:
     if isinstance(value, int) and not isinstance(value, bool):
         if value not in (1, 2, 4):
             raise ValueError("not 1, 2 or 4 processes")
-        share = len(STAGES) // value
-        return tuple(STAGES[at : at + share] for at in range(0, len(STAGES), share))
+        share = len(STAGE_KINDS) // value
+        return tuple(STAGE_KINDS[at : at + share] for at in range(0, len(STAGE_KINDS), share))
     if not isinstance(value, list | tuple) or not all(isinstance(one, list | tuple) and one for one in value):
         raise ValueError("not a list of lists of stages")
     stages = [stage for process in value for stage in process]
-    if not all(isinstance(stage, str) for stage in stages) or sorted(stages) != sorted(STAGES):
+    if not all(isinstance(stage, str) and kind_of(stage) in STAGE_KINDS for stage in stages):
+        raise ValueError("not a list of lists of stages")
+    kinds = {kind_of(stage) for stage in stages}
+    if len(set(stages)) != len(stages) or kinds != set(STAGE_KINDS):
         raise ValueError("each of the four stages must stand exactly once")
     return tuple(tuple(process) for process in value)
+
+
+def _symbol_patterns(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(
+        isinstance(one, str) and _PATTERN.fullmatch(one) for one in value
+    ):
+        raise ValueError("not a list of patterns")
+    return tuple(value)
 
 
 def _scalar(value: Any) -> bool | int | float | str:
     if isinstance(value, bool | str):
         return value
     if isinstance(value, int):
-        return integer(-INT64_MAX - 1, INT64_MAX).parse(value)
+        whole: int = integer(-INT64_MAX - 1, INT64_MAX).parse(value)
+        return whole
     number = float(to_decimal(value))
     if math.isinf(number):
         raise ValueError("too large")
@@ -224,14 +275,28 @@ BOOLEAN = Kind("true or false", _boolean)
 CPUS = Kind('a CPU list such as "0-3" or "0,2", no CPU twice', _cpu_list, literal=False)
 MODE = Kind('"paper" (live trading is not available)', _mode, literal=False)
 SPEED = Kind('a positive decimal number or "max"', _speed, literal=False)
-PROCESSES = Kind(f"lists of stages with each of {', '.join(STAGES)} exactly once, or 1, 2 or 4", _processes)
+PROCESSES = Kind(
+    f"lists of stages with each of {', '.join(STAGE_KINDS)} exactly once (and, of several venues, such as "
+    '"gateway@NAME"), or 1, 2 or 4',
+    _processes,
+)
 SCALAR = Kind("a string, boolean, 64-bit integer or finite number", _scalar)
 SYMBOL = text(_SYMBOL.pattern, "1 to 24 of A-Z, 0-9, _ and -")
+BASE, QUOTE, ASSET = (text(rf"[A-Z0-9]{{0,{most}}}", f"at most {most} of A-Z and 0-9") for most in (16, 8, 16))
+VENUE_NAME = text(r"[a-z][a-z0-9_]{0,31}", "1 to 32 of a-z, 0-9 and _, beginning with a letter,")
+CONTRACT = Kind(choice(*RECKONED_CONTRACTS).allowed, _contract, literal=False)
+MULTIPLIER = Kind("1", _multiplier, literal=False)
+RULES = choice("binance_spot", "binance_usdm")
+PATTERNS = Kind('a list of symbols such as ["*USDT", "alpha:BTC*"], * and ? standing for any', _symbol_patterns)
 PROFILE = text(r"[A-Za-z0-9_-]{0,32}", 'the name of a table under strategy.profiles, or "" for none')
 STRATEGY = text(r"[a-z][a-z0-9_]*|.+\.py:[A-Za-z_]\w*", 'a registered name or "path.py:ClassName"')
 RING = power_of_two(8, 2**22)
 POSITIVE = amount(1, "a decimal number above 0")
 LATENCY = integer(0, 10_000_000, "microseconds")
-PORT = integer(0, 65_535, "port number")
-ADDRESS = text(r"\d{1,3}(\.\d{1,3}){3}", "an IPv4 address")
+PORT, LINE_PORT = integer(0, 65_535, "port number"), integer(1, 65_535, "port number")
+ADDRESS = _address("an IPv4 address of this machine", lambda one: not one.is_multicast)
+GROUP = _address("a multicast group in 224.0.0.0..239.255.255.255", lambda one: one.is_multicast)
+SERVER = _address(
+    "the IPv4 address of a server", lambda one: not (one.is_multicast or one.is_reserved or one.is_unspecified)
+)
 SHARE = real(0.0, 1.0, above=False, allowed="a number from 0 to 1")

@@ -5,14 +5,18 @@ from collections.abc import Collection, Iterator
 from decimal import Decimal
 
 from hftpipe.config.checks import Checked
-from hftpipe.config.presets import demo_overrides
+from hftpipe.config.instruments import Instrument
 from hftpipe.config.schema import Config, Risk
+
+#: Instruments that are named one by one in warnings.
+_MOST_NAMED = 3
 
 
 def limit_problems(risk: Risk, checked: Checked) -> Iterator[str]:
     """Limits of one table that contradict one another."""
     for table in risk.limits:
-        limits = risk.for_symbol(table)
+        venue, _, symbol = table.rpartition(":")
+        limits = risk.for_symbol(symbol, venue)
         order, market = limits.max_order_qty, limits.max_market_order_qty
         own = {"max_order_qty", "max_market_order_qty"} & set(risk.limits[table])
         if own and order is not None and market is not None and market > order:
@@ -26,12 +30,10 @@ def stray_limits(checked: Checked, traded: Collection[str]) -> Iterator[str]:
 
     A file may have tables of symbols that another run trades.
     """
-    demo = demo_overrides()
     for path, setting in checked.settings.items():
         if path[:2] != ("risk", "limits") or path[2] in ("default", *traded):
             continue
-        is_for_this_run = setting.origin == "command line" or setting.origin.startswith("environment variable")
-        if is_for_this_run and demo.get(".".join(path)) != setting.value:
+        if checked.is_of_this_run(setting):
             close = difflib.get_close_matches(path[2], traded, 1)
             hint = f", did you mean risk.limits.{close[0]}.{path[3]}?" if close else ""
             yield setting.refused(f"{path[2]} is not among the instruments{hint}", f"default, {', '.join(traded)}")
@@ -39,19 +41,29 @@ def stray_limits(checked: Checked, traded: Collection[str]) -> Iterator[str]:
 
 def limit_warnings(config: Config) -> Iterator[str]:
     """What may be a mistake, and may be meant: to be said before a run."""
-    symbols = [one.symbol for one in config.instruments]
-    others = sorted(set(config.risk.limits) - {"default", *symbols})
-    for symbol in symbols:
-        if others and symbol not in config.risk.limits:
-            names = ", ".join(f"risk.limits.{name}" for name in others)
+    traded = {one.symbol for one in config.instruments} | {f"{one.venue}:{one.symbol}" for one in config.instruments}
+    others = sorted(set(config.risk.limits) - {"default", *traded})
+    plain = [one.symbol for one in config.instruments if not _has_own(config, one)]
+    if others and plain:
+        names = ", ".join(f"risk.limits.{name}" for name in others)
+        for symbol in dict.fromkeys(plain[:_MOST_NAMED]):
             yield f"{symbol} has no limits of its own, only those of risk.limits.default; not traded: {names}"
-        limits, table = config.risk.for_symbol(symbol), f"risk.limits.{symbol}"
+        if len(plain) > _MOST_NAMED:
+            yield f"{len(plain) - _MOST_NAMED} more instruments have no limits of their own"
+    # Those without limits of their own have the same.
+    own = [one for one in config.instruments if _has_own(config, one) or one.symbol == plain[0]]
+    for symbol, venue in {(one.symbol, one.venue): None for one in own}:
+        limits, table = config.risk.for_symbol(symbol, venue), f"risk.limits.{symbol}"
         most, order = limits.max_position, limits.max_order_qty
         if most is not None and order is not None and most < order:
             yield (
                 f"{table}.max_position = {_decimal(most)} is below {table}.max_order_qty = {_decimal(order)}: "
                 "no order of that quantity can pass while the position is flat"
             )
+
+
+def _has_own(config: Config, one: Instrument) -> bool:
+    return one.symbol in config.risk.limits or f"{one.venue}:{one.symbol}" in config.risk.limits
 
 
 def _decimal(units: int) -> str:

@@ -9,29 +9,25 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
 
+from hftpipe.config.fields import Table, key, keys_of
+from hftpipe.config.instruments import Instrument, Universe
 from hftpipe.config.kinds import (
-    ADDRESS,
     BOOLEAN,
     CPUS,
-    INT64_MAX,
-    LATENCY,
     MODE,
-    PORT,
+    PATTERNS,
     POSITIVE,
     PROCESSES,
     PROFILE,
     RING,
-    SHARE,
-    SPEED,
+    RULES,
     STRATEGY,
-    SYMBOL,
-    Kind,
-    amount,
+    VENUE_NAME,
     basis_points,
     choice,
     integer,
@@ -39,49 +35,10 @@ from hftpipe.config.kinds import (
     plain_text,
     real,
     text,
-    to_e8,
 )
-from hftpipe.core.schema.refusal import Refusal
-from hftpipe.topology.graph import STAGES
-
-
-class ConfigError(Refusal, ValueError):
-    """Refused settings; `problems` has one line for each, naming source, key, value and what is allowed."""
-
-    def __init__(self, *problems: str) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = problems
-
-
-@dataclass(frozen=True)
-class Table(Mapping[str, Any]):
-    """A read-only mapping that can be hashed and pickled (a mappingproxy can do neither)."""
-
-    pairs: tuple[tuple[str, Any], ...] = ()
-
-    @classmethod
-    def of(cls, source: Mapping[str, Any]) -> "Table":
-        """A table of `source`, in key order, so that equal contents are equal tables."""
-        return cls(tuple(sorted(source.items())))
-
-    def __getitem__(self, name: str) -> Any:
-        for key_name, value in self.pairs:
-            if key_name == name:
-                return value
-        raise KeyError(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name, _ in self.pairs)
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-
-def key(default: Any, kind: Kind, doc: str) -> Any:
-    """A dataclass field for one configuration key; `default` is written as in TOML, None for "not set"."""
-    parsed = None if default is None else kind.parse(default)
-    return field(default=parsed, metadata={"kind": kind, "doc": doc, "raw": default})
-
+from hftpipe.config.venue_sections import Market, Sim, Udp
+from hftpipe.core.schema.instruments import side_levels
+from hftpipe.topology.graph import STAGE_KINDS
 
 # --- the tree ------------------------------------------------------------------------------------
 
@@ -96,7 +53,11 @@ class Pipeline:
         "Names this pipeline's shared memory.",
     )
     cpus: str = key("0-3", CPUS, "CPUs to pin processes to, in order, as for taskset.")
-    processes: tuple[tuple[str, ...], ...] = key([[s] for s in STAGES], PROCESSES, "Which stages share a process.")
+    processes: tuple[tuple[str, ...], ...] = key(
+        [[kind] for kind in STAGE_KINDS],
+        PROCESSES,
+        "Which stages share a process; market_data and gateway stand for those of every venue not named itself.",
+    )
     idle: str = key(
         "auto",
         choice("auto", "spin", "yield", "sleep"),
@@ -117,6 +78,11 @@ class Pipeline:
         choice("run_halted", "refuse"),
         "A start that finds a halt of an earlier run: runs without trading, or is refused.",
     )
+    on_venue_fault: str = key(
+        "halt_strategies",
+        choice("halt_all", "halt_strategies", "halt_venue"),
+        "When a venue's feed or gateway dies or stops itself: what is halted; the run ends when nothing is left to trade.",
+    )
     stop_timeout_s: float = key(
         5.0,
         real(0, 600, above=False, allowed="a number of seconds in 0..600"),
@@ -126,7 +92,8 @@ class Pipeline:
     venue: str = key(
         "sim",
         text(r"[a-z][a-z0-9_]{0,31}", "sim, udp, or the name of an installed venue,"),
-        "With sim: market.source and the paper exchange; with udp: ITCH and OUCH; or a venue that a package brings.",
+        "With sim: market.source and the paper exchange; with udp: ITCH and OUCH; or a venue that a package brings. "
+        "Without meaning where there are [[venues]].",
     )
     mode: str = key("paper", MODE, "Where orders go: paper = the simulated exchange.")
 
@@ -150,79 +117,6 @@ class Rings:
 
 
 @dataclass(frozen=True)
-class Market:
-    """Where market data comes from and how fast."""
-
-    source: str = key("synthetic", choice("synthetic", "replay"), "Generated flow or a recording.")
-    replay: str = key(
-        "",
-        text(r"[\s\S]*", "a readable path"),
-        "Path of the recording, needed when source is replay; in the environment or on the command line it implies that.",
-    )
-    speed: str = key("1", SPEED, "Playing speed as a multiple of recorded time.")
-    window_records: int = key(
-        1024,
-        integer(16, 1_000_000, "records"),
-        "How far a full-speed source may run ahead of its slowest reader.",
-    )
-    timer_ms: int = key(10, integer(1, 10_000, "milliseconds"), "Period of the strategy's timer.")
-    book_levels: int = key(
-        16384,
-        integer(64, 1_000_000, "levels"),
-        "Price levels kept per side of a book; about as many ticks around the touch are found without a search.",
-    )
-    seed: int = key(1, integer(0, INT64_MAX), "Seed of the synthetic flow.")
-    event_rate_per_s: float = key(
-        2000.0,
-        real(0, 1e7, above=True, allowed="a number of events per second above 0 and up to 1e7"),
-        "Rate of the synthetic flow at speed 1.",
-    )
-    spread_bps: float = key(
-        12.0,
-        real(0, 100, above=True, allowed="a number of basis points above 0 and up to 100"),
-        "Typical spread of the synthetic market (docs/demo-market.md).",
-    )
-    uninformed_share: float = key(
-        0.85,
-        SHARE,
-        "Share of the synthetic market's takers that know nothing of where the price goes; the others have news.",
-    )
-
-    @property
-    def speed_e8(self) -> int:
-        """Speed in units of 1e-8; 0 means as fast as possible."""
-        return 0 if self.speed == "max" else to_e8(self.speed)
-
-
-# What holds for one symbol only: an entry for another symbol than the built-in one must give these itself.
-SYMBOL_KEYS = ("tick_size", "lot_size", "min_notional", "reference_price")
-
-
-@dataclass(frozen=True)
-class Instrument:
-    """One traded instrument; prices and quantities in units of 1e-8, fees in basis points."""
-
-    symbol: str = key("BTCUSDT", SYMBOL, "Name at the venue; unique.")
-    venue: str = key("binance_usdm", choice("binance_spot", "binance_usdm"), "Venue whose rules apply.")
-    tick_size: int = key("0.10", POSITIVE, "Price step, in quote currency.")
-    lot_size: int = key("0.001", POSITIVE, "Quantity step, in base currency.")
-    min_notional: int = key("5", amount(0, "a decimal number, 0 or more,"), "Smallest order value, in quote currency.")
-    maker_fee_bps: Decimal = key("2.0", basis_points(-100, 1000), "Fee on resting fills; negative = rebate.")
-    taker_fee_bps: Decimal = key("5.0", basis_points(-100, 1000), "Fee on taking fills; negative = rebate.")
-    reference_price: int = key("60000", POSITIVE, "Start price of the synthetic flow, in quote currency.")
-
-    @property
-    def maker_fee_e8(self) -> int:
-        """Maker fee as a share of notional, in units of 1e-8 (1 basis point = 10_000)."""
-        return int(self.maker_fee_bps * 10_000)
-
-    @property
-    def taker_fee_e8(self) -> int:
-        """Taker fee as a share of notional, in units of 1e-8 (1 basis point = 10_000)."""
-        return int(self.taker_fee_bps * 10_000)
-
-
-@dataclass(frozen=True)
 class Strategy:
     """Which strategy runs, and its parameters (checked by the strategy itself)."""
 
@@ -231,7 +125,7 @@ class Strategy:
     reload_s: float = key(
         1.0,
         real(0, 3600, above=False, allowed="a number of seconds in 0..3600"),
-        "How often the configuration files are checked for changed strategy parameters; 0 = never.",
+        "How often the configuration files are looked at for changed strategy parameters, read when two looks agree; 0 = never.",
     )
     on_fault: str = key(
         "stop",
@@ -244,6 +138,49 @@ class Strategy:
     def effective_params(self) -> dict[str, bool | int | float | str]:
         """`params` with the chosen profile laid over."""
         return {**self.params, **(self.profiles[self.profile] if self.profile else {})}
+
+
+@dataclass(frozen=True)
+class StrategyEntry:
+    """One of several strategies: its own instruments, parameters, orders, positions and limits."""
+
+    name: str = key("strategy", VENUE_NAME, "What it is called here; unique.")
+    strategy: str = key("market_making", STRATEGY, "Strategy to run.")
+    instruments: tuple[str, ...] = key(
+        ["*"], PATTERNS, "Which instruments it trades: patterns of symbols, those of one venue as venue:pattern."
+    )
+    on_fault: str = key(
+        "continue",
+        choice("stop", "continue"),
+        "After a hook has raised it is halted and the exit code is 1; with stop the run ends, with continue the others go on.",
+    )
+    max_position: int | None = key(
+        None, POSITIVE, "Largest position of its own in any instrument, in base currency; besides risk.limits."
+    )
+    orders_per_s: int | None = key(
+        None, integer(1, 1_000_000), "Its orders in any second, all instruments together; besides risk.limits."
+    )
+    orders_per_min: int | None = key(
+        None, integer(1, 60_000_000), "Its orders in any minute, all instruments together; besides risk.limits."
+    )
+    params: Table = field(default_factory=Table)
+
+
+@dataclass(frozen=True)
+class LimitGroup:
+    """Limits of several instruments together, besides those of each: of a venue, an account, a base currency."""
+
+    name: str = key("group", VENUE_NAME, "What it is called; unique.")
+    instruments: tuple[str, ...] = key(
+        ["*"], PATTERNS, "Which instruments count: patterns of symbols, those of one venue as venue:pattern."
+    )
+    max_net: int | None = key(
+        None,
+        POSITIVE,
+        "Largest net position, long or short, with all working orders, in the base currency that they have in common.",
+    )
+    orders_per_s: int | None = key(None, integer(1, 1_000_000), "Orders in any second, all instruments together.")
+    orders_per_min: int | None = key(None, integer(1, 60_000_000), "Orders in any minute, all instruments together.")
 
 
 @dataclass(frozen=True)
@@ -291,66 +228,23 @@ class Risk:
 
     limits: Table = field(default_factory=lambda: Table.of({"default": _built_in_limits()}))
 
-    def for_symbol(self, symbol: str) -> Limits:
-        """The limits in force for `symbol`: built-in < default < symbol."""
-        return Limits(**{**self.limits.get("default", {}), **self.limits.get(symbol, {})})
+    def for_symbol(self, symbol: str, venue: str = "") -> Limits:
+        """The limits in force for `symbol` (at `venue`): built-in < default < SYMBOL < venue:SYMBOL."""
+        own = self.limits.get(f"{venue}:{symbol}", {}) if venue else {}
+        return Limits(**{**self.limits.get("default", {}), **self.limits.get(symbol, {}), **own})
 
 
 @dataclass(frozen=True)
-class Sim:
-    """The simulated exchange."""
+class VenueEntry:
+    """One of several venues: a feed and a gateway of its own. Prices, latencies, lines: its own tables over the common ones."""
 
-    queue_model: str = key("risk_averse", choice("risk_averse", "power"), "How cancels ahead move a resting order up.")
-    power_n: float = key(
-        2.0,
-        real(0, 10, above=True, allowed="a number above 0 and up to 10"),
-        "Exponent of the power queue model.",
-    )
-    latency_new_us: int = key(500, LATENCY, "New order to the exchange, in microseconds.")
-    latency_cancel_us: int = key(500, LATENCY, "Cancel to the exchange, in microseconds.")
-    latency_report_us: int = key(500, LATENCY, "Report from the exchange, in microseconds.")
-
-
-@dataclass(frozen=True)
-class Udp:
-    """The multicast venue: ITCH 5.0 over MoldUDP64 in, OUCH 5.0 out (pipeline.venue = "udp")."""
-
-    embedded: bool = key(True, BOOLEAN, "Run the simulated exchange beside the pipeline, on free ports.")
-    group_a: str = key("239.192.0.1", ADDRESS, "Multicast group of line A.")
-    port_a: int = key(26477, PORT, "UDP port of line A.")
-    group_b: str = key("239.192.0.2", ADDRESS, "Multicast group of line B.")
-    port_b: int = key(26478, PORT, "UDP port of line B.")
-    interface: str = key("127.0.0.1", ADDRESS, "Address of the interface to join the lines on.")
-    request_address: str = key("127.0.0.1", ADDRESS, "Server for re-requests.")
-    request_port: int = key(0, PORT, "Port for re-requests; 0 = none (embedded: a free one).")
-    order_address: str = key("127.0.0.1", ADDRESS, "Server for orders.")
-    order_port: int = key(0, PORT, "Port for orders; needed unless embedded.")
-    transport: str = key("udp", choice("udp", "tcp"), "Orders in datagrams, or over SoupBinTCP.")
-    user: str = key("HFTPIP", text(r"[A-Za-z0-9]{1,6}", "1 to 6 ASCII letters and digits"), "Account at the venue.")
-    cancel_after_ms: int = key(
-        700,
-        integer(0, 60_000, "milliseconds"),
-        "Ask at log-in that all orders are cancelled after this silence or a lost connection; 0 = do not ask.",
-    )
-    login_timeout_s: float = key(
-        5.0,
-        real(0.1, 600, above=False, allowed="a number of seconds in 0.1..600"),
-        "A log-in that does not complete, or is refused, for this long halts trading and ends the run.",
-    )
-    receive: str = key(
-        "auto",
-        choice("auto", "packet_ring", "socket"),
-        "How the lines are read; auto = packet ring with CAP_NET_RAW and no LD_PRELOAD (datagrams up to 1.9 kB), else socket.",
-    )
-    kernel_stamps: bool = key(False, BOOLEAN, "Measure how long datagrams lie in the kernel (SO_TIMESTAMPNS).")
-    busy_poll_us: int = key(0, integer(0, 1_000_000, "microseconds"), "SO_BUSY_POLL of the lines; 0 = left alone.")
-    loss_a: float = key(0.0, SHARE, "Embedded exchange: share of line A's datagrams that are lost.")
-    loss_b: float = key(0.0, SHARE, "Embedded exchange: share of line B's datagrams that are lost.")
-    truth_file: str = key(
-        "",
-        text(r"[\s\S]*", "a path"),
-        'Embedded exchange: file it keeps with every account\'s resting orders and executions; "" = none.',
-    )
+    name: str = key("venue", VENUE_NAME, "What it is called here; unique.")
+    kind: str = key("paper", VENUE_NAME, "paper, taped, nasdaq, or the name of an installed venue.")
+    mode: str = key("paper", MODE, "Where its orders go: paper = the simulated exchange.")
+    rules: str = key("binance_usdm", RULES, "Whose rules its market follows.")
+    market: Market = field(default_factory=Market)
+    sim: Sim = field(default_factory=Sim)
+    udp: Udp = field(default_factory=Udp)
 
 
 @dataclass(frozen=True)
@@ -381,13 +275,24 @@ class Config:
     pipeline: Pipeline = field(default_factory=Pipeline)
     rings: Rings = field(default_factory=Rings)
     market: Market = field(default_factory=Market)
+    venues: tuple[VenueEntry, ...] = ()
     instruments: tuple[Instrument, ...] = (Instrument(),)
+    universe: tuple[Universe, ...] = ()
     strategy: Strategy = field(default_factory=Strategy)
+    strategies: tuple[StrategyEntry, ...] = ()
+    limit_groups: tuple[LimitGroup, ...] = ()
     risk: Risk = field(default_factory=Risk)
     sim: Sim = field(default_factory=Sim)
     udp: Udp = field(default_factory=Udp)
     record: Record = field(default_factory=Record)
     log: Log = field(default_factory=Log)
+
+    def levels(self) -> list[int]:
+        """Levels a side of each instrument's books, by its depth and its venue's ``market.book_levels``."""
+        full = {one.name: one.market.book_levels for one in self.venues}
+        kinds = [(one.depth, one.venue) for one in self.instruments]
+        levels = {kind: side_levels(kind[0], full.get(kind[1], self.market.book_levels)) for kind in set(kinds)}
+        return list(map(levels.__getitem__, kinds))
 
     def as_dict(self) -> dict[str, Any]:
         """The tree as JSON types, amounts in units of 1e-8. Secrets are never in the tree."""
@@ -399,16 +304,21 @@ class Config:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 
+def amount_keys() -> frozenset[str]:
+    """Names of the keys that are kept in units of 1e-8."""
+    sections = (Limits, LimitGroup, StrategyEntry, Instrument, Universe, Sim)
+    return frozenset(
+        name for section in sections for name, one in keys_of(section).items() if one.metadata["kind"].is_amount
+    )
+
+
+#: Sections that a venue can have its own settings of.
+VENUE_SECTIONS = ("market", "sim", "udp")
 SECTIONS: dict[str, type] = {
     "pipeline": Pipeline, "rings": Rings, "market": Market, "strategy": Strategy, "sim": Sim, "udp": Udp,
     "record": Record,
     "log": Log,
 }  # fmt: skip
-
-
-def keys_of(section: type) -> dict[str, dataclasses.Field[Any]]:
-    """The keys of a section that hold a checked value (its free tables are left out)."""
-    return {one.name: one for one in dataclasses.fields(section) if "kind" in one.metadata}
 
 
 def _plain(node: Any) -> Any:

@@ -11,29 +11,44 @@ from hftpipe.core.schema.cells import (
     LOGIN_REFUSED,
     ORPHAN_FILL,
     OVERFILL,
+    SENT_UNAPPROVED,
+    SESSION_LOST,
+    UNBOOKABLE_FILL,
     UNREADABLE_REPORT,
     VENUE_FORGOT,
+    WRONG_PRICE,
     WRONG_TERMS,
 )
 from hftpipe.core.schema.records import ACK, CANCEL_REJECT, CANCELED, EXPIRED, FILL, REJECT, REPLACED
 from hftpipe.core.trading.order_table import ON_NO_ANSWER, ORDER, is_open, order_find, order_move
-from hftpipe.gateway.orders import BREACH, DUPLICATE_FILL, ILLEGAL_MOVE, LATE, NOT_ASKED, TOO_MUCH, UNKNOWN_ID
+from hftpipe.gateway.orders import (
+    DUPLICATE_FILL,
+    ILLEGAL_MOVE,
+    LATE,
+    NOT_ASKED,
+    TOO_MUCH,
+    UNBOOKABLE,
+    UNKNOWN_ID,
+    WORSE_PRICE,
+)
 
 _LAST_REASON = np.int64(reasons.REASON_SLOTS - 1)
-
-
-@jit
-def trip(s):
-    s.invariant_breaches += 1
-    s.tripped = 1
+_IS_ASKED_END = np.isin(np.arange(reasons.REASON_SLOTS), reasons.ASKED_ENDS)
 
 
 @jit
 def trip_by_name(s, cause, r):
-    """The end of trading because of a report; of the first it is kept what a person will want to know."""
+    """The end of trading because of a record; of the first it is kept what a person will want to know."""
     if s.trip_cause == 0:
         s.trip_cause, s.fault_id, s.fault_price, s.fault_qty = np.int64(cause), np.int64(r.id), r.price, r.qty
     s.tripped = 1
+
+
+@jit
+def trip_unapproved(s, r):
+    """More has been sent than risk approved, found at the request ``r``: the end of trading."""
+    s.sent_unapproved += 1
+    trip_by_name(s, SENT_UNAPPROVED, r)
 
 
 @jit
@@ -46,6 +61,9 @@ def count_report(s, r):
         s.canceled += 1
     elif r.kind == EXPIRED:
         s.expired += 1
+        reason = min(np.int64(r.flags), _LAST_REASON)
+        s.ended[reason] += 1
+        s.ended_by_venue += np.int64(not _IS_ASKED_END[reason])
     elif r.kind == REPLACED:
         s.replaced += 1
     elif r.kind == REJECT or r.kind == CANCEL_REJECT:
@@ -77,8 +95,12 @@ def count_outcome(s, outcome, r):
     if outcome & NOT_ASKED:
         s.wrong_terms += 1
         trip_by_name(s, WRONG_TERMS, r)
-    if outcome & BREACH:
-        trip(s)
+    if outcome & WORSE_PRICE:
+        s.wrong_prices += 1
+        trip_by_name(s, WRONG_PRICE, r)
+    if outcome & UNBOOKABLE:
+        s.unbookable_fills += 1
+        trip_by_name(s, UNBOOKABLE_FILL, r)
 
 
 @jit
@@ -91,6 +113,7 @@ def venue_fault(s, r):
     s.login_refused += np.int64(cause == LOGIN_REFUSED)
     s.wrong_terms += np.int64(cause == WRONG_TERMS)
     s.unreadable_reports += np.int64(cause == UNREADABLE_REPORT)
+    s.session_lost += np.int64(cause == SESSION_LOST)
     trip_by_name(s, cause, r)
     if cause == WRONG_TERMS:
         slot = order_find(s.table, r.id)

@@ -17,10 +17,11 @@ venue_poll    1: the oldest report that has arrived is copied to the record; 0: 
 venue_room    reports the venue can still hold; 0: poll first (address 0: no such limit)
 ============= =======================================================================================
 
-**Stopping.** The gateway is stopped while the halt cell is set, and for good once it has *tripped* itself: a fill without
-price or quantity, more requests sent than the orders ring delivered, or, by name (``trip_cause``), a fill beyond an order's
-quantity or after its end, terms nobody asked for (:mod:`hftpipe.gateway.orders`), or a VENUE_FAULT: an execution of an order
-nobody knows, one taken back, a message that cannot be read, a venue that lost our orders, or one that lets nobody in.
+**Stopping.** The gateway is stopped while the halt cell is set, and for good once it has *tripped* itself, by name (``trip_cause``):
+more requests sent than the orders ring delivered, a fill without price or quantity, beyond an order's quantity, worse than its
+price or after its end, terms nobody asked for (:mod:`hftpipe.gateway.orders`), or a VENUE_FAULT: an execution of an order
+nobody knows, one taken back, a message that cannot be read, a venue that lost our orders, one that lets nobody in, or one
+whose session stays away.
 Stopped, it refuses every NEW and REPLACE (the cell is read again immediately before each send), lets every CANCEL
 pass, and cancels each open order of its own table, whether or not risk and strategy still live: at once (one whose
 cancel is under way already after CANCEL_AGAIN_NS), and again and again, each wait twice as long up to
@@ -42,6 +43,8 @@ from hftpipe.core.machine.hist import hist_since
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, call_step, load_acquire, load_i64, rdtsc, view
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.halts import VENUE_SCOPE
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import (
     CANCEL,
     CANCEL_REJECT,
@@ -52,11 +55,14 @@ from hftpipe.core.schema.records import (
     RECORD,
     REJECT,
     REPLACE,
+    REPORT,
+    REQUEST,
     VENUE_FAULT,
 )
 from hftpipe.core.schema.ring import RING
 from hftpipe.core.shared.cell import halted
 from hftpipe.core.shared.event_time import event_now
+from hftpipe.core.shared.halts import follow_scopes, is_scope_news, order_scope, scope_word
 from hftpipe.core.shared.ring import ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
 from hftpipe.core.shared.tape import (
     NO_ANSWER_SEEN,
@@ -66,8 +72,8 @@ from hftpipe.core.shared.tape import (
     tape_halt,
     tape_mark,
     tape_record,
-    tape_report,
 )
+from hftpipe.core.trading.order_reports import replace_sent
 from hftpipe.core.trading.order_table import (
     ILLEGAL,
     ON_CANCEL_SENT,
@@ -82,7 +88,7 @@ from hftpipe.core.trading.order_table import (
     order_insert,
     order_move,
 )
-from hftpipe.gateway.counting import count_outcome, count_report, trip, venue_fault
+from hftpipe.gateway.counting import count_outcome, count_report, trip_unapproved, venue_fault
 from hftpipe.gateway.orders import DUPLICATE_FILL, NOT_ASKED, UNKNOWN_ID, apply_report
 from hftpipe.gateway.state import MIN_REPORT_ROOM, STATE
 from hftpipe.gateway.stopping import cancel_open, run_on, submit
@@ -90,21 +96,21 @@ from hftpipe.gateway.stopping import cancel_open, run_on, submit
 MAX_ORDERS_PER_STEP = 256
 MAX_MARKET_PER_STEP = 512
 
-_REPORT = np.uint64(STATE.fields["report"][1])
+_REPORT = np.uint64(offset_of(STATE, "report"))
 _ROOM = np.int64(1)
 _LAST_REASON = np.int64(reasons.REASON_SLOTS - 1)
 
 
 @jit
 def _is_stopped(s):
-    return halted(s.halt) or s.tripped != 0
+    return halted(s.halt) or s.tripped != 0 or scope_word(s.halts, np.int64(VENUE_SCOPE) + s.venue_index) != ZERO
 
 
 @jit
-def _must_refuse(s):
+def _must_refuse(s, r):
     """The last look before a send. What it sees that the step did not goes on the tape, behind the request."""
-    stopped = np.int64(_is_stopped(s))
-    if stopped != s.stopped:
+    stopped = np.int64(_is_stopped(s) or order_scope(s.halts, r.strategy, r.instrument))
+    if stopped != np.int64(s.stopped != 0 or order_scope(s.scopes, r.strategy, r.instrument)):
         tape_halt(s.tape, stopped | WITH_RECORD)
     return stopped != 0
 
@@ -122,8 +128,9 @@ def _poll(s, state):
         if call_step(s.venue_poll, s.venue, np.int64(report)) == 0:
             return polled, True
         polled += 1
+        r.instrument += s.first
         if s.sim == ZERO:
-            tape_report(s.tape, report)
+            tape_record(s.tape, report)
         if r.kind == VENUE_FAULT:
             venue_fault(s, r)
             continue
@@ -157,8 +164,8 @@ def _note_unanswered(s, state):
 @jit
 def _refuse(s, state, order, reason):
     """Answer a request ourselves; the caller has made sure of room in the reports ring."""
-    r, answer = view(order, RECORD), view(state + _REPORT, RECORD)
-    answer.origin_tsc, answer.exchange_ts, answer.local_ts = r.origin_tsc, 0, r.local_ts
+    r, answer = view(order, REQUEST), view(state + _REPORT, REPORT)
+    answer.venue_id, answer.exchange_ts, answer.local_ts = ZERO, 0, r.local_ts
     answer.id, answer.instrument, answer.side, answer.strategy = r.id, r.instrument, r.side, r.strategy
     answer.flags = np.uint8(reason)
     if r.kind == NEW:
@@ -182,7 +189,7 @@ def _is_too_old(s, r, tsc, now_ns):
 @jit
 def _send_new(s, order):
     """Enter and send a NEW: a reason code, NONE if it is on its way."""
-    r = view(order, RECORD)
+    r = view(order, REQUEST)
     if order_find(s.table, r.id) != ZERO:
         return reasons.DUPLICATE_ID
     slot = order_insert(s.table, r.id)
@@ -193,7 +200,7 @@ def _send_new(s, order):
     o.instrument, o.side, o.strategy, o.flags = r.instrument, r.side, r.strategy, r.flags
     # The last look at the halt cell, with nothing between it and the send.
     reason = reasons.HALTED
-    if not _must_refuse(s):
+    if not _must_refuse(s, r):
         taken = submit(s, order)
         if taken != NOT_TAKEN:
             s.sent += np.int64(taken == LEFT)
@@ -206,27 +213,23 @@ def _send_new(s, order):
 @jit
 def _send_change(s, order):
     """Send a REPLACE or CANCEL: a reason code, NONE if it is on its way."""
-    r, slot = view(order, RECORD), order_find(s.table, view(order, RECORD).id)
+    r, slot = view(order, REQUEST), order_find(s.table, view(order, REQUEST).id)
     if slot == ZERO or not is_open(view(slot, ORDER).state):
         return reasons.UNKNOWN_ORDER
-    o = view(slot, ORDER)
-    event = np.int64(ON_CANCEL_SENT)
     if r.kind == REPLACE:
-        event = np.int64(ON_REPLACE_SENT)
-        if TRANSITIONS[o.state, event] == ILLEGAL:
+        if TRANSITIONS[view(slot, ORDER).state, ON_REPLACE_SENT] == ILLEGAL:
             return reasons.ILLEGAL_TRANSITION
-        if _must_refuse(s):
+        if _must_refuse(s, r):
             return reasons.HALTED
     taken = submit(s, order)
     if taken == NOT_TAKEN:
         return reasons.VENUE_BUSY
     if r.kind == REPLACE:
-        o.new_price, o.new_qty = r.price, r.qty
-        o.asked_price, o.asked_qty = r.price, r.qty
+        replace_sent(s.table, slot, r.price, r.qty)
         s.replaces_sent += np.int64(taken == LEFT)
     else:
+        order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
         s.cancels_sent += np.int64(taken == LEFT)
-    order_move(s.table, slot, event)
     return reasons.NONE
 
 
@@ -236,7 +239,7 @@ def _take_order(s, state, order, now_ns):
 
     A CANCEL needs no room beforehand (only its refusal does), so a full reports ring never holds one up.
     """
-    r, tsc = view(order, RECORD), rdtsc()
+    r, tsc = view(order, REQUEST), rdtsc()
     has_room = ring_has_space(s.reports, _ROOM)
     if not has_room and r.kind != CANCEL:
         return False
@@ -245,7 +248,7 @@ def _take_order(s, state, order, now_ns):
     s.event_ts = max(s.event_ts, r.local_ts)
     # Requests sent <= records delivered, by the ring's own count: one approval is never sent twice.
     if s.sent + s.replaces_sent + s.cancels_sent > np.int64(ring_consumed(s.orders)):
-        trip(s)
+        trip_unapproved(s, r)
     if (r.kind == NEW or r.kind == REPLACE) and _is_too_old(s, r, tsc, now_ns):
         tape_mark(s.tape, TOO_OLD_SEEN, r.id)
         reason = reasons.INTENT_STALE
@@ -258,7 +261,7 @@ def _take_order(s, state, order, now_ns):
     if reason == reasons.NONE:
         if not has_room:
             tape_record(s.tape, order)
-        hist_since(s.h_risk_to_gateway, U64(r.exchange_ts), tsc)
+        hist_since(s.h_risk_to_gateway, r.sent_tsc, tsc)
         return True
     if has_room:
         if reason == reasons.VENUE_BUSY and s.sim == ZERO:
@@ -286,6 +289,16 @@ def _drain_orders(s, state, now_ns):
 
 
 @jit
+def _show(s, record):
+    """Play a market record to the paper venue, which knows its own numbers of instruments: whether it took it."""
+    r = view(record, RECORD)
+    r.instrument -= s.first
+    played = call_step(s.venue_market, s.venue, np.int64(record)) != 0
+    r.instrument += s.first
+    return played
+
+
+@jit
 def _play(s, state, until):
     """Play market records with an index below ``until`` to the paper venue: number of records and reports handled."""
     work, room = np.int64(0), np.int64(min(view(s.reports, RING).capacity, U64(MIN_REPORT_ROOM)))
@@ -298,7 +311,7 @@ def _play(s, state, until):
             break
         played = s.venue_room == ZERO or call_step(s.venue_room, s.venue, np.int64(0)) > 0
         if played:
-            played = call_step(s.venue_market, s.venue, np.int64(record)) != 0
+            played = _show(s, record)
         if played:
             tape_record(s.tape, record)
             s.event_ts = max(s.event_ts, view(record, RECORD).local_ts)
@@ -317,14 +330,21 @@ def _play(s, state, until):
 
 @jit
 def _watch_halt(s, state, now_ns):
-    """While halted or tripped, see to it that every open order ends: (whether stopped, cancels sent)."""
+    """While halted or tripped, see to it that every open order ends: (whether stopped, cancels sent).
+
+    Where only a strategy or an instrument is halted, its orders; the gateway itself goes on.
+    """
     stopped = _is_stopped(s)
     if np.int64(stopped) != s.stopped:
         tape_halt(s.tape, np.int64(stopped))
         s.stopped = np.int64(stopped)
         if stopped:
             s.stops += ONE
-    return stopped, cancel_open(s, state, now_ns) if stopped else np.int64(0)
+    if is_scope_news(s.halts, s.scopes):
+        halts, changes = follow_scopes(s.halts, s.scopes, s.n_scopes, s.tape)
+        s.n_halted += 2 * halts - changes
+        s.stops += U64(halts > 0)
+    return stopped, cancel_open(s, state, now_ns) if stopped or s.n_halted > 0 else np.int64(0)
 
 
 @jit

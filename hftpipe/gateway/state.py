@@ -4,7 +4,7 @@ import numpy as np
 
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.counters import table
-from hftpipe.core.schema.records import RECORD
+from hftpipe.core.schema.records import RECORD, REQUEST
 
 #: Room in the reports ring before the venue's market moves on (a smaller ring: all of it).
 MIN_REPORT_ROOM = 64
@@ -14,11 +14,15 @@ STATE = np.dtype(
         ("orders", "u8"), ("reports", "u8"), ("sim", "u8"),
         # Cells: risk's u64 "all orders of market records below this are sent on"; HALT_CELL.
         ("progress", "u8"), ("halt", "u8"),
+        # HALTS, our copy of it (``scopes``), its number of words; how many strategies and instruments are halted.
+        ("halts", "u8"), ("scopes", "u8"), ("n_scopes", "i8"), ("venue_index", "i8"), ("n_halted", "i8"),
         # EVENT_TIME; the CLOCK it is read by (0: by the monotonic time each step is given); int64 an instrument: how old (ns
         # of event time) the event behind an order may be when the order is sent.
         ("time", "u8"), ("clock", "u8"), ("max_ages", "u8"),
         # The order table, and the executions seen (core/trading/seen_fills.py).
         ("table", "u8"), ("seen", "u8"),
+        # The venue numbers its instruments from 0; the rings from ``first``.
+        ("first", "u4"), ("_first", "u4"),
         ("venue", "u8"), ("venue_submit", "u8"), ("venue_market", "u8"), ("venue_poll", "u8"), ("venue_room", "u8"),
         # 1: the record names an order that has waited too long for its answer; 0: none (address 0: there never is one).
         ("venue_unanswered", "u8"),
@@ -32,12 +36,15 @@ STATE = np.dtype(
         ("rejected", "i8"), ("cancel_rejects", "i8"),
         # Counters of what should not happen, and of waiting for room.
         ("late_fills", "i8"), ("duplicate_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"),
-        ("invariant_breaches", "i8"), ("unanswered", "i8"), ("reports_held", "i8"), ("sim_records", "i8"),
+        ("unanswered", "i8"), ("reports_held", "i8"), ("sim_records", "i8"),
         ("orphan_fills", "i8"), ("broken_trades", "i8"), ("venue_forgot", "i8"), ("login_refused", "i8"),
-        ("overfills", "i8"), ("wrong_terms", "i8"), ("unreadable_reports", "i8"),
-        # Why it tripped first, if not by an invariant (HALT_CAUSES); number, price and quantity of that report.
+        ("overfills", "i8"), ("wrong_terms", "i8"), ("unreadable_reports", "i8"), ("session_lost", "i8"),
+        ("wrong_prices", "i8"), ("unbookable_fills", "i8"), ("sent_unapproved", "i8"),
+        # Why it tripped first (HALT_CAUSES); number, price and quantity of that report.
         ("trip_cause", "i8"), ("fault_id", "i8"), ("fault_price", "i8"), ("fault_qty", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
+        # Orders that expired, by reason; those of them that neither we nor their own terms had asked for.
+        ("ended", "i8", reasons.REASON_SLOTS), ("ended_by_venue", "i8"),
         # Flags: stopped for good by ourselves; stopped when last looked.
         ("tripped", "i8"), ("stopped", "i8"),
         # Stops so far: an order's ``venue_id`` is the last one that has looked at it.
@@ -49,7 +56,7 @@ STATE = np.dtype(
         # Newest event time seen (ns): the time of requests that no event caused.
         ("event_ts", "i8"),
         # Private records: a report on its way out, a request of our own.
-        ("report", RECORD), ("request", RECORD),
+        ("report", RECORD), ("request", REQUEST),
         # Everything consumed goes on this tape first (core/shared/tape.py); 0 = not recording. HALT_SEEN: a step found itself
         # stopped (1) or not (0) and the last one had not; with WITH_RECORD: only the request before was sent (0) or
         # refused (1) by another state than the step's. HALT_CANCEL and CLOCK_RAN_ON: what a stop did by the clock. Of a
@@ -70,22 +77,26 @@ COUNTERS = table("""
   fills               executions
   canceled            orders cancelled
   expired             orders expired
+  ended_by_venue      of these, ended by the venue of its own accord
   rejected            orders rejected
   cancel_rejects      cancels and replaces rejected
   reports_held        reports that waited for room
   sim_records         market records read for the simulated exchange
 ! overfills           executions beyond what an order can have
+! wrong_prices        executions worse than an order's price
+! unbookable_fills    executions without a price or a quantity
+! sent_unapproved     times that more had been sent than risk approved
 ! wrong_terms         orders that the venue holds on other terms than asked for
 ! unreadable_reports  messages of the venue that cannot be read
 ! late_fills          executions of orders that had ended
 ! duplicate_fills     executions told twice
 ! unknown_reports     reports about orders we do not know
 ! illegal             reports that an order's life does not allow
-! invariant_breaches  reports that break an invariant
 ! unanswered          orders that waited too long for an answer
 ! orphan_fills        executions of orders that are not ours
 ! broken_trades       executions taken back
 ! venue_forgot        times that the venue had lost our orders
 ! login_refused       refused log-ins
+! session_lost        order sessions that stayed away
 = tripped             stopped by itself
 """)

@@ -8,8 +8,10 @@ import numpy as np
 from hftpipe.core.machine.hist import hist_since, stamp
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, call_step, view
-from hftpipe.core.schema.records import CANCEL, LEFT, NOT_TAKEN, RECORD, TIMER
+from hftpipe.core.schema.layout import offset_of
+from hftpipe.core.schema.records import CANCEL, LEFT, NOT_TAKEN, RECORD, REQUEST, TIMER
 from hftpipe.core.schema.ring import RING
+from hftpipe.core.shared.halts import order_scope
 from hftpipe.core.shared.ring import ring_has_space
 from hftpipe.core.shared.tape import CLOCK_RAN_ON, HALT_CANCEL, tape_mark, tape_time
 from hftpipe.core.trading.order_table import ON_CANCEL_SENT, ORDER, PENDING_CANCEL, open_count, open_order, order_move
@@ -20,24 +22,26 @@ CANCEL_AGAIN_NS, CANCEL_AGAIN_MAX_NS = 50_000_000, 1_000_000_000
 _MAX_DOUBLINGS = 5
 #: While stopped: silence of the paper venue's market after which time there goes on without it, and by how much.
 RUN_ON_NS = 10_000_000
-_REQUEST = np.uint64(STATE.fields["request"][1])
+_REQUEST = np.uint64(offset_of(STATE, "request"))
 
 
 @jit
 def submit(s, request):
     """Hand a request to the venue: NOT_TAKEN, LEFT or ANSWERED_HERE."""
-    tsc = stamp()
+    tsc, r = stamp(), view(request, REQUEST)
+    r.instrument -= s.first
     taken = call_step(s.venue_submit, s.venue, np.int64(request))
+    r.instrument += s.first
     if taken == LEFT:
-        hist_since(s.h_tick_to_order, view(request, RECORD).origin_tsc, tsc)
+        hist_since(s.h_tick_to_order, r.origin_tsc, tsc)
     return taken
 
 
 @jit
 def _is_cancel_due(s, o, now_ns):
     """Whether an open order is to be cancelled now. In a replay the tape says so, not the clock."""
-    if o.venue_id != s.stops:
-        o.venue_id, o.cancels, o.cancel_due_ns = s.stops, 0, now_ns
+    if o.user != np.int64(s.stops):
+        o.user, o.cancels, o.cancel_due_ns = np.int64(s.stops), 0, now_ns
         if o.state == PENDING_CANCEL:
             o.cancel_due_ns += CANCEL_AGAIN_NS
     if s.by_tape != 0:
@@ -50,6 +54,7 @@ def _note_cancel(s, slot, taken, now_ns):
     """The venue took a cancel of ours; it counts as sent if it has left. An UNKNOWN order stays UNKNOWN."""
     o = view(slot, ORDER)
     order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
+    o.own_cancels += 1
     o.cancel_due_ns = now_ns + min(CANCEL_AGAIN_NS << min(o.cancels, _MAX_DOUBLINGS), CANCEL_AGAIN_MAX_NS)
     if taken == LEFT:
         s.halt_cancels += np.int64(o.cancels == 0)
@@ -61,15 +66,17 @@ def _note_cancel(s, slot, taken, now_ns):
 
 @jit
 def cancel_open(s, state, now_ns):
-    """Cancel every open order whose cancel is due: number sent. Goes on next time if the venue is busy."""
+    """Cancel every open order that is halted and whose cancel is due: number sent. Goes on next time if the venue is busy."""
     request = state + _REQUEST
-    r, sent = view(request, RECORD), np.int64(0)
+    r, sent = view(request, REQUEST), np.int64(0)
     for index in range(open_count(s.table)):
         slot = open_order(s.table, index)
         o = view(slot, ORDER)
+        if s.stopped == 0 and not order_scope(s.scopes, o.strategy, o.instrument):
+            continue
         if not _is_cancel_due(s, o, now_ns):
             continue
-        r.origin_tsc, r.exchange_ts, r.local_ts, r.price, r.qty = ZERO, 0, s.event_ts, 0, 0
+        r.origin_tsc, r.sent_tsc, r.local_ts, r.price, r.qty = ZERO, ZERO, s.event_ts, 0, 0
         r.id, r.instrument, r.kind, r.side = o.id, o.instrument, CANCEL, o.side
         r.strategy, r.flags = o.strategy, o.flags
         taken = submit(s, request)
@@ -91,6 +98,7 @@ def run_on(s, state, now_ns):
         return np.int64(0)
     r = view(state + _REQUEST, RECORD)
     r.kind, r.local_ts, r.exchange_ts, r.price, r.qty, r.id = TIMER, s.event_ts + RUN_ON_NS, 0, 0, 0, ZERO
+    r.instrument = 0
     if call_step(s.venue_market, s.venue, np.int64(state + _REQUEST)) == 0:
         return np.int64(0)
     s.event_ts, s.quiet_ns = r.local_ts, now_ns

@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hftpipe.core.feed.publish import RESET_RECORDS
+from hftpipe.core.feed.publish import RESET_RECORDS, queue_slots
 from hftpipe.core.feed.state import STATE
 from hftpipe.core.schema.cells import CELL_BYTES
+from hftpipe.core.schema.layout import whole
 from hftpipe.core.schema.records import RECORD_BYTES
 from hftpipe.core.shared.event_time import speed_mult
-from hftpipe.core.trading.book import book_init, book_stride
+from hftpipe.core.trading.books import books_bytes, books_init
 
 
 @dataclass(frozen=True)
@@ -28,38 +29,45 @@ class Pace:
     drain_ns: int
 
 
-def region_sizes(n_instruments: int, levels: int, largest_update: int) -> dict[str, int]:
+def region_sizes(levels: np.ndarray, largest_update: int) -> dict[str, int]:
     """Bytes of every region the stage owns besides its venue's.
 
     Args:
-        levels: price levels kept per side of a book.
+        levels: price levels kept per side of each instrument's book, int64[n].
         largest_update: most records that the venue publishes at once, besides a whole book.
     """
     return {
         "state": STATE.itemsize,
-        "books": n_instruments * book_stride(levels),
-        "scratch": RECORD_BYTES * max(2 * levels + RESET_RECORDS, largest_update),
+        "books": books_bytes(levels),
+        "scratch": RECORD_BYTES * max(2 * int(levels.max()) + RESET_RECORDS, largest_update),
         "top_scratch": CELL_BYTES,
-        "conflating": 64 * ((n_instruments + 63) // 64),
+        "conflating": whole(len(levels)),
+        "conflated": 4 * queue_slots(len(levels)),
     }
 
 
 def wire(
-    state: np.ndarray, addresses: dict[str, int], books: np.ndarray, ticks: np.ndarray, levels: int, pace: Pace
+    state: np.ndarray,
+    addresses: dict[str, int],
+    books: np.ndarray,
+    ticks: np.ndarray,
+    levels: np.ndarray,
+    pace: Pace,
+    first: int = 0,
 ) -> None:
     """Lay out the books and put every address and constant into a STATE array of length 1.
 
     Args:
         addresses: of ``market sim`` (rings; ``sim`` 0: nobody else hears the market), ``tops time h_decode`` and the stage's own
-            ``books scratch top_scratch conflating``.
-        books: the region of that name, uint8; ticks: price step of each instrument, 1e-8.
+            ``scratch top_scratch conflating conflated``.
+        books: the region of that name, uint8, zeroed; ticks: price step of each instrument, 1e-8; levels: as given to
+            :func:`region_sizes`.
+        first: number that the first of them has in the rings.
     """
-    stride = book_stride(levels)
-    for index, tick in enumerate(ticks):
-        book_init(books[index * stride : (index + 1) * stride], index, levels, int(tick))
+    state["books"] = books_init(books, levels, ticks)
     for name, address in addresses.items():
         state[name] = address
-    state["book_stride"], state["n_instruments"] = stride, len(ticks)
+    state["n_instruments"], state["first"], state["conflated_mask"] = len(ticks), first, queue_slots(len(ticks)) - 1
     state["inverse_speed"], state["hold_back"] = 1.0 / pace.speed if pace.speed else 0.0, int(pace.speed == 0)
     state["speed_mult"], state["window"] = speed_mult(pace.speed), pace.window
     state["timer_ns"], state["drain_ns"] = pace.timer_ns, pace.drain_ns

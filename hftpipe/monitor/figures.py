@@ -2,18 +2,7 @@
 
 from rich.text import Text
 
-#: What a symbol may be quoted in; the longest that fits is taken.
-QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "USD", "EUR", "GBP", "JPY", "TRY", "BTC", "ETH", "BNB")
 GOOD, BAD, WARN, QUIET, HEAD = "green", "bold red", "yellow", "dim", "bold"
-
-
-def split_symbol(symbol: str) -> tuple[str, str]:
-    """Base and quote currency of a symbol such as ``BTCUSDT``; ``("", "")`` where it does not say."""
-    for quote in sorted(QUOTES, key=len, reverse=True):
-        base = symbol.removesuffix(quote).rstrip("-_")
-        if symbol.endswith(quote) and base:
-            return base, quote
-    return "", ""
 
 
 def plain(value: float, decimals: int = 8) -> str:
@@ -32,6 +21,11 @@ def signed(value: float, decimals: int = 4) -> str:
     """Money with its sign; zero has none."""
     text = f"{value:+,.{decimals}f}"
     return text[1:] if float(text.replace(",", "")) == 0 else text
+
+
+def decimals_of(quote: str) -> int:
+    """Decimals that money in a currency is shown with: a coin that is worth thousands has more."""
+    return 8 if quote in ("BTC", "ETH", "BNB") else 4
 
 
 def money(value: float, decimals: int = 4) -> Text:

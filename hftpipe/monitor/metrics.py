@@ -4,56 +4,24 @@ Works on the supervisor's own segment and on one attached read-only (``hftpipe t
 while the stages go on, so two of them may be a few events apart.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from hftpipe.core.machine.system_clock import steady_ns
-from hftpipe.core.schema.cells import CELL_BYTES, HALT_CAUSES, HALT_CELL, TOP_CELL
+from hftpipe.core.schema.cells import HALT_CAUSES, HALT_CELL
 from hftpipe.core.schema.clock import CLOCK
-from hftpipe.core.schema.counters import FAULT, NOTICE
-from hftpipe.core.schema.fault import read_fault
+from hftpipe.core.schema.counters import ALERT, FAULT, NOTICE
+from hftpipe.core.schema.halts import halted_scopes
 from hftpipe.core.schema.histogram import Summary, summarize
-from hftpipe.core.schema.position import POSITION
-from hftpipe.core.schema.reasons import NAMES, RACES
-from hftpipe.core.schema.records import BOOK_STATE_NAMES, VALID
+from hftpipe.core.schema.reasons import ASKED_ENDS, NAMES, RACES
 from hftpipe.core.schema.ring import RING
 from hftpipe.core.schema.status import STATUS
 from hftpipe.core.shared.shm import Segment
-from hftpipe.monitor.pnl import average_price, captured, inventory, unrealised
-from hftpipe.topology.graph import HOPS, RINGS, STAGES, TAPES
-
-_TRIES = 100
-
-
-@dataclass(frozen=True)
-class InstrumentView:
-    """One instrument at this moment; prices, quantities and money in 1e-8 units.
-
-    ``mid`` is the last one known (0: none yet). ``captured + inventory == realised + unrealised``, to the last unit.
-    """
-
-    symbol: str
-    state: str
-    bid: int
-    bid_qty: int
-    ask: int
-    ask_qty: int
-    mid: int
-    qty: int
-    average: int
-    realised: int
-    unrealised: int
-    captured: int
-    inventory: int
-    fees: int
-    taker_fees: int
-    fills: int
-    taker_fills: int
-    turnover: int
-    working_buy: int
-    working_sell: int
+from hftpipe.monitor.instruments import Instruments, look_at
+from hftpipe.monitor.strategies import StrategyView, fees_of, graph_of, strategies_of
+from hftpipe.topology.graph import Graph, kind_of
 
 
 @dataclass(frozen=True)
@@ -61,19 +29,24 @@ class Snapshot:
     """One look at a pipeline.
 
     Attributes:
+        graph: its map.
         tsc: when, on the time-stamp counter; ``ns_per_tick`` converts.
         counters: declared counters by part; ``kinds`` says of each (part, name) what it is.
         rejects: actions refused by the strategy stage, risk, the gateway or the venue, by reason name; without the races.
+        ended: orders that the venue ended of its own accord, by reason name.
         races: changes and post-only orders that the market or a fill outran (:data:`hftpipe.core.schema.reasons.RACES`).
         latency: histogram summaries (ns) by hop.
         rings: depth, capacity and refused pushes by ring.
         tapes: records dropped by tape; empty when nothing is recorded.
         status: loops, work and heartbeat age (ns) by stage.
-        instruments: one view each.
-        halted: None, or the cause.
-        strategy_fault: None, or what a hook raised: ``hook file line exception message count dropped``.
+        instruments: those of ours and the most active others, and what all of them come to.
+        halted: None, or the cause; halted_scopes: causes by ``venue.V``, ``strategy.S`` and ``instrument.I``.
+        fees: fees that are not in quote currency, by asset (1e-8 of it).
+        strategies: what each strategy has done; groups: what each limit group holds and may hold (1e-8).
+        not_sent: actions that the strategy stage refused itself; they are among the rejects, and never became intents.
     """
 
+    graph: Graph
     tsc: int
     ns_per_tick: float
     skew_ns: float
@@ -86,9 +59,14 @@ class Snapshot:
     rings: dict[str, dict[str, int]]
     tapes: dict[str, int]
     status: dict[str, dict[str, float]]
-    instruments: list[InstrumentView]
+    instruments: Instruments
     halted: str | None
-    strategy_fault: dict[str, Any] | None
+    halted_scopes: dict[str, str]
+    strategies: dict[str, StrategyView]
+    ended: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, dict[str, int]] = field(default_factory=dict)
+    fees: dict[str, int] = field(default_factory=dict)
+    not_sent: int = 0
 
 
 def _counters(segment: Segment) -> dict[str, dict[str, int]]:
@@ -113,52 +91,29 @@ def _by_reason(refused: dict[str, np.ndarray], are_races: bool) -> dict[str, int
     total: dict[str, int] = {}
     for stage, counts in refused.items():
         for code in np.flatnonzero(counts).tolist():
-            if (code in RACES[stage]) == are_races:
+            if (code in RACES[kind_of(stage)]) == are_races:
                 name = NAMES.get(code, f"code_{code}")
                 total[name] = total.get(name, 0) + int(counts[code])
     return total
 
 
-def _read_cell(cell: np.ndarray) -> np.ndarray:
-    """A consistent copy of a seqlock cell (the last try wins if its writer never pauses)."""
-    copy = cell.copy()
-    for _ in range(_TRIES):
-        before = int(cell["version"][0])
-        copy = cell.copy()
-        if before % 2 == 0 and int(cell["version"][0]) == before:
-            break
-    return copy
+def _ended(segment: Segment) -> dict[str, int]:
+    """Orders that the venues ended without being asked to, by reason."""
+    total: dict[str, int] = {}
+    for region, offset, count in segment.meta["ends"].values():
+        counts = segment.region(region)[offset : offset + 8 * count].view(np.int64)
+        for code in set(np.flatnonzero(counts).tolist()) - set(ASKED_ENDS):
+            name = NAMES.get(code, f"code_{code}")
+            total[name] = total.get(name, 0) + int(counts[code])
+    return total
 
 
-def _instrument(segment: Segment, symbol: str, index: int) -> InstrumentView:
-    top = _read_cell(segment.region("tops")[CELL_BYTES * index :][:CELL_BYTES].view(TOP_CELL))
-    row = segment.region("risk.positions")[POSITION.itemsize * index :][: POSITION.itemsize].view(POSITION).copy()
-    bid, ask = int(top["bid"][0]), int(top["ask"][0])
-    is_two_sided = bid and ask and bid < ask and int(top["state"][0]) == VALID
-    # As risk marks: by a book that may be traded on; else by the last mid known.
-    mid = (bid + ask) // 2 if is_two_sided else int(row["mark"][0])
-    return InstrumentView(
-        symbol=symbol,
-        state=BOOK_STATE_NAMES.get(int(top["state"][0]), "?"),
-        bid=bid,
-        bid_qty=int(top["bid_qty"][0]),
-        ask=ask,
-        ask_qty=int(top["ask_qty"][0]),
-        mid=mid,
-        qty=int(row["qty"][0]),
-        average=average_price(row[0]),
-        realised=int(row["realised"][0]),
-        unrealised=unrealised(row[0], mid),
-        captured=captured(row[0]),
-        inventory=inventory(row[0], mid),
-        fees=int(row["fees"][0]),
-        taker_fees=int(row["taker_fees"][0]),
-        fills=int(row["fills"][0]),
-        taker_fills=int(row["taker_fills"][0]),
-        turnover=int(row["turnover"][0]),
-        working_buy=int(row["working_buy"][0]),
-        working_sell=int(row["working_sell"][0]),
-    )
+def _groups(segment: Segment) -> dict[str, dict[str, int]]:
+    """What each limit group holds and may hold."""
+    return {
+        name: {one: int(segment.region(region)[at : at + 8].view(np.int64)[0]) for one, (region, at) in places.items()}
+        for name, places in segment.meta["groups"].items()
+    }
 
 
 def _ring(segment: Segment, name: str) -> dict[str, int]:
@@ -172,9 +127,18 @@ def _ring(segment: Segment, name: str) -> dict[str, int]:
     }
 
 
-def _tapes(segment: Segment) -> dict[str, int]:
+def _tapes(segment: Segment, graph: Graph) -> dict[str, int]:
     laid_out = set(segment.regions())
-    return {name: int(segment.record(name, RING)["lost"][0]) for name in TAPES.values() if name in laid_out}
+    return {name: int(segment.record(name, RING)["lost"][0]) for name in graph.tapes.values() if name in laid_out}
+
+
+def _latency(segment: Segment, graph: Graph, ns_per_tick: float) -> dict[str, Summary]:
+    """By hop, over all stages that measure it."""
+    words = {
+        hop: np.sum([segment.region(f"hist.{name}").view(np.int64) for name in names], axis=0)
+        for hop, names in graph.hops.items()
+    }
+    return {hop: summarize(counts, ns_per_tick) for hop, counts in words.items()}
 
 
 def _status(segment: Segment, stage: str, now_tsc: int, ns_per_tick: float) -> dict[str, float]:
@@ -205,9 +169,10 @@ def snapshot(segment: Segment, tsc: int = 0) -> Snapshot:
     clock = segment.record("clock", CLOCK)
     ns_per_tick, now_tsc = float(clock["ns_per_tick"][0]), tsc or _now_tsc(clock)
     refused = _refused(segment)
-    hists = {hop: segment.region(f"hist.{hop}").view(np.int64) for hop, _, _ in HOPS}
+    graph = graph_of(segment)
     halt = segment.record("halt", HALT_CELL)
     return Snapshot(
+        graph=graph,
         tsc=now_tsc,
         ns_per_tick=ns_per_tick,
         skew_ns=float(clock["skew_ns"][0]),
@@ -216,21 +181,42 @@ def snapshot(segment: Segment, tsc: int = 0) -> Snapshot:
         kinds={(scope, name): kind for scope, name, kind, *_ in segment.meta["counters"]},
         rejects=_by_reason(refused, are_races=False),
         races=_by_reason(refused, are_races=True),
-        latency={hop: summarize(words, ns_per_tick) for hop, words in hists.items()},
-        rings={spec.name: _ring(segment, spec.name) for spec in RINGS},
-        tapes=_tapes(segment),
-        status={stage: _status(segment, stage, now_tsc, ns_per_tick) for stage in STAGES},
-        instruments=[_instrument(segment, symbol, i) for i, symbol in enumerate(segment.meta["symbols"])],
+        latency=_latency(segment, graph, ns_per_tick),
+        rings={spec.name: _ring(segment, spec.name) for spec in graph.rings},
+        tapes=_tapes(segment, graph),
+        status={stage: _status(segment, stage, now_tsc, ns_per_tick) for stage in graph.stages},
+        instruments=look_at(segment),
+        halted_scopes={
+            scope: HALT_CAUSES.get(cause, "?")
+            for scope, cause in halted_scopes(segment.region("halts"), segment.meta).items()
+        },
         halted=HALT_CAUSES.get(int(halt["cause"][0]), "?") if halt["halted"][0] else None,
-        strategy_fault=read_fault(segment.region("strategy.fault")),
+        strategies=strategies_of(segment, graph),
+        ended=_ended(segment),
+        groups=_groups(segment),
+        fees=fees_of(segment),
+        not_sent=sum(int(counts.sum()) for stage, counts in refused.items() if kind_of(stage) == "strategy"),
     )
 
 
 def drops(look: Snapshot) -> dict[str, int]:
     """Records lost per ring: 0 everywhere unless a live source had to conflate (trades cannot be conflated)."""
-    lost = {spec.name: 0 for spec in RINGS}
-    lost["market"] = look.counters["market_data"]["dropped_trades"]
+    lost = dict.fromkeys(look.rings, 0)
+    for scope, counts in look.counters.items():
+        if kind_of(scope) == "market_data":
+            lost[scope.replace("market_data", "market")] = counts["dropped_trades"]
     return lost | look.tapes
+
+
+def total(look: Snapshot, kind: str, name: str) -> int:
+    """A counter summed over the stages of a kind."""
+    return sum(counts[name] for scope, counts in look.counters.items() if kind_of(scope) == kind)
+
+
+def first_work(look: Snapshot, kind: str) -> int:
+    """When the first of the stages of a kind had something to do, on the time-stamp counter; 0: not yet."""
+    began = [int(row["first_work_tsc"]) for stage, row in look.status.items() if kind_of(stage) == kind]
+    return min(filter(None, began), default=0)
 
 
 def _of_kind(look: Snapshot, kind: str) -> dict[str, int]:
@@ -242,31 +228,33 @@ def _of_kind(look: Snapshot, kind: str) -> dict[str, int]:
 def faults(look: Snapshot) -> dict[str, int]:
     """What should not have happened and did, as ``part.counter``."""
     found = _of_kind(look, FAULT)
-    if look.strategy_fault:
-        found[f"strategy.{look.strategy_fault['hook']}"] = look.strategy_fault["count"]
+    for name, one in look.strategies.items():
+        if one.fault:
+            found[f"{look.graph.own('strategy', name)}.{one.fault['hook']}"] = one.fault["count"]
     return found
 
 
 def notices(look: Snapshot) -> dict[str, int]:
     """Trouble from outside that was dealt with, as ``part.counter``."""
-    return _of_kind(look, NOTICE)
+    return _of_kind(look, NOTICE) | _of_kind(look, ALERT)
 
 
 def totals(look: Snapshot) -> dict[str, Any]:
     """The headline counters of a run."""
-    market, gateway = look.counters["market_data"], look.counters["gateway"]
     return {
-        "events": market["events"],
-        "book_updates": market["book_updates"],
+        "events": total(look, "market_data", "events"),
+        "book_updates": total(look, "market_data", "book_updates"),
         "intents": look.counters["strategy"]["intents_sent"],
-        "orders": gateway["sent"],
-        "replaces": gateway["replaces_sent"],
-        "fills": gateway["fills"],
-        "cancels": gateway["cancels_sent"],
+        "asked": look.counters["strategy"]["intents_sent"] + look.not_sent,
+        "orders": total(look, "gateway", "sent"),
+        "replaces": total(look, "gateway", "replaces_sent"),
+        "fills": total(look, "gateway", "fills"),
+        "cancels": total(look, "gateway", "cancels_sent"),
         "rejects": look.rejects,
+        "ended_by_venue": look.ended,
         "races": look.races,
         "drops": drops(look),
         "faults": faults(look),
         "notices": notices(look),
-        "conflations": market["conflations"],
+        "conflations": total(look, "market_data", "conflations"),
     }

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hftpipe.core.schema.fault import describe_fault
+from hftpipe.core.schema.instruments import split_symbol
 from hftpipe.monitor.figures import (
     BAD,
     HEAD,
@@ -19,22 +20,16 @@ from hftpipe.monitor.figures import (
     WARN,
     basis_points,
     counts,
+    decimals_of,
     microseconds,
     money,
     plain,
     price,
     share,
-    split_symbol,
 )
 from hftpipe.monitor.sections_end import Summary, line, stop, warnings
 
 Section = Callable[[Summary], RenderableType | None]
-
-
-def quote_of(summary: Summary) -> str:
-    """The currency all instruments are quoted in, with a space before it; "" if there is not one."""
-    quotes = {split_symbol(symbol)[1] for symbol in summary["positions"]}
-    return f" {quotes.pop()}" if len(quotes) == 1 and quotes != {""} else ""
 
 
 def columns(*names: str, left: int = 1) -> Table:
@@ -49,39 +44,64 @@ def columns(*names: str, left: int = 1) -> Table:
 
 
 def profit(summary: Summary) -> RenderableType:
-    """Net profit, and what it is made of: the parts add up to it exactly."""
-    parts, unit = summary["pnl_parts"], quote_of(summary)
-    head = Text.assemble(("net PnL ", HEAD), money(parts["net"]), unit, style=HEAD)
-    fees = f" (maker {plain(parts['maker_fees'], 4)}, taker {plain(parts['taker_fees'], 4)})"
+    """Net profit in each currency, and what it is made of: the parts add up to it exactly. Then what was paid in other assets."""
+    earned = [text for quote, one in summary["by_quote"].items() for text in _profit(quote, one["pnl_parts"])]
+    paid = [
+        Text(f"  - fees {plain(amount, decimals_of(asset))} {asset}, not part of the net PnL")
+        for asset, amount in summary["fees_by_asset"].items()
+    ]
+    return Group(*earned, *paid)
+
+
+def _profit(quote: str, parts: dict[str, float]) -> tuple[Text, Text]:
+    unit, places = f" {quote}" if quote else "", decimals_of(quote)
+    head = Text.assemble(("net PnL ", HEAD), money(parts["net"], places), unit, style=HEAD)
+    fees = f" (maker {plain(parts['maker_fees'], places)}, taker {plain(parts['taker_fees'], places)})"
     made = Text.assemble(
-        "  = spread captured ", money(parts["captured"]), "  + inventory ", money(parts["inventory"]),
-        "  - fees ", plain(parts["fees"], 4), (fees, QUIET),
+        "  = spread captured ", money(parts["captured"], places), "  + inventory ", money(parts["inventory"], places),
+        "  - fees ", plain(parts["fees"], places), (fees, QUIET),
     )  # fmt: skip
-    return Group(head, made)
+    return head, made
+
+
+def and_more(summary: Summary) -> list[Text]:
+    """How many instruments are not shown, where that is not all."""
+    more = summary["instruments_more"]
+    return [Text(f"and {more:,} more", style=QUIET)] if more else []
 
 
 def positions(summary: Summary) -> RenderableType:
-    """One row an instrument."""
+    """One row an instrument, the most active ones."""
     table = columns("", "position", "avg price", "mid", "exposure", "working buy/sell", "realised", "unrealised", "net")
     for symbol, row in summary["instruments"].items():
         base, quote = split_symbol(symbol)
         table.add_row(
             symbol, f"{plain(row['position'])} {base}".strip(), price(row["average"]), price(row["mid"]),
-            f"{plain(row['exposure'], 2)} {quote}".strip(), f"{plain(row['working_buy'])}/{plain(row['working_sell'])}",
+            f"{plain(row['exposure'], decimals_of(quote) - 2)} {quote}".strip(), f"{plain(row['working_buy'])}/{plain(row['working_sell'])}",
             money(row["realised"]), money(row["unrealised"]), money(row["net"]),
         )  # fmt: skip
-    return table
+    nets = [
+        line("net", f"{plain(summary['net_by_base'][base])} {base} in all positions together")
+        for base in summary["bases_held_apart"]
+    ]
+    groups = [
+        line("limit group", f"{name}: net {plain(one['net'])} of {plain(one['max_net'])}")
+        for name, one in summary["limit_groups"].items()
+        if one["max_net"] is not None
+    ]
+    return Group(table, *and_more(summary), *nets, *groups)
 
 
 # --- trading -------------------------------------------------------------------------------------
 
 
 def _fills(summary: Summary) -> Text:
-    parts, volume = summary["pnl_parts"], summary["volume"]
     text = f"{summary['fills']:,} ({summary['maker_fills']:,} maker, {summary['taker_fills']:,} taker)"
-    if volume:
-        text += f", volume {plain(volume, 2)}{quote_of(summary)}, edge {basis_points(parts['captured'], volume)}"
-        text += f", net {basis_points(parts['net'], volume)}"
+    for quote, one in summary["by_quote"].items():
+        if volume := one["volume"]:
+            parts, unit = one["pnl_parts"], f" {quote}" if quote else ""
+            text += f", volume {plain(volume, decimals_of(quote) - 2)}{unit}, edge {basis_points(parts['captured'], volume)}"
+            text += f", net {basis_points(parts['net'], volume)}"
     return line("fills", text)
 
 
@@ -96,15 +116,17 @@ def _orders(summary: Summary) -> Text:
 
 def _rejects(summary: Summary) -> Text:
     """Rejects are ours to mend; a few are a warning, more than one in a hundred is wrong."""
-    total, intents = sum(summary["rejects"].values()), summary["intents"]
-    text = counts(summary["rejects"]) + (f" ({share(total, intents)} of {intents:,} requests)" if total else "")
-    return line("rejects", text, BAD if total > intents / 100 else WARN if total else "")
+    total, asked = sum(summary["rejects"].values()), summary["asked"]
+    text = counts(summary["rejects"]) + (f" ({share(total, asked)} of {asked:,} requests)" if total else "")
+    return line("rejects", text, BAD if total > asked / 100 else WARN if total else "")
 
 
 def trading(summary: Summary) -> RenderableType:
-    """Fills, orders, and what was refused: by us or the venue (rejects), or outrun by the market (races)."""
+    """Fills, orders, those the venue ended itself, and what was refused: by us or the venue, or outrun by the market (races)."""
     races = f"{counts(summary['races'])}"
-    return Group(_fills(summary), _orders(summary), _rejects(summary), line("races", races))
+    ended = summary["ended_by_venue"]
+    ends = [line("ended by venue", f"{sum(ended.values()):,} ({counts(ended)})", WARN)] if ended else []
+    return Group(_fills(summary), _orders(summary), *ends, _rejects(summary), line("races", races))
 
 
 # --- trouble -------------------------------------------------------------------------------------
@@ -128,13 +150,46 @@ def notices(summary: Summary) -> RenderableType | None:
     for symbol, one in summary["instruments"].items():
         if one["state"] != "VALID":
             lines.append(line("book", f"{symbol} is {one['state']}: not traded on, and not marked by", BAD))
+    others = summary["books_not_valid"] - len(
+        [one for one in summary["instruments"].values() if one["state"] != "VALID"]
+    )
+    if others:
+        lines.append(line("books", f"{others:,} more are not VALID", BAD))
     return Group(*lines) if lines else None
 
 
-def strategy_fault(summary: Summary) -> RenderableType | None:
-    """What a hook raised, and where."""
-    fault = summary["strategy_fault"]
-    return line("STRATEGY FAULT", describe_fault(fault), BAD) if fault else None
+def strategy_faults(summary: Summary) -> RenderableType | None:
+    """What hooks raised, and where."""
+    several, lines = len(summary["strategies"]) > 1, []
+    for name, one in summary["strategies"].items():
+        if one["fault"]:
+            lines.append(line("STRATEGY FAULT", f"{name}: " * several + describe_fault(one["fault"]), BAD))
+    return Group(*lines) if lines else None
+
+
+def strategies(summary: Summary) -> RenderableType | None:
+    """What each strategy earned, where there are several."""
+    if len(summary["strategies"]) < 2:
+        return None
+    table = columns("strategy", "net PnL", "captured", "inventory", "fees", "volume", "requests", "fills", "holds")
+    rows = [
+        (name, quote, one, earned)
+        for name, one in summary["strategies"].items()
+        for quote, earned in one["by_quote"].items()
+    ]
+    several, last = len({quote for _, quote, _, _ in rows}) > 1, ""
+    for name, quote, one, earned in rows:
+        amounts = [earned["pnl_parts"][part] for part in ("net", "captured", "inventory")]
+        places = decimals_of(quote)
+        holds = ", ".join(f"{symbol} {qty:.8g}" for symbol, qty in one["positions"].items()) or "nothing"
+        # What is of the strategy and not of a currency stands once.
+        own = [f"{one['intents_sent']:,}", f"{one['fills']:,}", holds] if name != last else ["", "", ""]
+        fees, volume = plain(earned["pnl_parts"]["fees"], places), plain(earned["volume"], places - 4)
+        table.add_row(
+            f"{name} {quote}" if several else name, *(money(one, places) for one in amounts), fees, volume, *own
+        )  # fmt: skip
+        last = name
+    return table
 
 
 def source_errors(summary: Summary) -> RenderableType | None:
@@ -199,8 +254,9 @@ def how_it_ended(summary: Summary) -> RenderableType:
 
 #: The page: blocks with an empty line between them.
 SECTIONS: tuple[tuple[Section, ...], ...] = (
-    (how_it_ended, halts, strategy_fault, stop, warnings),
+    (how_it_ended, halts, strategy_faults, stop, warnings),
     (profit,),
+    (strategies,),
     (positions,),
     (trading, faults, notices, source_errors),
     (latency,),

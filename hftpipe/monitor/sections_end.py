@@ -46,20 +46,27 @@ def stop(summary: Summary) -> RenderableType | None:
     return Group(line("stop", text, BAD if left else ""), *_still_open(facts), *unknown)
 
 
-def _latched(halt: dict[str, Any]) -> Text:
+def _latched(halt: dict[str, Any], scope: str = "") -> Text:
     stored = "" if halt["stored"] else "; NOT STORED: a restart would trade"
+    if scope:
+        return line("halt latched", f"{scope.replace('.', ' ', 1)}, {halt['cause']}: {halt['what']}{stored}", BAD)
     return line("halt latched", f"{halt['cause']}: {halt['what']}; `hftpipe resume` clears it{stored}", BAD)
 
 
 def warnings(summary: Summary) -> RenderableType | None:
     """Halts that outlive the run, positions that are not the account's, and what was lost or left."""
     lines = [_latched(halt)] if (halt := summary.get("latched_halt")) else []
+    lines += [_latched(halt, scope) for scope, halt in summary.get("latched_scopes", {}).items()]
     if summary.get("positions_from") == "zero":
         lines.append(line("positions", "counted from 0, whatever the account holds at the venue", WARN))
     if before := summary.get("previous_run_not_ended"):
         lines.append(line("run before", f"did not end in order ({before['file']})", WARN))
     if lost := sum(summary.get("lost_output", {}).values()):
         lines.append(line("output lost", f"{lost:,} writes to the log or the terminal", WARN))
+    lines += [
+        line("failed", f"{work}, {times:,} times (see the log)", WARN)
+        for work, times in summary.get("failed_beside", {}).items()
+    ]
     lines += [line("STAGE FAULT", text, BAD) for text in summary.get("stage_faults", {}).values()]
     lines += [line("LEFT BEHIND", text, BAD) for text in summary.get("left_behind", ())]
     return Group(*lines) if lines else None

@@ -4,12 +4,15 @@ import io
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
 from rich.console import Console, Group
 
 from hftpipe.core.schema.cells import HALT_CAUSES, STOPPING
 from hftpipe.core.schema.histogram import Summary
-from hftpipe.monitor.metrics import InstrumentView, Snapshot, totals
+from hftpipe.monitor.instruments import InstrumentView
+from hftpipe.monitor.metrics import Snapshot, totals
 from hftpipe.monitor.sections import blocks
+from hftpipe.monitor.strategies import StrategyView
 
 #: Columns of a summary that is not for a terminal.
 PLAIN_WIDTH = 160
@@ -21,7 +24,7 @@ def _money(value: int) -> float:
 
 
 def _positions(look: Snapshot) -> dict[str, float]:
-    return {view.symbol: _money(view.qty) for view in look.instruments}
+    return {symbol: _money(qty) for symbol, qty in look.instruments.held.items()}
 
 
 def _latency(hop: Summary) -> dict[str, float | int]:
@@ -29,15 +32,32 @@ def _latency(hop: Summary) -> dict[str, float | int]:
     return rounded | {"count": hop.count, "negative": hop.negative}
 
 
-def _parts(views: list[InstrumentView]) -> dict[str, float]:
+def _parts(sums: dict[str, int]) -> dict[str, float]:
     """Net profit and its parts: net = captured + inventory - fees, fees = maker + taker."""
-    captured, inventory = sum(v.captured for v in views), sum(v.inventory for v in views)
-    fees, taker = sum(v.fees for v in views), sum(v.taker_fees for v in views)
+    captured, inventory, fees, taker = (sums[name] for name in ("captured", "inventory", "fees", "taker_fees"))
     parts = {
         "net": captured + inventory - fees, "captured": captured, "inventory": inventory, "fees": fees,
         "maker_fees": fees - taker, "taker_fees": taker,
     }  # fmt: skip
     return {name: _money(value) for name, value in parts.items()}
+
+
+def _amounts(by_asset: dict[str, int]) -> dict[str, float]:
+    return {asset: _money(amount) for asset, amount in by_asset.items()}
+
+
+def _earned(sums: dict[str, dict[str, int]]) -> dict[str, Any]:
+    """Profit and volume by quote currency; ``pnl``, ``pnl_parts`` and ``volume`` where there is one, for currencies do not add up."""
+    by_quote = {
+        quote: {
+            "pnl": {name: _money(one[name]) for name in ("realised", "unrealised", "fees")},
+            "pnl_parts": _parts(one),
+            "volume": _money(one["turnover"]),
+        }
+        for quote, one in sums.items()
+    }
+    only = next(iter(by_quote.values())) if len(by_quote) == 1 else dict.fromkeys(("pnl", "pnl_parts", "volume"))
+    return {**only, "by_quote": by_quote}
 
 
 def _instrument(view: InstrumentView) -> dict[str, float | int | str]:
@@ -47,7 +67,7 @@ def _instrument(view: InstrumentView) -> dict[str, float | int | str]:
         "unrealised": view.unrealised, "fees": view.fees, "net": view.realised + view.unrealised - view.fees,
         "captured": view.captured, "inventory": view.inventory, "turnover": view.turnover,
     }  # fmt: skip
-    return {name: _money(value) for name, value in values.items()} | {"fills": view.fills, "state": view.state}
+    return {**{name: _money(value) for name, value in values.items()}, "fills": view.fills, "state": view.state}
 
 
 def summarise(look: Snapshot, facts: dict[str, Any]) -> dict[str, Any]:
@@ -59,34 +79,56 @@ def summarise(look: Snapshot, facts: dict[str, Any]) -> dict[str, Any]:
 
     Returns:
         The documented keys. ``position`` is a number when there is one instrument, else a table by symbol; latencies
-        are ns, money and quantities decimal numbers. ``rejects`` are without ``races`` (core/schema/reasons.py).
+        are ns, money and quantities decimal numbers; of several quote currencies ``by_quote`` has each, and ``pnl``, ``pnl_parts``
+        and ``volume`` are None. ``rejects`` are without ``races`` (core/schema/reasons.py). Of many
+        instruments ``instruments`` has the most active, and ``instruments_more`` says how many more there are;
+        ``positions`` has all that are held.
     """
     positions = _positions(look)
-    views = look.instruments
+    views = look.instruments.shown
+    fills, taker_fills = (sum(one[name] for one in look.instruments.sums.values()) for name in ("fills", "taker_fills"))
     return {
         **(counts := totals(look)),
         "faults": counts["faults"] | dict.fromkeys(facts.get("stage_faults", ()), 1),
         "position": next(iter(positions.values())) if len(positions) == 1 else positions,
         "positions": positions,
-        "pnl": {
-            "realised": _money(sum(v.realised for v in views)),
-            "unrealised": _money(sum(v.unrealised for v in views)),
-            "fees": _money(sum(v.fees for v in views)),
-        },
-        "pnl_parts": _parts(views),
-        "volume": _money(sum(v.turnover for v in views)),
-        "maker_fills": sum(v.fills - v.taker_fills for v in views),
-        "taker_fills": sum(v.taker_fills for v in views),
+        **_earned(look.instruments.sums),
+        "fees_by_asset": _amounts(look.fees),
+        "net_by_base": {base: _money(qty) for base, (qty, _) in look.instruments.net.items()},
+        "bases_held_apart": [base for base, (_, count) in look.instruments.net.items() if count > 1],
+        "maker_fills": fills - taker_fills,
+        "taker_fills": taker_fills,
         "instruments": {view.symbol: _instrument(view) for view in views},
+        "instruments_more": look.instruments.more,
+        "books_not_valid": look.instruments.not_valid,
         "latency_ns": {hop: _latency(values) for hop, values in look.latency.items()},
         "clock": {"skew_ns": round(look.skew_ns, 1), "skew_bound_ns": round(look.skew_bound_ns, 1)},
         # That it stops at its end is no news.
         "halted": None if look.halted == HALT_CAUSES[STOPPING] else look.halted,
-        "strategy_fault": look.strategy_fault,
+        "halted_scopes": look.halted_scopes,
+        "limit_groups": {name: _group(one) for name, one in look.groups.items()},
+        "strategies": {name: _strategy(one) for name, one in look.strategies.items()},
         "counters": look.counters,
         "rings": look.rings,
         **facts,
     }
+
+
+def _strategy(one: StrategyView) -> dict[str, Any]:
+    return {
+        **one.counters,
+        "positions": {symbol: _money(qty) for symbol, qty in one.held.items()},
+        **_earned(one.sums),
+        "fees_by_asset": _amounts(one.fees),
+        "fault": one.fault,
+    }
+
+
+def _group(one: dict[str, int]) -> dict[str, float | None]:
+    """What a limit group holds net, what may still fill, and its limit (None: only its orders are limited)."""
+    shown: dict[str, float | None] = {"net": _money(one["qty"])}
+    shown |= {name: _money(one[name]) for name in ("working_buy", "working_sell")}
+    return shown | {"max_net": None if one["max_net"] == np.iinfo(np.int64).max else _money(one["max_net"])}
 
 
 def render(summary: dict[str, Any], width: int = 0) -> str:

@@ -10,7 +10,8 @@ from rich.text import Text
 
 from hftpipe.core.schema.cells import HALT_CAUSES, STOPPING
 from hftpipe.monitor.figures import plain, price
-from hftpipe.monitor.metrics import InstrumentView, Snapshot, totals
+from hftpipe.monitor.instruments import InstrumentView
+from hftpipe.monitor.metrics import Snapshot, totals
 from hftpipe.monitor.sections import (
     Section,
     blocks,
@@ -21,13 +22,20 @@ from hftpipe.monitor.sections import (
     notices,
     positions,
     profit,
+    strategies,
     trading,
 )
 from hftpipe.monitor.summary import summarise
 
 _RATES = {"events": "events", "book_updates": "book updates", "intents": "requests", "orders": "orders",
           "fills": "fills", "cancels": "cancels"}  # fmt: skip
-_SECTIONS: tuple[tuple[Section, ...], ...] = ((profit,), (positions,), (trading, faults, notices, data), (latency,))
+_SECTIONS: tuple[tuple[Section, ...], ...] = (
+    (profit,),
+    (strategies,),
+    (positions,),
+    (trading, faults, notices, data),
+    (latency,),
+)
 _ONE = 10**8
 
 
@@ -35,7 +43,8 @@ class View:
     """Turns snapshots into screens; keeps the last one for rates."""
 
     def __init__(self, title: str, orders_to: str) -> None:
-        self._title, self._orders_to, self._last = title, orders_to, None
+        self._title, self._orders_to = title, orders_to
+        self._last: Snapshot | None = None
 
     def render(self, look: Snapshot) -> Group:
         """One screen."""
@@ -50,6 +59,13 @@ class View:
         if look.halted:
             text = f"HALTED: {look.halted.replace('_', ' ')}"
             return Panel(Text(text, style="bold white on red"), title=self._title, border_style="red")
+        if look.halted_scopes:
+            parts = [
+                f"{scope.replace('.', ' ', 1)}: {cause.replace('_', ' ')}"
+                for scope, cause in look.halted_scopes.items()
+            ]
+            text = f"HALTED: {', '.join(parts)}; the rest trades, {self._orders_to}"
+            return Panel(Text(text, style="bold yellow"), title=self._title, border_style="yellow")
         return Panel(Text(f"trading, {self._orders_to}", style="green"), title=self._title)
 
     def _rates(self, look: Snapshot) -> RenderableType:
@@ -71,7 +87,7 @@ def _spread(view: InstrumentView) -> str:
 def _books(look: Snapshot) -> Table:
     """The top of each book; a book that is not VALID is not traded on."""
     table = columns("", "book", "bid size", "bid", "ask", "ask size", "spread bps", left=2)
-    for view in look.instruments:
+    for view in look.instruments.shown:
         state = Text(view.state, style="green" if view.state == "VALID" else "bold red")
         bid, ask = (price(value / _ONE) for value in (view.bid, view.ask))
         sizes = (plain(view.bid_qty / _ONE), plain(view.ask_qty / _ONE))
@@ -81,11 +97,11 @@ def _books(look: Snapshot) -> Table:
 
 def _stages(look: Snapshot) -> Table:
     """Whether every stage moves, and how much is waiting for it."""
+    graph = look.graph
     unread = {ring: facts["depth"] for ring, facts in look.rings.items()}
     table = columns("stage", "pid", "CPU", "records", "beat, ms ago", "waiting")
-    waiting = {"strategy": ("market", "updates"), "risk": ("intents", "reports"), "gateway": ("orders", "sim")}
     for stage, row in look.status.items():
-        rings = ", ".join(f"{ring} {unread[ring]:,}" for ring in waiting.get(stage, ()) if ring in unread)
+        rings = ", ".join(f"{spec.name} {unread[spec.name]:,}" for spec in graph.rings if spec.reader == stage)
         table.add_row(
             stage.replace("_", " "), f"{row['pid']:.0f}", f"{row['cpu']:.0f}", f"{row['work']:,.0f}",
             f"{row['age_ns'] / 1e6:,.1f}", rings or "-",

@@ -5,12 +5,13 @@ No order type is exempt from any check. What each compares, and on which side it
 == =================== ================== ==============================================================================
 #  check               reason             an order passes when
 == =================== ================== ==============================================================================
-1  not_halted          HALTED             the halt cell is clear
+1  not_halted          HALTED             not halted: all, the venue, strategy or instrument, or risk by itself
 2  known_instrument    UNKNOWN_INSTRUMENT the instrument id is below the number registered
 3  known_order         UNKNOWN_ORDER      NEW: always; REPLACE: its order is in the table and has not ended
-4  legal_value         INVALID_VALUE      flags, type and side are defined; no NOT_A_NUMBER; qty > 0; limit price > 0 and
-                                          price x qty fits an int64 of 1e-8; market price = 0; event time >= 0; a
-                                          REPLACE names its order's instrument and side
+4  legal_value         INVALID_VALUE      the strategy is one of this run; flags, type and side are defined; no
+                                          NOT_A_NUMBER; qty > 0; limit price > 0 and price x qty fits an int64 of 1e-8;
+                                          market price = 0; event time >= 0; a REPLACE names its order's instrument and
+                                          side
 5  has_limits          NO_LIMIT           all four size limits are configured (> 0)
 6  on_tick             TICK_FILTER        price is a multiple of the tick (0, a market order's, is one)
 7  on_lot              LOT_FILTER         qty is a multiple of the lot
@@ -20,14 +21,18 @@ No order type is exempt from any check. What each compares, and on which side it
 11 max_order_notional  MAX_ORDER_NOTIONAL value <= max_order_notional
 12 max_position        MAX_POSITION       buy: position + working buys + growth <= max_position;
                                           sell: -position + working sells + growth <= max_position
-13 valid_book          BOOK_INVALID       the top of book is VALID, two-sided and not crossed or locked
-14 fresh_book          BOOK_STALE         now - book time <= max_book_age_ns (signed: a newer book passes)
-15 fresh_intent        INTENT_STALE       now - intent time <= max_intent_age_ns
-16 price_collar        PRICE_COLLAR       |price - mid| <= collar x mid (post-only: post_only_collar)
-17 rate_per_s          RATE_PER_S         orders approved in the last second + 1 <= orders_per_s
-18 rate_per_min        RATE_PER_MIN       orders approved in the last minute + 1 <= orders_per_min
-19 unused_id           DUPLICATE_ID       NEW: the client id is not in the table; REPLACE: always
-20 replaceable         ILLEGAL_TRANSITION NEW: always; REPLACE: the order is acknowledged and no change is under way
+13 strategy_position   STRATEGY_POSITION  the same of the strategy's own position and orders <= its max_position
+14 net_limit           NET_LIMIT          the same of each group of the instrument, in the base currency, <= its max_net
+15 valid_book          BOOK_INVALID       the top of book is VALID, two-sided and not crossed or locked
+16 fresh_book          BOOK_STALE         now - book time <= max_book_age_ns (signed: a newer book passes)
+17 fresh_intent        INTENT_STALE       now - intent time <= max_intent_age_ns
+18 price_collar        PRICE_COLLAR       |price - mid| <= collar x mid (post-only: post_only_collar)
+19 rate_per_s          RATE_PER_S         orders approved in the last second + 1 <= orders_per_s
+20 rate_per_min        RATE_PER_MIN       orders approved in the last minute + 1 <= orders_per_min
+21 strategy_rate       STRATEGY_RATE      the same of all orders of the strategy <= its orders_per_s and orders_per_min
+22 group_rate          GROUP_RATE         the same of all orders of each group of the instrument <= those of the group
+23 unused_id           DUPLICATE_ID       NEW: the client id is not in the table; REPLACE: always
+24 replaceable         ILLEGAL_TRANSITION NEW: always; REPLACE: the order is acknowledged and no change is under way
 == =================== ================== ==============================================================================
 
 Exactly at a limit passes; one unit beyond fails. Comparisons of products are exact (128-bit), never rounded.
@@ -37,9 +42,9 @@ Exactly at a limit passes; one unit beyond fails. Comparisons of products are ex
   a quiet book on a healthy line is fresh, and gets old when nothing more is heard.
 * **Market orders** have no price: they are valued, and held to the collar, at the far touch (the ask for a buy, the
   bid for a sell), so a far touch more than the collar away from the mid refuses them. Without a far touch 8 and 11
-  have nothing to compare and pass; 13 then refuses.
+  have nothing to compare and pass; 15 then refuses.
 * **Growth** is the quantity of a NEW, reduce-only or not. For a REPLACE it is what the new remainder exceeds the
-  old one by, at least 0. Check 12 is strict: while the worst case is beyond the limit (the limit was lowered), even
+  old one by, at least 0. Checks 12 to 14 are strict: while the worst case is beyond the limit (the limit was lowered), even
   a REPLACE that only reduces is refused; a cancel is the way down.
 * **A REPLACE** keeps the type and time in force of its order, and counts against the rates like a NEW.
 * **A CANCEL** is not checked at all: nothing but an unknown order stops it (see ``risk/stage.py``).
@@ -60,11 +65,21 @@ from hftpipe.core.schema import reasons
 from hftpipe.core.schema.cells import TOP_CELL
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.position import POSITION
-from hftpipe.core.schema.records import BUY, MARKET, NEW, POST_ONLY, RECORD, REDUCE_ONLY, SELL, TIF_MASK, VALID
-from hftpipe.core.trading.order_table import ILLEGAL, ON_REPLACE_SENT, ORDER, TRANSITIONS, is_open
-from hftpipe.risk.exposure import exposure_of
+from hftpipe.core.schema.records import BUY, MARKET, NEW, POST_ONLY, REDUCE_ONLY, REQUEST, SELL, TIF_MASK, VALID
+from hftpipe.core.trading.order_table import ILLEGAL, ON_REPLACE_SENT, ORDER, TRANSITIONS, is_open, remaining
+from hftpipe.risk.desks import DESK, RATES
+from hftpipe.risk.groups import net_fits, rates_fit
 from hftpipe.risk.limits import LIMITS
-from hftpipe.risk.rate import MINUTE_BEFORE, MINUTE_OFFSET, MINUTE_SHIFT, SECOND_BEFORE, SECOND_SHIFT, window_count
+from hftpipe.risk.rate import (
+    MINUTE_BEFORE,
+    MINUTE_OFFSET,
+    MINUTE_SHIFT,
+    SECOND_BEFORE,
+    SECOND_SHIFT,
+    rate_fits,
+    window_count,
+)
+from hftpipe.risk.room import room_holds
 
 #: Everything one verdict depends on: addresses of the intent and of the rows it is judged by.
 CONTEXT = np.dtype(
@@ -72,6 +87,10 @@ CONTEXT = np.dtype(
         ("intent", "u8"),
         # Rows of the intent's instrument; all 0 when its id is not registered (``known`` 0).
         ("instrument", "u8"), ("limits", "u8"), ("position", "u8"), ("rates", "u8"),
+        # The intent's strategy: DESK (0: there is none such), and the POSITION in the instrument that is its own.
+        ("desk", "u8"), ("own", "u8"),
+        # GROUPs, and the MEMBER row of the intent's instrument (0: it is in none).
+        ("groups", "u8"), ("member", "u8"),
         # A private copy of the top of book (TOP_CELL).
         ("top", "u8"),
         # The order already stored under the intent's client id, open or ended; 0 if none.
@@ -127,14 +146,16 @@ def known_instrument(c):
 
 @jit
 def known_order(c):
-    if view(c.intent, RECORD).kind == NEW:
+    if view(c.intent, REQUEST).kind == NEW:
         return True
     return c.order != ZERO and is_open(view(c.order, ORDER).state)
 
 
 @jit
 def legal_value(c):
-    r = view(c.intent, RECORD)
+    r = view(c.intent, REQUEST)
+    if c.desk == ZERO:
+        return False
     if r.flags & ~_LEGAL_FLAGS or r.flags & TIF_MASK > MARKET or r.side > SELL:
         return False
     if r.qty <= 0 or r.local_ts < 0:
@@ -161,52 +182,72 @@ def has_limits(c):
 @jit
 def on_tick(c):
     tick = view(c.instrument, INSTRUMENT).tick
-    return tick > 0 and U64(view(c.intent, RECORD).price) % U64(tick) == ZERO
+    return tick > 0 and U64(view(c.intent, REQUEST).price) % U64(tick) == ZERO
 
 
 @jit
 def on_lot(c):
     lot = view(c.instrument, INSTRUMENT).lot
-    return lot > 0 and U64(view(c.intent, RECORD).qty) % U64(lot) == ZERO
+    return lot > 0 and U64(view(c.intent, REQUEST).qty) % U64(lot) == ZERO
 
 
 @jit
 def min_notional(c):
-    r = view(c.intent, RECORD)
+    r = view(c.intent, REQUEST)
     price, least = _reference_price(c, r), view(c.instrument, INSTRUMENT).min_notional
     return price <= 0 or least <= 0 or _at_most(U64(least), _SCALE, U64(price), U64(r.qty))
 
 
 @jit
 def max_order_qty(c):
-    return view(c.intent, RECORD).qty <= view(c.limits, LIMITS).max_order_qty
+    return view(c.intent, REQUEST).qty <= view(c.limits, LIMITS).max_order_qty
 
 
 @jit
 def max_market_qty(c):
-    r = view(c.intent, RECORD)
+    r = view(c.intent, REQUEST)
     return _type(c, r) != MARKET or r.qty <= view(c.limits, LIMITS).max_market_qty
 
 
 @jit
 def max_order_notional(c):
-    r = view(c.intent, RECORD)
+    r = view(c.intent, REQUEST)
     price = _reference_price(c, r)
     return price <= 0 or _at_most(U64(price), U64(r.qty), U64(view(c.limits, LIMITS).max_order_notional), _SCALE)
 
 
 @jit
-def max_position(c):
-    r, p, limit = view(c.intent, RECORD), view(c.position, POSITION), view(c.limits, LIMITS).max_position
+def _growth(c, r):
+    """What an approved order adds to what may still fill."""
+    if r.kind == NEW:
+        return r.qty
+    order = view(c.order, ORDER)
+    return max(r.qty - order.filled - remaining(order), np.int64(0))
+
+
+@jit
+def _fits(c, r, position, limit):
+    """Whether the worst case of a POSITION, with an order that is approved, stays within ``limit``."""
+    p = view(position, POSITION)
     held, working = (p.qty, p.working_buy) if r.side == BUY else (-p.qty, p.working_sell)
-    if held > limit or working < 0:
-        return False
-    growth = r.qty
-    if r.kind != NEW:
-        order = view(c.order, ORDER)
-        growth = max(r.qty - order.filled - exposure_of(order), np.int64(0))
-    # The room is below 2**64 and each term of the sum below 2**63: exact in uint64 where int64 could wrap.
-    return U64(working) + U64(growth) <= U64(limit) - U64(held)
+    return room_holds(held, working, U64(_growth(c, r)), limit)
+
+
+@jit
+def max_position(c):
+    return _fits(c, view(c.intent, REQUEST), c.position, view(c.limits, LIMITS).max_position)
+
+
+@jit
+def strategy_position(c):
+    desk = view(c.desk, DESK)
+    return desk.is_limited == 0 or _fits(c, view(c.intent, REQUEST), c.own, desk.max_position)
+
+
+@jit
+def net_limit(c):
+    r = view(c.intent, REQUEST)
+    return net_fits(c.groups, c.member, r.side, _growth(c, r))
 
 
 @jit
@@ -227,12 +268,12 @@ def fresh_book(c):
 
 @jit
 def fresh_intent(c):
-    return _is_fresh(c.now, view(c.intent, RECORD).local_ts, view(c.limits, LIMITS).max_intent_age_ns)
+    return _is_fresh(c.now, view(c.intent, REQUEST).local_ts, view(c.limits, LIMITS).max_intent_age_ns)
 
 
 @jit
 def price_collar(c):
-    r, limits, top = view(c.intent, RECORD), view(c.limits, LIMITS), view(c.top, TOP_CELL)
+    r, limits, top = view(c.intent, REQUEST), view(c.limits, LIMITS), view(c.top, TOP_CELL)
     collar = limits.post_only_collar_e8 if _type(c, r) == POST_ONLY else limits.collar_e8
     # |price - mid| <= collar x mid, times 2: the mid may fall between two units.
     both = U64(top.bid) + U64(top.ask)
@@ -255,13 +296,24 @@ def rate_per_min(c):
 
 
 @jit
+def strategy_rate(c):
+    desk = view(c.desk, DESK)
+    return desk.is_limited == 0 or rate_fits(c.desk + RATES, c.now, desk.orders_per_s, desk.orders_per_min)
+
+
+@jit
+def group_rate(c):
+    return rates_fit(c.groups, c.member, c.now)
+
+
+@jit
 def unused_id(c):
-    return view(c.intent, RECORD).kind != NEW or c.order == ZERO
+    return view(c.intent, REQUEST).kind != NEW or c.order == ZERO
 
 
 @jit
 def replaceable(c):
-    if view(c.intent, RECORD).kind == NEW:
+    if view(c.intent, REQUEST).kind == NEW:
         return True
     return TRANSITIONS[view(c.order, ORDER).state, ON_REPLACE_SENT] != ILLEGAL
 
@@ -272,35 +324,37 @@ class Check(NamedTuple):
     Attributes:
         reason: code in :mod:`hftpipe.core.schema.reasons` when it fails.
         function: jitted, CONTEXT record -> passes.
-        text: what passes, with its boundary.
     """
 
     reason: int
     function: Callable[[Any], bool]
-    text: str
 
 
 CHECKS = (
-    Check(reasons.HALTED, not_halted, "the halt cell is clear"),
-    Check(reasons.UNKNOWN_INSTRUMENT, known_instrument, "instrument id < number registered"),
-    Check(reasons.UNKNOWN_ORDER, known_order, "a REPLACE's order is known and open"),
-    Check(reasons.INVALID_VALUE, legal_value, "price, quantity, side, type, flags and time are legal"),
-    Check(reasons.NO_LIMIT, has_limits, "all four size limits are configured"),
-    Check(reasons.TICK_FILTER, on_tick, "price is a multiple of the tick"),
-    Check(reasons.LOT_FILTER, on_lot, "quantity is a multiple of the lot"),
-    Check(reasons.MIN_NOTIONAL, min_notional, "value >= min_notional"),
-    Check(reasons.MAX_ORDER_QTY, max_order_qty, "quantity <= max_order_qty"),
-    Check(reasons.MAX_MARKET_QTY, max_market_qty, "a market order's quantity <= max_market_qty"),
-    Check(reasons.MAX_ORDER_NOTIONAL, max_order_notional, "value <= max_order_notional"),
-    Check(reasons.MAX_POSITION, max_position, "worst-side position with all working orders <= max_position"),
-    Check(reasons.BOOK_INVALID, valid_book, "the book is VALID, two-sided and not crossed or locked"),
-    Check(reasons.BOOK_STALE, fresh_book, "age of the top of book <= max_book_age_ns"),
-    Check(reasons.INTENT_STALE, fresh_intent, "age of the event behind the order <= max_intent_age_ns"),
-    Check(reasons.PRICE_COLLAR, price_collar, "distance from the mid <= the collar"),
-    Check(reasons.RATE_PER_S, rate_per_s, "orders in the last second, with this one, <= orders_per_s"),
-    Check(reasons.RATE_PER_MIN, rate_per_min, "orders in the last minute, with this one, <= orders_per_min"),
-    Check(reasons.DUPLICATE_ID, unused_id, "a NEW's client id is not in the table"),
-    Check(reasons.ILLEGAL_TRANSITION, replaceable, "a REPLACE's order is acknowledged, with no change under way"),
+    Check(reasons.HALTED, not_halted),
+    Check(reasons.UNKNOWN_INSTRUMENT, known_instrument),
+    Check(reasons.UNKNOWN_ORDER, known_order),
+    Check(reasons.INVALID_VALUE, legal_value),
+    Check(reasons.NO_LIMIT, has_limits),
+    Check(reasons.TICK_FILTER, on_tick),
+    Check(reasons.LOT_FILTER, on_lot),
+    Check(reasons.MIN_NOTIONAL, min_notional),
+    Check(reasons.MAX_ORDER_QTY, max_order_qty),
+    Check(reasons.MAX_MARKET_QTY, max_market_qty),
+    Check(reasons.MAX_ORDER_NOTIONAL, max_order_notional),
+    Check(reasons.MAX_POSITION, max_position),
+    Check(reasons.STRATEGY_POSITION, strategy_position),
+    Check(reasons.NET_LIMIT, net_limit),
+    Check(reasons.BOOK_INVALID, valid_book),
+    Check(reasons.BOOK_STALE, fresh_book),
+    Check(reasons.INTENT_STALE, fresh_intent),
+    Check(reasons.PRICE_COLLAR, price_collar),
+    Check(reasons.RATE_PER_S, rate_per_s),
+    Check(reasons.RATE_PER_MIN, rate_per_min),
+    Check(reasons.STRATEGY_RATE, strategy_rate),
+    Check(reasons.GROUP_RATE, group_rate),
+    Check(reasons.DUPLICATE_ID, unused_id),
+    Check(reasons.ILLEGAL_TRANSITION, replaceable),
 )
 
 
@@ -332,6 +386,10 @@ def evaluate(context):
         return reasons.MAX_ORDER_NOTIONAL
     if not max_position(c):
         return reasons.MAX_POSITION
+    if not strategy_position(c):
+        return reasons.STRATEGY_POSITION
+    if not net_limit(c):
+        return reasons.NET_LIMIT
     if not valid_book(c):
         return reasons.BOOK_INVALID
     if not fresh_book(c):
@@ -344,6 +402,10 @@ def evaluate(context):
         return reasons.RATE_PER_S
     if not rate_per_min(c):
         return reasons.RATE_PER_MIN
+    if not strategy_rate(c):
+        return reasons.STRATEGY_RATE
+    if not group_rate(c):
+        return reasons.GROUP_RATE
     if not unused_id(c):
         return reasons.DUPLICATE_ID
     if not replaceable(c):

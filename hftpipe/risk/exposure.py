@@ -5,7 +5,8 @@ so at every moment ``|qty + working_buy|`` and ``|qty - working_sell|`` bound wh
 Each order of risk's own table carries what it counts for in ``user``; ``working_buy`` and ``working_sell`` are the
 sums of that over the orders of a side, and :func:`recount` is the only thing that changes either.
 
-How a report moves an order stands in ``core/trading/order_reports.py``. A fill is booked whatever the state of its order, known
+What an order counts for is ``remaining`` of ``core/trading/order_table.py``, the larger total for as long as a replace may be carried
+out; how a report moves it stands in ``core/trading/order_reports.py``. A fill is booked whatever the state of its order, known
 or not: the position follows the venue. No approved order can take a position beyond its limit; a fill that does so all the
 same was not asked for, and is BEYOND_LIMIT.
 """
@@ -15,89 +16,107 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, view
 from hftpipe.core.schema.position import POSITION
-from hftpipe.core.schema.records import BUY, FILL, FILL_MAKER, RECORD, SELL
-from hftpipe.core.trading.order_reports import APPLIED, can_fill, move_filled, move_reported
-from hftpipe.core.trading.order_table import ORDER, is_open, order_find
-from hftpipe.core.trading.position import position_fill
+from hftpipe.core.schema.records import BUY, EXECUTION, FILL, FILL_MAKER, RECORD, SELL
+from hftpipe.core.trading.order_reports import (
+    APPLIED,
+    is_beside,
+    move_beside,
+    move_filled,
+    move_reported,
+    note_venue_id,
+)
+from hftpipe.core.trading.order_table import ORDER, order_find, remaining, unfilled
+from hftpipe.core.trading.position import position_fill, quote_fee
+from hftpipe.risk.desks import own_position
+from hftpipe.risk.fees import book_fee
+from hftpipe.risk.groups import groups_add
 from hftpipe.risk.limits import LIMITS, LIMITS_BYTES
 
 POSITION_BYTES = np.uint64(POSITION.itemsize)
 # What became of a report, as bits; 0 is the normal case.
-LATE, UNKNOWN_ID, ILLEGAL_MOVE, TOO_MUCH, NOT_BOOKED, BEYOND_LIMIT = 1, 2, 4, 8, 16, 32
+LATE, UNKNOWN_ID, ILLEGAL_MOVE, TOO_MUCH, NOT_BOOKED, BEYOND_LIMIT, UNKNOWN_FEE = 1, 2, 4, 8, 16, 32, 64
 
 
 @jit
-def exposure_of(order):
-    """Quantity (1e-8) an order may still fill, at worst; 0 once it has ended.
-
-    While a change of quantity is under way (``new_qty`` is set) the larger total counts, whatever happened to the
-    state since: a cancel sent after a replace does not undo it.
-    """
-    if not is_open(order.state):
-        return np.int64(0)
-    return max(can_fill(order), np.int64(0))
+def _work(position, buy, sell):
+    """What may still fill on each side of a POSITION has changed by so much."""
+    p = view(position, POSITION)
+    p.working_buy += buy
+    p.working_sell += sell
 
 
 @jit
-def recount(positions, order):
-    """Bring the working quantities up to date after any change of ``order``."""
-    now = exposure_of(order)
-    p = view(positions + U64(order.instrument) * POSITION_BYTES, POSITION)
-    if order.side == BUY:
-        p.working_buy += now - order.user
-    else:
-        p.working_sell += now - order.user
+def recount(s, order):
+    """Bring what may still fill, of the account, its strategy and its groups, up to date after any change of ``order``."""
+    now = remaining(order)
+    change = now - order.user
+    buy, sell = (change, np.int64(0)) if order.side == BUY else (np.int64(0), change)
+    _work(s.positions + U64(order.instrument) * POSITION_BYTES, buy, sell)
+    own = own_position(s, order.strategy, order.instrument)
+    if own != ZERO:
+        _work(own, buy, sell)
+    groups_add(s, order.instrument, np.int64(0), buy, sell)
     order.user = now
 
 
 @jit
-def _book(positions, limits, n_instruments, instrument, side, r):
-    """Book a fill: 0, NOT_BOOKED when it is no legal fill or does not fit, BEYOND_LIMIT where it took the position."""
-    if instrument >= U64(n_instruments) or side > SELL or r.price <= 0 or r.qty <= 0:
+def _book(s, strategy, instrument, side, r):
+    """Book a fill: NOT_BOOKED when it is no legal fill or does not fit; else 0, BEYOND_LIMIT or UNKNOWN_FEE, or both."""
+    if instrument >= U64(s.n_instruments) or side > SELL or r.price <= 0 or r.qty <= 0:
         return NOT_BOOKED
-    position = positions + instrument * POSITION_BYTES
-    is_maker = (r.flags & FILL_MAKER) != 0
-    if not position_fill(position, side, r.price, r.qty, r.local_ts, is_maker):
+    position = s.positions + instrument * POSITION_BYTES
+    p, is_maker = view(position, POSITION), (r.flags & FILL_MAKER) != 0
+    if not position_fill(position, side, r.price, r.qty, quote_fee(r), is_maker):
         return NOT_BOOKED
-    held = view(position, POSITION).qty if side == BUY else -view(position, POSITION).qty
-    return BEYOND_LIMIT if held > view(limits + instrument * U64(LIMITS_BYTES), LIMITS).max_position else 0
-
-
-@jit
-def _fill(table, positions, limits, n_instruments, slot, r):
-    """Book a fill, and move its order if that is known (``slot`` is not 0)."""
-    if slot == ZERO:
-        booked = _book(positions, limits, n_instruments, U64(r.instrument), r.side, r)
-        return UNKNOWN_ID | booked if booked == NOT_BOOKED else UNKNOWN_ID | LATE | booked
-    order = view(slot, ORDER)
-    outcome = _book(positions, limits, n_instruments, U64(order.instrument), order.side, r)
-    if outcome == NOT_BOOKED:
-        return outcome
-    if r.qty > can_fill(order):
-        outcome |= TOO_MUCH
-    if not move_filled(table, slot, r.qty):
-        outcome |= LATE
-    recount(positions, order)
+    own = own_position(s, strategy, instrument)
+    if own != ZERO:
+        # A value that fits the account's row fits its strategy's; both are marked alike.
+        view(own, POSITION).mark = p.mark
+        position_fill(own, side, r.price, r.qty, quote_fee(r), is_maker)
+    groups_add(s, instrument, r.qty if side == BUY else -r.qty, np.int64(0), np.int64(0))
+    outcome = 0 if book_fee(s, strategy, r) else UNKNOWN_FEE
+    held = p.qty if side == BUY else -p.qty
+    if held > view(s.limits + instrument * U64(LIMITS_BYTES), LIMITS).max_position:
+        outcome |= BEYOND_LIMIT
     return outcome
 
 
 @jit
-def apply_report(table, positions, limits, n_instruments, record):
-    """Apply one report to risk's order table and positions.
+def _fill(s, slot, r):
+    """Book a fill, and move its order if that is known (``slot`` is not 0)."""
+    if slot == ZERO:
+        booked = _book(s, r.strategy, U64(r.instrument), r.side, r)
+        return UNKNOWN_ID | booked if booked == NOT_BOOKED else UNKNOWN_ID | LATE | booked
+    order = view(slot, ORDER)
+    outcome = _book(s, order.strategy, U64(order.instrument), order.side, r)
+    if outcome == NOT_BOOKED:
+        return outcome
+    if r.qty > unfilled(order):
+        outcome |= TOO_MUCH
+    if not move_filled(s.table, slot, r.qty):
+        outcome |= LATE
+    recount(s, order)
+    return outcome
 
-    Args:
-        table: order table; positions, limits: first POSITION and LIMITS row; record: the report (all addresses, uint64).
-        n_instruments: rows in ``positions`` and ``limits``.
+
+@jit
+def apply_report(s, record):
+    """Apply one report (its address, uint64) to risk's order table and positions (``s``: risk's STATE).
 
     Returns:
-        0, or the bits LATE, UNKNOWN_ID, ILLEGAL_MOVE, TOO_MUCH, NOT_BOOKED, BEYOND_LIMIT.
+        0, or the bits LATE, UNKNOWN_ID, ILLEGAL_MOVE, TOO_MUCH, NOT_BOOKED, BEYOND_LIMIT, UNKNOWN_FEE.
     """
     r = view(record, RECORD)
-    slot = order_find(table, r.id)
+    slot = order_find(s.table, r.id)
     if r.kind == FILL:
-        return _fill(table, positions, limits, n_instruments, slot, r)
+        return _fill(s, slot, view(record, EXECUTION))
     if slot == ZERO:
         return UNKNOWN_ID
-    done = move_reported(table, slot, r)
-    recount(positions, view(slot, ORDER))
+    note_venue_id(slot, record)
+    done = np.int64(APPLIED)
+    if is_beside(record):
+        move_beside(s.table, slot)
+    else:
+        done = np.int64(move_reported(s.table, slot, r))
+    recount(s, view(slot, ORDER))
     return 0 if done == APPLIED else ILLEGAL_MOVE

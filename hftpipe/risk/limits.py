@@ -3,6 +3,7 @@
 No limit configured means no order: a row of zeros refuses everything (:data:`hftpipe.core.schema.reasons.NO_LIMIT`).
 """
 
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
@@ -59,6 +60,20 @@ def limits_row(configured: Any) -> np.ndarray:
     row["max_intent_age_ns"] = configured.max_intent_age_ms * _NS_PER_MS
     row["orders_per_s"], row["orders_per_min"] = configured.orders_per_s, configured.orders_per_min
     return row
+
+
+def limits_rows(rows: np.ndarray, ages: np.ndarray, configured: Sequence[Any]) -> None:
+    """Fill in what is configured of each instrument: LIMITS ``rows``, and how old (ns) what its orders are sent on may be.
+
+    Most instruments of a universe have the same limits: each kind is worked out once. ``configured`` holds one object an
+    instrument; those that are the same object have the same limits.
+    """
+    made: dict[int, tuple[np.void, int]] = {}
+    for index, one in enumerate(configured):
+        if id(one) not in made:
+            row = limits_row(one)[0]
+            made[id(one)] = (row, oldest_to_send(row))
+        rows[index], ages[index] = made[id(one)]
 
 
 def oldest_to_send(row: np.void) -> int:

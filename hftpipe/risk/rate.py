@@ -18,6 +18,7 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import view
+from hftpipe.core.schema.layout import offset_of
 
 SLICES = 64
 WINDOW = np.dtype([("slice", "i8"), ("total", "i8"), ("counts", "u4", SLICES)], align=True)
@@ -29,7 +30,7 @@ RATE_BYTES = RATE.itemsize
 #: serves both windows (a plain literal would make numba compile one for each).
 SECOND_SHIFT, SECOND_BEFORE = np.int64(24), np.int64(60)
 MINUTE_SHIFT, MINUTE_BEFORE = np.int64(30), np.int64(56)
-MINUTE_OFFSET = np.uint64(RATE.fields["minute"][1])
+MINUTE_OFFSET = np.uint64(offset_of(RATE, "minute"))
 
 
 @jit
@@ -67,3 +68,10 @@ def rate_add(rate, now_ts):
     """Count one order approved at event time ``now_ts`` (ns) in the RATE row at address ``rate``."""
     window_add(rate, now_ts >> SECOND_SHIFT, SECOND_BEFORE)
     window_add(rate + MINUTE_OFFSET, now_ts >> MINUTE_SHIFT, MINUTE_BEFORE)
+
+
+@jit
+def rate_fits(rate, now_ts, per_s, per_min):
+    """Whether one more order at event time ``now_ts`` (ns) keeps the RATE row at address ``rate`` within both limits."""
+    in_second = window_count(rate, now_ts >> SECOND_SHIFT, SECOND_BEFORE)
+    return in_second < per_s and window_count(rate + MINUTE_OFFSET, now_ts >> MINUTE_SHIFT, MINUTE_BEFORE) < per_min

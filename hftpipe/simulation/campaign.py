@@ -6,10 +6,11 @@ import os
 import signal
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
+from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from hftpipe.core.machine.process import die_with_parent
@@ -28,8 +29,11 @@ class Violation(Exception):
 class Outcome(Protocol):
     """What became of a seed: ``violation`` is empty if everything held; equal runs have equal digests."""
 
-    violation: str
-    digest: int
+    @property
+    def violation(self) -> str: ...
+
+    @property
+    def digest(self) -> int: ...
 
 
 R = TypeVar("R", bound=Outcome)
@@ -79,6 +83,8 @@ def campaign(
     run_seed: Callable[..., R],
     describe: Callable[[R], str],
     total: Callable[[list[R]], str],
+    flags: Mapping[str, str] = MappingProxyType({}),
+    texts: Mapping[str, str] = MappingProxyType({}),
 ) -> int:
     """Run seeds, say which have failed and what all of them add up to.
 
@@ -87,6 +93,7 @@ def campaign(
         steps: default of ``--steps``; mutants: bugs that can be planted.
         run_seed: called with a seed, ``steps=`` and ``mutant=``, in a process of its own.
         describe: the line of a seed that failed; total: the figures of all, as text.
+        flags, texts: more of ``run_seed``'s arguments, that can be set or given, with what they mean.
 
     Returns:
         0 if no seed failed; with a planted bug: if at least one did.
@@ -97,9 +104,15 @@ def campaign(
     parser.add_argument("--seed", type=int, help="this one only")
     parser.add_argument("--steps", type=int, default=steps, help="steps with faults")
     parser.add_argument("--mutant", default="", choices=["", *mutants], help="plant this bug")
+    for name, meaning in flags.items():
+        parser.add_argument(f"--{name}", action="store_true", help=meaning)
+    for name, meaning in texts.items():
+        parser.add_argument(f"--{name}", default="", help=meaning)
     given = parser.parse_args(argv)
     seeds = [given.seed] if given.seed is not None else list(range(given.first, given.first + given.seeds))
-    run = partial(run_seed, steps=given.steps, mutant=given.mutant)
+    run = partial(
+        run_seed, steps=given.steps, mutant=given.mutant, **{name: getattr(given, name) for name in (*flags, *texts)}
+    )
     with _left_by_signals():
         results = [run(seeds[0])] if len(seeds) == 1 else _run_all(run, seeds)
     failed = [result for result in results if result.violation]

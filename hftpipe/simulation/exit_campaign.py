@@ -23,9 +23,10 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 TRANSPORTS = ("udp", "tcp")
 SIGNALS = {"sigint": signal.SIGINT, "sigterm": signal.SIGTERM, "sighup": signal.SIGHUP}
@@ -40,6 +41,9 @@ _E8 = 10**8
 _COMMAND = (sys.executable, "-c", "from hftpipe.cli import main; main()")
 
 
+T = TypeVar("T")
+
+
 class CampaignError(RuntimeError):
     """The campaign itself cannot go on: what did not start, or never answered."""
 
@@ -51,7 +55,7 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def until(condition: Any, seconds: float, what: str) -> Any:
+def until(condition: Callable[[], T | None], seconds: float, what: str) -> T:
     """The first true value of ``condition()`` within so many seconds.
 
     Raises:
@@ -76,7 +80,13 @@ class Truth:
         if not self.file.exists():
             return None
         written = json.loads(self.file.read_bytes())
-        return written["accounts"][USER] if written["written_ns"] >= moment_ns else None
+        account: dict[str, Any] = written["accounts"][USER]
+        return account if written["written_ns"] >= moment_ns else None
+
+    def logged_out(self) -> dict[str, Any] | None:
+        """The account as it is from this moment on, if nobody is logged in."""
+        account = self.now()
+        return None if account["connected"] else account
 
     def now(self) -> dict[str, Any]:
         """The account as it is from this moment on."""
@@ -98,7 +108,7 @@ class Exchange:
              f"--ports-file={ports}"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_with_parent,
         )  # fmt: skip
-        until(lambda: ports.exists() and ports.read_text().count("\n") == 3 and truth.exists(), START_S, "the exchange")
+        until(lambda: ports.exists() and ports.read_text().count("\n") == 5 and truth.exists(), START_S, "the exchange")
         for line in ports.read_text().splitlines():
             name, _, value = line.partition("=")
             self.ports[name] = int(value)
@@ -206,7 +216,10 @@ class Client:
             if self.process.poll() is not None:
                 raise CampaignError(f"the run did not start:\n{self._log.read_text()}")
             found = [line for line in self._log.read_text().splitlines() if "pipeline started" in line]
-            return json.loads(found[0])["processes"] if found else None
+            if not found:
+                return None
+            pids: list[int] = json.loads(found[0])["processes"]
+            return pids
 
         return until(started, START_S, "the run")
 
@@ -261,7 +274,7 @@ class Campaign:
         if number and number % RUNS_PER_EXCHANGE == 0:
             self._renew()
         moment_s = self._rng.uniform(0.0, 1.5)
-        before = until(lambda: (t := self._exchange.truth.now()) and not t["connected"] and t, 10.0, "the last session")
+        before = until(self._exchange.truth.logged_out, 10.0, "the last session")
         flags += self._exchange.flags(transport) + (
             ["--duration", f"{moment_s + 1.5:.2f}"] if path == "duration" else []
         )

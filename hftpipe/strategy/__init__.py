@@ -5,6 +5,7 @@
     from hftpipe.strategy import BUY, POST_ONLY, Price, Qty, Strategy, param, state
 """
 
+from hftpipe.core.schema.instruments import MAX_INSTRUMENTS
 from hftpipe.core.schema.records import ASK, BID, BUY, FOK, GTC, IOC, MARKET, POST_ONLY, REDUCE_ONLY, SELL
 from hftpipe.core.trading.order_table import (
     CANCELED,
@@ -33,6 +34,7 @@ __all__ = [
     "GTC",
     "IOC",
     "MARKET",
+    "MAX_INSTRUMENTS",
     "PARTIAL",
     "PENDING_CANCEL",
     "PENDING_NEW",

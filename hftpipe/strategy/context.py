@@ -12,8 +12,10 @@ every literal it is called with.
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import ONE, U64, ZERO, address_of, view
+from hftpipe.core.machine.mem import ONE, U64, ZERO, address_of, load_relaxed, view
+from hftpipe.core.schema.halts import CLOSED_SCOPE, INSTRUMENT_SCOPE, STRATEGY_SCOPE, VENUE_SCOPE
 from hftpipe.core.schema.instruments import INSTRUMENT, INSTRUMENT_BYTES
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.reasons import (
     CHANGE_IN_FLIGHT,
@@ -25,18 +27,22 @@ from hftpipe.core.schema.reasons import (
     TOO_MANY_OPEN_ORDERS,
     UNKNOWN_ORDER,
 )
-from hftpipe.core.schema.records import CANCEL, ID_EPOCH_BITS, NEW, NOT_A_NUMBER, RECORD, RECORD_BYTES, REPLACE
+from hftpipe.core.schema.records import CANCEL, ID_EPOCH_BITS, NEW, NOT_A_NUMBER, RECORD_BYTES, REPLACE, REQUEST
+from hftpipe.core.schema.spreads import SPREAD
+from hftpipe.core.shared.halts import scope_word
+from hftpipe.core.trading.books import book_at
+from hftpipe.core.trading.order_reports import replace_sent
 from hftpipe.core.trading.order_table import (
     EMPTY,
     ILLEGAL,
+    NOTHING,
     ON_CANCEL_SENT,
     ON_REPLACE_SENT,
     ORDER,
     ORDER_BYTES,
-    PENDING_CANCEL,
     PENDING_NEW,
-    PENDING_REPLACE,
     TRANSITIONS,
+    is_cancelling,
     is_open,
     open_count,
     open_order,
@@ -45,41 +51,51 @@ from hftpipe.core.trading.order_table import (
     order_move,
     remaining,
 )
-from hftpipe.strategy.pacing import PACE_BYTES, pace_add
+from hftpipe.strategy.pacing import PACE, PACE_BYTES, pace_add
 from hftpipe.strategy.quote_slots import QUOTE_SLOTS, drop_wish, drop_wishes, note_cancel
-from hftpipe.strategy.room import ROOM, ring_is_full
+from hftpipe.strategy.room import ring_is_full
 
 MAX_ACTIONS = 16
 CONTEXT = np.dtype(
     [
-        # What strategies see. ``now``: ns, the event's time. ``halted``: 1 while trading is halted.
+        # What strategies see. ``now``: ns, the event's time. ``halted``: 1 while the current instrument must not be traded.
         ("now", "i8"), ("instrument", "i8"), ("n_instruments", "i8"), ("halted", "i8"),
-        # The engine's own.
+        # The engine's own. ``halted`` is that of the current instrument; of everything; the copy of HALTS.
+        ("halted_all", "i8"), ("scopes", "u8"),
+        # Of each instrument the seats that trade it (u64), and the bit of this one.
+        ("users", "u8"), ("own_bit", "u8"),
         ("n_actions", "i8"), ("sequence", "u8"), ("strategy", "i8"), ("epoch", "u8"), ("origin_tsc", "u8"),
         ("intents", "u8"), ("table", "u8"), ("positions", "u8"), ("instruments", "u8"),
-        ("books", "u8"), ("book_stride", "u8"),
+        # Table of the addresses of the books, by instrument.
+        ("books", "u8"),
         # Admitted since start, by kind; prices or quantities that were no number; cancels of a cancel under way.
         ("news", "i8"), ("cancels", "i8"), ("replaces", "i8"), ("not_numbers", "i8"), ("repeated_cancels", "i8"),
         # Quote slots (QUOTE), how fast they may be sent (PACE), and the queue of slots with something to be done:
         # indices, its size less one, its ends; when (ns) the first of them is due.
         ("quotes", "u8"), ("paces", "u8"), ("quote_queue", "u8"), ("queue_mask", "u8"), ("queue_in", "u8"), ("queue_out", "u8"),
         ("quote_due", "i8"), ("wishes", "i8"),
+        # How fast all its orders together may be sent; all zeros: as fast as those of each instrument.
+        ("own_pace", PACE),
         # Refused since start, by reason code.
         ("refused", "i8", REASON_SLOTS),
-        # Room in the intents ring, as it was found while one record was handled.
-        ("room", ROOM),
-        ("_pad", "i8", 1),
-        # What find() and order() answer for "no such order".
-        ("nothing", ORDER), ("actions", RECORD, MAX_ACTIONS),
+        # ROOM in the intents ring, as it was found while one record was handled; how much of it is left for the strategies behind.
+        ("room", "u8"), ("spare", "i8"),
+        # SPREADS between instruments that are the same thing; 0: nobody follows them.
+        ("spreads", "u8"),
+        # Where in the list of open orders cancel_all begins: where it had no more room the last time.
+        ("cancel_from", "i8"), ("_pad", "i8", 5),
+        # What find() and order() answer for "no such order", and spread() and crossing() for "no such spread".
+        ("nothing", ORDER), ("no_spread", SPREAD), ("actions", REQUEST, MAX_ACTIONS),
     ],
     align=True,
 )  # fmt: skip
-_NOTHING = np.uint64(CONTEXT.fields["nothing"][1])
-ACTIONS_OFFSET = np.uint64(CONTEXT.fields["actions"][1])
-_ROOM = np.uint64(CONTEXT.fields["room"][1])
+_NOTHING = np.uint64(offset_of(CONTEXT, "nothing"))
+ACTIONS_OFFSET = np.uint64(offset_of(CONTEXT, "actions"))
+_OWN_PACE = np.uint64(offset_of(CONTEXT, "own_pace"))
 _LAST_SEQUENCE = np.uint64(0xFFFFFFFF)
 _EPOCH_SHIFT = np.uint64(ID_EPOCH_BITS)
 _FLAGS = np.int64(0x7F)
+_SHIFT = np.uint64(3)
 _POSITION_BYTES = np.uint64(POSITION.itemsize)
 assert int(ACTIONS_OFFSET) % 64 == 0
 
@@ -102,9 +118,48 @@ def action_at(ctx, index):
 
 
 @jit
-def known_instrument(ctx, instrument):
-    """Whether the id is one of the registered ones."""
-    return instrument >= 0 and instrument < view(ctx, CONTEXT).n_instruments
+def users_of(users, instrument):
+    """The seats that trade a registered instrument, a bit each (uint64)."""
+    return load_relaxed(users + (U64(instrument) << _SHIFT))
+
+
+@jit
+def is_own(ctx, instrument):
+    """Whether the id is one of the strategy's own instruments."""
+    c = view(ctx, CONTEXT)
+    if instrument < 0 or instrument >= c.n_instruments:
+        return False
+    return users_of(c.users, instrument) & c.own_bit != ZERO
+
+
+@jit
+def _venue_of(c, instrument):
+    return view(c.instruments + U64(INSTRUMENT_BYTES) * U64(instrument), INSTRUMENT).at
+
+
+@jit
+def is_halted(ctx, instrument):
+    """Whether the strategy may not trade an instrument: everything is halted, or its venue, the strategy, or itself; or the
+    venue takes no orders now."""
+    c = view(ctx, CONTEXT)
+    venue = _venue_of(c, instrument)
+    word = scope_word(c.scopes, np.int64(VENUE_SCOPE) + venue) | scope_word(c.scopes, np.int64(CLOSED_SCOPE) + venue)
+    word |= scope_word(c.scopes, np.int64(STRATEGY_SCOPE) + c.strategy)
+    word |= scope_word(c.scopes, np.int64(INSTRUMENT_SCOPE) + instrument)
+    return c.halted_all != 0 or word != ZERO
+
+
+@jit
+def is_in_scope(ctx, place, instrument):
+    """Whether a halt of the scope at ``place`` (core/schema/halts.py) is one of this strategy's trading in an instrument."""
+    c = view(ctx, CONTEXT)
+    if place >= INSTRUMENT_SCOPE:
+        return place - INSTRUMENT_SCOPE == instrument
+    if place >= STRATEGY_SCOPE:
+        return place - STRATEGY_SCOPE == c.strategy
+    if place >= CLOSED_SCOPE:
+        return place - CLOSED_SCOPE == _venue_of(c, instrument)
+    return place - VENUE_SCOPE == _venue_of(c, instrument)
 
 
 @jit
@@ -117,8 +172,7 @@ def instrument_row(ctx):
 @jit
 def book_of(ctx, instrument):
     """Address of the book of a registered instrument."""
-    c = view(ctx, CONTEXT)
-    return c.books + c.book_stride * U64(instrument)
+    return book_at(view(ctx, CONTEXT).books, instrument)
 
 
 @jit
@@ -141,16 +195,16 @@ def current_position(ctx):
 
 @jit
 def position_qty(ctx, instrument):
-    """Signed position (1e-8); 0 for an id that is not registered."""
-    if not known_instrument(ctx, instrument):
+    """The strategy's own signed position (1e-8); 0 for an instrument that is not one of its own."""
+    if not is_own(ctx, instrument):
         return np.int64(0)
     return view(position_at(ctx, instrument), POSITION).qty
 
 
 @jit
 def select(ctx, instrument):
-    """Make ``instrument`` the current one until the hook returns; False if it is not registered."""
-    if not known_instrument(ctx, instrument):
+    """Make ``instrument`` the current one until the hook returns; False if it is not one of the strategy's own."""
+    if not is_own(ctx, instrument):
         return False
     view(ctx, CONTEXT).instrument = instrument
     return True
@@ -164,11 +218,14 @@ def _refuse(ctx, reason):
 
 @jit
 def _has_room(ctx):
-    """Whether one more action can be buffered and later sent."""
+    """Whether one more action can be buffered and later sent, with one left for each strategy that has its turn behind this one.
+
+    Who floods the ring, as with cancels at a venue that is gone, keeps nobody else from cancelling.
+    """
     c = view(ctx, CONTEXT)
     if c.n_actions >= MAX_ACTIONS:
         return _refuse(ctx, np.int64(TOO_MANY_ACTIONS))
-    if ring_is_full(ctx + _ROOM, c.intents, c.n_actions + 1):
+    if ring_is_full(c.room, c.intents, c.n_actions + 1 + c.spare):
         return _refuse(ctx, np.int64(INTENTS_RING_FULL))
     return True
 
@@ -180,17 +237,24 @@ def pace_of(ctx, instrument):
 
 
 @jit
+def own_pace(ctx):
+    """Address of the PACE row of all orders of the strategy."""
+    return ctx + _OWN_PACE
+
+
+@jit
 def _buffer(ctx, order, kind, price, qty, flags):
     """Append one action about ``order``; the caller has asked :func:`_has_room`."""
     c = view(ctx, CONTEXT)
-    action = view(action_at(ctx, c.n_actions), RECORD)
+    action = view(action_at(ctx, c.n_actions), REQUEST)
     c.n_actions += 1
-    action.origin_tsc, action.exchange_ts, action.local_ts = c.origin_tsc, 0, c.now
+    action.origin_tsc, action.sent_tsc, action.local_ts = c.origin_tsc, ZERO, c.now
     action.price, action.qty, action.id = price, qty, order.id
     action.instrument, action.kind, action.side = order.instrument, kind, order.side
     action.strategy, action.flags = order.strategy, np.uint8(flags)
     if kind != CANCEL:
         pace_add(pace_of(ctx, order.instrument), c.now)
+        pace_add(own_pace(ctx), c.now)
 
 
 @jit
@@ -282,7 +346,7 @@ def cancel(ctx, id_):
     order = view(slot, ORDER)
     if order.quote != 0:
         drop_wish(c.quotes, order.quote - 1)
-    if order.state == PENDING_CANCEL:
+    if is_cancelling(order):
         c.repeated_cancels += 1
         return _refuse(ctx, np.int64(CHANGE_IN_FLIGHT))
     return cancel_order(ctx, slot)
@@ -290,15 +354,20 @@ def cancel(ctx, id_):
 
 @jit
 def cancel_all(ctx):
-    """Cancel every open order that is not being cancelled, as far as there is room, and drop all wishes: how many (int64)."""
+    """Cancel every open order that is not being cancelled, as far as there is room, and drop all wishes: how many (int64).
+
+    It goes on where it had no more room: what is refused time and again, as at a venue that is gone, keeps no other from its turn.
+    """
     c, sent = view(ctx, CONTEXT), np.int64(0)
+    count = open_count(c.table)
     if c.wishes != 0:
         drop_wishes(c.quotes, c.n_instruments * QUOTE_SLOTS)
-    for index in range(open_count(c.table)):
-        slot = open_order(c.table, index)
-        if view(slot, ORDER).state == PENDING_CANCEL:
+    for index in range(c.cancel_from, c.cancel_from + count):
+        slot = open_order(c.table, index % count)
+        if is_cancelling(view(slot, ORDER)):
             continue
         if not cancel_order(ctx, slot):
+            c.cancel_from = index % count
             break
         sent += 1
     return sent
@@ -310,8 +379,7 @@ def change_order(ctx, slot, price, qty, flags):
     c, order = view(ctx, CONTEXT), view(slot, ORDER)
     if not _has_room(ctx):
         return False
-    order_move(c.table, slot, np.int64(ON_REPLACE_SENT))
-    order.new_price, order.new_qty = price, qty
+    replace_sent(c.table, slot, price, qty)
     c.replaces += 1
     _buffer(ctx, order, np.int64(REPLACE), price, qty, flags)
     return True
@@ -321,7 +389,7 @@ def change_order(ctx, slot, price, qty, flags):
 def _may_change(ctx, slot):
     """Whether the author may replace the order; counted by reason if not. A quote's order belongs to its slot."""
     order = view(slot, ORDER)
-    if order.state == PENDING_NEW or order.state == PENDING_REPLACE or order.state == PENDING_CANCEL:
+    if order.state == PENDING_NEW or order.under_way != NOTHING:
         return _refuse(ctx, np.int64(CHANGE_IN_FLIGHT))
     if order.quote != 0 or TRANSITIONS[order.state, ON_REPLACE_SENT] == ILLEGAL:
         return _refuse(ctx, np.int64(ILLEGAL_TRANSITION))

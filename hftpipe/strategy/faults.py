@@ -1,12 +1,13 @@
 """What a hook raised, by name: kept by the strategy's own process, where the exception can be read, for the supervisor.
 
-A hook that raises leaves the address of its exception in the stage's state (:mod:`hftpipe.strategy.compile.located`) and the stage
-asks for its Python service, once. That is :func:`record_fault`: it writes what happened into the stage's fault region.
+A hook that raises leaves the address of its exception in its strategy's seat (:mod:`hftpipe.strategy.compile.located`) and the stage
+asks for its Python service. That is :func:`record_faults`: it writes what happened into the strategy's fault region.
 """
 
 import ctypes
 import json
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,25 +40,33 @@ def decode(address: int) -> tuple[str, str, str, int]:
     return kind.__name__, message[:_MESSAGE_CHARACTERS], str(file), int(line)
 
 
-def record_fault(state: np.ndarray, loaded: LoadedStrategy, region: np.ndarray) -> bool:
-    """Write what the stage's failed hook raised into the fault region (uint8 array): True, for the stage goes on.
+def record_faults(seats: np.ndarray, strategies: Sequence[LoadedStrategy], regions: Sequence[np.ndarray]) -> bool:
+    """Write what failed hooks raised into their strategies' fault regions (uint8 arrays): True, for the stage goes on."""
+    for seat, loaded, region in zip(seats, strategies, regions, strict=True):
+        if seat["failed"] != seat["fault_told"]:
+            seat["fault_told"] = seat["failed"]
+            record_fault(seat, loaded, region)
+    return True
+
+
+def record_fault(seat: np.void, loaded: LoadedStrategy, region: np.ndarray) -> None:
+    """Write what a seat's failed hook raised into its fault region.
 
     The line is 0 where the exception came from code that is not the strategy's (a library's own ``raise``).
     """
-    kind, message, file, line = decode(int(state["raised"][0]))
+    kind, message, file, line = decode(int(seat["raised"]))
     is_authors = bool(file) and Path(file).suffix == ".py" and "site-packages" not in Path(file).parts
     fault = {
-        "hook": HOOK_OF_NUMBER[int(state["failed"][0])],
+        "hook": HOOK_OF_NUMBER[int(seat["failed"])],
         "file": file if is_authors else str(loaded.source),
         "line": line if is_authors else 0,
         "exception": kind,
         "message": message,
         "count": 1,
-        "dropped": int(state["dropped"][0]),
+        "dropped": int(seat["dropped"]),
     }
     text = _fitting(fault)
     region[: len(text)] = np.frombuffer(text, np.uint8)
-    return True
 
 
 def _fitting(fault: dict[str, Any]) -> bytes:

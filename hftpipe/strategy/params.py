@@ -181,7 +181,8 @@ def _shape(cls: type, name: str, value: State) -> tuple[int, ...]:
     """The dimensions of a state field; none for a single value."""
     if value.shape is None:
         return ()
-    shape = value.shape if isinstance(value.shape, tuple) else (value.shape,)
+    # Whatever the author wrote: nobody has looked at it before.
+    shape: tuple[Any, ...] = value.shape if isinstance(value.shape, tuple) else (value.shape,)
     whole = all(isinstance(one, int | np.integer) and not isinstance(one, bool) and one >= 1 for one in shape)
     if not whole or not 1 <= len(shape) <= MAX_DIMENSIONS or math.prod(map(int, shape)) > MAX_STATE_WORDS:
         raise StrategyError(
@@ -221,7 +222,10 @@ def layout_of(cls: type[Strategy], marker: str) -> Layout:
     params = [_parameter(cls, n, v, hints) for n, v in declared.items() if isinstance(v, Param)]
     if len(params) > MAX_PARAMS:
         raise StrategyError(f"{cls.__name__}: {len(params)} parameters, at most {MAX_PARAMS} are possible")
-    fields: list[tuple] = [(marker, "u8"), *((p.name, _FORMATS[p.kind]) for p in params)]
+    fields: list[tuple[str, str] | tuple[str, str, tuple[int, ...]]] = [
+        (marker, "u8"),
+        *((p.name, _FORMATS[p.kind]) for p in params),
+    ]
     defaults: dict[str, int | float] = {p.name: p.default for p in params}
     shapes: dict[str, tuple[int, ...]] = {}
     for name, value in declared.items():

@@ -21,7 +21,11 @@ QUOTE = np.dtype(
         # Whether the slot stands in the queue, and whether a cancel of its order is under way.
         ("queued", "u1"), ("cancelling", "u1"),
         # Not before these times: an order or change, a cancel; and how often in a row each was refused.
-        ("retry_at", "i8"), ("cancel_at", "i8"), ("failures", "i8"), ("cancel_failures", "i8"), ("_pad", "i8", 5),
+        ("retry_at", "i8"), ("cancel_at", "i8"), ("failures", "i8"), ("cancel_failures", "i8"),
+        # The last pause (ns), and the time from which on it is forgotten: an order has stood for as long. 0: none stands.
+        ("pause_ns", "i8"), ("good_at", "i8"),
+        # Why the last order or change was refused.
+        ("reason", "i8"), ("_pad", "i8", 2),
     ],
     align=True,
 )  # fmt: skip

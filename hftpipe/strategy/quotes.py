@@ -12,12 +12,13 @@ nothing; something wanted      NEW
 a change is under way          nothing until it is answered; the newest wish goes then (nothing wanted: CANCEL)
 nothing wanted, other side or  CANCEL, and NEW once the order has ended
 flags
-other price or quantity        REPLACE
+other price or quantity        REPLACE; CANCEL, and NEW after it, if the order's state does not allow that time and again
 the same                       nothing
 ============================== =============================================================================
 
-NEW and REPLACE wait for their time: after a refusal a pause that doubles with each one in a row (by reason, see
-:data:`PAUSE_NS`), and the pace that keeps within the limits of risk (:mod:`hftpipe.strategy.pacing`). While a change waits,
+NEW and REPLACE wait for their time: after a refusal, or an end that we did not ask for, a pause that doubles with each one in a
+row (by reason, see :data:`PAUSE_NS`; the row ends with a fill, or with an order that has stood for as long as the last pause:
+a venue may take every order and end it at once), and the pace that keeps within the limits of risk (:mod:`hftpipe.strategy.pacing`). While a change waits,
 an order that stands at a better price for others than wanted, or is larger, is cancelled: cancels are never throttled.
 Fills are taken off the wish, so a quote that was filled whole is gone until it is asked for again.
 
@@ -46,17 +47,20 @@ from hftpipe.core.schema.records import (
     SELL,
     TIF_MASK,
 )
-from hftpipe.core.trading.order_table import ORDER, PARTIAL, PENDING_CANCEL, WORKING, is_open, remaining
+from hftpipe.core.trading.order_table import ORDER, PARTIAL, WORKING, is_cancelling, is_open, remaining
 from hftpipe.strategy.context import (
     CONTEXT,
     MAX_ACTIONS,
     cancel_order,
     change_order,
+    is_halted,
+    is_in_scope,
+    own_pace,
     pace_of,
     place_order,
 )
 from hftpipe.strategy.pacing import pace_ready
-from hftpipe.strategy.quote_slots import QUOTE, QUOTE_SLOTS, drop_wish, drop_wishes, quote_address
+from hftpipe.strategy.quote_slots import QUOTE, QUOTE_SLOTS, drop_wish, quote_address
 
 _MS = 1_000_000
 #: Pause after a refusal for the reason, doubled for each further one in a row up to LONGEST_PAUSE_NS.
@@ -72,7 +76,12 @@ for _reason, _pause_ms in (
     PAUSE_NS[_reason] = _pause_ms * _MS
 LONGEST_PAUSE_NS = np.int64(10_000 * _MS)
 _MOST_DOUBLINGS = np.int64(12)
+#: Changes refused in a row as the order's state does not allow them: once may be a race; more often nobody knows the order's
+#: fate (its session has ended, say), and only a cancel finds that out.
+_CHANGELESS = np.int64(2)
 _REASON_MASK = np.int64(reasons.REASON_SLOTS - 1)
+#: Not a part of the trading, but all of it.
+EVERYTHING = -1
 #: Nothing in the queue is due.
 NEVER = np.int64(INT64_MAX)
 #: A wish larger than this is no quantity: what has filled and what is wanted must add up within an int64.
@@ -195,15 +204,24 @@ def quote_id(ctx, slot):
 
 
 @jit
-def halt_quotes(ctx):
-    """Trading was halted or re-armed: no wish survives that, and what still stands is cancelled once nothing forbids it."""
+def _halt_slots(ctx, instrument):
+    c = view(ctx, CONTEXT)
+    for index in range(instrument * QUOTE_SLOTS, (instrument + 1) * QUOTE_SLOTS):
+        drop_wish(c.quotes, index)
+        if view(quote_address(c.quotes, index), QUOTE).order != ZERO:
+            enqueue(ctx, index)
+
+
+@jit
+def halt_quotes(ctx, place):
+    """The scope at ``place`` (or EVERYTHING) was halted or re-armed: no wish survives that, and what still stands is
+    cancelled once nothing forbids it."""
     c = view(ctx, CONTEXT)
     if c.wishes == 0:
         return
-    drop_wishes(c.quotes, c.n_instruments * QUOTE_SLOTS)
-    for index in range(c.n_instruments * QUOTE_SLOTS):
-        if view(quote_address(c.quotes, index), QUOTE).order != ZERO:
-            enqueue(ctx, index)
+    for instrument in range(c.n_instruments):
+        if place == EVERYTHING or is_in_scope(ctx, place, np.int64(instrument)):
+            _halt_slots(ctx, np.int64(instrument))
 
 
 # --- answers ---------------------------------------------------------------------------------------
@@ -217,8 +235,18 @@ def _pause(reason, failures):
 
 @jit
 def _note_refusal(q, reason, now):
+    if q.good_at != 0 and now >= q.good_at:
+        q.failures = 0
     q.failures += 1
-    q.retry_at = now + _pause(reason, q.failures)
+    q.reason, q.pause_ns, q.good_at = reason, _pause(reason, q.failures), 0
+    q.retry_at = now + q.pause_ns
+
+
+@jit
+def _note_success(q, now):
+    """An order stands as it was wanted: once it has done so for a while, refusals before it count no more."""
+    if q.failures != 0 and q.good_at == 0:
+        q.good_at = now + q.pause_ns
 
 
 @jit
@@ -232,7 +260,7 @@ def _note_cancel_refusal(q, reason, now):
 def _note_answer(q, order, r, now):
     """What an answer says about how requests for this slot fare."""
     reason = np.int64(r.flags)
-    if r.kind == CANCEL_REJECT and q.cancelling != 0 and order.state != PENDING_CANCEL:
+    if r.kind == CANCEL_REJECT and q.cancelling != 0 and not is_cancelling(order):
         _note_cancel_refusal(q, reason, now)
     elif r.kind == REJECT or r.kind == EXPIRED or r.kind == CANCEL_REJECT:
         _note_refusal(q, reason, now)
@@ -242,7 +270,7 @@ def _note_answer(q, order, r, now):
         # The venue made something else of it. To insist at once would go on for ever.
         _note_refusal(q, np.int64(reasons.NONE), now)
     elif r.kind == ACK or r.kind == REPLACED:
-        q.failures = 0
+        _note_success(q, now)
 
 
 @jit
@@ -255,12 +283,14 @@ def answered(ctx, slot, r):
     if q.order != slot:
         return
     if r.kind == FILL:
+        q.failures, q.good_at = 0, 0
         if order.side == q.side:
             q.qty = max(q.qty - r.qty, np.int64(0))
     else:
         _note_answer(q, order, r, c.now)
     if not is_open(order.state):
         q.order, q.cancelling, q.cancel_failures, q.cancel_at = ZERO, np.uint8(0), 0, 0
+        q.good_at = q.good_at if q.good_at <= c.now else 0
     enqueue(ctx, order.quote - 1)
 
 
@@ -278,7 +308,7 @@ def _no_room(q, now):
 def _cancel(ctx, q):
     """Cancel the slot's order: 0 once that is under way, else when to try again."""
     c, order = view(ctx, CONTEXT), view(q.order, ORDER)
-    if order.state == PENDING_CANCEL:
+    if is_cancelling(order):
         return np.int64(0)
     if c.now < q.cancel_at:
         return q.cancel_at
@@ -298,13 +328,15 @@ def _is_exposed(order, q):
 
 @jit
 def _ready_at(ctx, q):
-    return max(q.retry_at, pace_ready(pace_of(ctx, q.instrument)))
+    return max(max(q.retry_at, pace_ready(own_pace(ctx))), pace_ready(pace_of(ctx, q.instrument)))
 
 
 @jit
 def _change(ctx, q):
     """Replace the slot's order, or cancel it if it must wait and should not stand meanwhile."""
     now, order, ready = view(ctx, CONTEXT).now, view(q.order, ORDER), _ready_at(ctx, q)
+    if q.failures >= _CHANGELESS and q.reason == reasons.ILLEGAL_TRANSITION:
+        return _cancel(ctx, q)
     if now < ready:
         return _cancel(ctx, q) if _is_exposed(order, q) else ready
     total = order.filled + q.qty
@@ -334,6 +366,8 @@ def _bring_about(ctx, index):
     """One slot nearer to its wish: when (ns) to look at it again; 0: with the next wish or answer."""
     c = view(ctx, CONTEXT)
     q = view(quote_address(c.quotes, index), QUOTE)
+    if is_halted(ctx, np.int64(q.instrument)):
+        return np.int64(0)
     if q.order == ZERO:
         return _place(ctx, q, index) if q.qty > 0 else np.int64(0)
     order = view(q.order, ORDER)

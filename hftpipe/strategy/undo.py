@@ -12,28 +12,18 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ZERO, copy_bytes, view
 from hftpipe.core.schema.records import CANCEL, NEW, RECORD, RECORD_BYTES
-from hftpipe.core.trading.order_table import (
-    ON_CHANGE_DONE,
-    ON_REJECT,
-    ORDER,
-    PENDING_REPLACE,
-    is_open,
-    order_find,
-    order_move,
-)
+from hftpipe.core.trading.order_reports import replace_dropped
+from hftpipe.core.trading.order_table import ON_REJECT, ORDER, is_open, order_find, order_move
 from hftpipe.strategy.context import CONTEXT, action_at
 
 
 @jit
 def _undo(table, slot, kind):
     """Bring the order at ``slot`` to where it was before a NEW or REPLACE that is not sent."""
-    order = view(slot, ORDER)
     if kind == NEW:
         order_move(table, slot, np.int64(ON_REJECT))
-        return
-    order.new_price, order.new_qty = 0, 0
-    if order.state == PENDING_REPLACE:
-        order_move(table, slot, np.int64(ON_CHANGE_DONE))
+    else:
+        replace_dropped(table, slot)
 
 
 @jit

@@ -1,34 +1,80 @@
 """Everything that a pipeline counts, and where: the list that its segment carries for whoever watches it."""
 
-from hftpipe.config import Config
+from collections.abc import Sequence
+
 from hftpipe.core.feed import state as feed_state
 from hftpipe.core.schema.counters import Place, places
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.reasons import REASON_SLOTS
 from hftpipe.gateway import state as gateway_state
-from hftpipe.risk import stage as risk_stage
-from hftpipe.strategy import stage as strategy_stage
+from hftpipe.risk import state as risk_state
+from hftpipe.risk.groups import GROUP
+from hftpipe.strategy import stage_state as strategy_state
+from hftpipe.topology.graph import Graph, kind_of
+from hftpipe.topology.place import VenuePlace
 from hftpipe.topology.sizes import STATE_OF
-from hftpipe.venues.contract import Feed, Orders
 
 _TABLES = {
     "market_data": feed_state.COUNTERS,
-    "strategy": strategy_stage.COUNTERS,
-    "risk": risk_stage.COUNTERS,
+    "strategy": strategy_state.COUNTERS,
+    "risk": risk_state.COUNTERS,
     "gateway": gateway_state.COUNTERS,
 }
 
 
-def counter_places(config: Config, feed: Feed, orders: Orders) -> list[Place]:
-    """Where every declared counter lies, stages first, then the venue's."""
+#: Counters that each strategy has for itself.
+_OF_SEAT = ("callbacks", "intents_sent", "fills")
+
+
+#: What is shown of a limit group.
+_OF_GROUP = ("qty", "working_buy", "working_sell", "max_net")
+
+
+def counter_places(graph: Graph, venues: list[VenuePlace]) -> list[Place]:
+    """Where every declared counter lies, stages first, then those of the venues."""
     found: list[Place] = []
-    for stage, table in _TABLES.items():
-        found += places(stage, f"state.{stage}", STATE_OF[stage], table)
-    return found + feed.counters(config) + orders.counters(config)
+    for stage in graph.stages:
+        found += places(stage, f"state.{stage}", STATE_OF[kind_of(stage)], _TABLES[kind_of(stage)])
+    for venue in venues:
+        for one in venue.feed.counters(venue.config) + venue.orders.counters(venue.config):
+            found.append(one._replace(scope=graph.at(one.scope, venue.name), region=graph.at(one.region, venue.name)))
+    return found
 
 
-def refusal_places() -> dict[str, tuple[str, int, int]]:
-    """By stage, where it counts refusals by reason: region, byte offset, number of reasons."""
-    ctx, at = STATE_OF["strategy"].fields["ctx"][:2]
-    offsets = {"strategy": at + ctx.fields["refused"][1]}
-    offsets |= {stage: STATE_OF[stage].fields["rejects"][1] for stage in ("risk", "gateway")}
-    return {stage: (f"state.{stage}", offset, REASON_SLOTS) for stage, offset in offsets.items()}
+def refusal_places(graph: Graph) -> dict[str, tuple[str, int, int]]:
+    """By stage (of the strategies each), where it counts refusals by reason: region, byte offset, number of reasons."""
+    seat = strategy_state.SEAT
+    refused = offset_of(seat, "ctx") + offset_of(seat["ctx"], "refused")
+    found = {
+        graph.own("strategy", name): ("strategy.seats", index * seat.itemsize + refused, REASON_SLOTS)
+        for index, name in enumerate(graph.strategies)
+    }
+    offsets = {kind: offset_of(STATE_OF[kind], "rejects") for kind in ("risk", "gateway")}
+    return found | {
+        stage: (f"state.{stage}", offset, REASON_SLOTS)
+        for kind, offset in offsets.items()
+        for stage in graph.each(kind)
+    }
+
+
+def seat_places(names: Sequence[str]) -> dict[str, dict[str, tuple[str, int]]]:
+    """By strategy, where its own counters lie: region and byte offset of each."""
+    seat = strategy_state.SEAT
+    return {
+        name: {one: ("strategy.seats", index * seat.itemsize + offset_of(seat, one)) for one in _OF_SEAT}
+        for index, name in enumerate(names)
+    }
+
+
+def group_places(names: Sequence[str]) -> dict[str, dict[str, tuple[str, int]]]:
+    """By limit group, where what it holds and may hold lies: region and byte offset of each (int64, 1e-8)."""
+    return {
+        name: {one: ("risk.groups", index * GROUP.itemsize + offset_of(GROUP, one)) for one in _OF_GROUP}
+        for index, name in enumerate(names)
+    }
+
+
+def end_places(graph: Graph) -> dict[str, tuple[str, int, int]]:
+    """By gateway, where it counts by reason the orders that have expired; as :func:`refusal_places`."""
+    offset = offset_of(STATE_OF["gateway"], "ended")
+    return {stage: (f"state.{stage}", offset, REASON_SLOTS) for stage in graph.each("gateway")}

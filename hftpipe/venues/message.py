@@ -1,4 +1,4 @@
-"""A decoded venue message: what every codec fills in and the book builder reads.
+"""A decoded venue message: what every codec fills in and the book builder reads; and what codecs say.
 
 One MESSAGE record, followed in memory by ``MAX_LEVELS`` pairs of int64 (price, qty): bids first, then asks.
 Prices and quantities are 1e-8 integers, times ns of the venue's clock (0 when the message has none).
@@ -26,6 +26,10 @@ MESSAGE = np.dtype(
     align=True,
 )  # fmt: skip
 MESSAGE_BYTES = 192
+# What a scanner says: decoded, or one for the slow decoder.
+OK, FALLBACK = 0, 1
+# What following a message with the book of its instrument did.
+NOTHING, LEVELS_APPLIED, RELOADED, INVALIDATED, TOP_CHANGED, TRADE_SEEN, TRADE_IGNORED = range(7)
 assert MESSAGE.itemsize == MESSAGE_BYTES
 MAX_LEVELS = 16384
 

@@ -20,7 +20,7 @@ BUILT_IN = {
 #: Modules whose import compiles what a venue needs, in groups that share code: one process each on a cold start.
 COMPILED = {
     "paper": (("hftpipe.venues.paper.wiring",),),
-    "taped": (("hftpipe.venues.taped.wiring",),),
+    "taped": (("hftpipe.venues.taped.wiring", "hftpipe.venues.binance.codec"),),
     "nasdaq": (
         ("hftpipe.simulation.exchange_server.process",),
         ("hftpipe.venues.nasdaq.itch.wiring", "hftpipe.venues.nasdaq.source"),

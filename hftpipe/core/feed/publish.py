@@ -5,7 +5,9 @@ prepared in ``scratch`` and pushed; when a ring fills up half-way, the rest foll
 only at its LAST record, so a book is never wrong, only late.
 
 A live source cannot wait. When there is no room for an update, the instrument goes *conflating*: its deltas are no
-longer sent (each counted), and once there is room again it gets a BOOK_RESET with the whole current book.
+longer sent (each counted), and once there is room again it gets a BOOK_RESET with the whole current book. Conflating
+instruments stand in a queue, each once, the one that has waited longest in front: what a step looks at does not grow with the
+number of instruments, and a large book is not passed over for small ones.
 """
 
 import numpy as np
@@ -13,19 +15,28 @@ import numpy as np
 from hftpipe.core.feed.state import STATE
 from hftpipe.core.machine.hist import hist_since, stamp
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, store_u8, view
+from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, load_u32, store_u8, store_u32, view
 from hftpipe.core.schema.records import ASK, BID, BOOK_RESET, BOOK_STATE, LAST, LEVEL, RECORD, TIMER, TOP, TRADE
 from hftpipe.core.schema.ring import RING
 from hftpipe.core.shared.cell import write_top
 from hftpipe.core.shared.ring import ring_has_space, ring_push
 from hftpipe.core.shared.tape import tape_record
 from hftpipe.core.trading.book import BOOK, book_walk, book_walk_level, book_walk_next
+from hftpipe.core.trading.books import book_at
 
 _RECORD_SHIFT = np.uint64(6)
 #: An update larger than this share of a ring is streamed instead of waiting for room for all of it.
 _STREAM_SHARE = 2
 #: Records of a reset besides the levels: BOOK_RESET, a TOP pair, BOOK_STATE.
 RESET_RECORDS = 4
+#: What the byte of an instrument in ``conflating`` says: its whole book is due; it stands in the queue.
+_DUE, _QUEUED = np.uint8(1), np.uint8(2)
+_WORD_SHIFT = np.uint64(2)
+
+
+def queue_slots(n_instruments: int) -> int:
+    """Entries of the queue of conflating instruments: a power of two that holds all of them."""
+    return 1 << max(n_instruments - 1, 1).bit_length()
 
 
 @jit
@@ -61,6 +72,7 @@ def flush(state):
             s.held_back += 1
             return False
         record = s.scratch + (U64(s.pending_at) << _RECORD_SHIFT)
+        view(record, RECORD).instrument += s.first
         tape_record(s.tape, record)
         ring_push(s.market, record)
         if s.sim != ZERO:
@@ -107,15 +119,26 @@ def may_run_ahead(state):
 @jit
 def is_conflating(state, instrument):
     """Whether deltas of this instrument are held until there is room for a reset."""
-    return load_u8(view(state, STATE).conflating + U64(instrument)) != 0
+    return load_u8(view(state, STATE).conflating + U64(instrument)) & _DUE != 0
+
+
+@jit
+def _queued(s, index):
+    return s.conflated + ((index & s.conflated_mask) << _WORD_SHIFT)
 
 
 @jit
 def set_conflating(state, instrument, value):
     """Mark or clear conflation of one instrument."""
     s = view(state, STATE)
-    s.n_conflating += np.int64(value) - np.int64(load_u8(s.conflating + U64(instrument)))
-    store_u8(s.conflating + U64(instrument), np.uint8(value))
+    at = s.conflating + U64(instrument)
+    before = load_u8(at)
+    s.n_conflating += np.int64(value) - np.int64(before & _DUE)
+    if value != 0 and before & _QUEUED == 0:
+        store_u32(_queued(s, s.conflated_in), np.uint32(instrument))
+        s.conflated_in += ONE
+        before |= _QUEUED
+    store_u8(at, np.uint8((before & _QUEUED) | np.uint8(value)))
 
 
 @jit
@@ -212,12 +235,18 @@ def send_reset(state, book, origin_tsc):
 
 @jit
 def resume_conflated(state):
-    """Send the resets that are due and now have room; True if any was sent."""
+    """Send the resets that are due and now have room, the longest due first; True if any was sent."""
     s = view(state, STATE)
     sent = False
-    if s.n_conflating == 0:
-        return sent
-    for instrument in range(s.n_instruments):
-        if is_conflating(state, instrument) and s.pending_n == 0:
-            sent |= send_reset(state, s.books + s.book_stride * U64(instrument), ZERO)
+    while s.conflated_out != s.conflated_in and s.pending_n == 0:
+        instrument = np.int64(load_u32(_queued(s, s.conflated_out)))
+        # One that a snapshot has made whole meanwhile only leaves the queue.
+        if is_conflating(state, instrument):
+            send_reset(state, book_at(s.books, instrument), ZERO)
+            if is_conflating(state, instrument):
+                break
+            sent = True
+        at = s.conflating + U64(instrument)
+        store_u8(at, np.uint8(load_u8(at) & _DUE))
+        s.conflated_out += ONE
     return sent

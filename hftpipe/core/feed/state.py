@@ -7,20 +7,23 @@ from hftpipe.core.schema.counters import table
 STATE = np.dtype(
     [
         # Wiring (addresses).
-        ("market", "u8"), ("sim", "u8"), ("tape", "u8"), ("tops", "u8"), ("books", "u8"),
-        ("scratch", "u8"), ("top_scratch", "u8"), ("conflating", "u8"), ("h_decode", "u8"),
+        ("market", "u8"), ("sim", "u8"), ("tape", "u8"), ("tops", "u8"),
+        # Table of the addresses of the books, by instrument (core/trading/books.py).
+        ("books", "u8"),
+        ("scratch", "u8"), ("top_scratch", "u8"), ("conflating", "u8"), ("conflated", "u8"), ("h_decode", "u8"),
         # EVENT_TIME, and the speed it is started with.
         ("time", "u8"), ("speed_mult", "u8"),
         # The venue: a C address ``int64 f(uint64 state, int64 now_ns)`` that takes what is due and publishes it (records done, or
         # SERVICE or FINISHED), and the venue's own record.
         ("source_step", "u8"), ("source", "u8"),
-        ("book_stride", "u8"), ("n_instruments", "i8"),
+        # The venue's instruments are numbered from 0 here; in the rings from ``first``.
+        ("n_instruments", "i8"), ("first", "u4"), ("_first", "u4"),
         # Pacing. ``inverse_speed`` 0 means as fast as the readers allow (the source holds back).
         ("inverse_speed", "f8"), ("hold_back", "i8"), ("window", "i8"),
         ("started_ns", "i8"), ("first_ts", "i8"), ("event_ts", "i8"),
         ("timer_ns", "i8"), ("next_timer_ts", "i8"), ("drain_ns", "i8"), ("end_ts", "i8"),
-        # Instruments whose whole book is due (bytes in ``conflating``).
-        ("n_conflating", "i8"),
+        # Instruments whose whole book is due: bytes in ``conflating``, and the queue (u4 in ``conflated``) of those to look at.
+        ("n_conflating", "i8"), ("conflated_in", "u8"), ("conflated_out", "u8"), ("conflated_mask", "u8"),
         # The update being published: records [pending_at, pending_n) of scratch.
         ("pending_at", "i8"), ("pending_n", "i8"), ("pending_origin", "u8"),
         # Counters.

@@ -27,6 +27,7 @@ from hftpipe.core.machine.mem import (
     view,
 )
 from hftpipe.core.schema.clock import CLOCK
+from hftpipe.core.schema.layout import LINE, aligned
 
 CALIBRATION_S = 0.05
 SKEW_EXCHANGES = 4000
@@ -123,8 +124,8 @@ def _probe(words, count):
 
 
 def _exchange(cpu_a: int, cpu_b: int) -> tuple[int, int]:
-    words = np.zeros(64, np.uint64)
-    base = np.uint64(words.ctypes.data + (-words.ctypes.data) % 64)
+    words = aligned(3 * LINE)
+    base = np.uint64(words.ctypes.data)
 
     def answer() -> None:
         os.sched_setaffinity(0, {cpu_b})

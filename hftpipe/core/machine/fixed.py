@@ -9,10 +9,10 @@ from decimal import Decimal, InvalidOperation
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import ONE, U64, ZERO, div_wide, load_u8, mul_wide, store_u8
+from hftpipe.core.machine.mem import ONE, U64, ZERO, div_wide, load_u8, mul_wide
 
 DECIMALS = 8
-SCALE = 10**DECIMALS
+SCALE: int = 10**DECIMALS
 INT64_MAX = 2**63 - 1
 INT64_MIN = -(2**63)
 #: What :func:`muldiv` and :func:`notional` return when the result does not fit; never a legal amount.
@@ -152,30 +152,3 @@ def parse_decimal(start, end):
     if value >= _SIGN:
         return False, np.int64(0)
     return True, -np.int64(value) if negative else np.int64(value)
-
-
-@jit
-def write_decimal(target, value, decimals):
-    """Write ``value`` (>= 0, units of 1e-8) with exactly ``decimals`` (0..8) decimals; returns the end address.
-
-    The text is cut, not rounded: callers pass values that are multiples of the tick or lot.
-    """
-    divisor = U64(1)
-    for _ in range(decimals, DECIMALS):
-        divisor = divisor * U64(10)
-    number = U64(value) // divisor
-    count, rest = 1, number // U64(10)
-    while rest > ZERO:
-        count += 1
-        rest //= U64(10)
-    count = max(count, decimals + 1)
-    end = target + U64(count + (1 if decimals > 0 else 0))
-    at = end - ONE
-    for position in range(count):
-        if position == decimals and decimals > 0:
-            store_u8(at, np.uint8(46))
-            at -= ONE
-        store_u8(at, np.uint8(U64(48) + number % U64(10)))
-        number //= U64(10)
-        at -= ONE
-    return end

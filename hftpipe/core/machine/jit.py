@@ -22,12 +22,13 @@ from typing import Any
 import llvmlite.binding as llvm
 import numba
 from numba import cfunc, types
-from numba.core import compiler, typing
+from numba.core import compiler
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler_lock import global_compiler_lock
-from numba.core.dispatcher import _FunctionCompiler
+from numba.core.dispatcher import _FunctionCompiler  # type: ignore[attr-defined]  # private: not in the stubs
 from numba.core.registry import CPUDispatcher
 from numba.core.sigutils import normalize_signature
+from numba.core.typing.templates import make_concrete_template
 
 from hftpipe.core.machine.build import BUILD_HASH
 
@@ -56,7 +57,7 @@ CACHE_DIR: Path = _cache_root() / BUILD_HASH[:20]
 def _use_cache() -> None:
     CACHE_DIR.mkdir(parents=True, exist_ok=True)
     _drop_old_caches(CACHE_DIR.parent, CACHE_DIR.name)
-    numba.config.CACHE_DIR = str(CACHE_DIR)
+    numba.config.CACHE_DIR = str(CACHE_DIR)  # type: ignore[attr-defined]  # numba makes its settings as it starts
     # Inline assembly aborts the process (not an exception) unless the parser is registered first.
     llvm.initialize_native_asmparser()
 
@@ -85,7 +86,7 @@ class _InnerLibrary(JITCodeLibrary):
         self._finalized = True
 
 
-class _InnerCompiler(_FunctionCompiler):
+class _InnerCompiler(_FunctionCompiler):  # type: ignore[misc]  # its base is Any to mypy, see the import
     """Compiles a function for its compiled callers only: no Python wrapper, no C wrapper, no machine code of its own.
 
     A caller links the callee's LLVM module and inlines it, so all of these would be thrown away; they are more than
@@ -110,6 +111,9 @@ class _InnerCompiler(_FunctionCompiler):
 class HotFunction(CPUDispatcher):
     """A dispatcher with two kinds of overloads: those that compiled callers link, and those that Python calls."""
 
+    #: What a call from Python is compiled with; left out of the stubs.
+    _compiler: _FunctionCompiler
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         options = (self.py_func, self.targetdescr, self.targetoptions, self.locals, compiler.Compiler)
@@ -123,7 +127,7 @@ class HotFunction(CPUDispatcher):
         folded = tuple(types.unliteral(kind) for kind in folded)
         signature = self._compile_inner(folded).signature
         name = self.py_func.__name__
-        template = typing.make_concrete_template(f"CallTemplate({name})", key=name, signatures=[signature])
+        template = make_concrete_template(f"CallTemplate({name})", key=name, signatures=[signature])
         return template, pysig, folded, {}
 
     def get_overload(self, sig: Any) -> Any:

@@ -154,6 +154,28 @@ def store_u8(typingctx: Any, address: Any, value: Any) -> Any:
 
 
 @intrinsic
+def load_u32(typingctx: Any, address: Any) -> Any:
+    """Plain load of a uint32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        word = ir.IntType(32)
+        return builder.load(builder.inttoptr(args[0], ir.PointerType(word)), typ=word)
+
+    return types.uint32(types.uint64), codegen
+
+
+@intrinsic
+def store_u32(typingctx: Any, address: Any, value: Any) -> Any:
+    """Plain store of a uint32."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        builder.store(args[1], builder.inttoptr(args[0], ir.PointerType(ir.IntType(32))))
+        return context.get_dummy_value()
+
+    return types.void(types.uint64, types.uint32), codegen
+
+
+@intrinsic
 def copy_bytes(typingctx: Any, target: Any, source: Any, count: Any) -> Any:
     """``memmove``: the regions may overlap."""
 
@@ -257,6 +279,20 @@ def call_step(typingctx: Any, function: Any, state: Any, now_ns: Any) -> Any:
         return builder.call(builder.inttoptr(args[0], ir.PointerType(kind)), args[1:])
 
     return types.int64(types.uint64, types.uint64, types.int64), codegen
+
+
+@intrinsic
+def call_words(typingctx: Any, function: Any, words: Any) -> Any:
+    """Call the C function ``int64 f(uint64, ...)`` at address ``function`` with a tuple of uint64."""
+    if not isinstance(words, types.UniTuple) or words.dtype != types.uint64:
+        return None
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        kind = ir.FunctionType(_I64, [_I64] * words.count)
+        values = [builder.extract_value(args[1], index) for index in range(words.count)]
+        return builder.call(builder.inttoptr(args[0], ir.PointerType(kind)), values)
+
+    return types.int64(types.uint64, words), codegen
 
 
 #: C functions are named, not baked in as addresses: cacheable, and LD_PRELOAD (a kernel-bypass stack) is honoured.

@@ -20,12 +20,17 @@ HALT_CAUSES = {
     0: "none", 1: "stage_died", 2: "heartbeat_lost", 3: "operator", 4: "invariant", 5: "strategy_stalled",
     6: "orphan_fill", 7: "broken_trade", 8: "venue_forgot", 9: "stopping", 10: "login_refused", 11: "unreadable_latch",
     14: "strategy_fault", 15: "wrong_terms", 16: "overfill", 17: "late_fill", 18: "unreadable_report",
-    19: "position_limit",
+    19: "position_limit", 20: "session_lost", 21: "wrong_price", 22: "unbookable_fill", 23: "sent_unapproved",
 }  # fmt: skip
+#: A process that ended, one that does not move, a person, a stage that stopped itself, a hook that raised.
+STAGE_DIED, HEARTBEAT_LOST, OPERATOR, INVARIANT, STRATEGY_FAULT = 1, 2, 3, 4, 14
 #: Causes of a VENUE_FAULT: an execution of an order we do not know, an execution taken back, our orders lost there, no
-#: session with it, an order held there on other terms than asked for, a message that cannot be read.
+#: session with it, an order held there on other terms than asked for, a message that cannot be read, a session that was
+#: there and stays away.
 ORPHAN_FILL, BROKEN_TRADE, VENUE_FORGOT, LOGIN_REFUSED, WRONG_TERMS, UNREADABLE_REPORT = 6, 7, 8, 10, 15, 18
-#: What a stage finds itself: more executed than ordered, an order executed after its end, a position beyond its limit.
-OVERFILL, LATE_FILL, POSITION_LIMIT = 16, 17, 19
+SESSION_LOST = 20
+#: What a stage finds itself: more executed than ordered, an order executed after its end, a position beyond its limit, an
+#: execution worse than the order's price, one without a price or quantity that could be booked, more sent than approved.
+OVERFILL, LATE_FILL, POSITION_LIMIT, WRONG_PRICE, UNBOOKABLE_FILL, SENT_UNAPPROVED = 16, 17, 19, 21, 22, 23
 #: The run is asked to end: everything is cancelled first. Nothing went wrong.
 STOPPING = 9

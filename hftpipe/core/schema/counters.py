@@ -4,6 +4,7 @@ A table is text, one counter a line, a mark in front of its name saying what it 
 
     "  name   help"     counter: how often something usual happened
     "~ name   help"     notice:  trouble from outside that was dealt with (a hole that was filled)
+    "* name   help"     alert:   a notice of which a person is told at once, in the log
     "! name   help"     fault:   what must not happen
     "= name   help"     gauge:   a value that goes up and down
 """
@@ -12,8 +13,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-COUNTER, NOTICE, FAULT, GAUGE = "counter", "notice", "fault", "gauge"
-_MARKS = {" ": COUNTER, "~": NOTICE, "!": FAULT, "=": GAUGE}
+from hftpipe.core.schema.layout import offset_of
+
+COUNTER, NOTICE, ALERT, FAULT, GAUGE = "counter", "notice", "alert", "fault", "gauge"
+_MARKS = {" ": COUNTER, "~": NOTICE, "*": ALERT, "!": FAULT, "=": GAUGE}
 
 
 class Counter(NamedTuple):
@@ -59,8 +62,10 @@ def places(scope: str, region: str, record: np.dtype, counters: tuple[Counter, .
     """
     found = []
     for one in counters:
-        field, offset = record.fields[one.name][:2]
+        field = record[one.name]
         if field.base != np.dtype("i8"):
             raise ValueError(f"{scope}.{one.name} is {field}, not int64")
-        found.append(Place(scope, one.name, one.kind, one.help, region, at + offset, field.itemsize // 8))
+        found.append(
+            Place(scope, one.name, one.kind, one.help, region, at + offset_of(record, one.name), field.itemsize // 8)
+        )
     return found

@@ -4,7 +4,7 @@ Values are time-stamp counter ticks: 128 linear buckets per power of two, so tha
 1/128 = 0.78 %. Range: 0 to 2**43 ticks (about an hour). Negative values are counted apart.
 """
 
-from typing import NamedTuple
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -26,7 +26,8 @@ def bucket_low(index: int) -> int:
     return (SUB + index % SUB) << exponent
 
 
-class Summary(NamedTuple):
+@dataclass(frozen=True)
+class Summary:
     """Percentiles of one histogram, in ns."""
 
     count: int
@@ -39,7 +40,7 @@ class Summary(NamedTuple):
 
     def as_dict(self) -> dict[str, float | int]:
         """As in the run summary."""
-        return self._asdict()
+        return asdict(self)
 
 
 def percentile(buckets: np.ndarray, quantile: float) -> int:

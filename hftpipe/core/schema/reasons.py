@@ -48,6 +48,12 @@ TOO_MANY_OPEN_ORDERS = 22
 CHANGE_IN_FLIGHT = 24
 # Risk, and the gateway's last look.
 INTENT_STALE = 23
+# Risk, limits of a strategy.
+STRATEGY_POSITION = 25
+STRATEGY_RATE = 26
+# Risk, limits of several instruments together.
+NET_LIMIT = 27
+GROUP_RATE = 28
 # Gateway.
 GATEWAY_TABLE_FULL = 30
 ILLEGAL_TRANSITION = 31
@@ -66,6 +72,7 @@ VENUE_BUSY = 50
 VENUE_NUMBERS_USED_UP = 51
 DISCONNECTED = 52
 DEAD_WHEN_REPLACED = 53
+VENUE_ENDED = 54
 
 REASONS = (
     Reason(NONE, "none", "no reason"),
@@ -93,6 +100,18 @@ REASONS = (
     Reason(TOO_MANY_OPEN_ORDERS, "too_many_open_orders", "the open-order table is full"),
     Reason(CHANGE_IN_FLIGHT, "change_in_flight", "an earlier request for the order has not been answered yet"),
     Reason(INTENT_STALE, "intent_stale", "decided longer ago than allowed"),
+    Reason(
+        STRATEGY_POSITION,
+        "strategy_position",
+        "the strategy's own position with its working orders would pass its limit",
+    ),
+    Reason(STRATEGY_RATE, "strategy_rate", "more orders of the strategy this second or minute than allowed"),
+    Reason(
+        NET_LIMIT,
+        "net_limit",
+        "the net position of a group of instruments with all working orders would pass its limit",
+    ),
+    Reason(GROUP_RATE, "group_rate", "more orders of a group of instruments this second or minute than allowed"),
     Reason(GATEWAY_TABLE_FULL, "gateway_table_full", "the gateway's order table is full"),
     Reason(ILLEGAL_TRANSITION, "illegal_transition", "the order's state does not allow it"),
     Reason(POST_ONLY_WOULD_TAKE, "post_only_would_take", "post-only order would have taken liquidity"),
@@ -109,6 +128,7 @@ REASONS = (
     Reason(VENUE_NUMBERS_USED_UP, "venue_numbers_used_up", "no reference number is left at the venue today"),
     Reason(DISCONNECTED, "disconnected", "cancelled by the venue: our session was lost or had ended"),
     Reason(DEAD_WHEN_REPLACED, "dead_when_replaced", "the venue took the replace and ended the order with it"),
+    Reason(VENUE_ENDED, "venue_ended", "ended by the venue of its own accord: a halt, a time-out, supervision"),
 )
 
 #: Refusals that are nobody's fault, by the stage that counts them: the request was right when it was made, and the market
@@ -125,6 +145,12 @@ RACES = {
         POST_ONLY_WOULD_TAKE: "the market came up to the price while the order was on its way",
     },
 }
+
+#: Ends that an order's own terms, or we, have asked for; every other end is the venue's doing.
+ASKED_ENDS = (
+    USER_REQUEST, IOC_REMAINDER, FOK_UNFILLABLE, NO_LIQUIDITY, POST_ONLY_WOULD_TAKE, SELF_TRADE, REDUCE_ONLY_REJECT,
+    AMEND_BELOW_FILLED,
+)  # fmt: skip
 
 NAMES = {reason.code: reason.name for reason in REASONS}
 REASON_SLOTS = 64

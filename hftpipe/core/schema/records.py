@@ -1,73 +1,84 @@
 """The 64-byte record: ring slot, tape entry and backtest input in one layout.
 
-======== ==== =========================================================================================
-offset   type field
-======== ==== =========================================================================================
-0        u64  seq          ring sequence; stored last, with release
-8        u64  origin_tsc   time-stamp counter when the causing market event was received (0: none)
-16       i64  exchange_ts  ns, the venue's clock; on intents and orders: TSC when the last stage sent it
-24       i64  local_ts     ns, event time on our clock (``ctx.now``)
-32       i64  price        1e-8 units
-40       i64  qty          1e-8 units
-48       u64  id           update id, trade id or client order id
-56       u32  instrument   dense instrument id
-60       u8   kind         one of the kinds below
-61       u8   side         BUY or SELL (of a level, of the taker in a trade, of an order)
-62       u8   strategy     strategy id inside the strategy stage
-63       u8   flags         bits below, by kind
-======== ==== =========================================================================================
+Bytes 8 to 32 hold what each family of kinds has of its own, under its own names; the rest is the same in all:
 
-What the fields mean where they differ from the names:
+====== ===== ============== ============== ============== ============== =============================================
+offset type  RECORD         REQUEST        REPORT         EXECUTION      what it is
+====== ===== ============== ============== ============== ============== =============================================
+0      u64   seq            seq            seq            seq            ring sequence; stored last, with release
+8      u64   origin_tsc     origin_tsc                                   time-stamp counter when the causing market
+                                                                         event was received (0: none)
+8      u64                                 venue_id                      the venue's own number of the order; 0: not told
+8      u64                                                trade_id       the venue's number of the execution; 0: none
+16     i64   exchange_ts                   exchange_ts    exchange_ts    ns, the venue's clock
+16     u64                  sent_tsc                                     time-stamp counter when the last stage sent it
+24     i64   local_ts       local_ts       local_ts                      ns, event time on our clock (``ctx.now``)
+24     i64                                                fee            1e-8 of the fee's asset; negative: a rebate
+32     i64   price                                                       1e-8 units
+40     i64   qty                                                         1e-8 units
+48     u64   id                                                          update id, trade id or client order id
+56     u32   instrument                                                  dense instrument id
+60     u8    kind                                                        one of the kinds below
+61     u8    side                                                        BUY or SELL (of a level, of the taker in a
+                                                                         trade, of an order)
+62     u8    strategy                                                    strategy id inside the strategy stage
+63     u8    flags                                                       bits below, by kind
+====== ===== ============== ============== ============== ============== =============================================
 
-============== ====================== ========= ============== ========== ==================================
-kind           price                  qty       id             side       flags / exchange_ts / local_ts
-============== ====================== ========= ============== ========== ==================================
-LEVEL          level price            absolute  update id      book side  LAST ends one book update
-TOP            best price             best qty  update id      book side  bid then ask; LAST on the ask
-TRADE          price                  qty       trade id       taker side
-BOOK_RESET     0                      0         update id      -          the levels that follow replace all
-BOOK_STATE     0                      0         -              -          flags = INVALID, SYNCING or VALID
-TIMER          0                      0         tick number    -          no instrument
-NEW            limit price (0 market) qty       client id      order side order flags
-CANCEL         0                      0         client id      order side
-REPLACE        new price              new total client id      order side order flags
-ACK            price                  qty       client id      order side order flags
-REPLACED       new price              new total client id      order side UNASKED where no request caused it
-FILL           fill price             fill qty  client id      order side FILL_MAKER or 0; local_ts = fee
-CANCELED       price                  remaining client id      order side reason code
-EXPIRED        price                  remaining client id      order side reason code
-REJECT         price                  qty       client id      order side reason code (risk, gateway, venue)
-CANCEL_REJECT  0                      0         client id      order side reason code
-VENUE_FAULT    of the execution, or 0 likewise  the venue's    -          flags = cause in HALT_CAUSES; never in a ring;
-                                                               of WRONG_TERMS: price, qty claimed, client id
-============== ====================== ========= ============== ========== ==================================
+RECORD is the layout of market data, and of code that looks only at what is the same in all.
 
-A FILL's ``local_ts`` holds the fee (1e-8 quote units, negative for a rebate); its ``exchange_ts`` is the time
-of the trade. Reject reasons are in :mod:`hftpipe.core.schema.reasons`.
+============== ========= ====================== ========= ============== ========== ==================================
+kind           layout    price                  qty       id             side       flags
+============== ========= ====================== ========= ============== ========== ==================================
+LEVEL          RECORD    level price            absolute  update id      book side  LAST ends one book update
+TOP            RECORD    best price             best qty  update id      book side  bid then ask; LAST on the ask
+TRADE          RECORD    price                  qty       trade id       taker side
+BOOK_RESET     RECORD    0                      0         update id      -          the levels that follow replace all
+BOOK_STATE     RECORD    0                      0         -              -          flags = INVALID, SYNCING or VALID
+TIMER          RECORD    0                      0         tick number    -          no instrument
+NEW            REQUEST   limit price (0 market) qty       client id      order side order flags
+CANCEL         REQUEST   0                      0         client id      order side
+REPLACE        REQUEST   new price              new total client id      order side order flags
+ACK            REPORT    price                  qty       client id      order side order flags
+REPLACED       REPORT    new price              new total client id      order side UNASKED where no request caused it
+FILL           EXECUTION fill price             fill qty  client id      order side FILL_MAKER or 0; bits 1 to 7: the fee's
+                                                                                    asset (see FEE_ASSET)
+CANCELED       REPORT    price                  remaining client id      order side reason code
+EXPIRED        REPORT    price                  remaining client id      order side reason code
+REJECT         REPORT    price                  qty       client id      order side reason code (risk, gateway, venue)
+CANCEL_REJECT  REPORT    0                      0         client id      order side reason code
+VENUE_FAULT    EXECUTION of the execution, or 0 likewise  the venue's    -          flags = cause in HALT_CAUSES; never in a
+                                                          of WRONG_TERMS:           ring
+                                                          client id; price,
+                                                          qty claimed
+============== ========= ====================== ========= ============== ========== ==================================
+
+A venue whose numbers are longer than 64 bits gives 64 bits of them. The venue's number of an order comes with its ACK (and with a
+REPLACED that changed it) and stands in its row of every order table, so it is at hand with each of its fills. Reject reasons are
+in :mod:`hftpipe.core.schema.reasons`. ``venue_id`` of other reports is 0, but see OWN_CANCEL.
 """
 
 import numpy as np
 
-RECORD = np.dtype(
-    [
-        ("seq", "u8"),
-        ("origin_tsc", "u8"),
-        ("exchange_ts", "i8"),
-        ("local_ts", "i8"),
-        ("price", "i8"),
-        ("qty", "i8"),
-        ("id", "u8"),
-        ("instrument", "u4"),
-        ("kind", "u1"),
-        ("side", "u1"),
-        ("strategy", "u1"),
-        ("flags", "u1"),
-    ],
-    align=True,
-)
+
+def _layout(at_8: str, at_16: tuple[str, str], at_24: str) -> np.dtype:
+    return np.dtype(
+        [
+            ("seq", "u8"), (at_8, "u8"), at_16, (at_24, "i8"),
+            ("price", "i8"), ("qty", "i8"), ("id", "u8"),
+            ("instrument", "u4"), ("kind", "u1"), ("side", "u1"), ("strategy", "u1"), ("flags", "u1"),
+        ],
+        align=True,
+    )  # fmt: skip
+
+
+RECORD = _layout("origin_tsc", ("exchange_ts", "i8"), "local_ts")
+REQUEST = _layout("origin_tsc", ("sent_tsc", "u8"), "local_ts")
+REPORT = _layout("venue_id", ("exchange_ts", "i8"), "local_ts")
+EXECUTION = _layout("trade_id", ("exchange_ts", "i8"), "fee")
 RECORD_BYTES = 64
 #: Raised whenever a field or a kind changes its meaning; retired numbers are never used again.
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 BUY, SELL = 0, 1
 BID, ASK = 0, 1
@@ -104,8 +115,14 @@ REDUCE_ONLY = 8
 NOT_A_NUMBER = 128
 TIF_NAMES = {GTC: "GTC", IOC: "IOC", FOK: "FOK", POST_ONLY: "POST_ONLY", MARKET: "MARKET"}
 
+#: ``venue_id`` of a CANCEL_REJECT: the gateway has cancelled by itself, and this may be the answer to that.
+OWN_CANCEL = np.uint64(1)
+
 # Flags of FILL.
 FILL_MAKER = 1
+#: Shift of the asset that the fee of a FILL is in: 0 is the instrument's quote currency, n the n-th of the run's other assets.
+FEE_ASSET = 1
+MAX_FEE_ASSETS = 127
 
 #: What a venue says to a request: it cannot be taken now, it is on its way, or it is answered without leaving the machine.
 NOT_TAKEN, LEFT, ANSWERED_HERE = 0, 1, 2
@@ -125,3 +142,12 @@ EPOCH_MAX = 2**32 - 2**16 - 1
 def client_id(venue: int, strategy: int, epoch: int, sequence: int) -> int:
     """Build a client order id from its parts: ``epoch`` in 0..EPOCH_MAX, ``sequence`` below 2**32."""
     return (venue & 0xFF) << 56 | (strategy & 0xFF) << 48 | (epoch << ID_EPOCH_BITS) + sequence
+
+
+def layout_of(kind: int) -> np.dtype:
+    """The layout of records of a kind; RECORD for one that there is not."""
+    if NEW <= kind <= REPLACE:
+        return REQUEST
+    if kind in (FILL, VENUE_FAULT):
+        return EXECUTION
+    return REPORT if ACK <= kind <= CANCEL_REJECT else RECORD

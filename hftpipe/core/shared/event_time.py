@@ -12,15 +12,10 @@ import numpy as np
 from hftpipe.core.machine.clock import monotonic_ns
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, load_acquire, load_relaxed, mul_wide, store_relaxed, store_release
+from hftpipe.core.schema.event_time import EVENT_TIME, REAL_TIME_MULT
+from hftpipe.core.schema.layout import offset_of
 
-#: ``mult``: event time per monotonic time in 32.32 fixed point, 0 until the first event and at full speed; the moment
-#: where both clocks were read; ``known_ts``: event time up to which the market is known.
-EVENT_TIME = np.dtype(
-    [("mult", "u8"), ("mono_ns", "u8"), ("event_ts", "u8"), ("_pad", "u8", 5), ("known_ts", "u8"), ("_end", "u8", 7)],
-    align=True,
-)
-REAL_TIME_MULT = 1 << 32
-_MONO, _EVENT, _KNOWN = (np.uint64(EVENT_TIME.fields[name][1]) for name in ("mono_ns", "event_ts", "known_ts"))
+_MONO, _EVENT, _KNOWN = (np.uint64(offset_of(EVENT_TIME, name)) for name in ("mono_ns", "event_ts", "known_ts"))
 _HALF = np.uint64(32)
 
 

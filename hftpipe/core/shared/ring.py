@@ -122,6 +122,13 @@ def ring_peek(ring):
 
 
 @jit
+def ring_ahead(ring, count):
+    """Consumer: the address of the slot ``count`` behind the next unread record, whatever is in it: a hint, nothing to rely on."""
+    header = view(ring, RING)
+    return _slot(ring, header, header.next_out + U64(count))
+
+
+@jit
 def ring_pop(ring):
     """Consumer: done with the record of the last :func:`ring_peek`; its slot may be overwritten from now on."""
     header = view(ring, RING)

@@ -13,13 +13,16 @@ import errno
 import fcntl
 import mmap
 import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
 
 from hftpipe.core.machine.build import BUILD_HASH
-from hftpipe.core.schema.records import SCHEMA_VERSION
+from hftpipe.core.schema.layout import LINE_PAIR, whole
+from hftpipe.core.schema.records import EPOCH_MAX, SCHEMA_VERSION
 from hftpipe.core.schema.refusal import Refusal
 
 SHM_DIR = Path("/dev/shm")
@@ -32,17 +35,23 @@ HEADER = np.dtype(
     ]
 )  # fmt: skip
 HEADER_BYTES = 4096
+#: The least that is kept for the directory; where there are many symbols it is as large as it has to be.
 DIRECTORY_BYTES = 60 * 1024
+#: More than the two numbers of a region take in the directory, with what is around them.
+_PLACE_TEXT = 64
 #: Regions start on a pair of cache lines: the adjacent-line prefetcher must not couple two writers.
-ALIGN = 128
+ALIGN = LINE_PAIR
 _ATTEMPTS = 5
 #: Linux 5.14; absent before, where the first touch of a page costs its fault.
 _MADV_POPULATE_WRITE = 23
-_GUARD_ALIGN = 64
 
 
 class SegmentError(Refusal, RuntimeError):
     """A segment cannot be created or attached to; the message names it and the reason."""
+
+
+class StillStarting(SegmentError):
+    """A segment that its pipeline has not published yet: it looks for halts that were latched once it has."""
 
 
 def segment_path(name: str) -> Path:
@@ -74,26 +83,37 @@ def live_pid(name: str) -> int:
     return pid if is_ours and pid > 0 and process_started(pid) == int(header["pid_started"]) else 0
 
 
-def _round_up(value: int) -> int:
-    return (value + ALIGN - 1) // ALIGN * ALIGN
-
-
 def _pages(size: int) -> int:
-    return (size + mmap.PAGESIZE - 1) // mmap.PAGESIZE * mmap.PAGESIZE
+    return whole(size, mmap.PAGESIZE)
 
 
-def _lay_out(sizes: dict[str, int], guard: bool = False) -> tuple[dict[str, tuple[int, int]], int]:
+def _directory_room(sizes: dict[str, int], meta: dict[str, Any]) -> int:
+    """Bytes for the directory of these regions and facts, whole pages."""
+    return max(DIRECTORY_BYTES, _pages(len(orjson.dumps(meta)) + sum(len(name) + _PLACE_TEXT for name in sizes)))
+
+
+def _lay_out(sizes: dict[str, int], guard: bool, directory: int) -> tuple[dict[str, tuple[int, int]], int]:
     """Where each region lies, and the size of all; with ``guard`` each ends (but for its alignment) before a page."""
-    at, places = HEADER_BYTES + DIRECTORY_BYTES, {}
+    at, places = HEADER_BYTES + directory, {}
     for region, size in sizes.items():
         if guard:
-            rounded = (size + _GUARD_ALIGN - 1) // _GUARD_ALIGN * _GUARD_ALIGN
-            places[region] = (at + _pages(rounded) - rounded, size)
-            at += _pages(rounded) + mmap.PAGESIZE
+            places[region] = (at + _pages(size) - whole(size), size)
+            at += _pages(size) + mmap.PAGESIZE
         else:
             places[region] = (at, size)
-            at += _round_up(size)
+            at += whole(size, ALIGN)
     return places, _pages(at)
+
+
+def _runs(places: dict[str, tuple[int, int]], sparse: Collection[str], total: int) -> list[tuple[int, int]]:
+    """``(begin, end)`` of the pages that do not lie wholly in regions of ``sparse``, in order."""
+    runs, at = [], 0
+    for region, (begin, size) in places.items():
+        inner = _pages(begin), (begin + size) // mmap.PAGESIZE * mmap.PAGESIZE
+        if region in sparse and inner[0] < inner[1]:
+            runs.append((at, inner[0]))
+            at = inner[1]
+    return [run for run in (*runs, (at, total)) if run[0] < run[1]]
 
 
 def guard_pages(base: int, places: dict[str, tuple[int, int]]) -> None:
@@ -107,6 +127,20 @@ def guard_pages(base: int, places: dict[str, tuple[int, int]]) -> None:
         page = ctypes.c_void_p(base + _pages(at + size))
         if mprotect(page, ctypes.c_size_t(mmap.PAGESIZE), 0) != 0:
             raise SegmentError(f"no guard page behind region {region}: {os.strerror(ctypes.get_errno())}")
+
+
+def _reserve(fd: int, total: int, runs: list[tuple[int, int]]) -> None:
+    """Have the memory of ``runs`` for certain, and look for room for the rest now rather than in the middle of a run.
+
+    Raises:
+        OSError: there is not so much.
+    """
+    room = os.fstatvfs(fd)
+    if room.f_blocks and room.f_bavail * room.f_frsize < total:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    os.ftruncate(fd, total)
+    for begin, end in runs:
+        os.posix_fallocate(fd, begin, end - begin)
 
 
 def _lock(fd: int) -> bool:
@@ -128,11 +162,21 @@ def _describe_owner(fd: int) -> str:
 
 
 def _old_epoch(fd: int) -> int:
+    """The run number in what a crashed run has left; 0 if that is none of ours. It may be damaged and hold any number."""
     raw = os.pread(fd, HEADER.itemsize, 0)
     if len(raw) < HEADER.itemsize:
         return 0
     header = np.frombuffer(raw, HEADER)[0]
     return int(header["epoch"]) if bytes(header["magic"]) == MAGIC.rstrip(b"\0") else 0
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What the system says against a segment's file is a refusal that names it: a folder of that name, another user's file."""
+    try:
+        yield
+    except OSError as error:
+        raise SegmentError(f"{path}: {error.strerror}; remove it, or choose another pipeline.name") from error
 
 
 class Segment:
@@ -141,7 +185,8 @@ class Segment:
     Attributes:
         name: the pipeline's name.
         epoch: the run number stored in the header.
-        replaced: whether a crashed run's segment was found and replaced (only on :meth:`create`).
+        replaced: what :meth:`create` found of a crashed run and replaced: its number under ``epoch`` if that can be one, else
+            under ``damaged_epoch``; empty if it found nothing.
         meta: what the creator stored beside the directory (JSON values).
     """
 
@@ -149,42 +194,58 @@ class Segment:
         self.name, self._fd, self._map, self._directory = name, fd, mapping, directory
         self._bytes = np.frombuffer(mapping, np.uint8)
         self.base = self._bytes.ctypes.data
-        self.epoch, self.replaced, self.meta = int(self.header()["epoch"]), False, {}
+        self.epoch = int(self.header()["epoch"])
+        self.meta: dict[str, Any] = {}
+        self.replaced: dict[str, int] = {}
+        self._is_sparse = False
 
-    def header(self) -> np.ndarray:
+    def header(self) -> np.void:
         """The segment's header record."""
-        return self._bytes[: HEADER.itemsize].view(HEADER)[0]
+        header: np.void = self._bytes[: HEADER.itemsize].view(HEADER)[0]
+        return header
 
     @classmethod
-    def create(cls, name: str, sizes: dict[str, int], meta: dict, epoch: int = 1, guard: bool = False) -> "Segment":
-        """Make the segment, replacing one left by a crashed run; every page is touched.
+    def create(
+        cls, name: str, sizes: dict[str, int], meta: dict[str, Any], epoch: int = 1, guard: bool = False,
+        sparse: Collection[str] = (),
+    ) -> "Segment":  # fmt: skip
+        """Make the segment, replacing one left by a crashed run; every page is touched, but for those of ``sparse`` regions.
 
         Args:
             sizes: bytes per region, in order.
             meta: JSON-able facts for :meth:`attach`.
             epoch: this run's number; raised above a crashed run's if that was higher.
             guard: end each region at a page that nobody may touch, to find who writes past one (for tests).
+            sparse: regions of which most is never used: a page of theirs takes memory from its first use on.
 
         Raises:
             SegmentError: a live run holds the name, or /dev/shm is full.
         """
-        path, stale_epoch, replaced = segment_path(name), 0, False
+        path = segment_path(name)
+        with _named(path):
+            fd, replaced = cls._take_name(path)
+        segment = cls._fill(name, fd, path, sizes, meta, max(epoch, replaced.get("epoch", 0) + 1), guard, sparse)
+        segment.replaced = replaced
+        return segment
+
+    @classmethod
+    def _take_name(cls, path: Path) -> tuple[int, dict[str, int]]:
+        """A new, locked file under the name, and what a crashed run had left there (:attr:`replaced`)."""
+        replaced: dict[str, int] = {}
         for _ in range(_ATTEMPTS):
-            if path.exists():
-                stale_epoch, replaced = max(stale_epoch, cls._remove_stale(path)), True
+            if os.path.lexists(path):
+                found = cls._remove_stale(path)
+                # A number that can be none is damage: taken over it would be the first of a row of wrong ones.
+                replaced = {"epoch" if 0 <= found < EPOCH_MAX else "damaged_epoch": found} | replaced
             try:
                 fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             except FileExistsError:
                 continue
             # Between the two lines above another creator may have taken our file for a dead run's and removed it.
             if _lock(fd) and os.fstat(fd).st_nlink > 0:
-                break
+                return fd, replaced
             os.close(fd)
-        else:
-            raise SegmentError(f"{path}: another run is starting under this name; choose another pipeline.name")
-        segment = cls._fill(name, fd, path, sizes, meta, max(epoch, stale_epoch + 1), guard)
-        segment.replaced = replaced
-        return segment
+        raise SegmentError(f"{path}: another run is starting under this name; choose another pipeline.name")
 
     @staticmethod
     def _remove_stale(path: Path) -> int:
@@ -206,28 +267,30 @@ class Segment:
 
     @classmethod
     def _fill(
-        cls, name: str, fd: int, path: Path, sizes: dict[str, int], meta: dict, epoch: int, guard: bool
-    ) -> "Segment":
-        directory, total = _lay_out(sizes, guard)
+        cls, name: str, fd: int, path: Path, sizes: dict[str, int], meta: dict[str, Any], epoch: int, guard: bool,
+        sparse: Collection[str],
+    ) -> "Segment":  # fmt: skip
+        directory, total = _lay_out(sizes, guard, _directory_room(sizes, meta))
         listing = orjson.dumps({"regions": directory, "meta": meta})
-        if len(listing) > DIRECTORY_BYTES:
-            os.unlink(path)
-            os.close(fd)
-            raise SegmentError(f"{path}: directory of {len(listing)} bytes is larger than {DIRECTORY_BYTES}")
+        runs = _runs(directory, sparse, total)
         try:
-            os.posix_fallocate(fd, 0, total)
+            _reserve(fd, total, runs)
+            populate = 0 if sparse else mmap.MAP_POPULATE
+            mapping = mmap.mmap(fd, total, mmap.MAP_SHARED | populate, mmap.PROT_READ | mmap.PROT_WRITE)
         except OSError as error:
             os.unlink(path)
             os.close(fd)
             raise SegmentError(f"{path}: cannot reserve {total} bytes in {SHM_DIR}: {error.strerror}") from error
-        mapping = mmap.mmap(fd, total, mmap.MAP_SHARED | mmap.MAP_POPULATE, mmap.PROT_READ | mmap.PROT_WRITE)
+        for begin, end in runs if sparse else ():
+            with contextlib.suppress(OSError):
+                mapping.madvise(_MADV_POPULATE_WRITE, begin, end - begin)
         mapping[HEADER_BYTES : HEADER_BYTES + len(listing)] = listing
         header = np.frombuffer(mapping, np.uint8)[: HEADER.itemsize].view(HEADER)
         header["magic"], header["schema"], header["build"] = MAGIC, SCHEMA_VERSION, BUILD_HASH.encode()
         header["epoch"], header["pid"], header["pid_started"] = epoch, os.getpid(), process_started(os.getpid())
         header["size"], header["directory_bytes"] = total, len(listing)
         segment = cls(name, fd, mapping, directory)
-        segment.meta = meta
+        segment.meta, segment._is_sparse = meta, bool(sparse)
         if guard:
             guard_pages(segment.base, directory)
         return segment
@@ -250,14 +313,19 @@ class Segment:
             raise SegmentError(f"{path}: no permission, it is another user's") from error
         except FileNotFoundError as error:
             raise SegmentError(f"{path}: no pipeline named {name!r} is running") from error
+        except OSError as error:
+            raise SegmentError(f"{path}: {error.strerror}") from error
         try:
             cls._check(path, fd)
             mapping = mmap.mmap(fd, 0, mmap.MAP_SHARED, mmap.PROT_READ | (mmap.PROT_WRITE if is_writable else 0))
-        except (SegmentError, OSError, ValueError):
+            size = int(np.frombuffer(mapping, np.uint8)[: HEADER.itemsize].view(HEADER)[0]["directory_bytes"])
+            listing = orjson.loads(mapping[HEADER_BYTES : HEADER_BYTES + min(size, len(mapping) - HEADER_BYTES)])
+        except SegmentError:
             os.close(fd)
             raise
-        size = int(np.frombuffer(mapping, np.uint8)[: HEADER.itemsize].view(HEADER)[0]["directory_bytes"])
-        listing = orjson.loads(mapping[HEADER_BYTES : HEADER_BYTES + size])
+        except (OSError, ValueError) as error:
+            os.close(fd)
+            raise SegmentError(f"{path}: damaged, or no pipeline segment: {error}") from error
         segment = cls(name, fd, mapping, {k: tuple(v) for k, v in listing["regions"].items()})
         segment.meta = listing["meta"]
         return segment
@@ -280,7 +348,7 @@ class Segment:
         if process_started(int(header["pid"])) != int(header["pid_started"]):
             raise SegmentError(f"{path}: left by a run that is no longer alive (pid {int(header['pid'])})")
         if not header["ready"]:
-            raise SegmentError(f"{path}: still starting")
+            raise StillStarting(f"{path}: still starting")
         if int(header["size"]) != os.fstat(fd).st_size:
             raise SegmentError(f"{path}: {os.fstat(fd).st_size} bytes, its header says {int(header['size'])}")
 
@@ -302,9 +370,26 @@ class Segment:
         return list(self._directory)
 
     def prefault(self) -> None:
-        """Map every page in this process too: a forked child faults on each page it touches first (1.7 us each)."""
+        """Map every page in use in this process too: a forked child faults on each page it touches first (1.7 us each).
+
+        Pages of sparse regions that nobody has touched stay so.
+        """
         with contextlib.suppress(OSError):
-            self._map.madvise(_MADV_POPULATE_WRITE)
+            for begin, end in self._in_use():
+                self._map.madvise(_MADV_POPULATE_WRITE, begin, end - begin)
+
+    def _in_use(self) -> Iterator[tuple[int, int]]:
+        """``(begin, end)`` of the pages that the file has."""
+        begin, size = 0, len(self._map)
+        if not self._is_sparse:
+            yield 0, size
+            return
+        with contextlib.suppress(OSError):
+            while begin < size:
+                begin = os.lseek(self._fd, begin, os.SEEK_DATA)
+                end = os.lseek(self._fd, begin, os.SEEK_HOLE)
+                yield begin, end
+                begin = end
 
     def unlink(self) -> None:
         """Remove the name (the owner's last act); the memory goes when the last process unmaps it."""

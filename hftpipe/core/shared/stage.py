@@ -27,6 +27,7 @@ from hftpipe.core.machine.mem import (
     usleep,
     view,
 )
+from hftpipe.core.schema.instruments import MAX_VENUES
 from hftpipe.core.schema.status import ENDED, RUNNING, SERVING, STARTING, STATUS
 
 #: A step's way of saying "call my service() from Python, then go on".
@@ -35,7 +36,7 @@ SERVICE = -1
 FINISHED = -2
 STOPPED = -100
 
-MAX_STAGES = 4
+MAX_STAGES = 2 * MAX_VENUES + 2
 SPINS_BEFORE_YIELD = 1
 SPINS_BEFORE_SLEEP = 200
 SLEEP_US = 50

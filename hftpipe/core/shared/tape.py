@@ -34,21 +34,21 @@ TAPE_GAP = 80
 #: What an order was checked against: the top of book, side BID then ASK; price, qty; flags = book state; id = update id;
 #: local_ts = event time up to which it is known to stand; exchange_ts = the event time at which it was checked.
 TOP_SEEN = 81
-#: The halt state a stage looked at, when it changed: flags = 1 or 0.
+#: The halt state a stage looked at, when it changed: flags = 1 or 0; id: 0 for the whole pipeline, else 1 + the place of a
+#: venue's, strategy's or instrument's word (core/schema/halts.py).
 HALT_SEEN = 82
 #: Bit of HALT_SEEN's flags: it is about the record before only.
 WITH_RECORD = 2
 #: Bit of HALT_SEEN's flags: the ring that the record before was to go out on was full.
 RING_FULL = 4
-#: New parameters: ``id`` = version, ``qty`` = bytes; followed by PARAMS_DATA records of 48 bytes each.
+#: New parameters of strategy ``instrument``: ``id`` = version, ``qty`` = bytes; followed by PARAMS_DATA records of 48 bytes each.
 PARAMS = 83
 #: 48 bytes of parameters in origin_tsc .. id (offset 8 to 56).
 PARAMS_DATA = 84
 PARAMS_BYTES_PER_RECORD = 48
 # What a venue of flesh and blood answered (the paper venue's answers follow from the market). Its reports go on the tape as
 # they are, and:
-#: ``id`` is the number of the fill that follows (a report's ``seq``, which no ring or tape keeps).
-FILL_NUMBER = 85
+# 85 is retired: a fill has its number with it.
 #: The venue did not take the request before.
 VENUE_BUSY_SEEN = 86
 #: The venue took a cancel of order ``id`` that a halt has caused (paper venue or not: the clock decides when it is due).
@@ -122,6 +122,14 @@ def tape_halt(tape, halted):
 
 
 @jit
+def tape_scope(tape, place, halted):
+    """Put a change of the halt of a venue, strategy or instrument, that the stage has seen, on the tape."""
+    if tape != ZERO and tape_room(tape, np.int64(1)):
+        id_ = U64(place) + U64(1)
+        _fields(tape, HALT_SEEN, 0, np.uint8(halted), 0, np.int64(0), np.int64(0), np.int64(0), id_, np.int64(0))
+
+
+@jit
 def tape_mark(tape, kind, id_):
     """Put a record of ``kind`` that says nothing but ``id`` on the tape."""
     if tape != ZERO and tape_room(tape, np.int64(1)):
@@ -143,21 +151,12 @@ def tape_full(tape, first, count):
 
 
 @jit
-def tape_report(tape, report):
-    """Put a venue's report on the tape, behind its fill number if it has one."""
-    number = view(report, RECORD).seq
-    if number != ZERO:
-        tape_mark(tape, FILL_NUMBER, number)
-    tape_record(tape, report)
-
-
-@jit
-def tape_params(tape, version, source, count):
-    """Put ``count`` bytes of parameters at address ``source`` on the tape: PARAMS, then PARAMS_DATA records."""
+def tape_params(tape, strategy, version, source, count):
+    """Put ``count`` bytes of a strategy's parameters at address ``source`` on the tape: PARAMS, then PARAMS_DATA records."""
     pieces = (count + PARAMS_BYTES_PER_RECORD - 1) // PARAMS_BYTES_PER_RECORD
     if tape == ZERO or not tape_room(tape, pieces + 1):
         return
-    _fields(tape, PARAMS, 0, 0, 0, np.int64(0), count, np.int64(0), version, np.int64(0))
+    _fields(tape, PARAMS, 0, 0, np.uint32(strategy), np.int64(0), count, np.int64(0), version, np.int64(0))
     for piece in range(pieces):
         at = piece * PARAMS_BYTES_PER_RECORD
         slot = ring_claim(tape)

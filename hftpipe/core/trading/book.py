@@ -24,8 +24,10 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, view
+from hftpipe.core.schema.instruments import TOP_LEVELS
+from hftpipe.core.schema.layout import LINE_PAIR, offset_of, whole
 from hftpipe.core.schema.records import ASK, BID, INVALID, VALID
-from hftpipe.core.trading.levels import LEVELS_HEADER_BYTES
+from hftpipe.core.trading.levels import LEVELS, LEVELS_HEADER_BYTES
 from hftpipe.core.trading.side import (
     DROPPED,
     side_at,
@@ -40,6 +42,7 @@ from hftpipe.core.trading.side import (
     side_set,
     side_sum,
 )
+from hftpipe.core.trading.window import window_tick_fields
 
 BOOK = np.dtype(
     [
@@ -49,24 +52,27 @@ BOOK = np.dtype(
         ("top_id", "u8"), ("update_id", "u8"),
         ("exchange_ts", "i8"), ("local_ts", "i8"), ("capacity", "i8"),
         # Levels dropped because a side was full (always the worst one), updates applied, deletes of absent levels.
-        ("evicted", "i8"), ("updates", "i8"), ("absent_deletes", "i8"), ("_pad", "i8", 2),
+        ("evicted", "i8"), ("updates", "i8"), ("absent_deletes", "i8"),
+        # Strategy stage: the bid of a TOP pair that waits for its ask; records of other venues may come in between.
+        ("waiting_bid", "i8"), ("waiting_bid_qty", "i8"),
         # Two LEVELS headers; the first word of each is its number of levels.
         ("n_bids", "i8"), ("_bids", "i8", 23), ("n_asks", "i8"), ("_asks", "i8", 23),
     ],
     align=True,
 )  # fmt: skip
 BOOK_HEADER_BYTES = 512
-_SIDES_AT = BOOK.fields["n_bids"][1]
+_SIDES_AT = offset_of(BOOK, "n_bids")
 _SIDES = np.uint64(_SIDES_AT)
 _SIDE_BYTES = np.uint64(LEVELS_HEADER_BYTES)
 #: Fewer ticks are no gain over one block; more cost memory for changes too rare to matter (1 % of a recorded market).
 _MIN_TICKS, _MAX_TICKS = 64, 32768
-_LINE_PAIR = 128
+#: Fields of LEVELS that say where its parts are.
+_STORED = ("fences", "ids", "counts", "blocks", "slots", "bits", "summary")
 
 
 def default_window(capacity: int) -> int:
-    """Ticks in the window of a side of ``capacity`` levels: as many, up to a power of two, in 64..32768."""
-    return min(max(1 << (capacity - 1).bit_length(), _MIN_TICKS), _MAX_TICKS)
+    """Ticks in the window of a side of ``capacity`` levels: as many, up to a power of two, in 64..32768; none for one level."""
+    return 0 if capacity == TOP_LEVELS else min(max(1 << (capacity - 1).bit_length(), _MIN_TICKS), _MAX_TICKS)
 
 
 def book_bytes(capacity: int, window: int | None = None) -> int:
@@ -81,7 +87,7 @@ def book_bytes(capacity: int, window: int | None = None) -> int:
 
 def book_stride(capacity: int) -> int:
     """Bytes from one book to the next of an array of them: whole pairs of cache lines."""
-    return (book_bytes(capacity) + _LINE_PAIR - 1) // _LINE_PAIR * _LINE_PAIR
+    return whole(book_bytes(capacity), LINE_PAIR)
 
 
 def book_init(memory: np.ndarray, instrument: int, capacity: int, tick: int = 0, window: int | None = None) -> None:
@@ -100,6 +106,28 @@ def book_init(memory: np.ndarray, instrument: int, capacity: int, tick: int = 0,
     for side in (BID, ASK):
         storage = BOOK_HEADER_BYTES + side * side_bytes(capacity, slots)
         side_init(memory, _SIDES_AT + side * LEVELS_HEADER_BYTES, storage, capacity, slots, tick)
+
+
+def book_settle(heads: np.ndarray, capacity: int, ticks: np.ndarray, away: np.ndarray) -> None:
+    """Tell books what their price steps are and where their levels lie, before the first change.
+
+    Args:
+        heads: uint8[n, BOOK_HEADER_BYTES]: the heads of books of ``capacity`` levels a side; ticks: int64[n], 0 where it is
+            not known; away: bytes (uint64[n]) from behind each head to its levels.
+    """
+    for side in (BID, ASK):
+        at = _SIDES_AT + side * LEVELS_HEADER_BYTES
+        rows = heads[:, at : at + LEVELS_HEADER_BYTES].view(LEVELS)[:, 0]
+        for name, values in window_tick_fields(default_window(capacity), ticks).items():
+            rows[name] = values
+        for name in _STORED:
+            rows[name] += away
+
+
+@jit
+def is_top_only(book):
+    """Whether the book only hears best prices: its published top is all there is to know."""
+    return view(book, BOOK).capacity == TOP_LEVELS
 
 
 @jit

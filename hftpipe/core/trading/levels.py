@@ -35,6 +35,7 @@ from hftpipe.core.machine.vectors import (
     run_insert,
     run_remove,
 )
+from hftpipe.core.schema.layout import Layout, lay_out, whole
 
 #: One side: its blocks, and the window that is laid over them (:mod:`hftpipe.core.trading.window`).
 #: ``fences`` to ``blocks`` and ``slots`` to ``summary`` say where those begin, in bytes from this record.
@@ -73,25 +74,28 @@ def _max_blocks(capacity: int) -> int:
     return 2 * (capacity // (_HALF + 1)) + 1
 
 
+def _layout(capacity: int) -> Layout:
+    """The parts, without the header; of fences, ids and counts whole vectors."""
+    blocks = _max_blocks(capacity)
+    words = {name: (np.int64, whole(blocks, LANES)) for name in ("fences", "ids", "counts")}
+    return lay_out(words | {"blocks": (np.int64, 2 * RUN * blocks)})
+
+
 def levels_bytes(capacity: int) -> int:
     """Memory of ``capacity`` levels, without the header (a multiple of 64)."""
-    blocks = _max_blocks(capacity)
-    return 3 * 8 * (-(-blocks // LANES) * LANES) + 2 * RUN_BYTES * blocks
+    return _layout(capacity).size
 
 
 def levels_init(memory: np.ndarray, header: int, storage: int, capacity: int) -> None:
     """Make a side without levels: its header at ``memory[header]``, its levels at ``memory[storage]`` (zeroed, uint8)."""
-    blocks = _max_blocks(capacity)
-    words = -(-blocks // LANES) * LANES
     row = memory[header : header + LEVELS_HEADER_BYTES].view(LEVELS)
-    row["capacity"], row["n_blocks"], row["fences"] = capacity, 1, storage - header
-    for index, name in enumerate(("ids", "counts", "blocks"), 1):
-        row[name] = storage - header + 8 * words * index
-    directory = memory[storage : storage + 16 * words].view(np.int64)
-    directory[:words], directory[words:] = FILLING, np.arange(words)
-    directory[0] = _LOWEST
-    first = storage + 24 * words
-    memory[first : first + RUN_BYTES].view(np.int64)[:] = FILLING
+    row["capacity"], row["n_blocks"] = capacity, 1
+    layout = _layout(capacity)
+    for name in layout.parts:
+        row[name] = storage - header + layout.at(name)
+    fences, ids, _counts, blocks = (layout.view(memory[storage:], name) for name in layout.parts)
+    fences[:], ids[:], blocks[:RUN] = FILLING, np.arange(len(ids)), FILLING
+    fences[0] = _LOWEST
 
 
 @jit

@@ -31,8 +31,7 @@ def index_bytes(entries: int) -> int:
 
 
 def index_init(memory: np.ndarray, entries: int) -> None:
-    """Make an empty index in ``memory`` (uint8 array of :func:`index_bytes`)."""
-    memory[: index_bytes(entries)] = 0
+    """Make an empty index in ``memory`` (uint8 array of :func:`index_bytes`, zeroed)."""
     header = memory[:INDEX_HEADER_BYTES].view(INDEX)
     header["mask"], header["shift"] = entries - 1, 64 - (entries.bit_length() - 1 - int(_RUN_BITS))
 

@@ -22,7 +22,7 @@ from hftpipe.core.machine.fixed import OVERFLOW, muldiv, notional
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import view
 from hftpipe.core.schema.position import POSITION
-from hftpipe.core.schema.records import BUY
+from hftpipe.core.schema.records import BUY, FEE_ASSET
 
 
 @jit
@@ -58,6 +58,12 @@ def _count_taker(p, fee, value):
     p.taker_fees += fee
     p.taker_fills += 1
     p.taker_turnover += value
+
+
+@jit
+def quote_fee(execution):
+    """What a fill (an EXECUTION) costs in the instrument's quote currency (1e-8): 0 where its fee is in another asset."""
+    return execution.fee if execution.flags >> FEE_ASSET == 0 else np.int64(0)
 
 
 @jit

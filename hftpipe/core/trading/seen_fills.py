@@ -15,7 +15,7 @@ A number above all of its chain is new without a look at the others, which is th
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import ONE, ZERO, view
+from hftpipe.core.machine.mem import ONE, U64, ZERO, view
 
 #: ``count``: executions ever noted; ``strays``: head of the chain of those whose orders are not known.
 SEEN = np.dtype([("limit", "u8"), ("count", "u8"), ("strays", "u8"), ("_pad", "u8", 5)])
@@ -85,9 +85,22 @@ def seen_add(seen, head, id_, number):
 
 
 @jit
-def seen_stray(seen, id_, number):
-    """Note an execution of an order that is not known: False if it was noted before."""
+def _is_remembered_at_all(seen, id_, number):
+    """Whether an execution is among those of any order: its chain is gone with the order. Looks at all of them."""
     s = view(seen, SEEN)
+    for back in range(min(s.count, s.limit - ONE)):
+        fill = _at(seen, s.count - U64(back))
+        if fill.number == number and fill.id == id_:
+            return True
+    return False
+
+
+@jit
+def seen_stray(seen, id_, number):
+    """Note an execution of an order that is not known (any more): False if it was noted before, as a stray or of the order."""
+    s = view(seen, SEEN)
+    if _is_remembered_at_all(seen, id_, number):
+        return False
     head = seen_add(seen, s.strays, id_, number)
     s.strays = head if head != ZERO else s.strays
     return head != ZERO

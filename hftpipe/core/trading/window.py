@@ -33,6 +33,7 @@ from hftpipe.core.machine.bits import (
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, copy_bytes, load_i64, mul_wide, store_i64, view
 from hftpipe.core.machine.vectors import RUN, RUN_BYTES, run_fill
+from hftpipe.core.schema.layout import Layout, lay_out, whole
 from hftpipe.core.trading.levels import LEVELS, levels_at, levels_below, levels_last, levels_put, levels_remove
 
 #: Sizes of a window, powers of two.
@@ -56,23 +57,36 @@ def window_bytes(slots: int) -> int:
     """
     if slots != 0 and (not MIN_SLOTS <= slots <= MAX_SLOTS or slots & (slots - 1)):
         raise ValueError(f"a window of {slots} ticks: it is 0 or a power of two in {MIN_SLOTS}..{MAX_SLOTS}")
-    return 8 * slots + _lines(slots // 8) + _lines(8 * -(-slots // 4096))
+    return _layout(slots).size
 
 
-def _lines(size: int) -> int:
-    return -(-size // 64) * 64
+def _layout(slots: int) -> Layout:
+    """A quantity a slot, a bit a slot, a bit a word of those."""
+    return lay_out({"slots": (np.int64, slots), "bits": slots // 8, "summary": (np.int64, whole(slots, 4096) // 4096)})
+
+
+def window_tick_fields(slots: int, ticks: np.ndarray) -> dict[str, np.ndarray]:
+    """The fields of LEVELS that a price step decides, by name, for windows of ``slots`` ticks and steps int64[n] (0: unknown)."""
+    farthest = np.int64((int(_FARTHEST) - 1) // max(slots, 1))
+    is_usable = (ticks > 0) & (ticks <= farthest) & (slots > 0)
+    step = np.where(is_usable, ticks, 1).astype(np.uint64)
+    # ceil(2**63 / tick), in unsigned words.
+    inverse = (np.uint64(2**63) + step - np.uint64(1)) // step
+    return {
+        "span": np.where(is_usable, slots, 0), "tick": ticks, "patience": np.where(is_usable, 0, _NEVER),
+        "inverse": np.where(is_usable, inverse, np.uint64(0)),
+    }  # fmt: skip
 
 
 def window_init(memory: np.ndarray, header: int, storage: int, slots: int, tick: int) -> None:
     """Lay a window nowhere yet: its side's header at ``memory[header]``, its slots at ``memory[storage]`` (zeroed)."""
     row = memory[header : header + LEVELS.itemsize].view(LEVELS)
-    usable = slots if tick > 0 and slots * tick < _FARTHEST else 0
-    row["span"], row["tick"], row["patience"] = usable, tick, 0 if usable else _NEVER
+    for name, value in window_tick_fields(slots, np.array([tick], np.int64)).items():
+        row[name] = value
     row["low"] = _NO_KEY
-    row["inverse"] = -(-(2**63) // tick) if usable else 0
-    row["slots"] = storage - header
-    row["bits"] = storage - header + 8 * slots
-    row["summary"] = storage - header + 8 * slots + _lines(slots // 8)
+    layout = _layout(slots)
+    for name in layout.parts:
+        row[name] = storage - header + layout.at(name)
 
 
 @jit

@@ -2,13 +2,16 @@
 
 A replay is compared with what the *next* stage put on its tape: what it consumed of this stage. Masked fields:
 
-============ ================== ======================================================================================
-field        of                 why it is no part of a decision
-============ ================== ======================================================================================
-seq          every record       the index in whichever ring or tape holds the copy
-origin_tsc   every record       time-stamp counter of the causing packet: measures latency, decides nothing
-exchange_ts  NEW CANCEL REPLACE time-stamp counter when the last stage sent it; of reports it is the venue's, compared
-============ ================== ======================================================================================
+============ ========================= ===============================================================================
+field        of                        why it is no part of a decision
+============ ========================= ===============================================================================
+seq          every record              the index in whichever ring or tape holds the copy
+origin_tsc   market data, NEW CANCEL   time-stamp counter of the causing packet: measures latency, decides nothing
+             REPLACE
+sent_tsc     NEW CANCEL REPLACE        time-stamp counter when the last stage sent it
+============ ========================= ===============================================================================
+
+What reports have in the same places is the venue's, and is compared.
 """
 
 from collections.abc import Iterator
@@ -17,10 +20,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from hftpipe.core.machine.fixed import format_fixed
-from hftpipe.core.schema.records import ACK, CANCEL, KIND_NAMES, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER
+from hftpipe.core.schema.records import ACK, CANCEL, KIND_NAMES, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER, layout_of
 from hftpipe.core.shared.tape import (
     CLOCK_RAN_ON,
-    FILL_NUMBER,
     HALT_CANCEL,
     HALT_SEEN,
     INTENTS_FULL,
@@ -32,14 +34,15 @@ from hftpipe.core.shared.tape import (
     TOP_SEEN,
     VENUE_BUSY_SEEN,
 )
+from hftpipe.topology.pipeline import Pipeline
 
 #: Field -> first and last kind in whose records it is not compared.
-MASKS = {"seq": (0, 255), "origin_tsc": (0, 255), "exchange_ts": (NEW, REPLACE)}
+MASKS = {"seq": (0, 255), "origin_tsc": (0, REPLACE), "exchange_ts": (NEW, REPLACE)}
 #: Kinds from this one on are on tapes only.
 FIRST_TAPE_KIND = TAPE_GAP
 NAMES = KIND_NAMES | {
     TAPE_GAP: "tape_gap", INTENTS_FULL: "intents_full", TOP_SEEN: "top_seen", HALT_SEEN: "halt_seen", PARAMS: "params", PARAMS_DATA: "params_data",
-    FILL_NUMBER: "fill_number", VENUE_BUSY_SEEN: "venue_busy", HALT_CANCEL: "halt_cancel", NO_ANSWER_SEEN: "no_answer",
+    VENUE_BUSY_SEEN: "venue_busy", HALT_CANCEL: "halt_cancel", NO_ANSWER_SEEN: "no_answer",
     TOO_OLD_SEEN: "too_old", CLOCK_RAN_ON: "clock_ran_on",
 }  # fmt: skip
 CONTEXT_RECORDS = 5
@@ -49,24 +52,41 @@ class Flow(NamedTuple):
     """Records of one ring, as its writer's replay makes them and its reader's tape holds them.
 
     Attributes:
-        ring: name; ``writer`` and ``reader`` are stages.
+        ring: name; ``kind`` of it; ``writer`` and ``reader`` are stages.
         kinds: first and last kind on the reader's tape that came through this ring.
+        instruments: first instrument and the one after the last that came through it.
     """
 
     ring: str
+    kind: str
     writer: str
     reader: str
     kinds: tuple[int, int]
+    instruments: tuple[int, int]
+
+    def places(self, tape: np.ndarray) -> np.ndarray:
+        """Indices on the reader's tape of the records that came through this ring."""
+        kind, instrument = tape["kind"], tape["instrument"]
+        is_kind = (kind >= self.kinds[0]) & (kind <= self.kinds[1])
+        return np.flatnonzero(is_kind & (instrument >= self.instruments[0]) & (instrument < self.instruments[1]))
 
 
-FLOWS = (
-    Flow("intents", "strategy", "risk", (NEW, REPLACE)),
-    Flow("orders", "risk", "gateway", (NEW, REPLACE)),
-    Flow("updates", "risk", "strategy", (ACK, FIRST_TAPE_KIND - 1)),
-    Flow("reports", "gateway", "risk", (ACK, FIRST_TAPE_KIND - 1)),
-)
 #: The market as two stages read it, against what market data published.
 MARKET_KINDS = (1, TIMER)
+_FLOW_KINDS = {
+    "market": MARKET_KINDS, "sim": MARKET_KINDS, "intents": (NEW, REPLACE), "orders": (NEW, REPLACE),
+    "updates": (ACK, FIRST_TAPE_KIND - 1), "reports": (ACK, FIRST_TAPE_KIND - 1),
+}  # fmt: skip
+_ANY = (0, 1 << 32)
+
+
+def flows_of(pipeline: Pipeline) -> list[Flow]:
+    """Every ring of a pipeline as a flow; what comes of one venue is told by its instruments."""
+    own = {stage: (one.first, one.first + one.count) for one in pipeline.venues for stage in pipeline.stages_of(one)}
+    return [
+        Flow(spec.name, spec.kind, spec.writer, spec.reader, _FLOW_KINDS[spec.kind], own.get(spec.writer, _ANY))
+        for spec in pipeline.graph.rings
+    ]
 
 
 def of_kinds(tape: np.ndarray, kinds: tuple[int, int]) -> np.ndarray:
@@ -97,9 +117,10 @@ def first_difference(recorded: np.ndarray, replayed: np.ndarray) -> int:
 
 def describe(record: np.void) -> str:
     """A record for people: the kind by name, prices and quantities as decimals, 0 fields left out."""
-    parts = [NAMES.get(int(record["kind"]), f"kind_{int(record['kind'])}")]
-    for name in RECORD.names or ():
-        value = record[name].item()
+    kind = int(record["kind"])
+    parts, named = [NAMES.get(kind, f"kind_{kind}")], record.view(layout_of(kind))
+    for name in named.dtype.names or ():
+        value = named[name].item()
         if name not in ("kind", "seq") and value:
             parts.append(f"{name}={format_fixed(value) if name in ('price', 'qty') else value}")
     return " ".join(parts)
@@ -107,8 +128,9 @@ def describe(record: np.void) -> str:
 
 def unequal_fields(a: np.void, b: np.void) -> list[str]:
     """Names of the compared fields in which two records differ."""
-    left, right = (masked(np.array([row], RECORD))[0] for row in (a, b))
-    return [name for name in RECORD.names or () if left[name] != right[name]]
+    layout = layout_of(int(a["kind"]))
+    left, right = (masked(np.array([row], RECORD)).view(layout)[0] for row in (a, b))
+    return [name for name in layout.names or () if left[name] != right[name]]
 
 
 def context_lines(tape: np.ndarray, stage: str, index: int) -> list[str]:

@@ -1,10 +1,28 @@
 """The recorded pipeline again: its configuration from session.json, and the stages laid out in private memory."""
 
 import dataclasses
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any
 
-from hftpipe.config import Config, Instrument, Limits, Log, Market, Record, Rings, Risk, Sim, Strategy, Table, Udp
+from hftpipe.config import (
+    Config,
+    Instrument,
+    LimitGroup,
+    Limits,
+    Log,
+    Market,
+    Record,
+    Rings,
+    Risk,
+    Sim,
+    Strategy,
+    StrategyEntry,
+    Table,
+    Udp,
+    Universe,
+    VenueEntry,
+)
 from hftpipe.config import Pipeline as PipelineConfig
 from hftpipe.core.machine.clock import calibrate_once
 from hftpipe.core.shared.private import PrivateSegment
@@ -20,6 +38,25 @@ def _section(section: type, facts: dict[str, Any]) -> Any:
         if one.name in values and one.type is Decimal:
             values[one.name] = Decimal(values[one.name])
     return section(**values)
+
+
+def _venue(facts: dict[str, Any]) -> VenueEntry:
+    sections = {"market": Market, "sim": Sim, "udp": Udp}
+    own = {head: _section(section, facts[head]) for head, section in sections.items()}
+    return VenueEntry(**{**facts, **own})
+
+
+def _universe(facts: dict[str, Any]) -> Universe:
+    return Universe(**{**facts, "symbols": tuple(facts["symbols"]), "exclude": tuple(facts["exclude"])})
+
+
+def _strategy(facts: dict[str, Any]) -> StrategyEntry:
+    own = {"instruments": tuple(facts["instruments"]), "params": Table.of(facts["params"])}
+    return StrategyEntry(**{**facts, **own})
+
+
+def _limit_group(facts: dict[str, Any]) -> LimitGroup:
+    return LimitGroup(**{**facts, "instruments": tuple(facts["instruments"])})
 
 
 def config_from(facts: dict[str, Any]) -> Config:
@@ -41,8 +78,12 @@ def config_from(facts: dict[str, Any]) -> Config:
             pipeline=_section(PipelineConfig, pipeline),
             rings=_section(Rings, facts["rings"]),
             market=_section(Market, facts["market"]),
+            venues=tuple(_venue(one) for one in facts["venues"]),
             instruments=tuple(_section(Instrument, one) for one in facts["instruments"]),
+            universe=tuple(_universe(one) for one in facts["universe"]),
             strategy=Strategy(**strategy),
+            strategies=tuple(_strategy(one) for one in facts["strategies"]),
+            limit_groups=tuple(_limit_group(one) for one in facts["limit_groups"]),
             risk=Risk(Table.of(limits)),
             sim=_section(Sim, facts["sim"]),
             udp=_section(Udp, facts["udp"]),
@@ -53,12 +94,15 @@ def config_from(facts: dict[str, Any]) -> Config:
         raise RecordError(f"the recorded configuration is not one of this build: {error!r}") from error
 
 
-def build(config: Config, strategy: LoadedStrategy, epoch: int, start_ts: int) -> Pipeline:
+def build(config: Config, strategies: Sequence[LoadedStrategy], epoch: int, start_ts: int) -> Pipeline:
     """The pipeline in private memory, without tapes or sockets, and with no source of its own.
 
     Its rings are never full: they need not be as large as the recorded ones, for each is emptied after every step.
     """
     market = dataclasses.replace(config.market, source="replay", replay="the tape")
     paper = dataclasses.replace(config.pipeline, venue="sim")
-    config = dataclasses.replace(config, pipeline=paper, market=market, rings=Rings(), record=Record())
-    return Pipeline(config, strategy, epoch, start_ts, PrivateSegment, calibrate_once)
+    venues = tuple(dataclasses.replace(one, kind="taped") for one in config.venues)
+    config = dataclasses.replace(
+        config, pipeline=paper, market=market, venues=venues, rings=Rings(), record=Record()
+    )  # fmt: skip
+    return Pipeline(config, strategies, epoch, start_ts, PrivateSegment, calibrate_once)

@@ -11,13 +11,15 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, call_step, load_relaxed, store_relaxed, view
 from hftpipe.core.schema.cells import CELL_BYTES, TOP_CELL
-from hftpipe.core.schema.records import ACK, ASK, FILL, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER
+from hftpipe.core.schema.event_time import EVENT_TIME
+from hftpipe.core.schema.halts import INSTRUMENT_SCOPE, STRATEGY_SCOPE, scope_words
+from hftpipe.core.schema.layout import offset_of
+from hftpipe.core.schema.records import ACK, ASK, CANCEL, FILL, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER
 from hftpipe.core.schema.ring import RING
-from hftpipe.core.shared.event_time import EVENT_TIME, wind_event_time
+from hftpipe.core.shared.event_time import wind_event_time
 from hftpipe.core.shared.ring import ring_init, ring_push
 from hftpipe.core.shared.tape import (
     CLOCK_RAN_ON,
-    FILL_NUMBER,
     HALT_CANCEL,
     HALT_SEEN,
     INTENTS_FULL,
@@ -32,20 +34,19 @@ from hftpipe.core.shared.tape import (
     VENUE_BUSY_SEEN,
     WITH_RECORD,
 )
-from hftpipe.record.replay.compare import FLOWS
+from hftpipe.record.replay.compare import flows_of
 from hftpipe.record.replay.taped_venue import TAPED_VENUE, put_behind, tell_report
 from hftpipe.record.tape.format import RecordError
 from hftpipe.record.tape.recorder import drain
 from hftpipe.strategy.params import PARAMS_CELL, PARAMS_HEADER_BYTES
 from hftpipe.strategy.room import RUNS
-from hftpipe.topology.graph import RINGS
+from hftpipe.topology.graph import MOST_OUTPUTS, kind_of
 from hftpipe.topology.pipeline import Pipeline
 
 #: Outputs beyond the recorded ones that are kept: what was on its way at the stop, or a replay gone astray.
 MORE_OUTPUTS = 65_536
 _SHIFT = np.uint64(6)
 _FREE = np.uint64(2**63)
-_VENUE_MARKS = (FILL_NUMBER, NO_ANSWER_SEEN)
 
 #: One stage being fed: its input rings by kind of record, its output rings and where their records are gathered.
 #: ``tripped`` and ``stopped`` are addresses of the gateway's flags (0 for other stages), ``venue`` that of its taped venue.
@@ -53,7 +54,8 @@ FEED = np.dtype(
     [
         ("step", "u8"), ("state", "u8"), ("market", "u8"), ("requests", "u8"), ("answers", "u8"),
         ("tripped", "u8"), ("stopped", "u8"), ("venue", "u8"), ("n_outs", "i8"),
-        ("ring", "u8", 2), ("out", "u8", 2), ("cause", "u8", 2), ("count", "i8", 2), ("capacity", "i8", 2),
+        ("ring", "u8", MOST_OUTPUTS), ("out", "u8", MOST_OUTPUTS), ("cause", "u8", MOST_OUTPUTS),
+        ("count", "i8", MOST_OUTPUTS), ("capacity", "i8", MOST_OUTPUTS),
     ],
     align=True,
 )  # fmt: skip
@@ -157,13 +159,16 @@ class StageReplay:
     def __init__(
         self, pipeline: Pipeline, stage: str, tape: np.ndarray, expected: dict[str, int], is_paper: bool = True
     ) -> None:
-        self._pipeline, self._stage, self.tape = pipeline, stage, np.ascontiguousarray(tape)
+        self._pipeline, self._name, self._stage, self.tape = pipeline, stage, kind_of(stage), np.ascontiguousarray(tape)
         segment = pipeline.segment
-        for spec in RINGS:
-            ring_init(segment.region(f"ring.{spec.name}"), getattr(pipeline.config.rings, spec.name))
-        inputs = {"strategy": ("market", None, "updates"), "risk": (None, "intents", "reports"),
-                  "gateway": ("sim", "orders", None)}[stage]  # fmt: skip
-        self._outs = [flow.ring for flow in FLOWS if flow.writer == stage]
+        for spec in pipeline.graph.rings:
+            ring_init(segment.region(f"ring.{spec.name}"), getattr(pipeline.config.rings, spec.kind))
+        # Of several rings of a kind the first: the tape has the order in which all were read.
+        rings = {spec.kind: spec.name for spec in reversed(pipeline.graph.rings) if spec.reader == stage}
+        kinds = {"strategy": ("market", None, "updates"), "risk": (None, "intents", "reports"),
+                 "gateway": ("sim", "orders", None)}[self._stage]  # fmt: skip
+        inputs = [rings[kind] if kind else None for kind in kinds]
+        self._outs = [flow.ring for flow in flows_of(pipeline) if flow.writer == stage]
         self.records = {ring: np.zeros(expected[ring] + MORE_OUTPUTS, RECORD) for ring in self._outs}
         self.causes = {ring: np.zeros(expected[ring] + MORE_OUTPUTS, np.int64) for ring in self._outs}
         self._feed = np.zeros(1, FEED)
@@ -176,28 +181,32 @@ class StageReplay:
             f["ring"][at], f["capacity"][at] = segment.address(f"ring.{ring}"), len(self.records[ring])
             f["out"][at], f["cause"][at] = self.records[ring].ctypes.data, self.causes[ring].ctypes.data
         self._prepare_cells()
-        if stage == "gateway" and not is_paper:
+        if self._stage == "gateway" and not is_paper:
             f["market"] = 0
-            self._venue = put_behind(pipeline.state("gateway"))
+            self._venue = put_behind(pipeline.state(stage))
             f["venue"] = self._venue.ctypes.data
 
     def _prepare_cells(self) -> None:
         """The order on the tape says when what was consumed: nothing is held back for another stage."""
         self._pipeline.halt_cell()["halted"] = 0
+        # The stage before may have ended with a part halted; this one's tape says when it saw that.
+        self._pipeline.segment.region("halts")[:] = 0
         # What time it was is on the tape too, where it mattered.
-        self._time = self._pipeline.segment.record("time", EVENT_TIME)
+        self._time = self._pipeline.segment.region("time").view(EVENT_TIME)
         wind_event_time(self._time, None)
-        state = self._pipeline.state(self._stage)
+        state = self._pipeline.state(self._name)
         if self._stage in ("risk", "gateway"):
             state["clock"] = 0
+        if self._stage == "strategy":
+            state["n_markets"], state["in_time"] = 1, 0
         if self._stage == "risk":
-            state["market"] = 0
+            self._pipeline.play_freely()
         if self._stage == "gateway":
             state["by_tape"] = 1
-            self._pipeline.segment.region("progress")[:8].view(np.uint64)[0] = _FREE
-            base, fields = self._pipeline.address("state.gateway"), state.dtype.fields
-            assert fields is not None
-            self._feed["tripped"], self._feed["stopped"] = (base + fields[name][1] for name in ("tripped", "stopped"))
+            self._pipeline.segment.region("progress").view(np.uint64)[:] = _FREE
+            base = self._pipeline.address(f"state.{self._name}")
+            for name in ("tripped", "stopped"):
+                self._feed[name] = base + offset_of(state.dtype, name)
 
     def run(self) -> None:
         """Feed the whole tape.
@@ -217,7 +226,7 @@ class StageReplay:
             self.records[ring] = self.records[ring][: int(self._feed["count"][0][index])]
 
     def _stuck(self, index: int) -> None:
-        raise RecordError(f"{self._stage} tape, record {index}: the stage did not take it: {self.tape[index]}")
+        raise RecordError(f"{self._name} tape, record {index}: the stage did not take it: {self.tape[index]}")
 
     def _one(self, index: int) -> None:
         feed, size = np.uint64(self._feed.ctypes.data), RECORD_BYTES
@@ -235,8 +244,8 @@ class StageReplay:
         if self._stage == "gateway" and kind in (HALT_CANCEL, CLOCK_RAN_ON):
             (self._cancel if kind == HALT_CANCEL else self._run_on)(at)
             return at + 1
-        if kind in _VENUE_MARKS and self._feed["venue"][0]:
-            self._venue_said(at, kind)
+        if kind == NO_ANSWER_SEEN and self._feed["venue"][0]:
+            self._say_unanswered(at)
             return at + 1
         if kind >= TAPE_GAP:
             self._stuck(at)
@@ -256,7 +265,7 @@ class StageReplay:
         first = end = at + 1 + size
         while end < len(self.tape) and self.tape["kind"][end] == INTENTS_FULL:
             end += 1
-        runs, room = self.tape[first:end], self._pipeline.state("strategy")["ctx"]["room"]
+        runs, room = self.tape[first:end], self._pipeline.state("strategy")["room"]
         if len(runs) > RUNS:
             self._stuck(at)
         room["source"], room["runs"] = int(len(runs) > 0), len(runs)
@@ -278,33 +287,33 @@ class StageReplay:
         if len(rows) < pieces or (rows["kind"] != PARAMS_DATA).any():
             self._stuck(at)
         data = rows.view(np.uint8).reshape(pieces, RECORD_BYTES)[:, 8 : 8 + PARAMS_BYTES_PER_RECORD].reshape(-1)
-        area = self._pipeline.segment.region("strategy.params")
+        area = self._pipeline.segment.region(self._pipeline.of_strategy("params", int(self.tape["instrument"][at])))
         area[PARAMS_HEADER_BYTES : PARAMS_HEADER_BYTES + size] = data[:size]
         area[:PARAMS_HEADER_BYTES].view(PARAMS_CELL)["version"] = self.tape["id"][at]
         step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
 
     def _halt_seen(self, at: int) -> None:
         """A step of the strategy found trading halted, one of the gateway found itself stopped; or no longer."""
-        is_stopped = int(self.tape["flags"][at]) & 1
+        is_stopped, place = int(self.tape["flags"][at]) & 1, int(self.tape["id"][at]) - 1
+        if place >= 0:
+            self._pipeline.set_scope(place, is_stopped, at + 1)
+            step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
+            return
         if self._stage == "gateway":
-            self._pipeline.state("gateway")["stopped"] = 1 - is_stopped
+            self._pipeline.state(self._name)["stopped"] = 1 - is_stopped
         self._pipeline.halt_cell()["halted"] = is_stopped
         step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
 
-    def _venue_said(self, at: int, kind: int) -> None:
-        """A mark of what the venue did: the number of the next fill, or something that makes a step of its own."""
-        id_ = int(self.tape["id"][at])
-        if kind == FILL_NUMBER:
-            self._venue["number"] = id_
-            return
-        self._venue["unanswered"] = id_
+    def _say_unanswered(self, at: int) -> None:
+        """The venue gave an order up that it had not answered."""
+        self._venue["unanswered"] = self.tape["id"][at]
         step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
         if self._venue["unanswered"][0]:
             self._stuck(at)
 
     def _cancel(self, at: int) -> None:
         """The stopped gateway cancelled an order, by its clock."""
-        state = self._pipeline.state("gateway")
+        state = self._pipeline.state(self._name)
         state["told_cancel"] = self.tape["id"][at]
         step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
         if state["told_cancel"][0]:
@@ -312,8 +321,8 @@ class StageReplay:
 
     def _run_on(self, at: int) -> None:
         """The stopped gateway let the paper venue's time go on."""
-        timer = np.zeros(1, RECORD)
-        timer["kind"], timer["local_ts"] = TIMER, self.tape["local_ts"][at]
+        timer, first = np.zeros(1, RECORD), self._pipeline.state(self._name)["first"]
+        timer["kind"], timer["local_ts"], timer["instrument"] = TIMER, self.tape["local_ts"][at], first
         if not feed_one(np.uint64(self._feed.ctypes.data), np.uint64(timer.ctypes.data), np.int64(at)):
             self._stuck(at)
 
@@ -323,10 +332,12 @@ class StageReplay:
         if TOO_OLD_SEEN in seen["kind"]:
             self._too_old(at)
             return
-        cell, state = self._pipeline.halt_cell(), self._pipeline.state("gateway")
+        cell, state = self._pipeline.halt_cell(), self._pipeline.state(self._name)
         before, halts = (int(cell["halted"][0]), int(state["stopped"][0])), seen["flags"][seen["kind"] == HALT_SEEN]
         if len(halts):
             cell["halted"] = state["stopped"] = int(halts[-1]) & 1
+        if len(halts) and not int(halts[-1]) & 1:
+            self._clear_scopes(at)
         if self._feed["venue"][0]:
             self._venue["takes"] = int(VENUE_BUSY_SEEN not in seen["kind"])
         self._one(at)
@@ -334,6 +345,13 @@ class StageReplay:
             self._venue["takes"] = 1
         if len(halts):
             cell["halted"], state["stopped"] = before
+
+    def _clear_scopes(self, at: int) -> None:
+        """Whatever halted this request's strategy or instrument was cleared in between; the step's begin had not seen it."""
+        row = self.tape[at]
+        for place in (STRATEGY_SCOPE + int(row["strategy"]), INSTRUMENT_SCOPE + int(row["instrument"])):
+            for region in ("halts", self._pipeline.local("gateway.halts", self._name)):
+                scope_words(self._pipeline.segment.region(region))[place] = 0
 
     def _too_old(self, at: int) -> None:
         """For this one step no age is allowed."""
@@ -347,16 +365,21 @@ class StageReplay:
         """A NEW or REPLACE with the halt state, top of book and room risk judged it by, or a FILL with the top it saw."""
         halts = seen["flags"][seen["kind"] == HALT_SEEN]
         self._show_top(seen[seen["kind"] == TOP_SEEN])
-        self._pipeline.halt_cell()["halted"] = int(any(int(flags) & 1 for flags in halts))
+        is_halted = any(int(flags) & 1 for flags in halts)
+        # A cancel is refused for nothing less than a dead gateway.
+        self._pipeline.set_dead(is_halted and int(self.tape["kind"][at]) == CANCEL)
+        self._pipeline.halt_cell()["halted"] = int(is_halted)
         if any(int(flags) & RING_FULL for flags in halts):
             self._refused_for_room(at)
         else:
             self._one(at)
+        self._pipeline.set_dead(False)
         self._pipeline.halt_cell()["halted"] = 0
 
     def _refused_for_room(self, at: int) -> None:
         """The orders ring looks full for this one step."""
-        orders = self._pipeline.segment.record("ring.orders", RING)
+        place = self._pipeline.venues[int(self._pipeline.instruments["at"][self.tape["instrument"][at]])]
+        orders = self._pipeline.segment.record(f"ring.{self._pipeline.graph.at('orders', place.name)}", RING)
         record = np.uint64(self.tape.ctypes.data + at * RECORD_BYTES)
         ring_push(np.uint64(self._pipeline.address("ring.intents")), record)
         orders["next_out"] = orders["known_out"] = orders["next_in"] - orders["capacity"]
@@ -368,7 +391,7 @@ class StageReplay:
         for bid, ask in zip(seen[0::2], seen[1::2], strict=True):
             wind_event_time(self._time, int(bid["exchange_ts"]))
             if int(ask["side"]) != ASK:
-                raise RecordError(f"{self._stage} tape: half a top of book: {bid}")
+                raise RecordError(f"{self._name} tape: half a top of book: {bid}")
             tops = self._pipeline.segment.region("tops")
             cell = tops[CELL_BYTES * int(bid["instrument"]) :][:CELL_BYTES].view(TOP_CELL)[0]
             cell["bid"], cell["bid_qty"], cell["ask"], cell["ask_qty"] = (

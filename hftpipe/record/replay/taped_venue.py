@@ -8,26 +8,25 @@ import numpy as np
 
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import U64, ZERO, copy_bytes, view
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import RECORD, RECORD_BYTES
 
 #: ``takes``: whether requests are taken; ``has_report`` and ``unanswered`` (an id): to be said once.
 TAPED_VENUE = np.dtype(
     [
-        ("takes", "i8"), ("has_report", "i8"), ("unanswered", "u8"), ("number", "u8"), ("_pad", "u8", 4),
+        ("takes", "i8"), ("has_report", "i8"), ("unanswered", "u8"), ("_pad", "u8", 5),
         ("report", RECORD),
     ],
     align=True,
 )  # fmt: skip
-_REPORT = np.uint64(TAPED_VENUE.fields["report"][1])
+_REPORT = np.uint64(offset_of(TAPED_VENUE, "report"))
 
 
 @jit
 def tell_report(venue, record):
-    """The RECORD at ``record`` is what the venue reports next, with the fill number told before."""
-    v = view(venue, TAPED_VENUE)
+    """The RECORD at ``record`` is what the venue reports next."""
     copy_bytes(venue + _REPORT, record, np.int64(RECORD_BYTES))
-    view(venue + _REPORT, RECORD).seq = v.number
-    v.number, v.has_report = ZERO, 1
+    view(venue, TAPED_VENUE).has_report = 1
 
 
 @entry("int64(uint64, int64)")
@@ -62,4 +61,6 @@ def put_behind(state: np.ndarray) -> np.ndarray:
     state["sim"], state["venue_market"], state["venue_room"], state["venue"] = 0, 0, 0, venue.ctypes.data
     state["venue_submit"], state["venue_poll"] = submit_entry.address, poll_entry.address
     state["venue_unanswered"] = unanswered_entry.address
+    # What is on a tape has the pipeline's numbers of instruments.
+    state["first"] = 0
     return venue

@@ -6,6 +6,9 @@ played through another strategy in virtual time, beside the recorded one, and th
 """
 
 import sys
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,13 +19,13 @@ from hftpipe.monitor.metrics import snapshot
 from hftpipe.monitor.summary import summarise
 from hftpipe.record.replay.chain import Chain
 from hftpipe.record.replay.compare import (
-    FLOWS,
     MARKET_KINDS,
     Flow,
     context_lines,
     describe,
     describe_change,
     first_difference,
+    flows_of,
     of_kinds,
     order_changes,
     unequal_fields,
@@ -34,8 +37,9 @@ from hftpipe.record.tape.reader import Session, open_session
 from hftpipe.record.tape.session import COMPLETE, how_it_ended, instrument_facts, source_hash
 from hftpipe.strategy.compile.loader import LoadedStrategy, load
 from hftpipe.topology.configured import instrument_rows
-from hftpipe.topology.graph import STAGES
+from hftpipe.topology.graph import kind_of
 from hftpipe.topology.pipeline import Pipeline
+from hftpipe.topology.strategies import load_strategies
 
 EXIT_SAME, EXIT_DIFFERENT = 0, 1
 #: Differences of orders that are printed; the counts are always of all.
@@ -43,7 +47,8 @@ SHOWN_CHANGES = 40
 _PARAMS_PREFIX = "strategy.params."
 
 
-class Difference(NamedTuple):
+@dataclass(frozen=True)
+class Difference:
     """The first record in which a replay is not its recording.
 
     Attributes:
@@ -71,10 +76,13 @@ def _refusals(session: Session) -> list[str]:
     """Why a session cannot be replayed exactly."""
     header, found = session.header, []
     if header["build"] != BUILD_HASH:
-        found.append(f"it was recorded by build {header['build'][:12]}, this is build {BUILD_HASH[:12]}")
+        builds = f"by build {header['build'][:12]}, this is build {BUILD_HASH[:12]}"
+        found.append(f"it was recorded {builds} (both of schema {header['schema']})")
     if header["state"] != COMPLETE or session.problems:
         found.append(how_it_ended(header) + "".join(f"; {problem}" for problem in session.problems))
-    for stage in STAGES:
+    for name, hook in header.get("unended_hooks", {}).items():
+        found.append(f"{hook} of {name} never returned, and would not in a replay")
+    for stage in header["stages"]:
         if stage not in session.stages:
             found.append(f"there is no tape of {stage}")
             continue
@@ -95,7 +103,7 @@ def _open(folder: str, force: bool) -> tuple[Session, Config]:
     """
     session = open_session(folder)
     refusals = _refusals(session)
-    missing = [stage for stage in STAGES if stage not in session.stages]
+    missing = [stage for stage in session.header["stages"] if stage not in session.stages]
     if refusals and (missing or not force):
         hint = "" if missing else "; --force replays it all the same"
         raise RecordError(f"{session.path}: cannot be replayed: {'; '.join(refusals)}{hint}")
@@ -107,21 +115,22 @@ def _open(folder: str, force: bool) -> tuple[Session, Config]:
     return session, config
 
 
-def _recorded_strategy(session: Session, config: Config, force: bool) -> LoadedStrategy:
-    """The strategy that was recorded, if its source still is what it was.
+def _recorded_strategies(session: Session, config: Config, force: bool) -> list[LoadedStrategy]:
+    """The strategies that were recorded, if their sources still are what they were.
 
     Raises:
-        RecordError: it has changed.
-        StrategyError: it cannot be loaded.
+        RecordError: one has changed.
+        StrategyError: one cannot be loaded.
     """
-    loaded = load(config.strategy.name, dict(config.strategy.effective_params()))
-    if source_hash(loaded.source) != session.header["strategy"]["source_hash"] and not force:
-        raise RecordError(f"{session.path}: {loaded.source} has changed since; --force replays it all the same")
-    return loaded
+    strategies = load_strategies(config)
+    for loaded, facts in zip(strategies, session.header["strategies"], strict=True):
+        if source_hash(loaded.source) != facts["source_hash"] and not force:
+            raise RecordError(f"{session.path}: {loaded.source} has changed since; --force replays it all the same")
+    return strategies
 
 
-def _fresh(session: Session, config: Config, strategy: LoadedStrategy) -> Pipeline:
-    return build(config, strategy, session.header["epoch"], session.header["start_wall_ns"])
+def _fresh(session: Session, config: Config, strategies: Sequence[LoadedStrategy]) -> Pipeline:
+    return build(config, strategies, session.header["epoch"], session.header["start_wall_ns"])
 
 
 # --- verifying -------------------------------------------------------------------------------------
@@ -147,47 +156,49 @@ def _difference(
     return Difference(flow, at, lines + context_lines(recorded, flow.reader, int(places[at])))
 
 
-def _market_differences(tapes: dict[str, np.ndarray], is_paper: bool) -> tuple[int, list[Difference]]:
-    """The strategy, and the paper venue, must have read what market data published, in order."""
-    published, found, count = tapes["market_data"], [], 0
-    readers = (("market", "strategy"), ("sim", "gateway")) if is_paper else (("market", "strategy"),)
-    for ring, reader in readers:
-        places = of_kinds(tapes[reader], MARKET_KINDS)
-        read = tapes[reader][places]
-        at = first_difference(read, published)
-        count = max(count, len(read))
-        if at >= 0:
-            flow = Flow(ring, "market_data", reader, MARKET_KINDS)
-            lines = [f"{ring}[{at}] (market_data to {reader}) differs", f"  read: {describe(read[at])}"]
-            lines += context_lines(published, "market_data", at)
-            lines.append(f"  consumed by {reader} as record {int(places[at])} of its tape:")
-            lines += context_lines(tapes[reader], reader, int(places[at]))
-            found.append(Difference(flow, at, lines))
-    return count, found
+def _market_difference(flow: Flow, tapes: dict[str, np.ndarray]) -> tuple[int, list[Difference]]:
+    """A reader of the market must have read what market data published, in order."""
+    published, tape = tapes[flow.writer], tapes[flow.reader]
+    places = flow.places(tape)
+    read = tape[places]
+    at = first_difference(read, published)
+    if at < 0:
+        return len(read), []
+    lines = [f"{flow.ring}[{at}] ({flow.writer} to {flow.reader}) differs", f"  read: {describe(read[at])}"]
+    lines += context_lines(published, flow.writer, at)
+    lines.append(f"  consumed by {flow.reader} as record {int(places[at])} of its tape:")
+    lines += context_lines(tape, flow.reader, int(places[at]))
+    return len(read), [Difference(flow, at, lines)]
 
 
-def verify(tapes: dict[str, np.ndarray], pipeline: Pipeline, is_paper: bool = True) -> Verdict:
-    """Replay strategy, risk and gateway, and compare every output with the recording.
+def verify(tapes: dict[str, np.ndarray], pipeline: Pipeline, paper: Collection[str] | None = None) -> Verdict:
+    """Replay strategy, risk and the gateways, and compare every output with the recording.
 
     Args:
-        tapes: RECORDs by stage, of all four stages.
+        tapes: RECORDs by stage, of all stages.
         pipeline: fresh, from :func:`hftpipe.record.replay.rig.build`.
-        is_paper: the recorded venue was the paper one, which plays along; another's answers come from the tape.
+        paper: names of the venues whose orders went to the paper exchange, which plays along (None: all); the answers of any
+            other come from the tape.
 
     Raises:
         RecordError: a tape holds what its stage cannot have consumed.
     """
-    events, differences = _market_differences(tapes, is_paper)
-    counts = {"market": events}
-    for name in ("strategy", "risk", "gateway"):
-        flows = [flow for flow in FLOWS if flow.writer == name]
-        places = {flow.ring: of_kinds(tapes[flow.reader], flow.kinds) for flow in flows}
+    played = {name for one in pipeline.venues if paper is None or one.name in paper for name in pipeline.stages_of(one)}
+    flows, counts, differences = flows_of(pipeline), Counter[str](), []
+    for flow in flows:
+        if flow.kind == "market" or (flow.kind == "sim" and flow.reader in played):
+            count, found = _market_difference(flow, tapes)
+            counts["market"] += count if flow.kind == "market" else 0
+            differences += found
+    for name in (stage for stage in pipeline.graph.stages if kind_of(stage) != "market_data"):
+        own = [flow for flow in flows if flow.writer == name]
+        places = {flow.ring: flow.places(tapes[flow.reader]) for flow in own}
         expected = {ring: len(rows) for ring, rows in places.items()}
-        stage = StageReplay(pipeline, name, tapes[name], expected, is_paper)
+        stage = StageReplay(pipeline, name, tapes[name], expected, name in played)
         stage.run()
-        for flow in flows:
+        for flow in own:
             recorded = tapes[flow.reader][places[flow.ring]]
-            counts[flow.ring] = len(recorded)
+            counts[flow.kind] += len(recorded)
             at = first_difference(recorded, stage.records[flow.ring])
             if at >= 0:
                 differences.append(_difference(flow, at, tapes, places[flow.ring], stage))
@@ -223,13 +234,14 @@ def _given(assignments: dict[str, Any]) -> dict[str, Any]:
 
 def _account(pipeline: Pipeline) -> str:
     summary = summarise(snapshot(pipeline.segment), {})
-    pnl = summary["pnl"]
     position = ", ".join(f"{symbol} {qty:.8g}" for symbol, qty in summary["positions"].items())
     counts = f"{summary['orders']} new, {summary['replaces']} replaces, {summary['cancels']} cancels, {summary['fills']} fills"
-    return (
-        f"{counts}; position {position}; pnl realised {pnl['realised']:.4f}, unrealised {pnl['unrealised']:.4f}, "
-        f"fees {pnl['fees']:.4f}"
+    earned = "; ".join(
+        f"pnl{f' in {quote}' if len(summary['by_quote']) > 1 else ''} realised {one['pnl']['realised']:.4f}, "
+        f"unrealised {one['pnl']['unrealised']:.4f}, fees {one['pnl']['fees']:.4f}"
+        for quote, one in summary["by_quote"].items()
     )
+    return f"{counts}; position {position}; {earned}"
 
 
 def compare_strategies(
@@ -241,7 +253,7 @@ def compare_strategies(
     del tape
     orders, accounts = [], []
     for strategy in (old, new):
-        pipeline = _fresh(session, config, strategy)
+        pipeline = _fresh(session, config, [strategy])
         orders.append(Chain(pipeline).run(market))
         accounts.append(_account(pipeline))
     changes = order_changes(orders[0], orders[1])
@@ -256,7 +268,16 @@ def compare_strategies(
 
 
 def _changed_strategy(config: Config, name: str | None, given: dict[str, Any]) -> LoadedStrategy:
-    """The strategy to try: recorded parameters count only for the recorded strategy."""
+    """The strategy to try: recorded parameters count only for the recorded strategy.
+
+    Raises:
+        RecordError: there are several, and it is not said which of them is meant.
+    """
+    if config.strategies:
+        names = ", ".join(one.name for one in config.strategies)
+        raise RecordError(
+            f"the session has several strategies ({names}): --strategy and --set need one that has a single one"
+        )
     is_same = name is None or name == config.strategy.name
     base = dict(config.strategy.effective_params()) if is_same else {}
     return load(name or config.strategy.name, {**base, **given})
@@ -283,14 +304,14 @@ def replay_main(session: str, verify_it: bool, strategy: str | None, assignments
     """
     given = _given(assignments)
     opened, config = _open(session, force)
-    recorded = _recorded_strategy(opened, config, force)
+    recorded = _recorded_strategies(opened, config, force)
     code = EXIT_SAME
     if verify_it or (strategy is None and not given):
-        tapes = {stage: opened.records(stage).array() for stage in STAGES}
-        verdict = verify(tapes, _fresh(opened, config, recorded), config.pipeline.venue == "sim")
+        tapes = {stage: opened.records(stage).array() for stage in opened.header["stages"]}
+        verdict = verify(tapes, _fresh(opened, config, recorded), opened.header["paper"])
         sys.stdout.write(render_verdict(verdict) + "\n")
         code = EXIT_DIFFERENT if verdict.differences else EXIT_SAME
     if strategy is not None or given:
         changed = _changed_strategy(config, strategy, given)
-        sys.stdout.write(compare_strategies(opened, config, recorded, changed) + "\n")
+        sys.stdout.write(compare_strategies(opened, config, recorded[0], changed) + "\n")
     return code

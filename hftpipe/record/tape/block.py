@@ -35,7 +35,7 @@ class Block:
     """
 
     def __init__(self, memory: np.ndarray) -> None:
-        self._view = memoryview(memory)
+        self._view = memory.data
         self.header = memory[:HEADER_BYTES].view(BLOCK)
         self._payload, self._capacity = memory.ctypes.data + HEADER_BYTES, (len(memory) - HEADER_BYTES) // RECORD_BYTES
         self.count = self.since_ns = self.lost = 0

@@ -21,6 +21,7 @@ bytes after a footer                                  corruption
 ===================================================== ========================================================
 """
 
+import hashlib
 import mmap
 import os
 import zlib
@@ -51,6 +52,14 @@ FILE_HEADER = np.dtype(
         ("epoch", "u8"), ("first_record", "u8"), ("session", "u8"), ("previous", "u4"), ("crc", "u4"),
     ]
 )  # fmt: skip
+
+
+def stage_tag(stage: str) -> bytes:
+    """What a file header says of its stage: the name, or the digest of one that is too long for it."""
+    name = stage.encode()
+    size = FILE_HEADER["stage"].itemsize
+    return name if len(name) <= size else hashlib.blake2b(name, digest_size=size // 2).hexdigest().encode()
+
 
 #: ``count`` records follow, from tape index ``first_record`` on. ``lost``: what the tape's ring had dropped when this
 #: was written; ``untaken``: what the recorder had read but could not store. In a footer ``count`` is 0 and
@@ -100,7 +109,7 @@ class Problem(NamedTuple):
 
 def seal(header: np.ndarray) -> int:
     """Write the CRC of a header (array of length 1) into it, and return it."""
-    crc = zlib.crc32(header.view(np.uint8)[:_CRC_AT])
+    crc = zlib.crc32(header.view(np.uint8)[:_CRC_AT].data)
     header["crc"] = crc
     return crc
 
@@ -188,13 +197,14 @@ class MappedFile:
             raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
         self._bytes = memoryview(self._map)
 
-    def bytes(self, start: int, count: int) -> memoryview:
+    def part(self, start: int, count: int) -> memoryview:
         """Up to ``count`` bytes from ``start`` on."""
         return self._bytes[start : start + count]
 
     def header(self, offset: int, dtype: np.dtype) -> np.void:
         """A copy of the header at ``offset`` (which must lie inside the file)."""
-        return np.frombuffer(bytes(self.bytes(offset, HEADER_BYTES)), dtype)[0]
+        header: np.void = np.frombuffer(bytes(self.part(offset, HEADER_BYTES)), dtype)[0]
+        return header
 
     def array(self, offset: int, dtype: np.dtype, count: int) -> np.ndarray:
         """Read-only view of ``count`` items of ``dtype`` at ``offset``."""
@@ -206,7 +216,7 @@ class MappedFile:
 
 
 def _check_header(file: MappedFile, chain: Chain, offset: int) -> str:
-    raw = bytes(file.bytes(offset, HEADER_BYTES))
+    raw = bytes(file.part(offset, HEADER_BYTES))
     if len(raw) < HEADER_BYTES:
         return f"header cut off after {len(raw)} bytes"
     if raw[:4] not in (chain.block_magic, *chain.footers) or not is_intact(raw):
@@ -226,7 +236,7 @@ def _check_order(header: np.void, chain: Chain, walk: Walk) -> str:
 
 
 def _check_payload(file: MappedFile, header: np.void, offset: int, length: int) -> str:
-    payload = file.bytes(offset + HEADER_BYTES, length)
+    payload = file.part(offset + HEADER_BYTES, length)
     if len(payload) < length:
         return f"payload cut off after {len(payload)} of {length} bytes"
     if zlib.crc32(payload) != int(header["payload_crc"]):
@@ -239,7 +249,7 @@ def _intact_after(file: MappedFile, chain: Chain, offset: int) -> int:
     found = []
     for magic in (chain.block_magic, *chain.footers):
         at = file.find(magic, offset + 1)
-        while at >= 0 and not is_intact(bytes(file.bytes(at, HEADER_BYTES))):
+        while at >= 0 and not is_intact(bytes(file.part(at, HEADER_BYTES))):
             at = file.find(magic, at + 1)
         found += [at] if at >= 0 else []
     return int(file.header(min(found), chain.block)["first_record"]) if found else -1

@@ -37,9 +37,10 @@ from hftpipe.record.tape.format import (
     RecordError,
     Walk,
     is_intact,
+    stage_tag,
     walk,
 )
-from hftpipe.record.tape.session import COMPLETE, INCOMPLETE, SESSION_FILE, read_session, segment_file
+from hftpipe.record.tape.session import COMPLETE, INCOMPLETE, SESSION_FILE, OtherSchema, read_session, segment_file
 
 _SEGMENT_NAME = re.compile(r"(?P<stage>.+)-(?P<number>\d{6,})\.tape")
 
@@ -149,14 +150,14 @@ class _StageReader:
         return self._note_footer(path, result, is_last)
 
     def _check_header(self, file: MappedFile, number: int) -> str:
-        raw = bytes(file.bytes(0, HEADER_BYTES))
+        raw = bytes(file.part(0, HEADER_BYTES))
         if len(raw) < HEADER_BYTES:
             return f"file header cut off after {len(raw)} bytes"
         if raw[:8] != FILE_MAGIC or not is_intact(raw):
             return "damaged file header (checksum)"
         header = file.header(0, FILE_HEADER)
         expected = {
-            "version": FORMAT_VERSION, "schema": SCHEMA_VERSION, "segment": number, "stage": self._stage.encode(),
+            "version": FORMAT_VERSION, "schema": SCHEMA_VERSION, "segment": number, "stage": stage_tag(self._stage),
             "session": self._header.get("session_id", int(header["session"])),
             "epoch": self._header.get("epoch", int(header["epoch"])), "previous": self._previous,
         }  # fmt: skip
@@ -168,7 +169,7 @@ class _StageReader:
 
     def _may_be_torn(self, file: MappedFile) -> bool:
         """Whether a bad file header can be what a crash of the machine left: nothing but zeros, or too short."""
-        head = bytes(file.bytes(0, HEADER_BYTES))
+        head = bytes(file.part(0, HEADER_BYTES))
         return self._header.get("state") != COMPLETE and not head.strip(b"\0") and file.size <= HEADER_BYTES
 
     def _take(self, file: MappedFile, result: Walk) -> None:
@@ -278,6 +279,8 @@ class Session:
 def _read_header(folder: Path) -> tuple[dict[str, Any], list[Problem]]:
     try:
         return read_session(folder), []
+    except OtherSchema:
+        raise
     except RecordError as error:
         what = str(error).removeprefix(f"{folder / SESSION_FILE}: ")
         return {}, [Problem(CORRUPT, folder / SESSION_FILE, -1, 0, -1, -1, what)]
@@ -306,7 +309,8 @@ def open_session(path: str | Path, valid_prefix: bool = False) -> Session:
         valid_prefix: take what comes before the first corruption of each tape instead of raising.
 
     Raises:
-        RecordError: not a session folder, or (without ``valid_prefix``) anything but a torn tail is wrong with it.
+        RecordError: not a session folder, of another schema, or (without ``valid_prefix``) anything but a torn tail is wrong
+            with it.
     """
     session = _read(path)
     bad = [problem for problem in session.problems if problem.kind != TORN]
@@ -320,6 +324,6 @@ def verify_files(path: str | Path) -> list[Problem]:
     """Everything that is wrong with a session, torn tails included; empty for one that was closed and is whole.
 
     Raises:
-        RecordError: not a session folder.
+        RecordError: not a session folder, or of another schema.
     """
     return _read(path).problems

@@ -27,6 +27,7 @@ from hftpipe.core.machine.clock import tsc_now
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, copy_bytes, load_acquire, store_release, view
 from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import RECORD_BYTES
 from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES
 from hftpipe.core.shared.ring import ring_depth
@@ -65,7 +66,7 @@ RECORDED = np.dtype(
     ]
 )  # fmt: skip
 
-_NEXT_OUT = np.uint64(RING.fields["next_out"][1])
+_NEXT_OUT = np.uint64(offset_of(RING, "next_out"))
 _SLOTS = np.uint64(RING_HEADER_BYTES)
 _SHIFT = np.uint64(6)
 

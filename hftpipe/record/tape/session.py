@@ -34,6 +34,10 @@ RECORDING, COMPLETE, INCOMPLETE, FAILED = "recording", "complete", "incomplete",
 _CHECKSUM = "crc32"
 
 
+class OtherSchema(RecordError):
+    """A session of another format or schema: nothing in it can be read as what it was."""
+
+
 def source_hash(source: Path) -> str:
     """sha256 (hex) of the file a strategy came from."""
     return hashlib.sha256(source.read_bytes()).hexdigest()
@@ -52,8 +56,11 @@ def clock_facts(clock: np.ndarray) -> dict[str, float | int]:
 def instrument_facts(instruments: np.ndarray) -> list[dict[str, Any]]:
     """An INSTRUMENT array as JSON values, in id order (1e-8 units, as in the array)."""
     names = [name for name in instruments.dtype.names or () if not name.startswith("_")]
-    rows = [{name: row[name].item() for name in names} for row in instruments]
-    return [{**row, "symbol": row["symbol"].decode()} for row in rows]
+    columns = {name: instruments[name].tolist() for name in names}
+    columns |= {
+        name: [text.decode() for text in columns[name]] for name in names if instruments.dtype[name].kind == "S"
+    }
+    return [dict(zip(names, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def build_header(
@@ -64,9 +71,10 @@ def build_header(
     fingerprint: str,
     config: Mapping[str, Any],
     instruments: np.ndarray,
-    strategy: Mapping[str, Any],
+    strategies: Sequence[Mapping[str, Any]],
     clock: np.ndarray,
     start_wall_ns: int,
+    paper: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The facts of a session, as they go to session.json.
 
@@ -74,8 +82,9 @@ def build_header(
         stages: names of the stages whose tapes are recorded.
         config: the full effective configuration as JSON values; secrets are taken out.
         instruments: INSTRUMENT array.
-        strategy: name, source_hash (sha256 of the source file) and params.
+        strategies: of each name, strategy, source_hash (sha256 of the source file) and params.
         clock: CLOCK array of length 1, calibrated.
+        paper: names of the venues whose orders go to the paper exchange.
     """
     return {
         "format": FORMAT_VERSION,
@@ -87,10 +96,11 @@ def build_header(
         "epoch": epoch,
         "start_wall_ns": start_wall_ns,
         "stages": list(stages),
+        "paper": list(paper),
         "fingerprint": fingerprint,
         "config": clean(dict(config)),
         "instruments": instrument_facts(instruments),
-        "strategy": clean(dict(strategy)),
+        "strategies": [clean(dict(one)) for one in strategies],
         "clock": clock_facts(clock),
     }
 
@@ -134,18 +144,32 @@ def write_session(folder: Path, header: Mapping[str, Any]) -> None:
     write_whole(folder / SESSION_FILE, _encode(header), folder / SPARE_FILE)
 
 
+def _header_of(folder: Path) -> dict[str, Any]:
+    """session.json, to be changed. Raises OSError: it cannot be read."""
+    try:
+        return read_session(folder)
+    except RecordError as error:
+        raise OSError(errno.EIO, str(error)) from error
+
+
 def mark_failed(folder: Path, cause: str) -> None:
     """Have a session that nobody closed say so, and why.
 
     Raises:
         OSError: session.json cannot be read or written.
     """
-    try:
-        header = read_session(folder)
-    except RecordError as error:
-        raise OSError(errno.EIO, str(error)) from error
+    header = _header_of(folder)
     if header["state"] == RECORDING:
         write_session(folder, {**header, "state": FAILED, "cause": cause})
+
+
+def note_unended(folder: Path, hooks: Mapping[str, str]) -> None:
+    """Have a session say which hook of a strategy never returned, by the strategy's name.
+
+    Raises:
+        OSError: session.json cannot be read or written.
+    """
+    write_session(folder, {**_header_of(folder), "unended_hooks": dict(hooks)})
 
 
 def how_it_ended(header: Mapping[str, Any]) -> str:
@@ -160,7 +184,8 @@ def read_session(folder: str | Path) -> dict[str, Any]:
     """The facts in session.json.
 
     Raises:
-        RecordError: absent, not as it was written, or of another format or schema.
+        OtherSchema: its records mean something else to this build.
+        RecordError: absent, or not as it was written.
     """
     path = Path(folder) / SESSION_FILE
     try:
@@ -174,6 +199,9 @@ def read_session(folder: str | Path) -> dict[str, Any]:
     if not isinstance(header, dict) or header.get(_CHECKSUM) != _checksum(header) or raw != _encode(header):
         raise RecordError(f"{path}: corrupt: its checksum does not match")
     for key, ours in (("format", FORMAT_VERSION), ("schema", SCHEMA_VERSION)):
-        if header[key] != ours:
-            raise RecordError(f"{path}: {key} {header[key]}, this build reads {key} {ours}")
+        if (recorded := header.get(key)) != ours:
+            raise OtherSchema(
+                f"{folder}: a session of {key} {recorded}, recorded by build {str(header.get('build'))[:12]}; "
+                f"this is build {BUILD_HASH[:12]}, which reads {key} {ours}: it has to be recorded again"
+            )
     return header

@@ -28,6 +28,7 @@ from hftpipe.record.tape.format import (
     HEADER_BYTES,
     ROLLED_MAGIC,
     seal,
+    stage_tag,
 )
 from hftpipe.record.tape.session import segment_file
 
@@ -128,7 +129,7 @@ class TapeWriter:
         """Make the next segment file; ``previous`` is the CRC of the last header of the one before."""
         header = np.zeros(1, FILE_HEADER)
         header["magic"], header["version"], header["schema"] = FILE_MAGIC, FORMAT_VERSION, SCHEMA_VERSION
-        header["segment"], header["stage"] = self.segments + 1, self.stage.encode()
+        header["segment"], header["stage"] = self.segments + 1, stage_tag(self.stage)
         header["epoch"], header["session"] = self.epoch, self.session_id
         header["first_record"], header["previous"] = self._first_record + self.stored, previous
         crc = seal(header)
@@ -136,7 +137,7 @@ class TapeWriter:
         temporary = path.with_suffix(".tmp")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
         try:
-            write_all(fd, memoryview(header.view(np.uint8)))
+            write_all(fd, header.view(np.uint8).data)
             os.rename(temporary, path)
         except OSError:
             os.close(fd)
@@ -164,12 +165,13 @@ class TapeWriter:
 
     def _store(self, block: Block) -> None:
         """Put a block at the end of the file, or of a new one if it would grow too large. Raises OSError."""
-        data = block.bytes()
-        if self._file.number and self._file.size + len(data) + HEADER_BYTES > self._segment_bytes:
-            self._roll()
-        self._append(self._file, block.header, data, BLOCK_MAGIC, block.count)
-        if self._file.size - self._file.started >= WRITEBACK_BYTES:
-            _write_back(self._file)
+        data, file = block.bytes(), self._file
+        assert file is not None, "blocks are written between open and close"
+        if file.number and file.size + len(data) + HEADER_BYTES > self._segment_bytes:
+            file = self._roll(file)
+        self._append(file, block.header, data, BLOCK_MAGIC, block.count)
+        if file.size - file.started >= WRITEBACK_BYTES:
+            _write_back(file)
 
     def _append(self, file: _Segment, h: np.ndarray, data: memoryview, magic: bytes, count: int) -> None:
         """Write ``data``: header ``h`` and ``count`` records, or a footer alone. Raises OSError."""
@@ -191,7 +193,7 @@ class TapeWriter:
 
     def _append_footer(self, file: _Segment, magic: bytes) -> None:
         footer = np.zeros(1, BLOCK)
-        self._append(file, footer, memoryview(footer.view(np.uint8)), magic, 0)
+        self._append(file, footer, footer.view(np.uint8).data, magic, 0)
 
     def _cut(self, file: _Segment) -> None:
         """Take back a partial block: it would look like a killed writer's tail, and the footer needs its room."""
@@ -201,14 +203,14 @@ class TapeWriter:
         except OSError:
             self._is_torn = True
 
-    def _roll(self) -> None:
+    def _roll(self, old: _Segment) -> _Segment:
         """Go on in a new segment file."""
-        old = self._file
-        self._file = self._make_segment(old.previous)
+        self._file = new = self._make_segment(old.previous)
         try:
             self._append_footer(old, ROLLED_MAGIC)
         finally:
             os.close(old.fd)
+        return new
 
     def close(self, lost: int, left: int = 0) -> None:
         """Write the footer and close the file. Never raises OSError: see ``error``.

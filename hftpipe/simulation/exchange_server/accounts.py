@@ -14,25 +14,28 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, copy_bytes, load_i64, view
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.simulation.exchange_server.impair import IMPAIR, impair_is_clean, impair_next, impair_put
 from hftpipe.venues.nasdaq.itch.wire import put_be16, put_be32, put_be64
-from hftpipe.venues.nasdaq.ouch.messages import MESSAGE_BYTES_MAX
-from hftpipe.venues.nasdaq.ouch.session import (
+from hftpipe.venues.nasdaq.ouch.datagram import (
     END,
-    ENDED,
     HEADER_BYTES,
     LOGIN,
     MAGIC,
     REJECT,
-    SESSION,
-    UP,
     login_cancel_after_ns,
-    session_accept,
-    session_commit,
     session_kind,
     session_login_text,
-    session_next,
     session_number,
+)
+from hftpipe.venues.nasdaq.ouch.messages import MESSAGE_BYTES_MAX
+from hftpipe.venues.nasdaq.ouch.session import (
+    ENDED,
+    SESSION,
+    UP,
+    session_accept,
+    session_commit,
+    session_next,
     session_poll,
     session_reserve,
     session_take,
@@ -73,7 +76,7 @@ _DATAGRAM_BYTES = 1024
 _MAX_READS = 64
 #: Silence after which a session counts as lost, unless its login says otherwise.
 _SILENCE_NS = 1_000_000_000
-_CREDENTIALS, _ACCOUNT_ADDRESS = (np.uint64(ACCOUNT.fields[name][1]) for name in ("credentials", "address"))
+_CREDENTIALS, _ACCOUNT_ADDRESS = (np.uint64(offset_of(ACCOUNT, name)) for name in ("credentials", "address"))
 
 
 @jit

@@ -8,114 +8,92 @@ the matching book stands in :mod:`hftpipe.simulation.exchange_server.captured_le
 
 import numpy as np
 
-from hftpipe.capture.reader import LINE_OK, CaptureInfo, detect, next_line
+from hftpipe.capture.detect import CaptureInfo, detect
 from hftpipe.core.machine.fixed import format_fixed
 from hftpipe.core.machine.jit import entry, jit
-from hftpipe.core.machine.mem import U64, view
-from hftpipe.core.schema.instruments import symbols_table
-from hftpipe.core.shared.stamps import event_time
-from hftpipe.core.trading.book import book_bytes, book_init
+from hftpipe.core.machine.mem import view
+from hftpipe.core.schema.layout import offset_of
+from hftpipe.core.trading.books import book_at
 from hftpipe.simulation.exchange_server.captured_levels import captured_depth, captured_reload, captured_trade
-from hftpipe.simulation.exchange_server.captured_state import CAPTURED, COUNTERS, MAX_TAKEN, REACH, TAKEN
+from hftpipe.simulation.exchange_server.captured_state import (
+    CAPTURED,
+    COUNTERS,
+    CURSOR_COUNTERS,
+    MAX_TAKEN,
+    REACH,
+    TAKEN,
+)
 from hftpipe.simulation.exchange_server.trading import EXCHANGE
 from hftpipe.simulation.flow.state import FLOW_HEADER_BYTES
 from hftpipe.simulation.matching.memory import matching_bytes, matching_init
-from hftpipe.venues.binance.scanner import OK, scan
-from hftpipe.venues.binance.sync import (
-    INVALIDATED,
-    LEVELS_APPLIED,
-    MARKETS,
-    RELOADED,
-    TRADE_SEEN,
-    feed,
-    sync_bytes,
-    sync_init,
-)
-from hftpipe.venues.message import BOOK_TICKER, IGNORED, MESSAGE, message_bytes
+from hftpipe.venues.message import BOOK_TICKER, INVALIDATED, LEVELS_APPLIED, MESSAGE, RELOADED, TRADE_SEEN
 from hftpipe.venues.nasdaq.itch.messages import FIELD_MAX, PRICE_UNIT
-from hftpipe.venues.taped.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING
+from hftpipe.venues.taped.cursor import (
+    CURSOR,
+    DECODED,
+    NEED_NOTHING,
+    WAITING,
+    follow,
+    is_ours,
+    read_line,
+    read_message,
+)
+from hftpipe.venues.taped.rebuild import Rebuild
 from hftpipe.venues.taped.text import ReplaySource, symbol_ids
 
 MAX_LINES = 64
-BOOK_LEVELS = 16384
 #: Orders and prices that a book has room for: half a million ticks to each side of the market.
 MAX_ORDERS, WINDOW_TICKS = 1 << 16, 1 << 20
 _FIRST_ORDER_ID = 1 << 63
 _PRICE_MAX = FIELD_MAX * PRICE_UNIT
-_STAMPS = np.uint64(CAPTURED.fields["stamps"][1])
+_CURSOR = np.uint64(offset_of(CAPTURED, "cursor"))
 
 
 @jit
-def _follow(exchange, c):
+def _follow(exchange, captured):
     """What the decoded message does."""
-    m = view(c.message, MESSAGE)
-    if m.kind == IGNORED or m.kind == BOOK_TICKER:
+    c, cursor = view(captured, CAPTURED), captured + _CURSOR
+    message = view(cursor, CURSOR).message
+    m = view(message, MESSAGE)
+    if m.kind == BOOK_TICKER or not is_ours(cursor):
         return
-    if m.instrument < 0 or m.instrument >= c.n_instruments:
-        c.unknown_symbols += 1
-        return
-    instrument = U64(m.instrument)
-    change = feed(c.syncs + c.sync_stride * instrument, c.books + c.book_stride * instrument, c.message)
+    change = follow(cursor, book_at(c.books, m.instrument))
     if change == LEVELS_APPLIED:
         c.depth_updates += 1
-        captured_depth(exchange, m.instrument, c.message)
+        captured_depth(exchange, m.instrument, message)
     elif change == TRADE_SEEN:
         c.trades += 1
-        captured_trade(exchange, m.instrument, c.message)
+        captured_trade(exchange, m.instrument, message)
     elif change in (RELOADED, INVALIDATED):
         c.reloads += 1
         captured_reload(exchange, m.instrument)
 
 
 @jit
-def _read_line(c, stamps):
-    """Make the next line ready; False when Python must bring more text, or there is none."""
-    while c.line_ready == 0:
-        if c.text_at >= c.text_end:
-            c.need = NEED_NOTHING if c.ended != 0 else NEED_CHUNK
-            return False
-        status, ts, start, end, after = next_line(c.text_at, c.text_end)
-        c.text_at = after
-        if status == LINE_OK:
-            c.line_ts, c.json_at, c.json_end, c.line_ready = event_time(stamps, ts), start, end, 1
-            c.time_jumps = c.stamps.jumps
-            c.first_ts = c.first_ts if c.first_ts != 0 else c.line_ts
-        else:
-            c.bad_lines += 1
-    return True
-
-
-@jit
-def _play_line(exchange, c):
+def _play_line(exchange, captured):
     """Decode and follow the ready line; False when the slow decoder in Python must do it first."""
-    if c.message_ready == 0:
-        if scan(c.json_at, c.json_end, c.symbols, c.message) != OK:
-            c.need = NEED_DECODE
-            return False
-        c.message_ready = 1
-    if c.message_ready > 0:
-        _follow(exchange, c)
-    else:
-        c.bad_messages += 1
-    c.line_ready, c.message_ready = 0, 0
-    c.lines += 1
-    return True
+    found = read_message(captured + _CURSOR)
+    if found == DECODED:
+        _follow(exchange, captured)
+    view(captured, CAPTURED).lines += np.int64(found != WAITING)
+    return found != WAITING
 
 
 @jit
 def play(exchange):
     """The lines that are due by the market's time (EXCHANGE at address ``exchange``); returns their number."""
     x = view(exchange, EXCHANGE)
-    c, due_ns, done = view(x.captured, CAPTURED), x.time_ns, np.int64(0)
-    c.need = NEED_NOTHING
-    while done < MAX_LINES and _read_line(c, x.captured + _STAMPS):
-        x.time_ns = x.open_ns + max(c.line_ts - c.first_ts, np.int64(0))
-        if x.time_ns > due_ns or not _play_line(exchange, c):
+    c, text, due_ns, done = view(x.captured, CAPTURED), view(x.captured + _CURSOR, CURSOR), x.time_ns, np.int64(0)
+    text.need = NEED_NOTHING
+    while done < MAX_LINES and read_line(x.captured + _CURSOR):
+        c.first_ts = c.first_ts if c.first_ts != 0 else text.line_ts
+        x.time_ns = x.open_ns + max(text.line_ts - c.first_ts, np.int64(0))
+        if x.time_ns > due_ns or not _play_line(exchange, x.captured):
             break
         done += 1
     x.flow_behind += 1 if done == MAX_LINES else 0
     x.flow_events += done
-    x.time_ns, x.need = due_ns, c.need
+    x.time_ns, x.need = due_ns, text.need
     return done
 
 
@@ -153,41 +131,35 @@ class CapturedMarket:
     """The memory of a captured market, and who brings its text.
 
     Attributes:
-        state: CAPTURED array of length 1.
+        state: CAPTURED array of length 1; cursor: its CURSOR.
     """
 
     def __init__(self, path: str, instruments: np.ndarray) -> None:
-        market = MARKETS[check_capture(path, instruments).market]
-        count = len(instruments)
-        self.state, self._table = np.zeros(1, CAPTURED), symbols_table(instruments)
-        self._message = np.zeros(message_bytes(), np.uint8)
-        self._syncs = np.zeros((count, sync_bytes()), np.uint8)
-        self._books = np.zeros((count, book_bytes(BOOK_LEVELS)), np.uint8)
-        self._reach = np.zeros(count, REACH)
-        for index in range(count):
-            sync_init(self._syncs[index], market)
-            book_init(self._books[index], index, BOOK_LEVELS, int(instruments["tick"][index]))
+        market, count = check_capture(path, instruments).market, len(instruments)
+        self.state = np.zeros(1, CAPTURED)
+        self.cursor = self.state["cursor"]
+        self._rebuild = Rebuild(self.cursor, market, instruments, symbol_ids(instruments))
+        self._reach, self._taken = np.zeros(count, REACH), np.zeros((count, MAX_TAKEN), TAKEN)
         state = self.state[0]
-        state["symbols"], state["message"] = self._table.ctypes.data, self._message.ctypes.data
-        state["syncs"], state["sync_stride"] = self._syncs.ctypes.data, self._syncs.shape[1]
-        state["books"], state["book_stride"] = self._books.ctypes.data, self._books.shape[1]
-        self._taken = np.zeros((count, MAX_TAKEN), TAKEN)
-        state["taken"] = self._taken.ctypes.data
-        state["reach"], state["n_instruments"], state["order_id"] = self._reach.ctypes.data, count, _FIRST_ORDER_ID
-        self.source = ReplaySource(path, self.state, symbol_ids(instruments), self._message)
+        state["books"], state["order_id"] = self._rebuild.books, _FIRST_ORDER_ID
+        state["reach"], state["taken"] = self._reach.ctypes.data, self._taken.ctypes.data
+        self.source = ReplaySource(path, self._rebuild.page)
 
     def book(self, instrument: int) -> np.uint64:
         """Address of the BOOK that the capture's depth stream has made of an instrument."""
-        return np.uint64(self._books[instrument].ctypes.data)
+        return self._rebuild.book(instrument)
 
     def has_ended(self) -> bool:
         """Whether the last line has been played."""
-        state = self.state[0]
-        return bool(state["ended"] and not state["line_ready"] and state["text_at"] >= state["text_end"])
+        text = self.cursor[0]
+        return bool(text["ended"] and not text["line_ready"] and text["text_at"] >= text["text_end"])
 
     def figures(self) -> dict[str, int]:
         """Counters for a summary."""
-        return {name: int(self.state[name][0]) for name in COUNTERS}
+        played, text = self.state[0], self.cursor[0]
+        counted = {"lines": int(played["lines"]), "time_jumps": int(text["stamps"]["jumps"])}
+        counted |= {name: int(text[name]) for name in CURSOR_COUNTERS}
+        return counted | {name: int(played[name]) for name in COUNTERS}
 
 
 def book_memory() -> int:

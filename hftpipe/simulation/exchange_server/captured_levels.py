@@ -31,6 +31,7 @@ from hftpipe.core.machine.mem import ONE, U64, ZERO, load_i64, view
 from hftpipe.core.schema.reasons import NONE
 from hftpipe.core.schema.records import ASK, BID, BUY, GTC, IOC, VALID
 from hftpipe.core.trading.book import BOOK, book_qty_at, book_walk, book_walk_level, book_walk_next
+from hftpipe.core.trading.books import book_at
 from hftpipe.simulation.exchange_server.captured_state import CAPTURED, REACH
 from hftpipe.simulation.exchange_server.captured_taken import hear_captured, note_taken, taken_at
 from hftpipe.simulation.exchange_server.trading import EXCHANGE, book_of, settle
@@ -66,7 +67,7 @@ def _captured(exchange):
 def captured_book(exchange, instrument):
     """Address of the BOOK that the capture's depth stream makes."""
     c = _captured(exchange)
-    return c.books + c.book_stride * U64(instrument)
+    return book_at(c.books, instrument)
 
 
 @jit

@@ -10,6 +10,7 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, view
 from hftpipe.core.trading.book import book_qty_at
+from hftpipe.core.trading.books import book_at
 from hftpipe.simulation.exchange_server.captured_state import CAPTURED, MAX_TAKEN, REACH, TAKEN
 from hftpipe.simulation.flow.state import FLOW_OWNER
 from hftpipe.simulation.matching.memory import EVENT
@@ -49,7 +50,7 @@ def note_taken(captured, instrument, side, price, qty):
         reach.n_taken += 1
         row = _row(c, instrument, index)
         row.side, row.price, row.qty = side, price, 0
-        row.shown = book_qty_at(c.books + c.book_stride * U64(instrument), side, price)
+        row.shown = book_qty_at(book_at(c.books, instrument), side, price)
     _row(c, instrument, index).qty += qty
 
 
@@ -73,7 +74,7 @@ def taken_at(captured, instrument, side, price):
 def _hear(c, instrument, index):
     """The capture's book may have changed: bring one row up to date; False when nothing of it is left."""
     row = _row(c, instrument, index)
-    shown = book_qty_at(c.books + c.book_stride * U64(instrument), row.side, row.price)
+    shown = book_qty_at(book_at(c.books, instrument), row.side, row.price)
     row.qty = max(row.qty - max(row.shown - shown, np.int64(0)), np.int64(0))
     row.shown = shown
     return row.qty > 0

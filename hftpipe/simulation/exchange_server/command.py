@@ -25,7 +25,8 @@ from hftpipe.simulation.exchange_server.settings import ExchangeConfig, SimExcha
 
 POLL_S = 0.05
 STORE_MIN, STORE_MAX = 1 << 10, 1 << 26
-_PORTS = ("order_port", "tcp_port", "request_port")
+_LINES, _SERVED = ("port_a", "port_b"), ("order_port", "tcp_port", "request_port")
+_PORTS = (*_LINES, *_SERVED)
 
 
 def exchange_options(
@@ -84,8 +85,8 @@ def _opened(file: Path) -> dict[str, int]:
 
 def _greeting(config: ExchangeConfig, ports: dict[str, int]) -> str:
     symbols = " ".join(bytes(row["symbol"]).decode() for row in config.instruments)
-    lines = f"line_a={config.group_a}:{config.port_a} line_b={config.group_b}:{config.port_b} on {config.interface}"
-    return f"open: {lines} {' '.join(f'{name}={ports[name]}' for name in _PORTS)} instruments={symbols}"
+    lines = f"line_a={config.group_a}:{ports['port_a']} line_b={config.group_b}:{ports['port_b']} on {config.interface}"
+    return f"open: {lines} {' '.join(f'{name}={ports[name]}' for name in _SERVED)} instruments={symbols}"
 
 
 def sim_exchange_main(options: SimExchangeOptions, stop: np.ndarray, told: Told) -> dict[str, int]:
@@ -99,8 +100,7 @@ def sim_exchange_main(options: SimExchangeOptions, stop: np.ndarray, told: Told)
     exchange = ItchExchange(options.config)
     try:
         if options.ports_file:
-            ports = ("order_port", "tcp_port", "request_port")
-            Path(options.ports_file).write_text("".join(f"{name}={getattr(exchange, name)}\n" for name in ports))
+            Path(options.ports_file).write_text("".join(f"{name}={getattr(exchange, name)}\n" for name in _PORTS))
         exchange.run(stop, told, options.truth)
         return exchange.figures()
     finally:

@@ -27,6 +27,7 @@ from hftpipe.core.machine.mem import U64, ZERO, call_step, load_relaxed, pause, 
 from hftpipe.core.machine.system_clock import steady_ns, wall_ns
 from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.layout import Pieces, whole
 from hftpipe.core.shared.stage import IDLE_NAMES, SLEEP, SPIN
 from hftpipe.simulation.exchange_server.accounts import (
     ACCOUNT,
@@ -56,13 +57,14 @@ from hftpipe.simulation.exchange_server.retransmit import STORE, store_bytes, st
 from hftpipe.simulation.exchange_server.settings import ExchangeConfig, Told
 from hftpipe.simulation.exchange_server.streams import STREAM, streams_close, streams_step
 from hftpipe.simulation.exchange_server.trading import EXCHANGE, book_of, cancel_due, settle, take_request
-from hftpipe.simulation.flow.decide import advance_fair_value, decide
+from hftpipe.simulation.flow.decide import decide
+from hftpipe.simulation.flow.fair_value import advance_fair_value
 from hftpipe.simulation.flow.flow import flow_init, perform, wait_ns
 from hftpipe.simulation.flow.state import FLOW, flow_bytes
 from hftpipe.simulation.matching.engine import STP_CANCEL_MAKER, STP_CANCEL_TAKER, STP_NONE
 from hftpipe.venues.nasdaq.itch.encode import ENCODER, encoder_init
 from hftpipe.venues.nasdaq.itch.mold import PACKET, PACKET_BYTES_MAX, session_words
-from hftpipe.venues.nasdaq.itch.sockets import open_sender
+from hftpipe.venues.nasdaq.itch.sockets import claim_line, free_port, open_sender
 from hftpipe.venues.nasdaq.ouch.encode import encode_system
 from hftpipe.venues.nasdaq.ouch.messages import END_OF_DAY
 from hftpipe.venues.nasdaq.ouch.session import VENUE_SIDE, session_bytes, session_end, session_init
@@ -221,22 +223,17 @@ def _new_session() -> str:
     return f"{wall_ns() // 1_000_000 % 16**10:010X}"
 
 
-def _aligned(size: int) -> np.ndarray:
-    raw = np.zeros(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size]
-
-
 class ItchExchange:
     """The exchange with its sockets, ready to run; close it when done.
 
     Attributes:
-        config: as given; order_port, tcp_port, request_port: what is really served.
+        config: as given; port_a, port_b, order_port, tcp_port, request_port: what is really served.
         captured: the captured market, if it is one.
+        memory: ``publisher``, ``desk``, ``accounts`` and whatever else there is, by name.
 
     Raises:
         ValueError: a setting that makes no exchange; CaptureError: a capture that cannot be read; OSError: a port or
-            group that cannot be had, by name.
+            group that cannot be had, by name (EADDRINUSE: another exchange of this machine speaks on a line).
     """
 
     def __init__(self, config: ExchangeConfig) -> None:
@@ -245,28 +242,22 @@ class ItchExchange:
         if not config.accounts or config.log_messages < 2 or config.log_messages & (config.log_messages - 1):
             raise ValueError("at least one account, and log_messages a power of two")
         self.config = replace(config, mold_session=config.mold_session or _new_session())
-        self._parts, self._sockets = {}, []
+        self.memory = Pieces()
+        self._sockets: list[socket.socket] = []
         self.captured: CapturedMarket | None = None
         self._too_late, self._ended_ns, self._told_end = 0, 0, False
         self.clock = np.zeros(1, CLOCK)
-        self.state = _aligned(EXCHANGE.itemsize).view(EXCHANGE)
+        self.state = self.memory.make("exchange", (EXCHANGE, 1))
         try:
             self._build()
         except (OSError, ValueError):
             self.close()
             raise
 
-    def _memory(self, name: str, size: int) -> np.ndarray:
-        self._parts[name] = _aligned(size)
-        return self._parts[name]
-
-    def part(self, name: str, dtype: np.dtype, count: int = 1) -> np.ndarray:
-        """A part of the memory as an array of ``dtype``: ``publisher``, ``desk``, ``accounts`` and so on."""
-        return self._parts[name][: dtype.itemsize * count].view(dtype)
-
-    def whole(self, name: str) -> np.ndarray:
-        """A part of the memory as bytes."""
-        return self._parts[name]
+    @property
+    def _store(self) -> np.ndarray:
+        """The STORE at the head of what is kept for re-requests."""
+        return self.memory.piece("store")[: STORE.itemsize].view(STORE)
 
     def _keep(self, sock: socket.socket) -> socket.socket:
         self._sockets.append(sock)
@@ -274,30 +265,32 @@ class ItchExchange:
 
     def _build(self) -> None:
         config = self.config
+        self.port_a = config.port_a or free_port(config.group_a)
+        self.port_b = config.port_b or free_port(config.group_b)
+        # Both lines may be one (in a test).
+        for group, port in dict.fromkeys([(config.group_a, self.port_a), (config.group_b, self.port_b)]):
+            self._keep(claim_line(group, port))
         orders = self._keep(bind_udp(config.address, config.order_port))
         requests = self._keep(bind_udp(config.address, config.request_port))
         listener = self._keep(listen_tcp(config.address, config.tcp_port))
-        self.order_port, self.request_port = orders.getsockname()[1], requests.getsockname()[1]
-        self.tcp_port = listener.getsockname()[1]
+        self.order_port: int = orders.getsockname()[1]
+        self.request_port: int = requests.getsockname()[1]
+        self.tcp_port: int = listener.getsockname()[1]
         self._build_flows()
         self._build_publisher(requests)
         self._build_desk(orders)
         self._build_streams()
         state = self.state
-        state["publisher"], state["desk"] = self._address("publisher"), self._address("desk")
+        state["publisher"], state["desk"] = self.memory.address("publisher"), self.memory.address("desk")
         state["open_ns"], state["speed"], state["stp"] = OPEN_NS, config.speed, STP[config.stp]
         state["n_instruments"], state["listener"] = len(config.instruments), listener.fileno()
-        self._memory("tallies", TALLY.itemsize * len(config.instruments) * len(config.accounts))
-        state["tallies"] = self._address("tallies")
-
-    def _address(self, name: str) -> int:
-        return self._parts[name].ctypes.data
+        tallies = self.memory.make("tallies", (TALLY, len(config.instruments) * len(config.accounts)))
+        state["tallies"] = tallies.ctypes.data
 
     def _build_flows(self) -> None:
-        rows = self.config.instruments
+        rows, stride = self.config.instruments, whole(self._book_bytes())
         assert rows.dtype == INSTRUMENT
-        stride = (self._book_bytes() + 63) // 64 * 64
-        memory = self._memory("flows", stride * len(rows))
+        memory = self.memory.make("flows", stride * len(rows))
         for index, row in enumerate(rows):
             part = memory[index * stride : (index + 1) * stride]
             if self.config.replay:
@@ -314,77 +307,79 @@ class ItchExchange:
         module = captured()
         self.captured = module.CapturedMarket(self.config.replay, self.config.instruments)
         self.state["captured"], self.state["play"] = self.captured.state.ctypes.data, module.play_entry.address
-        return module.book_memory()
+        size: int = module.book_memory()
+        return size
 
     def _line(self, name: str, impairment: Impairment, salt: int) -> int:
-        memory = self._memory(name, impair_bytes())
+        memory = self.memory.make(name, impair_bytes())
         impair_init(memory, impairment, self.config.seed * 1_000_003 + salt)
         return memory.ctypes.data
 
     def _build_publisher(self, requests: socket.socket) -> None:
         config = self.config
-        encoders = self._memory("encoders", ENCODER.itemsize * len(config.instruments)).view(ENCODER)
+        encoders = self.memory.make("encoders", (ENCODER, len(config.instruments)))
         for index, row in enumerate(config.instruments):
             encoder_init(encoders[index : index + 1], index + 1, bytes(row["symbol"]).decode(), int(row["lot"]))
         words = session_words(config.mold_session)
-        store_init(self._memory("store", store_bytes(config.store_messages)), config.store_messages, words)
-        packet = self._memory("packet", PACKET.itemsize).view(PACKET)
+        store_init(self.memory.make("store", store_bytes(config.store_messages)), config.store_messages, words)
+        packet = self.memory.make("packet", (PACKET, 1))
         packet["session_low"], packet["session_high"], packet["sequence"] = *words, 1
-        packet["data"], packet["capacity"] = self._memory("packet_data", 2048).ctypes.data, PACKET_BYTES_MAX
-        publisher = self._memory("publisher", PUBLISHER.itemsize).view(PUBLISHER)
+        packet["data"], packet["capacity"] = self.memory.make("packet_data", 2048).ctypes.data, PACKET_BYTES_MAX
+        publisher = self.memory.make("publisher", (PUBLISHER, 1))
         for name in ("packet", "store", "encoders"):
-            publisher[name] = self._address(name)
+            publisher[name] = self.memory.address(name)
         for name in ("scratch", "datagram", "answer", "spare"):
-            publisher[name] = self._memory(f"publisher_{name}", _DATAGRAM_MEMORY).ctypes.data
+            publisher[name] = self.memory.make(f"publisher_{name}", _DATAGRAM_MEMORY).ctypes.data
         publisher["lines"][0] = self._line("line_a", config.line_a, 1), self._line("line_b", config.line_b, 2)
         senders = [
             self._keep(open_sender(group, port, interface=config.interface)).fileno()
-            for group, port in ((config.group_a, config.port_a), (config.group_b, config.port_b))
+            for group, port in ((config.group_a, self.port_a), (config.group_b, self.port_b))
         ]
         publisher["sockets"][0], publisher["request_socket"] = senders, requests.fileno()
         publisher["n_instruments"], publisher["heartbeat_ns"] = len(config.instruments), config.heartbeat_ms * 10**6
 
     def _build_desk(self, orders: socket.socket) -> None:
         config = self.config
-        desk = self._memory("desk", DESK.itemsize).view(DESK)
-        memory = self._memory("accounts", ACCOUNT_BYTES * len(config.accounts))
+        desk = self.memory.make("desk", (DESK, 1))
+        memory = self.memory.make("accounts", ACCOUNT_BYTES * len(config.accounts))
         for index, who in enumerate(config.accounts):
             if len(who.user) > 6 or len(who.password) > 10:
                 raise ValueError(f"user {who.user!r}: at most 6 characters, its password at most 10")
             account = memory[index * ACCOUNT_BYTES :][: ACCOUNT.itemsize].view(ACCOUNT)
             text = who.user.encode().ljust(6) + who.password.encode().ljust(10)
             account["owner"], account["credentials"][0] = index + 1, np.frombuffer(text, np.uint8)
-            session = self._memory(f"session_{index}", session_bytes())
+            session = self.memory.make(f"session_{index}", session_bytes())
             session_init(session, VENUE_SIDE)
-            log = self._memory(f"log_{index}", LOG_BYTES * config.log_messages)
+            log = self.memory.make(f"log_{index}", LOG_BYTES * config.log_messages)
             account["session"], account["log"] = session.ctypes.data, log.ctypes.data
             account["log_capacity"] = config.log_messages
             for name in ("log_next", "cursor", "base"):
                 account[name] = 1
         desk["accounts"], desk["n_accounts"], desk["socket"] = memory.ctypes.data, len(config.accounts), orders.fileno()
         for name in ("datagram", "spare", "reply"):
-            desk[name] = self._memory(f"desk_{name}", _DATAGRAM_MEMORY).ctypes.data
+            desk[name] = self.memory.make(f"desk_{name}", _DATAGRAM_MEMORY).ctypes.data
         desk["line_in"] = self._line("orders_in", config.orders_in, 3)
         desk["line_out"] = self._line("orders_out", config.orders_out, 4)
         desk["cancel_on_loss"], desk["cancel_on_new_session"] = config.cancel_on_loss, config.cancel_on_new_session
 
     def _build_streams(self) -> None:
         count = len(self.config.accounts) + 2
-        streams = self._memory("streams", STREAM.itemsize * count).view(STREAM)
+        streams = self.memory.make("streams", (STREAM, count))
         streams["fd"] = -1
         for index in range(count):
-            soup = self._memory(f"soup_{index}", soup_bytes())
+            soup = self.memory.make(f"soup_{index}", soup_bytes())
             soup_init(soup, session=self.config.mold_session)
             streams["soup"][index] = soup.ctypes.data
         self.state["streams"], self.state["n_streams"] = streams.ctypes.data, count
 
     def book(self, instrument: int) -> np.uint64:
         """Address of an instrument's matching book."""
-        return book_of(np.uint64(self.state.ctypes.data), np.int64(instrument))
+        address: np.uint64 = book_of(np.uint64(self.state.ctypes.data), np.int64(instrument))
+        return address
 
     def _say_who_is_too_late(self, told: Told) -> None:
         """Say it when someone first asks for what is no longer kept."""
-        count = int(self.part("store", STORE)["too_late"][0])
+        count = int(self._store["too_late"][0])
         if count and not self._too_late:
             kept = self.config.store_messages
             told.say(f"a receiver asks for messages that are no longer kept (only the last {kept}): store more of them")
@@ -394,7 +389,7 @@ class ItchExchange:
         """Bring what the capture needs; a while after its end, tell of that."""
         if self.state["need"][0]:
             market.source.service()
-            self.state["need"], market.state["need"] = 0, 0
+            self.state["need"], market.cursor["need"] = 0, 0
         if market.has_ended() and not self._told_end:
             self._ended_ns = self._ended_ns or steady_ns()
             if steady_ns() - self._ended_ns > LINGER_NS:
@@ -434,7 +429,7 @@ class ItchExchange:
         """Counters for a summary."""
         names = ("flow_events", "entered", "rejected", "executed", "unknown_orders", "flow_behind")
         figures = {name: int(self.state[name][0]) for name in names}
-        publisher = self.part("publisher", PUBLISHER)
+        publisher = self.memory.piece("publisher")
         figures |= {name: int(publisher[name][0]) for name in ("messages", "packets", "send_errors", "unencodable")}
-        figures["too_late"] = int(self.part("store", STORE)["too_late"][0])
+        figures["too_late"] = int(self._store["too_late"][0])
         return figures | (self.captured.figures() if self.captured else {})

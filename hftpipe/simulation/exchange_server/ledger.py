@@ -48,7 +48,7 @@ def tally(tallies, n_instruments, owner, instrument, side, qty):
 def _resting(exchange: "ItchExchange", instrument: int) -> tuple[np.ndarray, int]:
     """The ORDERs of an instrument that rest for an account (a copy), and its tick."""
     flows, stride = int(exchange.state["flows"][0]), int(exchange.state["flow_stride"][0])
-    memory = exchange.whole("flows")[int(flow_book(np.uint64(flows + stride * instrument))) - flows :]
+    memory = exchange.memory.piece("flows")[int(flow_book(np.uint64(flows + stride * instrument))) - flows :]
     header = memory[: MATCHING.itemsize].view(MATCHING)[0]
     start, count = int(header["orders_at"]), int(header["max_orders"]) + 1
     orders = memory[start : start + count * ORDER.itemsize].view(ORDER)
@@ -72,11 +72,11 @@ def _orders(exchange: "ItchExchange", owner: int) -> list[dict[str, Any]]:
 def ledger(exchange: "ItchExchange") -> dict[str, Any]:
     """The truth about every account; call it between two rounds."""
     rows = exchange.config.instruments
-    tallies = exchange.part("tallies", TALLY, len(exchange.config.accounts) * len(rows))
+    tallies = exchange.memory.piece("tallies")
     accounts = {}
     for index, who in enumerate(exchange.config.accounts):
-        address = int(exchange.part("desk", np.dtype("u8"))[0]) + index * ACCOUNT_BYTES
-        memory = exchange.whole("accounts")[index * ACCOUNT_BYTES :][: ACCOUNT.itemsize].view(ACCOUNT)
+        address = exchange.memory.address("accounts") + index * ACCOUNT_BYTES
+        memory = exchange.memory.piece("accounts")[index * ACCOUNT_BYTES :][: ACCOUNT.itemsize].view(ACCOUNT)
         mine = tallies[index * len(rows) : (index + 1) * len(rows)]
         accounts[who.user] = {
             "connected": bool(is_live(np.uint64(address))),

@@ -1,10 +1,12 @@
 """The simulated exchange as a process beside the pipeline: started before the stages, stopped after them."""
 
+import errno
 import logging
 import mmap
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -96,3 +98,20 @@ class ExchangeProcess:
             stuck = f"the simulated exchange (pid {pid}) did not go when killed"
         self.exchange.close()
         return stuck
+
+
+def exchange_of_its_own(config: ExchangeConfig, truth: str = "") -> ExchangeProcess:
+    """An exchange on the ports of its lines, or on free ones where another exchange of this machine speaks on those.
+
+    Raises:
+        ValueError, CaptureError, OSError: as :class:`ExchangeProcess`.
+    """
+    try:
+        return ExchangeProcess(config, truth)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        exchange = ExchangeProcess(replace(config, port_a=0, port_b=0), truth)
+    ports = {name: getattr(exchange.exchange, name) for name in ("port_a", "port_b")}
+    event(LOG, logging.WARNING, "another exchange speaks on these lines: free ports are taken", **ports)
+    return exchange

@@ -27,7 +27,8 @@ class ExchangeConfig:
     Attributes:
         instruments: INSTRUMENT array; symbol, tick, lot (one share) and reference_price must be set.
         accounts: who may trade.
-        group_a, port_a, group_b, port_b: the multicast lines; interface: address of the interface they go out on.
+        group_a, port_a, group_b, port_b: the multicast lines (port 0: a free one); interface: address of the interface they go
+            out on.
         address: where orders and re-requests are served; order_port, tcp_port, request_port: 0 takes a free one
             (see ``ItchExchange.order_port`` and so on).
         rate_per_s, speed, seed: of the order flow; speed 0 lets no event of it happen.

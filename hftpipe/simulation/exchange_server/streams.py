@@ -9,6 +9,7 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, copy_bytes, load_i64, view
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.simulation.exchange_server.accounts import (
     ACCOUNT,
     BY_TCP,
@@ -68,7 +69,7 @@ STREAM_BYTES = 32
 #: A connection must log in within this time.
 _LOGIN_NS = 5_000_000_000
 _MAX_PACKETS = 256
-_SESSION = np.uint64(SOUP.fields["session"][1])
+_SESSION = np.uint64(offset_of(SOUP, "session"))
 _BLANKS = int.from_bytes(b" " * 8, "little")
 assert STREAM.itemsize == STREAM_BYTES
 

@@ -21,6 +21,7 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, view
 from hftpipe.core.schema import reasons
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import FOK, GTC, IOC, MARKET, POST_ONLY
 from hftpipe.simulation.exchange_server.accounts import ACCOUNT, DESK, account_at, log_commit, log_reserve
 from hftpipe.simulation.exchange_server.captured_taken import note_execution
@@ -68,7 +69,7 @@ EXCHANGE = np.dtype(
     ],
     align=True,
 )  # fmt: skip
-_WIRE_AT = np.uint64(EXCHANGE.fields["wire"][1])
+_WIRE_AT = np.uint64(offset_of(EXCHANGE, "wire"))
 _OWNER_SHIFT = np.uint64(32)
 _REF_MASK = np.uint64(0xFFFFFFFF)
 _NO_TIF = np.int64(-1)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hftpipe.core.schema.layout import aligned
 from hftpipe.simulation.exchange_server.impair import (
     IMPAIR,
     Impairment,
@@ -21,7 +22,6 @@ from hftpipe.simulation.exchange_server.impair import (
 )
 from hftpipe.simulation.exchange_server.retransmit import store_answer
 from hftpipe.simulation.feed_campaign.plan import STRAYS, FeedPlan
-from hftpipe.simulation.feed_campaign.venue import aligned
 from hftpipe.venues.nasdaq.itch.mold import COUNT_AT, END_OF_SESSION, HEADER_BYTES, PACKET_BYTES_MAX, SEQUENCE_AT
 from hftpipe.venues.nasdaq.itch.receive import DATAGRAM_BYTES
 
@@ -88,7 +88,8 @@ class Lines:
 
     def impaired(self, line: int) -> np.void:
         """The IMPAIR of a line."""
-        return self._impairs[line][: IMPAIR.itemsize].view(IMPAIR)[0]
+        impair: np.void = self._impairs[line][: IMPAIR.itemsize].view(IMPAIR)[0]
+        return impair
 
     def put(self, line: int, data: bytes, now_ns: int) -> None:
         """Send a datagram into a line."""

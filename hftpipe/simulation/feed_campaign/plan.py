@@ -13,6 +13,7 @@ swarm        anything, drawn per seed: losses to 30 %, doubling, overtaking, del
 
 import random
 from dataclasses import dataclass, field
+from typing import TypedDict
 
 from hftpipe.simulation.exchange_server.impair import Impairment
 
@@ -24,6 +25,21 @@ ONE_LINE, BOTH_LINES, SWARM = "one_line", "both_lines", "swarm"
 DAMAGES = ("cut", "trailing", "huge", "noise", "bad_header", "stray", "far")
 #: Those of them that are whole packets, and speak of another place than the one that the feed is at.
 STRAYS = ("stray", "far")
+
+
+class ArbiterSettings(TypedDict):
+    """Settings of :func:`hftpipe.venues.nasdaq.itch.arbiter_state.arbiter_init`."""
+
+    wait_ns: int
+    retry_ns: int
+    retry_max_ns: int
+    max_retries: int
+    request_limit: int
+    silence_ns: int
+    session_votes: int
+    takeover_ns: int
+    slots: int
+    packet_bytes: int
 
 
 @dataclass(frozen=True)
@@ -38,14 +54,14 @@ class FeedPlan:
         backs: steps at which the venue goes back to the session before; the market stands still since the roll.
         batch: most datagrams a line brings between two looks of the feed (a socket holds ten, some come with junk);
             out_records: room for what a look brings; flush: chance a step that a packet goes out before it is full.
-        arbiter: settings of :func:`hftpipe.venues.nasdaq.itch.arbiter.arbiter_init`.
+        arbiter: its settings.
     """
 
     seed: int
     kind: str
     steps: int
     lines: tuple[Impairment, Impairment, Impairment, Impairment]
-    arbiter: dict[str, int]
+    arbiter: ArbiterSettings
     rate_per_s: float = 10_000.0
     step_ns: tuple[int, int] = (20 * US, 150 * US)
     heartbeat_ns: int = 2 * MS
@@ -65,7 +81,7 @@ class FeedPlan:
         return 200 * MS + 4 * self.arbiter["retry_max_ns"]
 
 
-def _arbiter(rng: random.Random) -> dict[str, int]:
+def _arbiter(rng: random.Random) -> ArbiterSettings:
     retry = rng.choice((300 * US, 1 * MS, 3 * MS))
     return {
         "wait_ns": rng.choice((100 * US, 300 * US, 1 * MS)), "retry_ns": retry,
@@ -110,8 +126,9 @@ def _swarm(seed: int, steps: int, rng: random.Random) -> FeedPlan:
     # One roll: sessions follow each other within a day nowhere.
     rolls = (swarm.randrange(steps // 2, steps),) if on() else ()
     backs = (swarm.randrange(rolls[0] + 1, steps + 1),) if rolls and on() else ()
+    a, b, requests, answers = (_bad_line(rng, swarm) for _ in range(4))
     return FeedPlan(
-        seed, SWARM, steps, tuple(_bad_line(rng, swarm) for _ in range(4)), _arbiter(rng),
+        seed, SWARM, steps, (a, b, requests, answers), _arbiter(rng),
         rate_per_s=rng.choice((2_000.0, rate)), step_ns=step_ns,
         heartbeat_ns=rng.choice((1, 3)) * MS, join=rng.randrange(1, steps // 3) if on() else 0,
         dead=_spans(rng, steps) if on() else (), rolls=rolls, backs=backs,

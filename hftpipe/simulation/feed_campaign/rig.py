@@ -5,13 +5,14 @@ from typing import Any
 
 import numpy as np
 
+from hftpipe.core.schema.layout import aligned
 from hftpipe.core.schema.records import RECORD
 from hftpipe.core.trading.book import BOOK
 from hftpipe.simulation.exchange_server.impair import Impairment
 from hftpipe.simulation.feed_campaign.checks import FeedChecker
 from hftpipe.simulation.feed_campaign.lines import ANSWERS, LINE_A, LINE_B, SOCKETS, Lines, heard
 from hftpipe.simulation.feed_campaign.plan import ONE_LINE, US, FeedPlan
-from hftpipe.simulation.feed_campaign.venue import Venue, aligned, instruments
+from hftpipe.simulation.feed_campaign.venue import Venue, instruments
 from hftpipe.venues.nasdaq.itch.arbiter_state import ARBITER, arbiter_bytes, arbiter_init
 from hftpipe.venues.nasdaq.itch.feed import FEED, feed_book, feed_bytes, feed_init
 from hftpipe.venues.nasdaq.itch.receive import RECEIVER, receive_step, receiver_bytes, receiver_init
@@ -60,7 +61,9 @@ class FeedWorld:
         self.arbiter = self._arbiter[: ARBITER.itemsize].view(ARBITER)[0]
         self.feed = self.feed_memory[: FEED.itemsize].view(FEED)[0]
         self.receiver = self._receiver[: RECEIVER.itemsize].view(RECEIVER)[0]
-        self._books = [feed_book(np.uint64(self.feed_memory.ctypes.data), np.int64(i)) for i in range(len(rows))]
+        self._books: list[np.uint64] = [
+            feed_book(np.uint64(self.feed_memory.ctypes.data), np.int64(i)) for i in range(len(rows))
+        ]
         starts = [int(book) - self.feed_memory.ctypes.data for book in self._books]
         self._headers = [self.feed_memory[at : at + BOOK.itemsize].view(BOOK) for at in starts]
 

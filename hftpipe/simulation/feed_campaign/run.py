@@ -55,7 +55,7 @@ def run_seed(seed: int, steps: int = STEPS, mutant: str = "") -> FeedResult:
         world.close()
     counters = {name: int(world.arbiter[name]) for name in _COUNTERS}
     facts = repr((world.step_count, violation, counters, world.checker.compared, world.checker.levels))
-    digest = zlib.crc32(world.checker.truth.cells, zlib.crc32(facts.encode()))
+    digest = zlib.crc32(world.checker.truth.cells.data, zlib.crc32(facts.encode()))
     return FeedResult(seed, plan.kind, world.step_count, violation, world.checker.compared, counters, digest)
 
 

@@ -8,6 +8,7 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, view
 from hftpipe.core.machine.random import random_init
 from hftpipe.core.schema.instruments import INSTRUMENT
+from hftpipe.core.schema.layout import Pieces, aligned
 from hftpipe.simulation.exchange_server.publisher import (
     PUBLISHER,
     publish_book,
@@ -18,7 +19,8 @@ from hftpipe.simulation.exchange_server.publisher import (
 )
 from hftpipe.simulation.exchange_server.retransmit import STORE, store_bytes, store_init
 from hftpipe.simulation.feed_campaign.truth import INSTRUMENTS, TICK, History, note_book, note_events
-from hftpipe.simulation.flow.decide import advance_fair_value, decide
+from hftpipe.simulation.flow.decide import decide
+from hftpipe.simulation.flow.fair_value import advance_fair_value
 from hftpipe.simulation.flow.flow import flow_book, flow_init, perform, wait_ns
 from hftpipe.simulation.flow.state import FLOW, flow_bytes
 from hftpipe.simulation.matching.engine import match_events_clear
@@ -33,12 +35,6 @@ OPEN_NS = 34_200 * 10**9
 #: Different markets that seeds begin with; each is warmed up once a process.
 IMAGES = 4
 _SCRATCH_BYTES = 2048
-
-
-def aligned(size: int) -> np.ndarray:
-    """Zeroed uint8 memory on a cache line."""
-    raw = np.zeros(size + 64, np.uint8)
-    return raw[-raw.ctypes.data % 64 :][:size]
 
 
 def instruments() -> np.ndarray:
@@ -105,34 +101,31 @@ class Venue:
             flow[:] = _image(seed % IMAGES, index, rate_per_s)
             random_init(np.uint64(flow.ctypes.data), np.uint64(INSTRUMENTS * seed + index))
         self._stride, self.flows = np.uint64(stride), np.uint64(self._flows.ctypes.data)
-        self._parts: dict[str, np.ndarray] = {}
+        self._memory = Pieces()
         self._publisher_init(lines, heartbeat_ns)
-        self.heartbeat_ns, self.sessions, self.session = heartbeat_ns, {}, (0, 0)
-
-    def _memory(self, name: str, size: int) -> np.ndarray:
-        self._parts[name] = aligned(size)
-        return self._parts[name]
+        self.heartbeat_ns, self.session = heartbeat_ns, (0, 0)
+        self.sessions: dict[tuple[int, int], History] = {}
 
     def _publisher_init(self, lines: tuple[int, int], heartbeat_ns: int) -> None:
-        encoders = self._memory("encoders", ENCODER.itemsize * INSTRUMENTS).view(ENCODER)
+        encoders = self._memory.make("encoders", (ENCODER, INSTRUMENTS))
         for index, symbol in enumerate(SYMBOLS):
             encoder_init(encoders[index : index + 1], index + 1, symbol, SHARE)
-        self.packet = self._memory("packet", PACKET.itemsize).view(PACKET)
-        self.packet["data"] = self._memory("data", _SCRATCH_BYTES).ctypes.data
+        self.packet = self._memory.make("packet", (PACKET, 1))
+        self.packet["data"] = self._memory.make("data", _SCRATCH_BYTES).ctypes.data
         self.packet["capacity"] = PACKET_BYTES_MAX
-        self._memory("store", store_bytes(STORE_MESSAGES))
-        self.state = self._memory("publisher", PUBLISHER.itemsize).view(PUBLISHER)
+        self._memory.make("store", store_bytes(STORE_MESSAGES))
+        self.state = self._memory.make("publisher", (PUBLISHER, 1))
         for name in ("packet", "store", "encoders"):
-            self.state[name] = self._parts[name].ctypes.data
-        self.state["scratch"] = self._memory("scratch", _SCRATCH_BYTES).ctypes.data
+            self.state[name] = self._memory.address(name)
+        self.state["scratch"] = self._memory.make("scratch", _SCRATCH_BYTES).ctypes.data
         self.state["lines"][0], self.state["n_instruments"] = lines, INSTRUMENTS
         self.state["heartbeat_ns"] = heartbeat_ns
-        self.address, self.store = np.uint64(self.state.ctypes.data), np.uint64(self._parts["store"].ctypes.data)
+        self.address, self.store = np.uint64(self.state.ctypes.data), np.uint64(self._memory.address("store"))
 
     @property
     def next_sequence(self) -> int:
         """First message that has not been made."""
-        return int(self._parts["store"][: STORE.itemsize].view(STORE)["next_sequence"][0])
+        return int(self._memory.piece("store")[: STORE.itemsize].view(STORE)["next_sequence"][0])
 
     @property
     def history(self) -> History:
@@ -141,9 +134,9 @@ class Venue:
 
     def open(self, name: str, now_ns: int) -> None:
         """Begin a session: system events, directory, every resting order."""
-        self._before = self._parts["store"].copy(), self.packet.copy()
+        self._before = self._memory.piece("store").copy(), self.packet.copy()
         self.session = session_words(name)
-        store_init(self._parts["store"], STORE_MESSAGES, self.session)
+        store_init(self._memory.piece("store"), STORE_MESSAGES, self.session)
         self.packet["session_low"], self.packet["session_high"], self.packet["sequence"] = *self.session, 1
         self.packet["count"] = self.packet["length"] = 0
         self.sessions[self.session] = History()
@@ -152,7 +145,7 @@ class Venue:
     def back(self) -> None:
         """Go on with the session before the present one, as if this had never been opened."""
         self.session = next(one for one in self.sessions if one != self.session)
-        self._parts["store"][:], self.packet[:] = self._before
+        self._memory.piece("store")[:], self.packet[:] = self._before
 
     def end_mark(self) -> bytes:
         """The datagram that ends the present session; everything made so far must have been flushed."""
@@ -180,4 +173,5 @@ class Venue:
 
     def book(self, instrument: int) -> np.uint64:
         """Address of an instrument's matching book."""
-        return flow_book(self.flows + self._stride * np.uint64(instrument))
+        address: np.uint64 = flow_book(self.flows + self._stride * np.uint64(instrument))
+        return address

@@ -12,6 +12,7 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import view
 from hftpipe.core.machine.random import exponential_of, random_below, random_exponential, random_normal, random_uniform
 from hftpipe.core.schema.records import ASK, BID, BUY, SELL
+from hftpipe.simulation.flow.fair_value import fair_value, push_fair_value
 from hftpipe.simulation.flow.state import (
     ACT_ADD,
     ACT_CANCEL,
@@ -27,26 +28,10 @@ from hftpipe.simulation.matching.levels import level_above, level_at, level_belo
 from hftpipe.simulation.matching.memory import MATCHING, ORDER, PRICE_LEVEL, STP_NONE, order_at
 from hftpipe.simulation.matching.query import match_best, match_fillable
 
+#: Orders a side that nobody takes or withdraws in a market whose fair value others have too.
+_LEFT_ALONE = 8
 #: More than can rest: a sweep takes all that its limit allows.
 _EVERYTHING = 1 << 62
-
-
-@jit
-def _fair_value(flow):
-    f = view(flow, FLOW)
-    return f.reference + f.deviation
-
-
-@jit
-def advance_fair_value(flow, seconds):
-    """Move the fair value on by ``seconds``, float."""
-    f = view(flow, FLOW)
-    dt = min(seconds, 1.0 / f.reversion)
-    moved = f.volatility * math.sqrt(dt) * random_normal(flow) - f.deviation * f.reversion * dt
-    if random_uniform(flow) < f.jump_share:
-        size = f.jump_ticks * random_exponential(flow)
-        moved += size if random_uniform(flow) < 0.5 else -size
-    f.deviation = min(max(f.deviation + moved, -f.max_deviation), f.max_deviation)
 
 
 @jit
@@ -80,9 +65,9 @@ def _quote_tick(flow, side):
     half = f.half_floor + f.half_spread * random_exponential(flow)
     opposite = _best_tick(flow, 1 - side)
     if side == BID:
-        tick = np.int64(math.floor(_fair_value(flow) - half))
+        tick = np.int64(math.floor(fair_value(flow) - half))
         return min(tick, opposite - 1) if opposite > 0 else tick
-    return max(np.int64(math.ceil(_fair_value(flow) + half)), opposite + 1)
+    return max(np.int64(math.ceil(fair_value(flow) + half)), opposite + 1)
 
 
 @jit
@@ -137,9 +122,9 @@ def _stale_limit(flow, side):
     """Limit, in ticks, of whoever takes quotes that lie beyond the fair value, with an order of ``side``; 0: none do."""
     best = _best_tick(flow, 1 - side)
     if side == BUY:
-        limit = np.int64(math.floor(_fair_value(flow) - 0.5))
+        limit = np.int64(math.floor(fair_value(flow) - 0.5))
         return limit if best > 0 and best <= limit else np.int64(0)
-    limit = np.int64(math.ceil(_fair_value(flow) + 0.5))
+    limit = np.int64(math.ceil(fair_value(flow) + 0.5))
     return limit if best >= limit else np.int64(0)
 
 
@@ -147,7 +132,7 @@ def _stale_limit(flow, side):
 def _market_side(flow):
     """Side of a market order: towards the fair value, surely when that is 4 ticks off the mid."""
     mid = 0.5 * np.float64(_best_tick(flow, np.int64(BID)) + _best_tick(flow, np.int64(ASK)))
-    gap = _fair_value(flow) - mid
+    gap = fair_value(flow) - mid
     return np.int64(BUY) if random_uniform(flow) < 0.5 + 0.125 * gap else np.int64(SELL)
 
 
@@ -162,7 +147,7 @@ def _market_limit(flow, side):
 @jit
 def _is_exposed(flow, side):
     """Whether the touch of ``side`` is nearer to the fair value than anybody would quote who knew it."""
-    way = _fair_value(flow) - np.float64(_best_tick(flow, side))
+    way = fair_value(flow) - np.float64(_best_tick(flow, side))
     return (way if side == BID else -way) < view(flow, FLOW).half_floor
 
 
@@ -221,13 +206,16 @@ def _decide_withdraw(flow, side, index):
 
 @jit
 def _learn_news(flow, side):
-    """News for a taker of ``side``: the fair value moves past the touch there. Its limit in ticks; 0 if nothing is in reach."""
+    """News for a taker of ``side``: the fair value moves past the touch there. Its limit in ticks; 0 if nothing is in reach.
+
+    A fair value in common has its news from nobody: who is informed then takes what lies on the wrong side of it.
+    """
     f = view(flow, FLOW)
-    best = _best_tick(flow, 1 - side)
-    way = np.float64(best) - _fair_value(flow)
-    worth = max(way if side == BUY else -way, 0.0) + 1.0 + f.news_ticks * random_exponential(flow)
-    moved = f.deviation + (worth if side == BUY else -worth)
-    f.deviation = min(max(moved, -f.max_deviation), f.max_deviation)
+    if f.fair_ts == 0:
+        best = _best_tick(flow, 1 - side)
+        way = np.float64(best) - fair_value(flow)
+        worth = max(way if side == BUY else -way, 0.0) + 1.0 + f.news_ticks * random_exponential(flow)
+        push_fair_value(flow, worth if side == BUY else -worth)
     return _stale_limit(flow, side)
 
 
@@ -247,11 +235,20 @@ def _market_order(flow):
 
 
 @jit
+def _few(f):
+    """So many orders of a side are left alone, that it may not empty.
+
+    Of a fair value in common fewer: what it has left behind must not stay, or the markets would not agree for a while.
+    """
+    return f.side_target >> 2 if f.fair_ts == 0 else np.int64(_LEFT_ALONE)
+
+
+@jit
 def _decide_take(flow, side):
     """A sweep of stale quotes or a market order, as it falls; False if nobody takes, or too little rests to take."""
     f = view(flow, FLOW)
     m = view(flow + BOOK_AT, MATCHING)
-    u, few = random_uniform(flow), f.side_target >> 2
+    u, few = random_uniform(flow), _few(f)
     limit, qty = _stale_limit(flow, side), np.int64(_EVERYTHING)
     if limit == 0 or u >= f.sweep_share:
         if u < 1.0 - f.market_share or _spread_is_wide(flow):
@@ -275,7 +272,7 @@ def decide(flow):
     add_share = 0.5 + 2.0 * missing
     if _spread_is_wide(flow):
         add_share = max(add_share, f.refill_share)
-    if resting > f.side_target >> 2 and random_uniform(flow) >= add_share:
+    if resting > _few(f) and random_uniform(flow) >= add_share:
         index = _pick_order(flow, side)
         if index != 0:
             _decide_withdraw(flow, side, index)

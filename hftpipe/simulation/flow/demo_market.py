@@ -7,6 +7,9 @@ basis points, and its takers are of two kinds, as in Glosten and Milgrom (1985):
 * **informed**: has news worth the whole way to the touch and more (an exponential share of the spread beyond it). The fair
   value moves there at once, and all that is quoted short of it is taken: what it pushed the book stays.
 
+Several such markets can have one fair value in common (:mod:`hftpipe.simulation.flow.fair_value`): then news comes with it, and
+the informed take what it has left behind.
+
 The share of the uninformed is the setting that decides what making this market is worth; docs/demo-market.md has the sums.
 """
 
@@ -28,6 +31,11 @@ _TAKER_SHARE = 0.002
 #: Fair value stays within this share of the reference price.
 _LARGEST_DEVIATION = 0.05
 
+_FAIR_RANGES = (
+    ("fair_seed", 0, 2**63 - 1), ("fair_lag_ms", 0, 10_000), ("fair_basis_bps", -100, 100),
+    ("fair_news_bps", 0, 100), ("fair_news_per_s", 0, 100), ("fair_news_ms", 1, 10_000),
+)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class DemoMarket:
@@ -37,19 +45,33 @@ class DemoMarket:
         spread_bps: typical distance of the best bid from the best ask, in basis points of the price; at least two ticks,
             and no more of them than a fifth of the book's window holds (13,107).
         uninformed_share: share of the takers that know nothing of the fair value, 0 to 1.
+        fair_seed: seed of a fair value that this market has in common with others; 0: it has one of its own.
+        fair_lag_ms: how much later than the others it follows that one; 0 to 10,000.
+        fair_basis_bps: how far above the reference price it stands, in basis points; -100 to 100.
+        fair_news_bps, fair_news_per_s, fair_news_ms: mean worth of the news that moves a fair value in common, how often there is
+            any, and how long until two thirds of it are in the price; 1 to 10,000.
 
     Raises:
-        ValueError: a spread or share outside its range.
+        ValueError: a setting outside its range.
     """
 
     spread_bps: float = 12.0
     uninformed_share: float = 0.85
+    fair_seed: int = 0
+    fair_lag_ms: int = 0
+    fair_basis_bps: float = 0.0
+    fair_news_bps: float = 10.0
+    fair_news_per_s: float = 1.0
+    fair_news_ms: int = 100
 
     def __post_init__(self) -> None:
         if not 0 < self.spread_bps <= 100:
             raise ValueError(f"spread_bps {self.spread_bps} is not in (0, 100]")
         if not 0 <= self.uninformed_share <= 1:
             raise ValueError(f"uninformed_share {self.uninformed_share} is not in 0..1")
+        for name, low, high in _FAIR_RANGES:
+            if not low <= getattr(self, name) <= high:
+                raise ValueError(f"{name} {getattr(self, name)} is not in {low}..{high}")
 
     def tunables(self, reference_ticks: float, rate_per_s: float) -> dict[str, float]:
         """The fields of a FLOW that make it this market, for a price of so many ticks."""

@@ -2,16 +2,11 @@
 
 from hftpipe.core.machine.jit import entry
 from hftpipe.core.machine.mem import U64
-from hftpipe.simulation.flow.flow import flow_next_ts, flow_snapshot, flow_step
+from hftpipe.simulation.flow.flow import flow_snapshot, flow_step
 from hftpipe.simulation.flow.state import FLOW_MAX_RECORDS, SNAPSHOT_MAX_RECORDS
 
 #: Records the caller's array must hold.
 MAX_RECORDS = max(FLOW_MAX_RECORDS, SNAPSHOT_MAX_RECORDS)
-
-
-@entry("int64(uint64, int64)")
-def next_ts_entry(flow, unused):
-    return flow_next_ts(flow)
 
 
 @entry("int64(uint64, int64)")

@@ -27,12 +27,13 @@ import math
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import ONE, U64, ZERO, view
+from hftpipe.core.machine.mem import ONE, U64, ZERO, call_step, view
 from hftpipe.core.machine.random import exponential_of, log_of, random_exponential, random_init
 from hftpipe.core.schema.reasons import NONE
 from hftpipe.core.schema.records import BID, BOOK_RESET, GTC, IOC, LAST, LEVEL, RECORD, RECORD_BYTES, TRADE
-from hftpipe.simulation.flow.decide import advance_fair_value, decide
+from hftpipe.simulation.flow.decide import decide
 from hftpipe.simulation.flow.demo_market import DemoMarket
+from hftpipe.simulation.flow.fair_value import advance_fair_value, hold_fair_value, release_fair_value
 from hftpipe.simulation.flow.state import (
     ACT_ADD,
     ACT_CANCEL,
@@ -89,7 +90,7 @@ def flow_init(
     """Make a flow with a populated book.
 
     Args:
-        memory: uint8 array of :func:`flow_bytes`, 64-byte aligned.
+        memory: uint8 array of :func:`flow_bytes`, zeroed, 64-byte aligned.
         row: one element of an INSTRUMENT array; ``tick``, ``lot`` and ``reference_price`` must be set.
         instrument: dense instrument id for the records.
         seed: any integer; equal seeds give equal bytes.
@@ -108,7 +109,6 @@ def flow_init(
         )
     if not 0 < rate_per_s <= 1e6:
         raise ValueError(f"rate_per_s {rate_per_s} is not in (0, 1e6]")
-    memory[:FLOW_HEADER_BYTES] = 0
     header = memory[:FLOW_HEADER_BYTES].view(FLOW)
     tunables = defaults(row, rate_per_s)
     if market is not None:
@@ -120,7 +120,11 @@ def flow_init(
     matching_init(memory[FLOW_HEADER_BYTES:], tick, lot, price, MAX_ORDERS, WINDOW_TICKS)
     random_init(np.uint64(memory.ctypes.data), np.uint64(seed & 0xFFFFFFFFFFFFFFFF))
     header["next_ts"] = start_ts
+    if market is not None:
+        hold_fair_value(memory, market, row["symbol"])
     _populate(memory)
+    if market is not None:
+        release_fair_value(memory, market, start_ts)
 
 
 @jit
@@ -156,15 +160,21 @@ def wait_ns(flow):
     return np.int64(by_floor * 1e9 + 0.5)
 
 
+@jit
+def _run(step, flow, out, count):
+    for _ in range(count):
+        call_step(step, flow, out)
+
+
 def _populate(memory: np.ndarray) -> None:
     """Let an empty market run until its book is a typical one (an empty side only ever gains orders); then rewind time."""
     # Through the C entry that the market stage calls: calling flow_step by name would compile all of it once more.
     from hftpipe.simulation.flow.entries import step_entry
 
     header = memory[:FLOW_HEADER_BYTES].view(FLOW)
-    step, out, start_ts = step_entry.ctypes, np.zeros(FLOW_MAX_RECORDS, RECORD), int(header["now_ts"][0])
-    for _ in range(_WARM_UP_ROUNDS * int(header["side_target"][0])):
-        step(memory.ctypes.data, out.ctypes.data)
+    out, start_ts = np.zeros(FLOW_MAX_RECORDS, RECORD), int(header["now_ts"][0])
+    count = _WARM_UP_ROUNDS * int(header["side_target"][0])
+    _run(np.uint64(step_entry.address), np.uint64(memory.ctypes.data), np.int64(out.ctypes.data), np.int64(count))
     header["next_ts"] += start_ts - header["now_ts"]
     header["now_ts"] = start_ts
     header["events"], header["trades"], header["traded_qty"] = 0, 0, 0

@@ -46,11 +46,16 @@ FLOW = np.dtype(
         # Takers (market orders): 0, all lean towards the fair value; 1, a share knows nothing and the others have news, worth
         # on average so many ticks beyond the touch.
         ("has_news", "i8"), ("uninformed_share", "f8"), ("news_ticks", "f8"),
-        ("takers", "i8"), ("informed", "i8"), ("_pad", "i8", 9),
+        ("takers", "i8"), ("informed", "i8"),
+        # A fair value in common: its generator, time of its next step in ns (0: this one has its own), where it stands and the
+        # news that is still to come in, as shares of the reference price; share of the steps that bring news, its mean worth, and
+        # what of it comes in with each step.
+        ("fair_random", "u8", 4), ("fair_ts", "i8"), ("fair_share", "f8"), ("fair_pending", "f8"),
+        ("fair_news_share", "f8"), ("fair_news", "f8"), ("fair_comes_in", "f8"), ("_pad", "i8", 7),
     ],
     align=True,
 )  # fmt: skip
-FLOW_HEADER_BYTES = 512
+FLOW_HEADER_BYTES = 576
 assert FLOW.itemsize == FLOW_HEADER_BYTES
 BOOK_AT = np.uint64(FLOW_HEADER_BYTES)
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, view
+from hftpipe.core.schema.layout import Layout, lay_out
 from hftpipe.core.trading.order_index import MIN_ENTRIES, index_bytes, index_find, index_init, index_put, index_remove
 
 #: Events that one caller may leave unread; also the bound on the work of one operation.
@@ -38,7 +39,8 @@ EVENT = np.dtype(
 )  # fmt: skip
 EVENT_BYTES = 72
 
-#: A resting order; ``qty`` is what is left. ``next`` links the free list too.
+#: A resting order; ``qty`` is what is left. ``next`` links the free list too: 0 is the order behind it in memory, so that the
+#: orders that were never used need not be written; NO_ORDER ends it.
 ORDER = np.dtype(
     [
         ("id", "u8"), ("tick", "i8"), ("qty", "i8"), ("filled", "i8"),
@@ -49,6 +51,7 @@ ORDER = np.dtype(
     align=True,
 )  # fmt: skip
 ORDER_BYTES = 64
+NO_ORDER = -1
 #: All orders at one price, oldest first. Bids and asks share the array: a book that is not crossed never needs both.
 PRICE_LEVEL = np.dtype([("head", "i4"), ("tail", "i4"), ("qty", "i8")], align=True)
 LEVEL_BYTES = 16
@@ -75,21 +78,16 @@ def _id_entries(max_orders: int) -> int:
     return max(1 << (2 * max_orders - 1).bit_length(), MIN_ENTRIES)
 
 
-def _offsets(max_orders: int, window_ticks: int) -> dict[str, int]:
-    """Offset of every part, and the total as ``end``."""
-    sizes = (
-        ("events_at", MAX_EVENTS * EVENT_BYTES),
-        ("summary_at", window_ticks // 512),
-        ("bits_at", window_ticks // 8),
-        ("levels_at", window_ticks * LEVEL_BYTES),
-        ("ids_at", index_bytes(_id_entries(max_orders))),
-        ("orders_at", (max_orders + 1) * ORDER_BYTES),
-    )
-    offsets, at = {}, HEADER_BYTES
-    for name, size in sizes:
-        offsets[name] = at
-        at += -(-size // 64) * 64
-    return offsets | {"end": at}
+def _layout(max_orders: int, window_ticks: int) -> Layout:
+    return lay_out({
+        "header": (MATCHING, 1),
+        "events": (EVENT, MAX_EVENTS),
+        "summary": window_ticks // 512,
+        "bits": window_ticks // 8,
+        "levels": (PRICE_LEVEL, window_ticks),
+        "ids": index_bytes(_id_entries(max_orders)),
+        "orders": (ORDER, max_orders + 1),
+    })  # fmt: skip
 
 
 def matching_bytes(max_orders: int, window_ticks: int) -> int:
@@ -106,7 +104,7 @@ def matching_bytes(max_orders: int, window_ticks: int) -> int:
         raise ValueError(f"max_orders {max_orders} is not in 1..2**30")
     if window_ticks < MIN_WINDOW_TICKS or window_ticks & (window_ticks - 1):
         raise ValueError(f"window_ticks {window_ticks} is not a power of two of at least {MIN_WINDOW_TICKS}")
-    return _offsets(max_orders, window_ticks)["end"]
+    return _layout(max_orders, window_ticks).size
 
 
 def matching_init(
@@ -115,7 +113,7 @@ def matching_init(
     """Make an empty book.
 
     Args:
-        memory: uint8 array of :func:`matching_bytes`, 64-byte aligned.
+        memory: uint8 array of :func:`matching_bytes`, zeroed, 64-byte aligned; what is never used is not touched.
         tick: smallest price step; lot: smallest quantity step; both 1e-8 units.
         centre_price: where the window of prices starts out (1e-8); it follows the market later.
         max_orders, window_ticks: as given to :func:`matching_bytes`.
@@ -123,21 +121,17 @@ def matching_init(
     Raises:
         ValueError: a tick, lot, price or size that makes no book.
     """
-    size = matching_bytes(max_orders, window_ticks)
+    matching_bytes(max_orders, window_ticks)
     if tick <= 0 or lot <= 0 or centre_price < tick:
         raise ValueError(f"tick {tick}, lot {lot} and centre price {centre_price} must be positive, price >= tick")
-    memory[:size] = 0
-    header = memory[:HEADER_BYTES].view(MATCHING)
-    offsets = _offsets(max_orders, window_ticks)
-    for name in ("events_at", "summary_at", "bits_at", "levels_at", "ids_at", "orders_at"):
-        header[name] = offsets[name]
+    layout = _layout(max_orders, window_ticks)
+    header = layout.view(memory, "header")
+    for name in ("events", "summary", "bits", "levels", "ids", "orders"):
+        header[f"{name}_at"] = layout.at(name)
     header["tick"], header["lot"], header["window"], header["max_orders"] = tick, lot, window_ticks, max_orders
     header["base_tick"] = max(0, centre_price // tick - window_ticks // 2)
     header["best_bid"], header["best_ask"], header["free"] = -1, window_ticks, 1
-    index_init(memory[offsets["ids_at"] :], _id_entries(max_orders))
-    start = offsets["orders_at"]
-    orders = memory[start : start + (max_orders + 1) * ORDER_BYTES].view(ORDER)
-    orders["next"][1:-1] = np.arange(2, max_orders + 1)
+    index_init(layout.view(memory, "ids"), _id_entries(max_orders))
 
 
 @jit
@@ -152,7 +146,10 @@ def order_take(book):
     m = view(book, MATCHING)
     index = m.free
     if index != 0:
-        m.free = view(order_at(book, index), ORDER).next
+        after = view(order_at(book, index), ORDER).next
+        if after == 0:
+            after = index + 1 if index < m.max_orders else np.int64(NO_ORDER)
+        m.free = max(after, np.int64(0))
     return index
 
 
@@ -161,7 +158,7 @@ def order_give(book, index):
     """Hand an order back to the pool."""
     m = view(book, MATCHING)
     order = view(order_at(book, index), ORDER)
-    order.next, order.id = m.free, U64(0)
+    order.next, order.id = m.free if m.free != 0 else np.int64(NO_ORDER), U64(0)
     m.free = index
 
 

@@ -9,27 +9,38 @@ connection asks for a snapshot when the book has none; it comes late, sometimes 
 import heapq
 import random
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, call_step
+from hftpipe.core.schema.layout import aligned
 from hftpipe.core.schema.records import BID, BOOK_STATE, LEVEL, RECORD, RECORD_BYTES, TRADE, VALID
-from hftpipe.simulation.flow.entries import MAX_RECORDS
-from hftpipe.simulation.flow.flow import (
-    FLOW_MAX_RECORDS,
-    SNAPSHOT_MAX_RECORDS,
-    flow_init,
-    flow_next_ts,
-    flow_snapshot,
-    flow_step,
-)
+from hftpipe.simulation.flow.entries import MAX_RECORDS, snapshot_entry, step_entry
+from hftpipe.simulation.flow.flow import flow_init
 from hftpipe.simulation.flow.state import FLOW, FLOW_HEADER_BYTES, flow_bytes
-from hftpipe.simulation.world.truth import Reference, fields_of
+from hftpipe.simulation.world.truth import SCALE, Fields, Reference, all_fields_of
 from hftpipe.simulation.world.venue import Venue
+from hftpipe.simulation.world.words import word_of, words_of
 
 _NS_PER_MS = 1_000_000
+_NEXT_TS = word_of(FLOW, "next_ts")
 SNAPSHOT_TIMEOUT_NS = 60 * _NS_PER_MS
 #: Orders a side of the thinned-out flow, and how long it takes to get there.
 _ORDERS, _THINNING_EVENTS = 30, 1500
+
+
+@jit
+def _flow_calls(flow, out, count, step):
+    """Call an entry of a flow so many times: how many records the last call has left at address ``out``.
+
+    By its address: called by name, the flow would be compiled once more.
+    """
+    records = np.int64(0)
+    for _ in range(count):
+        records = call_step(U64(step), U64(flow), np.int64(out))
+    return records
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,9 @@ class _Line:
     """One instrument's side of the connection."""
 
     flow: np.ndarray
+    #: Its words and its address.
+    words: memoryview
+    address: int
     reference: Reference
     symbol: str
     is_usdm: bool
@@ -63,12 +77,14 @@ class _Line:
     top: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
+@lru_cache(1 << 16)
 def _decimal(units: int) -> str:
-    return f"{units // 100_000_000}.{units % 100_000_000:08d}"
+    """As the venue writes it; prices and quantities come again and again."""
+    return f"{units // SCALE}.{units % SCALE:08d}"
 
 
 def _pairs(levels: list[tuple[int, int]]) -> str:
-    return ",".join(f'["{_decimal(price)}","{_decimal(qty)}"]' for price, qty in levels)
+    return ",".join([f'["{_decimal(price)}","{_decimal(qty)}"]' for price, qty in levels])
 
 
 class Feed:
@@ -89,9 +105,9 @@ class Feed:
         rate_per_s: float, start_ts: int, batch: int, tickers: bool, faults: FeedFaults,
     ) -> None:  # fmt: skip
         self._rng, self.faults, self._batch, self._tickers = rng, faults, batch, tickers
-        raw = np.zeros(MAX_RECORDS * RECORD_BYTES + 64, np.uint8)
-        self._scratch = raw[-raw.ctypes.data % 64 :][: MAX_RECORDS * RECORD_BYTES].reshape(MAX_RECORDS, RECORD_BYTES)
-        self._out = np.uint64(self._scratch.ctypes.data)
+        self._scratch = aligned(MAX_RECORDS * RECORD_BYTES).reshape(MAX_RECORDS, RECORD_BYTES)
+        self._out, self._records = self._scratch.ctypes.data, self._scratch.reshape(-1).data
+        self._step = step_entry.address
         self._heap: list[tuple[int, int, str]] = []
         self._pushed = self.lost = self._trade_id = self._down_until = 0
         #: When the newest line that the pipeline has taken had arrived, ns.
@@ -104,59 +120,61 @@ class Feed:
             for index, row in enumerate(instruments)
         ]
 
-    def _open(self, row, index, symbol, is_usdm, seed, rate_per_s, start_ts) -> _Line:
-        memory = np.zeros(flow_bytes() + 64, np.uint8)
-        memory = memory[-memory.ctypes.data % 64 :][: flow_bytes()]
+    def _open(
+        self, row: np.void, index: int, symbol: str, is_usdm: bool, seed: int, rate_per_s: float, start_ts: int
+    ) -> _Line:
+        memory = aligned(flow_bytes())
         flow_init(memory, row, index, seed, rate_per_s, start_ts)
         self._thin_out(memory, start_ts)
         levels, update_id = self._snapshot(memory)
-        return _Line(memory, Reference(update_id, levels), symbol, is_usdm, sent_id=update_id)
+        words = words_of(memory[:FLOW_HEADER_BYTES])
+        return _Line(
+            memory, words, memory.ctypes.data, Reference(update_id, levels), symbol, is_usdm, sent_id=update_id
+        )
 
     def _thin_out(self, memory: np.ndarray, start_ts: int) -> None:
         """Fewer orders than a real book has: what passes through small rings should be news, not snapshots."""
         header = memory[:FLOW_HEADER_BYTES].view(FLOW)
         header["side_target"] = header["max_distance"] = _ORDERS
-        for _ in range(_THINNING_EVENTS):
-            flow_step(np.uint64(memory.ctypes.data), self._out, np.int64(FLOW_MAX_RECORDS))
+        _flow_calls(memory.ctypes.data, self._out, _THINNING_EVENTS, step_entry.address)
         header["next_ts"] += start_ts - header["now_ts"]
         header["now_ts"] = start_ts
 
     def _snapshot(self, flow: np.ndarray) -> tuple[list[tuple[int, int, int]], int]:
-        count = flow_snapshot(np.uint64(flow.ctypes.data), self._out, np.int64(SNAPSHOT_MAX_RECORDS))
-        records = [fields_of(self._scratch[i].tobytes()) for i in range(count)]
+        records = self._taken(int(_flow_calls(flow.ctypes.data, self._out, 1, snapshot_entry.address)))
         return [(r.side, r.price, r.qty) for r in records if r.kind == LEVEL], records[0].id
+
+    def _taken(self, count: int) -> list[Fields]:
+        """The first records of the scratch."""
+        return all_fields_of(self._records[: count * RECORD_BYTES])
 
     def introduce(self, venue: Venue, now_ns: int) -> None:
         """Give a venue with its own market the books as they stand."""
         for index, line in enumerate(self.lines):
-            count = flow_snapshot(np.uint64(line.flow.ctypes.data), self._out, np.int64(SNAPSHOT_MAX_RECORDS))
-            self._play(venue, count)
+            count = int(_flow_calls(line.address, self._out, 1, snapshot_entry.address))
+            venue.play(self._out, self._taken(count))
             state = self._scratch[0].view(RECORD)
             state[:] = np.zeros(1, RECORD)
             state["kind"], state["flags"], state["instrument"], state["local_ts"] = BOOK_STATE, VALID, index, now_ns
-            venue.play(self._scratch[0])
-
-    def _play(self, venue: Venue, count: int) -> None:
-        for i in range(count):
-            venue.play(self._scratch[i])
+            venue.play(self._out, self._taken(1))
 
     def run_to(self, now_ns: int, venue: Venue | None) -> None:
         """Let the market happen up to ``now_ns``; ``venue`` is told at once unless it is None."""
         if now_ns >= self._down_until and self._rng.random() < self.faults.disconnect:
             self._down_until = now_ns + self._rng.randrange(self.faults.disconnect_ns + 1)
-        for index, line in enumerate(self.lines):
-            flow = np.uint64(line.flow.ctypes.data)
-            while self.is_running and int(flow_next_ts(flow)) <= now_ns:
-                count = int(flow_step(flow, self._out, np.int64(FLOW_MAX_RECORDS)))
+        for line in self.lines:
+            while line.words[_NEXT_TS] <= now_ns and self.is_running:
+                records = self._taken(int(_flow_calls(line.address, self._out, 1, self._step)))
                 if venue is not None:
-                    self._play(venue, count)
-                self._tell(index, line, [fields_of(self._scratch[i].tobytes()) for i in range(count)], now_ns)
+                    venue.play(self._out, records)
+                self._tell(line, records, now_ns)
 
-    def _tell(self, index: int, line: _Line, records: list, now_ns: int) -> None:
+    def _tell(self, line: _Line, records: list[Fields], now_ns: int) -> None:
         levels = [r for r in records if r.kind == LEVEL]
-        for trade in (r for r in records if r.kind == TRADE):
-            self._trade_id += 1
-            self._send(now_ns, _trade_text(line, trade, self._trade_id, now_ns))
+        if len(levels) < len(records):
+            for trade in (r for r in records if r.kind == TRADE):
+                self._trade_id += 1
+                self._send(now_ns, _trade_text(line, trade, self._trade_id, now_ns))
         if not levels:
             return
         changes = [(r.side, r.price, r.qty) for r in levels]
@@ -197,10 +215,10 @@ class Feed:
         # One that is "early" overtakes the message before it.
         heapq.heappush(self._heap, (due, self._pushed * 2 - (3 if early else 0), text))
 
-    def ask_for_snapshots(self, has_snapshot: list[bool], now_ns: int) -> None:
-        """What a connection does for the books that have none: ask, wait, ask again."""
-        for line, has in zip(self.lines, has_snapshot, strict=True):
-            if has:
+    def ask_for_snapshots(self, loaded: list[memoryview], now_ns: int) -> None:
+        """What a connection does for the books that have none (their word is 0): ask, wait, ask again."""
+        for line, has_snapshot in zip(self.lines, loaded, strict=True):
+            if has_snapshot[0]:
                 line.snapshot_due = 0
             elif now_ns >= line.snapshot_due and self.is_answering:
                 line.snapshot_due = now_ns + SNAPSHOT_TIMEOUT_NS
@@ -218,6 +236,8 @@ class Feed:
 
     def take(self, now_ns: int) -> bytes:
         """The lines that have arrived, as a recording holds them: each with the time it came, whenever it is taken."""
+        if not self._heap or self._heap[0][0] > now_ns:
+            return b""
         lines = []
         while self._heap and self._heap[0][0] <= now_ns:
             due, _, text = heapq.heappop(self._heap)
@@ -251,7 +271,7 @@ def _depth_text(line: _Line, now_ns: int) -> str:
     return f'{{"e":"depthUpdate","E":{ms},{ids},"b":[{bids}],"a":[{asks}]}}'
 
 
-def _trade_text(line: _Line, trade, trade_id: int, now_ns: int) -> str:
+def _trade_text(line: _Line, trade: Fields, trade_id: int, now_ns: int) -> str:
     ms, seller_took = now_ns // _NS_PER_MS, "true" if trade.side else "false"
     return (
         f'{{"e":"trade","E":{ms},"T":{ms},"s":"{line.symbol}","t":{trade_id},"p":"{_decimal(trade.price)}",'

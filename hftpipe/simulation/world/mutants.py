@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 
 from hftpipe.core.machine.mem import I64
+from hftpipe.core.schema.event_time import EVENT_TIME
 from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import BID, BUY, INVALID, REPLACED, UNASKED, VALID
-from hftpipe.core.schema.ring import RING, RING_HEADER_BYTES
-from hftpipe.core.shared.event_time import EVENT_TIME
 from hftpipe.core.trading.book import BOOK, book_level, book_set
 from hftpipe.core.trading.order_table import CANCELED, ORDER, TABLE, TABLE_HEADER_BYTES, WORKING
 from hftpipe.risk.limits import LIMITS
@@ -37,10 +36,10 @@ class Mutant:
         """Called when the world is wired."""
 
     def before(self, world: Any, stage: str) -> None:
-        """Called before a stage steps."""
+        """Called before a stage of a kind steps."""
 
     def after(self, world: Any, stage: str) -> None:
-        """Called after a stage has stepped, before anything is checked."""
+        """Called after a stage of a kind has stepped, before anything is checked."""
 
 
 class RiskIgnoresWorkingOrders(Mutant):
@@ -117,13 +116,13 @@ class LooksAtNoClock(Mutant):
 
     def before(self, world: Any, stage: str) -> None:
         if stage == self.stage:
-            time = world.pipeline.segment.record("time", EVENT_TIME)
-            self._mult = int(time["mult"][0])
+            time = world.region("time").view(EVENT_TIME)
+            self._mult = time["mult"].copy()
             time["mult"] = 0
 
     def after(self, world: Any, stage: str) -> None:
         if stage == self.stage:
-            world.pipeline.segment.record("time", EVENT_TIME)["mult"] = self._mult
+            world.region("time").view(EVENT_TIME)["mult"] = self._mult
 
 
 class GatewayLooksAtNoClock(LooksAtNoClock):
@@ -148,7 +147,8 @@ class GatewayCountsRepeatedFills(Mutant):
     caught_by = ("money", "state", "exposure")
 
     def start(self, world: Any) -> None:
-        world.venue.hide_numbers = True
+        for port in world.ports:
+            port.venue.hide_numbers = True
 
 
 class GatewayIgnoresHalt(Mutant):
@@ -158,7 +158,8 @@ class GatewayIgnoresHalt(Mutant):
 
     def start(self, world: Any) -> None:
         self._cell = np.zeros(16, np.uint64)
-        world.state("gateway")["halt"] = self._cell.ctypes.data
+        for state in world.states("gateway").values():
+            state["halt"] = self._cell.ctypes.data
 
 
 class GatewayCancelsOnce(Mutant):
@@ -168,8 +169,9 @@ class GatewayCancelsOnce(Mutant):
 
     def after(self, world: Any, stage: str) -> None:
         if stage == "gateway":
-            orders = orders_of(world.region("gateway.table"))
-            orders["cancel_due_ns"][orders["cancels"] > 0] = 2**62
+            for table in world.tables("gateway").values():
+                orders = orders_of(table)
+                orders["cancel_due_ns"][orders["cancels"] > 0] = 2**62
 
 
 class GatewayStandsStill(Mutant):
@@ -179,13 +181,14 @@ class GatewayStandsStill(Mutant):
 
     def before(self, world: Any, stage: str) -> None:
         if stage == "gateway":
-            world.state("gateway")["quiet_ns"] = world.now
+            for state in world.states("gateway").values():
+                state["quiet_ns"] = world.now
 
 
 class RiskForgetsReplace(Mutant):
     """Any REPLACED counts as the answer to the replace under way."""
 
-    caught_by = ("exposure", "limit")
+    caught_by = ("exposure", "limit", "desk")
 
     def before(self, world: Any, stage: str) -> None:
         if stage == "risk":
@@ -195,9 +198,13 @@ class RiskForgetsReplace(Mutant):
     def after(self, world: Any, stage: str) -> None:
         if stage != "risk":
             return
-        ring, orders = world.rings["reports"], orders_of(world.region("risk.table"))
-        positions = world.region("risk.positions").view(POSITION)
-        for raw in ring.unread[: int(ring.header["next_out"][0]) - ring.popped_count]:
+        orders, positions = orders_of(world.region("risk.table")), world.region("risk.positions").view(POSITION)
+        read = [
+            raw
+            for ring in world.rings_of("reports")
+            for raw in ring.unread[: int(ring.header["next_out"][0]) - ring.popped_count]
+        ]
+        for raw in read:
             report = fields_of(raw)
             wanted = self._wanted.get(report.id, 0)
             if report.kind == REPLACED and report.flags & UNASKED and wanted:
@@ -219,7 +226,8 @@ class GatewaySendsTwice(Mutant):
     caught_by = ("id", "exposure")
 
     def start(self, world: Any) -> None:
-        world.venue.state["twice"] = 1
+        for port in world.ports:
+            port.venue.state["twice"] = 1
 
 
 class GatewayLosesFill(Mutant):
@@ -228,7 +236,8 @@ class GatewayLosesFill(Mutant):
     caught_by = ("money", "liveness", "exposure")
 
     def start(self, world: Any) -> None:
-        world.venue.lose_next = True
+        for port in world.ports:
+            port.venue.lose_next = True
 
 
 class MarketHidesGaps(Mutant):
@@ -237,7 +246,8 @@ class MarketHidesGaps(Mutant):
     caught_by = ("book",)
 
     def start(self, world: Any) -> None:
-        world.feed.hide_gaps = True
+        for port in world.ports:
+            port.feed.hide_gaps = True
 
 
 class StrategySkipsLevel(Mutant):
@@ -275,8 +285,8 @@ class RingOverwrites(Mutant):
 
     def before(self, world: Any, stage: str) -> None:
         if stage == self.writer:
-            header = world.region(f"ring.{self.ring}")[:RING_HEADER_BYTES].view(RING)
-            header["known_out"] = header["next_in"]
+            for ring in world.rings_of(self.ring):
+                ring.header["known_out"] = ring.header["next_in"]
 
 
 class ReportsOverwrite(RingOverwrites):
@@ -291,9 +301,9 @@ class RingTears(Mutant):
     caught_by = ("ring",)
 
     def after(self, world: Any, stage: str) -> None:
-        ring = world.rings["orders"]
-        if ring.unread and stage == "market_data":
-            ring.slots[ring.popped_count % ring.capacity][40] ^= 1
+        for ring in world.rings_of("orders"):
+            if ring.unread and stage == "market_data":
+                ring.slots[ring.popped_count % ring.capacity][40] ^= 1
 
 
 class RiskForgetsTerminal(Mutant):
@@ -303,9 +313,7 @@ class RiskForgetsTerminal(Mutant):
 
     def after(self, world: Any, stage: str) -> None:
         if stage == "risk" and world.step_count % 64 == 0:
-            memory = world.region("risk.table")
-            count = int(memory[:TABLE_HEADER_BYTES].view(TABLE)["capacity"][0])
-            orders = memory[TABLE_HEADER_BYTES:][: count * ORDER.itemsize].view(ORDER)
+            orders = orders_of(world.region("risk.table"))
             ended = np.flatnonzero(orders["state"] == CANCELED)
             if len(ended):
                 orders["state"][ended[0]] = WORKING
@@ -333,7 +341,8 @@ class SnapshotsNeverCome(Mutant):
     caught_by = ("liveness",)
 
     def after(self, world: Any, stage: str) -> None:
-        world.feed.is_answering = world.step_count < 300
+        for port in world.ports:
+            port.feed.is_answering = world.step_count < 300
 
 
 class VenueInventsLiquidity(Mutant):
@@ -342,9 +351,13 @@ class VenueInventsLiquidity(Mutant):
     caught_by = ("taken",)
 
     def before(self, world: Any, stage: str) -> None:
-        exchange = world.region("exchange")
+        for port in world.ports:
+            self._invent(port.region("exchange"), len(port.ids))
+
+    @staticmethod
+    def _invent(exchange: np.ndarray, count: int) -> None:
         at = int(exchange[: EXCHANGE.itemsize].view(EXCHANGE)["markets"][0]) - exchange.ctypes.data
-        for market in exchange[at : at + len(world.plan.instruments) * MARKET_BYTES].view(MARKET):
+        for market in exchange[at : at + count * MARKET_BYTES].view(MARKET):
             book = exchange[int(market["book"]) - exchange.ctypes.data :][: BOOK.itemsize].view(BOOK)
             book["ask"] += book["ask"] % 10 == 0
             book["bid"] -= book["bid"] % 10 == 0

@@ -6,15 +6,20 @@ from decimal import Decimal
 from typing import Any
 
 from hftpipe.config import Config
-from hftpipe.config.schema import Instrument, Market, Pipeline, Rings, Risk, Sim, Strategy, Table
+from hftpipe.config.fields import Table
+from hftpipe.config.instruments import Instrument
+from hftpipe.config.schema import Pipeline, Rings, Risk, Strategy, StrategyEntry, VenueEntry
+from hftpipe.config.venue_sections import Market, Sim
+from hftpipe.simulation.world.company import VENUES, Company, ScopeHalt, StrategyPlan, company_of, counts
 from hftpipe.simulation.world.feed import FeedFaults
 from hftpipe.simulation.world.venue import ReportFaults
-from hftpipe.topology.graph import RINGS, STAGES
+from hftpipe.topology.graph import RING_KINDS as _RINGS
+from hftpipe.topology.graph import STAGE_KINDS as STAGES
+from hftpipe.topology.graph import VENUE_KINDS
 
 US, MS = 1_000, 1_000_000
 STEPS = 3000
 FEED = "feed"
-_RINGS = tuple(spec.name for spec in RINGS)
 
 
 @dataclass(frozen=True)
@@ -35,16 +40,19 @@ class Plan:
     """Everything about a run but its chance events, which come from ``random.Random(seed)`` too.
 
     Attributes:
+        venue: one that brings its own feed and orders, by its name; empty: those of the world's own making.
+        venues: their names; empty: one without a name. strategies: what trades.
         is_paper: the venue lives in the market that market data publishes (``sim`` ring); else in the true one.
         mean_step_ns: simulated time from one stage step to the next.
         limits: per instrument, fields of :class:`hftpipe.config.schema.Limits`; None means not configured.
         naps: (step, who, ns): from that step on a stage, ("") all of them, or the FEED is still for so long.
-        halt_at: step of an operator's halt; dies, dies_at: the stage that dies and when (-1: never).
+        scope_halts: an operator's halts of a part.
+        halt_at: step of an operator's halt of everything; dies, dies_at: the stage that dies and when (-1: never).
     """
 
     seed: int
-    strategy: str
-    params: dict[str, Any]
+    venues: tuple[str, ...]
+    strategies: tuple[StrategyPlan, ...]
     is_paper: bool
     config: Config
     instruments: tuple[Instrument, ...]
@@ -59,9 +67,11 @@ class Plan:
     reports: ReportFaults
     stages: StageFaults
     naps: tuple[tuple[int, str, int], ...]
+    scope_halts: tuple[ScopeHalt, ...]
     halt_at: int
     dies: str
     dies_at: int
+    venue: str = ""
 
     @property
     def max_positions(self) -> tuple[int, ...]:
@@ -70,7 +80,8 @@ class Plan:
 
     def again(self) -> "Plan":
         """The shorter, calm run after a restart."""
-        return replace(self, steps=self.steps // 4, halt_at=-1, dies="", dies_at=-1, stages=StageFaults(), naps=())
+        calm = replace(self, steps=self.steps // 4, stages=StageFaults(), naps=(), scope_halts=())
+        return replace(calm, halt_at=-1, dies="", dies_at=-1)
 
     @property
     def is_resumed(self) -> bool:
@@ -78,11 +89,17 @@ class Plan:
         return self.seed % 2 == 0
 
 
+def _instrument(symbol: str, market: str, tick: int, lot: int, price: int) -> Instrument:
+    return Instrument(
+        symbol, market, tick, lot, reference_price=price,
+        min_notional=5 * 10**8, maker_fee_bps=Decimal("-0.5"), taker_fee_bps=Decimal("5.0"),
+    )  # fmt: skip
+
+
 def _instruments() -> tuple[Instrument, ...]:
-    rest = {"min_notional": 5 * 10**8, "maker_fee_bps": Decimal("-0.5"), "taker_fee_bps": Decimal("5.0")}
     return (
-        Instrument("BTCUSDT", "binance_usdm", 10**7, 10**5, reference_price=60_000 * 10**8, **rest),
-        Instrument("ETHUSDT", "binance_spot", 10**6, 10**4, reference_price=3_000 * 10**8, **rest),
+        _instrument("BTCUSDT", "binance_usdm", 10**7, 10**5, 60_000 * 10**8),
+        _instrument("ETHUSDT", "binance_spot", 10**6, 10**4, 3_000 * 10**8),
     )
 
 
@@ -157,26 +174,93 @@ def _params(rng: random.Random, strategy: str, seed: int) -> dict[str, Any]:
     }
 
 
-def _config(rng: random.Random, limits: tuple[dict[str, Any], ...], instruments: tuple[Instrument, ...]) -> Config:
-    tables = {item.symbol: Table.of(row) for item, row in zip(instruments, limits, strict=True)}
-    latency = {f"latency_{name}_us": rng.choice((0, 50, 500, 3000)) for name in ("new", "cancel", "report")}
+def risk_of(instruments: tuple[Instrument, ...], limits: tuple[dict[str, Any], ...], venues: tuple[str, ...]) -> Risk:
+    """The limits as they are configured, an instrument at a time."""
+    keys = [f"{item.venue}:{item.symbol}" if venues else item.symbol for item in instruments]
+    return Risk(Table.of({key: Table.of(row) for key, row in zip(keys, limits, strict=True)}))
+
+
+def _latency(rng: random.Random) -> dict[str, Any]:
+    return {f"latency_{name}_us": rng.choice((0, 50, 500, 3000)) for name in ("new", "cancel", "report")}
+
+
+def _config(rng: random.Random) -> Config:
+    """All but instruments, limits, venues and strategies."""
+    latency = _latency(rng)
     return Config(
         pipeline=Pipeline(name="world"),
         rings=Rings(**{name: rng.choice((8, 16, 32, 64)) for name in _RINGS}),
         market=Market(source="replay", timer_ms=rng.choice((1, 5)), book_levels=1024),
-        instruments=instruments,
         strategy=Strategy(),
-        risk=Risk(Table.of(tables)),
         sim=Sim(queue_model=rng.choice(("risk_averse", "power")), **latency),
     )
 
 
-def plan_of(seed: int, steps: int = STEPS) -> Plan:
-    """Draw a seed's plan; equal seeds give equal plans."""
+def _in_company(
+    config: Config, company: Company, instruments: tuple[Instrument, ...], limits: tuple[dict[str, Any], ...],
+    rng: random.Random,
+) -> Config:  # fmt: skip
+    """The configuration of all venues and strategies."""
+    names = [f"{item.venue}:{item.symbol}" if company.venues else item.symbol for item in instruments]
+    strategies = tuple(
+        StrategyEntry(
+            one.name, one.kind, tuple(names[index] for index in one.own), "continue",
+            one.max_position, one.orders_per_s, one.orders_per_min, Table.of(one.params),
+        )
+        for one in company.strategies
+    )  # fmt: skip
+    venues = tuple(
+        VenueEntry(name, "taped", rules=rules, market=config.market, sim=replace(config.sim, **_latency(rng)))
+        for name, rules in VENUES[: len(company.venues)]
+    )
+    if venues:
+        config = replace(config, pipeline=replace(config.pipeline, on_venue_fault="halt_venue"), venues=venues)
+    if len(strategies) > 1:
+        config = replace(config, strategies=strategies)
+    return replace(config, instruments=instruments, risk=risk_of(instruments, limits, company.venues))
+
+
+def _spread_out(
+    rng: random.Random, n_venues: int, instruments: tuple[Instrument, ...], limits: tuple[dict[str, Any], ...]
+) -> tuple[tuple[Instrument, ...], tuple[dict[str, Any], ...]]:
+    """The same symbols at each of several venues, with limits of their own at those behind the first."""
+    if n_venues == 1:
+        return instruments, limits
+    more = []
+    for item in instruments * (n_venues - 1):
+        row = _limits(rng, item.lot_size, item.reference_price)
+        row["max_intent_age_ms"] = rng.choice((20, 200, 1000))
+        row["orders_per_s"] = rng.choice((3, 10, *4 * (row["orders_per_s"],)))
+        more.append(row)
+    placed = tuple(replace(item, venue=name) for name, _ in VENUES[:n_venues] for item in instruments)
+    return placed, (*limits, *more)
+
+
+def _at_own_venue(plan: Plan, venue: str) -> Plan:
+    """One strategy in one instrument, at a venue that brings its own feed and orders."""
+    instruments, limits = plan.instruments[:1], plan.limits[:1]
+    config = replace(
+        plan.config, pipeline=replace(plan.config.pipeline, venue=venue), market=replace(plan.config.market, source="synthetic"),
+        instruments=instruments, risk=risk_of(instruments, limits, ()),
+    )  # fmt: skip
+    alone = replace(plan.strategies[0], own=(0,))
+    return replace(
+        plan, venue=venue, is_paper=False, config=config, instruments=instruments, limits=limits, strategies=(alone,)
+    )
+
+
+def plan_of(seed: int, steps: int = STEPS, full: bool = False, venue: str = "") -> Plan:
+    """Draw a seed's plan; equal seeds give equal plans.
+
+    Args:
+        full: two venues and three strategies whatever the seed says, and one of the venues dies.
+        venue: a venue that brings its own feed and orders, by its name; then it is the only one, with one strategy.
+    """
     rng, swarm = random.Random(f"plan {seed}"), random.Random(f"swarm {seed}")
     instruments = _instruments()
     limits = tuple(_limits(rng, item.lot_size, item.reference_price) for item in instruments)
-    late = random.Random(f"late {seed}")
+    late, others = random.Random(f"late {seed}"), random.Random(f"company {seed}")
+    n_venues, n_strategies = (1, 1) if venue else (2, 3) if full else counts(others)
     for row in limits:
         row["max_intent_age_ms"] = late.choice((20, 200, 1000))
         # So few that even a short run reaches them.
@@ -185,14 +269,17 @@ def plan_of(seed: int, steps: int = STEPS) -> Plan:
         limits[1]["max_position" if rng.random() < 0.5 else "max_order_qty"] = None
         if limits[1]["max_order_qty"] is None:
             limits[1]["max_position"] = None
-    strategy = "market_making" if rng.random() < 0.3 else "hostile"
+    kind = "market_making" if rng.random() < 0.3 else "hostile"
     ending = rng.random()
-    return Plan(
+    alone = StrategyPlan("", kind, _params(rng, kind, seed), tuple(range(len(instruments))))
+    company = company_of(others, n_venues, n_strategies, alone, steps, full)
+    instruments, limits = _spread_out(others, n_venues, instruments, limits)
+    plan = Plan(
         seed=seed,
-        strategy=strategy,
-        params=_params(rng, strategy, seed),
+        venues=company.venues,
+        strategies=company.strategies,
         is_paper=rng.random() < 0.5,
-        config=_config(rng, limits, instruments),
+        config=_in_company(_config(rng), company, instruments, limits, others),
         instruments=instruments,
         limits=limits,
         steps=steps,
@@ -205,7 +292,15 @@ def plan_of(seed: int, steps: int = STEPS) -> Plan:
         reports=_reports(rng, swarm),
         stages=_stages(rng, swarm),
         naps=_naps(late, steps),
+        scope_halts=company.halts,
         halt_at=rng.randrange(steps) if ending < 0.15 else -1,
         dies=rng.choice(STAGES) if ending > 0.8 else "",
         dies_at=rng.randrange(steps // 4, steps) if ending > 0.8 else -1,
     )
+    if venue:
+        return _at_own_venue(plan, venue)
+    if company.dies:
+        return replace(plan, dies=company.dies, dies_at=company.dies_at)
+    if company.venues and plan.dies in VENUE_KINDS:
+        return replace(plan, dies=f"{plan.dies}@{company.venues[seed % 2]}")
+    return plan

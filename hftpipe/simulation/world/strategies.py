@@ -1,5 +1,7 @@
 """A strategy that does everything the strategy API lets it do, sensible or not, as its own random numbers say."""
 
+import numpy as np
+
 from hftpipe.strategy import BUY, FOK, GTC, IOC, MARKET, POST_ONLY, REDUCE_ONLY, Strategy, param, state
 
 #: What it does: everything; cancel and nothing else; one harmless order.
@@ -11,6 +13,9 @@ class Hostile(Strategy):
     """Random orders of all types, floods, values that are no numbers, cancels and replaces of anything."""
 
     mode: int = param(0, ge=0, le=2)
+    #: Of a probe: its instrument, and its side (1: buy, 2: sell, 0: whichever shrinks the position).
+    target: int = param(0, ge=0)
+    side: int = param(0, ge=0, le=2)
     seed: int = param(1, ge=0)
     #: Chance in 1000 that an event leads to an action.
     eagerness: int = param(200, ge=0, le=1000)
@@ -41,8 +46,9 @@ class Hostile(Strategy):
 
     def _next(self, below):
         if self.random == 0:
-            self.random = self.seed * 2654435761 + 88172645463325252
-        self.random = self.random * 6364136223846793005 + 1442695040888963407
+            self.random = np.int64(np.uint64(self.seed) * np.uint64(2654435761) + np.uint64(88172645463325252))
+        # A generator wraps: only unsigned numbers may.
+        self.random = np.int64(np.uint64(self.random) * np.uint64(6364136223846793005) + np.uint64(1442695040888963407))
         return ((self.random >> 33) & 0x3FFFFFFF) % below
 
     def _act(self, ctx, book):
@@ -54,19 +60,21 @@ class Hostile(Strategy):
             self._anything(ctx, book)
 
     def _probe(self, ctx, book):
-        """Now and then a passive order of the smallest size that shrinks the position."""
-        if ctx.instrument != 0 or not ctx.tradable():
+        """Now and then a passive order of the smallest size."""
+        if ctx.instrument != self.target or not ctx.tradable():
             return
         self.probed += 1
         if self.probed % 20 != 1:
             return
-        if ctx.position() > 0:
+        if self.side == 2 or (self.side == 0 and ctx.position() > 0):
             ctx.sell(book.ask, self._smallest(ctx, book), GTC)
         else:
             ctx.buy(book.bid, self._smallest(ctx, book), GTC)
 
     def _smallest(self, ctx, book):
         """A legal quantity worth about ten units of quote currency."""
+        if book.bid == 0:
+            return ctx.lot()
         lots = 1_000_000_000 / (book.bid * 0.00000001) / ctx.lot()
         return ctx.lot() * (1 + int(lots))
 
@@ -120,7 +128,8 @@ class Hostile(Strategy):
     def _replace(self, ctx, book):
         order = ctx.order(self._next(8))
         away = ctx.tick() * (self._next(2 * self.reach) - self.reach)
-        ctx.replace(order.id, order.price + away, order.filled + self._qty(ctx, book))
+        price = max(min(order.price, 1 << 60), -(1 << 60))
+        ctx.replace(order.id, price + away, order.filled + self._qty(ctx, book))
 
     def _no_number(self, ctx):
         nothing = float("nan")

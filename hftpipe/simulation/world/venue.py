@@ -5,8 +5,11 @@
     gateway ─ submit ─▶ log ─▶ exchange ─ its outbound reports (the truth) ─▶ released ─▶ faults ─▶ inbox ─ poll ─▶ gateway
 
 The compiled half only logs, forwards and hands out; what is delayed, repeated or swapped is decided in Python by the
-seed. Executions are numbered in ``seq``, so that a repeated fill carries its number again. Reports of one order keep
-their order, as on one connection; those of different orders need not.
+seed. A repeated fill carries its number again. Reports of one order keep their order, as on one connection; those of
+different orders need not.
+
+:class:`Boundary` is that of any venue, of which nothing is known but what it says; :class:`Venue` is that of the simulated
+exchange, whose decisions are seen when they are made.
 """
 
 import random
@@ -16,12 +19,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from hftpipe.core.machine.jit import entry, jit
-from hftpipe.core.machine.mem import ONE, U64, ZERO, copy_bytes, view
+from hftpipe.core.machine.mem import ONE, U64, ZERO, call_step, copy_bytes, view
+from hftpipe.core.schema.layout import aligned, offset_of
 from hftpipe.core.schema.reasons import VENUE_BUSY
 from hftpipe.core.schema.records import (
     ACK,
     CANCEL,
     CANCEL_REJECT,
+    EXECUTION,
     FILL,
     NEW,
     RECORD,
@@ -31,7 +36,8 @@ from hftpipe.core.schema.records import (
     UNASKED,
 )
 from hftpipe.simulation.world.truth import Fields, Truth, bytes_of, fields_of
-from hftpipe.venues.paper.exchange import EXCHANGE, exchange_advance, exchange_report_room, market, poll, submit
+from hftpipe.simulation.world.words import word_of, words_of
+from hftpipe.venues.paper.exchange import EXCHANGE, exchange_advance, exchange_report_room, market, poll
 from hftpipe.venues.paper.own_orders import OWN
 from hftpipe.venues.paper.reports import report_order
 from hftpipe.venues.paper.requests import find_own
@@ -41,22 +47,36 @@ INBOX = 1 << 12
 LOG = 1 << 10
 VENUE = np.dtype(
     [
-        ("exchange", "u8"), ("log", "u8"), ("logged", "u8"), ("inbox", "u8"), ("head", "u8"), ("tail", "u8"),
+        # The venue behind it, and its function that takes a request.
+        ("inner", "u8"), ("inner_submit", "u8"),
+        ("log", "u8"), ("logged", "u8"), ("inbox", "u8"), ("head", "u8"), ("tail", "u8"),
         # Faults: take nothing; refuse so many NEWs with a REJECT, CANCELs with a CANCEL_REJECT. Planted bug: send
         # everything twice.
-        ("busy", "i8"), ("reject", "i8"), ("refuse_cancels", "i8"), ("twice", "i8"), ("_pad", "u8", 6),
+        ("busy", "i8"), ("reject", "i8"), ("refuse_cancels", "i8"), ("twice", "i8"), ("_pad", "u8", 5),
     ],
     align=True,
 )  # fmt: skip
 _LOG_MASK, _INBOX_MASK = np.uint64(LOG - 1), np.uint64(INBOX - 1)
+_LOGGED, _HEAD, _TAIL, _BUSY = (word_of(VENUE, field) for field in ("logged", "head", "tail", "busy"))
+_REJECT, _REFUSE_CANCELS = word_of(VENUE, "reject"), word_of(VENUE, "refuse_cancels")
+_IN_NEXT, _IN_DONE = word_of(EXCHANGE, "in_next"), word_of(EXCHANGE, "in_done")
+_OPEN_UPDATE = word_of(EXCHANGE, "open_update")
+_OUT_NEXT, _OUT_DONE = word_of(EXCHANGE, "out_next"), word_of(EXCHANGE, "out_done")
+_KIND_AT, _NUMBER_AT = offset_of(EXECUTION, "kind"), offset_of(EXECUTION, "trade_id")
+_NEVER, _LAST_ID = 1 << 63, 0xFFFFFFFF
 #: Fate of a logged request, in its ``seq``.
 TAKEN, REFUSED = 1, 2
 
 
+def _refusal(request: Fields, kind: int) -> Fields:
+    """A report of ``kind`` on a request, without a number of the venue's and without a time."""
+    return request._replace(seq=0, origin_tsc=0, exchange_ts=0, kind=kind, flags=VENUE_BUSY)
+
+
 @entry("int64(uint64, int64)")
 def submit_entry(venue, request):
-    """Log a request and hand it to the exchange: 1, or 0 when it cannot be taken now."""
-    v = view(venue, VENUE)
+    """Log a request and hand it to the venue: as that takes it, or 0 when it cannot be taken now."""
+    v, taken = view(venue, VENUE), np.int64(1)
     if v.busy != 0:
         return np.int64(0)
     slot = v.log + U64(RECORD_BYTES) * (v.logged & _LOG_MASK)
@@ -69,7 +89,8 @@ def submit_entry(venue, request):
         v.refuse_cancels -= 1
         r.seq = U64(REFUSED)
     else:
-        if submit(v.exchange, np.uint64(request)) == 0:
+        taken = call_step(v.inner_submit, v.inner, request)
+        if taken == 0:
             return np.int64(0)
         r.seq = U64(TAKEN)
     v.logged += ONE
@@ -77,13 +98,18 @@ def submit_entry(venue, request):
         again = v.log + U64(RECORD_BYTES) * (v.logged & _LOG_MASK)
         copy_bytes(again, slot, np.int64(RECORD_BYTES))
         v.logged += ONE
-    return np.int64(1)
+    return taken
+
+
+@jit
+def _poll_inner(function, inner, out):
+    return call_step(function, inner, np.int64(out))
 
 
 @entry("int64(uint64, int64)")
 def market_entry(venue, record):
     """The paper venue's market."""
-    return market(view(venue, VENUE).exchange, np.uint64(record))
+    return market(view(venue, VENUE).inner, np.uint64(record))
 
 
 @entry("int64(uint64, int64)")
@@ -95,6 +121,15 @@ def poll_entry(venue, out):
     copy_bytes(np.uint64(out), v.inbox + U64(RECORD_BYTES) * (v.head & _INBOX_MASK), np.int64(RECORD_BYTES))
     v.head += ONE
     return np.int64(1)
+
+
+@jit
+def _play(exchange, records, first, count):
+    """Play market records from number ``first`` on: how far it came, short of ``count`` if reports must be collected first."""
+    index = first
+    while index < count and market(exchange, U64(records) + U64(RECORD_BYTES) * U64(index)) != 0:
+        index += 1
+    return index
 
 
 @jit
@@ -125,98 +160,115 @@ class ReportFaults:
     swap: float = 0.0
 
 
-class Venue:
-    """The Python half of the boundary.
+class Boundary:
+    """The Python half of the boundary of any venue, of which nothing is known but what it says.
 
     Args:
-        exchange: the exchange's memory.
-        truth: told of every request and execution.
+        inner: address of the venue behind it; submit, poll: addresses of its functions.
+        truth: told of every request and of everything the venue says.
         rng: the seed's generator.
         faults: what happens to reports on their way.
+
+    The venue numbers its instruments from 0; what is said of requests and executions has the pipeline's ids.
     """
 
-    def __init__(self, exchange: np.ndarray, truth: Truth, rng: random.Random, faults: ReportFaults) -> None:
-        self.truth, self._rng, self.faults = truth, rng, faults
+    def __init__(
+        self, inner: int, submit: int, poll_at: int, truth: Truth, rng: random.Random, faults: ReportFaults
+    ) -> None:
+        self.truth, self._rng, self.faults, self._first = truth, rng, faults, truth.first
         self._log = _records(LOG)
         self._inbox = _records(INBOX)
         self.state = _records(2).reshape(-1).view(VENUE)
-        self.state["exchange"], self.state["log"] = exchange.ctypes.data, self._log.ctypes.data
-        self.state["inbox"] = self._inbox.ctypes.data
-        header = exchange[: EXCHANGE.itemsize].view(EXCHANGE)
-        self._header, self._exchange = header, np.uint64(exchange.ctypes.data)
-        at = int(header["outbound"][0]) - exchange.ctypes.data
-        slots = int(header["out_mask"][0]) + 1
-        self._outbound = exchange[at : at + slots * RECORD_BYTES].reshape(slots, RECORD_BYTES)
-        self._seen_log = self._seen_out = self._numbered = self.delivered = 0
+        self.state["inner"], self.state["inner_submit"] = inner, submit
+        self.state["log"], self.state["inbox"] = self._log.ctypes.data, self._inbox.ctypes.data
+        self._words = words_of(self.state)
+        self._inner, self._poll = np.uint64(inner), np.uint64(poll_at)
+        self._seen_log = self.delivered = 0
         self._out = _records(1)
+        self._out_at = np.uint64(self._out.ctypes.data)
         self._under_way: deque[tuple[int, bytes]] = deque()
+        #: When the first of them is due.
+        self._next_due = _NEVER
         self._held: dict[int, int] = {}
         self.repeated_acks = self.repeated_fills = self.lost = self.refused_cancels = self.shrunk = 0
         #: Planted bugs: the next fill never arrives; repeated fills cannot be told from new ones.
         self.lose_next = self.hide_numbers = False
         self.requests: list[Fields] = []
-        #: What its own market played to the exchange, and what the exchange decided; whoever checks them clears them.
+        #: What its own market played to the exchange, and what the venue decided; whoever checks them clears them.
         self.played: list[Fields] = []
         self.executed: list[Fields] = []
+        #: What it has said since the last :meth:`observe`.
+        self._said: list[Fields] = []
 
     @property
     def address(self) -> int:
         """Address of the VENUE record."""
         return self.state.ctypes.data
 
-    def advance(self, now_ns: int) -> None:
-        """Time of a venue that has its own market (not the paper wiring)."""
-        exchange_advance(self._exchange, np.int64(now_ns))
+    def _ours(self, record: Fields) -> Fields:
+        """A record as the pipeline numbers instruments."""
+        return record._replace(instrument=(record.instrument + self._first) & _LAST_ID) if self._first else record
 
-    def play(self, raw: np.ndarray) -> None:
-        """Play one market record (a RECORD array of length 1) to a venue that has its own market."""
-        while market(self._exchange, np.uint64(raw.ctypes.data)) == 0:
-            self.collect(0)
-        self.played.append(fields_of(raw.tobytes()))
+    def _hear(self) -> None:
+        """Take what the venue says."""
+        while _poll_inner(self._poll, self._inner, self._out_at) == 1:
+            self._said.append(fields_of(self._out[0].tobytes()))
 
     def shrink(self, id_: int, instrument: int) -> None:
-        """The venue takes half of what is left of an order away, of its own accord."""
-        self.shrunk += int(_shrink(self._exchange, np.int64(instrument), np.uint64(id_)))
+        """Not known of this venue: it takes nothing away of its own accord."""
+
+    def advance(self, now_ns: int) -> None:
+        """Time passes, of which it knows by itself."""
+
+    def is_between_updates(self) -> bool:
+        """Whether it is in the midst of no update of its market, as far as one knows."""
+        return True
+
+    def is_still(self, now_ns: int) -> bool:
+        """Whether nothing has crossed the boundary since the last :meth:`observe`, and there is nothing to take or deliver."""
+        self._hear()
+        return not self._said and now_ns < self._next_due and self._words[_LOGGED] == self._seen_log
 
     def has_news(self) -> bool:
         """Whether something crossed the boundary since the last :meth:`observe`."""
-        return self.state["logged"][0] != self._seen_log or self._header["out_next"][0] != self._seen_out
+        return bool(self._said) or self._words[_LOGGED] != self._seen_log
 
     def observe(self, now_ns: int) -> list[Fields]:
         """Tell the truth what crossed the boundary since the last call: the requests among it."""
-        logged, sent = int(self.state["logged"][0]), []
+        sent = self._observe_requests(now_ns)
+        for report in self._said:
+            self._decided(self._ours(report))
+        return sent
+
+    def _observe_requests(self, now_ns: int) -> list[Fields]:
+        logged, sent = self._words[_LOGGED], []
         while self._seen_log < logged:
             request = fields_of(self._log[self._seen_log % LOG].tobytes())
             self._seen_log += 1
-            sent.append(request)
-            self.truth.send(request, request.seq == TAKEN)
+            sent.append(self._ours(request))
+            self.truth.send(sent[-1], request.seq == TAKEN)
             if request.seq == REFUSED and request.kind == NEW:
-                self._put(now_ns, request._replace(kind=REJECT, flags=VENUE_BUSY, seq=0))
+                self._put(now_ns, _refusal(request, REJECT))
             elif request.seq == REFUSED:
                 self.refused_cancels += 1
-                self._put(now_ns, request._replace(kind=CANCEL_REJECT, flags=VENUE_BUSY, price=0, qty=0, seq=0))
-        decided = int(self._header["out_next"][0])
-        while self._seen_out < decided:
-            report = fields_of(self._outbound[self._seen_out % len(self._outbound)].tobytes())
-            self.truth.execute(report)
-            self.executed.append(report)
-            self._seen_out += 1
+                self._put(now_ns, _refusal(request, CANCEL_REJECT)._replace(price=0, qty=0))
         self.requests += sent
         return sent
 
+    def _decided(self, report: Fields) -> None:
+        self.truth.execute(report)
+        self.executed.append(report)
+
     def collect(self, now_ns: int) -> None:
-        """Take the reports that have travelled back, number the fills, and send them through the faults."""
-        if self._header["out_next"][0] == self._header["out_done"][0]:
-            return
-        out = np.uint64(self._out.ctypes.data)
-        while poll(self._exchange, out) == 1:
-            report = fields_of(self._out[0].tobytes())
-            if report.kind == FILL:
-                self._numbered += 1
-                report = report._replace(seq=self._numbered)
-            if self.lose_next and report.kind == FILL:
-                self.lose_next, self.lost = False, self.lost + 1
-                continue
+        """Send what the venue said through the faults."""
+        said, self._said = self._said, []
+        for report in said:
+            self._send(now_ns, report)
+
+    def _send(self, now_ns: int, report: Fields) -> None:
+        if self.lose_next and report.kind == FILL:
+            self.lose_next, self.lost = False, self.lost + 1
+        else:
             self._put(now_ns, report)
 
     def _put(self, now_ns: int, report: Fields) -> None:
@@ -227,11 +279,13 @@ class Venue:
         # One connection: an order's reports never overtake one another.
         due = self._held[report.id] = max(due, self._held.get(report.id, 0))
         entry_ = (due, raw)
+        self._next_due = min(self._next_due, due)
         if self._under_way and chance() < self.faults.swap and self._may_swap(report):
             self._under_way.insert(len(self._under_way) - 1, entry_)
         else:
             self._under_way.append(entry_)
-        if report.kind == FILL and report.seq and chance() < self.faults.repeat_fill:
+        # What is repeated is due no earlier.
+        if report.kind == FILL and chance() < self.faults.repeat_fill:
             self.repeated_fills += 1
             self._under_way.append((due + self._rng.randrange(self.faults.max_delay_ns + 1), raw))
         elif report.kind == ACK and chance() < self.faults.repeat_ack:
@@ -243,9 +297,9 @@ class Venue:
 
     def deliver(self, now_ns: int) -> None:
         """Put what is due into the inbox, as far as there is room."""
-        if not self._under_way:
+        if now_ns < self._next_due:
             return
-        head, tail = int(self.state["head"][0]), int(self.state["tail"][0])
+        head, tail = self._words[_HEAD], self._words[_TAIL]
         waiting: deque[tuple[int, bytes]] = deque()
         while self._under_way and tail - head < INBOX:
             due, raw = self._under_way.popleft()
@@ -253,28 +307,114 @@ class Venue:
                 waiting.append((due, raw))
                 continue
             self._inbox[tail % INBOX] = np.frombuffer(raw, np.uint8)
-            if self.hide_numbers:
-                self._inbox[tail % INBOX][:8] = 0
+            if self.hide_numbers and raw[_KIND_AT] == FILL:
+                self._inbox[tail % INBOX][_NUMBER_AT : _NUMBER_AT + 8] = 0
             tail += 1
             self.delivered += 1
         waiting.extend(self._under_way)
         self._under_way = waiting
-        self.state["tail"] = tail
+        self._next_due = min((due for due, _ in waiting), default=_NEVER)
+        self._words[_TAIL] = tail
+
+    def be_busy(self, is_busy: bool) -> None:
+        """Whether it takes nothing."""
+        self._words[_BUSY] = is_busy
+
+    def refuse(self, news: int) -> None:
+        """Refuse the next NEWs, so many."""
+        self._words[_REJECT] = news
+
+    def refuse_cancels(self, cancels: int) -> None:
+        """Refuse the next CANCELs, so many."""
+        self._words[_REFUSE_CANCELS] = cancels
 
     def end_faults(self) -> None:
         """From now on everything arrives, once, in order."""
         self.faults = ReportFaults()
-        self.state["busy"] = self.state["reject"] = self.state["refuse_cancels"] = 0
+        self.be_busy(False)
+        self.refuse(0)
+        self.refuse_cancels(0)
 
     def is_quiet(self) -> bool:
         """Nothing is under way in either direction."""
-        h = self._header
-        is_idle = h["in_next"][0] == h["in_done"][0] and h["out_next"][0] == h["out_done"][0]
-        return bool(is_idle and not self._under_way and self.state["head"][0] == self.state["tail"][0])
+        self._hear()
+        return not self._said and self.has_delivered()
+
+    def has_delivered(self) -> bool:
+        """Nothing that has left it is on its way."""
+        return not self._under_way and self._words[_HEAD] == self._words[_TAIL]
+
+
+class Venue(Boundary):
+    """The boundary of the simulated exchange, with its memory: what it decides is seen when it does, not when it is told."""
+
+    def __init__(
+        self, exchange: np.ndarray, submit: int, truth: Truth, rng: random.Random, faults: ReportFaults
+    ) -> None:
+        super().__init__(exchange.ctypes.data, submit, 0, truth, rng, faults)
+        header = exchange[: EXCHANGE.itemsize].view(EXCHANGE)
+        self._exchange_words = words_of(header)
+        at = int(header["outbound"][0]) - exchange.ctypes.data
+        slots = int(header["out_mask"][0]) + 1
+        self._outbound = exchange[at : at + slots * RECORD_BYTES].reshape(slots, RECORD_BYTES)
+        self._seen_out = 0
+
+    def advance(self, now_ns: int) -> None:
+        """Time of a venue that has its own market (not the paper wiring)."""
+        exchange_advance(self._inner, now_ns)
+
+    def play(self, at: int, records: list[Fields]) -> None:
+        """Play market records, of which the first is at address ``at``, to a venue that has its own market."""
+        played, count = 0, len(records)
+        while (played := int(_play(self._inner, at, played, count))) < count:
+            self.collect(0)
+        self.played += [self._ours(record) for record in records] if self._first else records
+
+    def shrink(self, id_: int, instrument: int) -> None:
+        """The venue takes half of what is left of an order away, of its own accord."""
+        self.shrunk += int(_shrink(self._inner, np.int64(instrument - self._first), np.uint64(id_)))
+
+    def is_between_updates(self) -> bool:
+        """As of any venue."""
+        return self._exchange_words[_OPEN_UPDATE] == 0
+
+    def is_still(self, now_ns: int) -> bool:
+        """As of any venue."""
+        decided = self._exchange_words[_OUT_NEXT]
+        return (
+            decided == self._seen_out
+            and now_ns < self._next_due
+            and decided == self._exchange_words[_OUT_DONE]
+            and self._words[_LOGGED] == self._seen_log
+        )
+
+    def has_news(self) -> bool:
+        """As of any venue."""
+        return self._words[_LOGGED] != self._seen_log or self._exchange_words[_OUT_NEXT] != self._seen_out
+
+    def observe(self, now_ns: int) -> list[Fields]:
+        """As of any venue."""
+        sent, decided = self._observe_requests(now_ns), self._exchange_words[_OUT_NEXT]
+        while self._seen_out < decided:
+            self._decided(self._ours(fields_of(self._outbound[self._seen_out % len(self._outbound)].tobytes())))
+            self._seen_out += 1
+        return sent
+
+    def collect(self, now_ns: int) -> None:
+        """Take the reports that have travelled back, and send them through the faults."""
+        if self._exchange_words[_OUT_NEXT] == self._exchange_words[_OUT_DONE]:
+            return
+        while poll(self._inner, self._out_at) == 1:
+            self._send(now_ns, fields_of(self._out[0].tobytes()))
+
+    def is_quiet(self) -> bool:
+        """As of any venue."""
+        words = self._exchange_words
+        if words[_IN_NEXT] != words[_IN_DONE] or words[_OUT_NEXT] != words[_OUT_DONE]:
+            return False
+        return self.has_delivered()
 
 
 def _records(count: int) -> np.ndarray:
     """``count`` zeroed records as rows of 64 bytes, on a cache line."""
-    raw = np.zeros(count * RECORD_BYTES + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + count * RECORD_BYTES].reshape(count, RECORD_BYTES)
+    return aligned(count * RECORD_BYTES).reshape(count, RECORD_BYTES)

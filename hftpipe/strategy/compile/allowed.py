@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numba import types
 from numba.core.dispatcher import Dispatcher
+from numba.core.types.common import Buffer
 
 _BUILTINS = "abs bool complex divmod enumerate float int isinstance len max min pow range round slice sum tuple zip"
 #: Of one array or of scalars; each either stays inside its array or needs memory, which compiling refuses.
@@ -44,6 +45,9 @@ _HIDDEN = "its result comes from hidden state, so that a recording would not rep
 _CLOCK = "there is no clock in a hook, so that a recording replays: time is ctx.now"
 _UNCHECKED = "it reaches memory without a check of its bounds; index the array: a[i]"
 _PYTHON = "it runs Python in the middle of a hook"
+_DIVIDES = "it goes on with a number where it divides by zero; write a / b, a // b or a % b, which raise"
+#: Divisions under the name of a function. A module may have some of them too (``math.fmod``), which numba does not compile.
+_DIVISIONS = frozenset({np.divide, np.true_divide, np.floor_divide, np.remainder, np.fmod, np.divmod, np.reciprocal})
 #: By the module that a function is from, innermost first.
 _WHY_MODULE = {
     "random": f"{_HIDDEN}; keep a generator of your own in state()",
@@ -70,7 +74,8 @@ _WHY = "it allocates memory, reaches memory unchecked, waits, or is not known to
 
 def is_checked(value: Any) -> bool:
     """Whether a compiled function is one of the author's, compiled with our checks (:mod:`.located`)."""
-    return getattr(getattr(value, "_compiler", None), "pipeline_class", None).__name__ == "LocatedCompiler"
+    pipeline: object = getattr(getattr(value, "_compiler", None), "pipeline_class", None)
+    return isinstance(pipeline, type) and pipeline.__name__ == "LocatedCompiler"
 
 
 def _is_data(value: Any) -> bool:
@@ -83,6 +88,8 @@ def _is_data(value: Any) -> bool:
 
 
 def _is_allowed(value: Any) -> bool:
+    if isinstance(value, np.ufunc):
+        return value not in _DIVISIONS
     if id(value) in _FUNCTIONS:
         return True
     if isinstance(value, type):
@@ -91,10 +98,12 @@ def _is_allowed(value: Any) -> bool:
         return is_checked(value)
     if isinstance(value, types.Type):
         return isinstance(value, types.Number | types.Boolean)
-    return _is_data(value) or isinstance(value, ModuleType | np.ufunc)
+    return _is_data(value) or isinstance(value, ModuleType)
 
 
 def _why(path: str, value: Any) -> str:
+    if isinstance(value, np.ufunc):
+        return _DIVIDES
     owner = type(getattr(value, "__self__", None)).__module__
     home = f"{owner}.{getattr(value, '__module__', None) or ''}.{path}".split(".")
     name = getattr(value, "__name__", "") or path.rpartition(".")[2]
@@ -119,7 +128,7 @@ def refusal(path: str, value: Any) -> str | None:
 
 def attribute_refusal(kind: types.Type, name: str) -> str | None:
     """Why strategy code cannot use an attribute of a value of this type; None if it can."""
-    if isinstance(kind, types.Buffer):
+    if isinstance(kind, Buffer):
         if name in ARRAY_ATTRIBUTES:
             return None
         unchecked = name in ("flat", "ctypes", "view", "reshape", "data", "take", "strides", "ravel", "item", "itemset")

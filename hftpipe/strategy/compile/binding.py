@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 from numba.core.registry import CPUDispatcher
-from numba.extending import overload_attribute, overload_method
+from numba.extending import overload_attribute
 
 from hftpipe.core.machine.jit import CACHE_DIR, entry
 from hftpipe.strategy.api.declare import HOOKS, Param, State, Strategy, StrategyError
@@ -27,10 +27,13 @@ from hftpipe.strategy.api.methods import CONTEXT_TYPE, view_context
 from hftpipe.strategy.api.views import BOOK_TYPE, FILL_TYPE, TRADE_TYPE, view_book, view_fill, view_trade
 from hftpipe.strategy.compile.errors import COMPILE_ERRORS
 from hftpipe.strategy.compile.located import LocatedCompiler, caught_2, caught_3
-from hftpipe.strategy.compile.record_types import IN_CALLER, StrategyRecord, record_type, viewer
+from hftpipe.strategy.compile.record_types import IN_CALLER, StrategyRecord, method_of, record_type, viewer
 
-#: No cache of their own: numba would key it by one file only. Bounds are checked: a bad index must not write memory.
-USER_OPTIONS: dict[str, Any] = {**IN_CALLER, "boundscheck": True, "pipeline_class": LocatedCompiler}
+#: No cache of their own: numba would key it by one file only. Bounds are checked: a bad index must not write memory. Python's
+#: error model: a division by zero is a fault of the author's, not a number to trade on.
+USER_OPTIONS: dict[str, Any] = {
+    **IN_CALLER, "boundscheck": True, "error_model": "python", "pipeline_class": LocatedCompiler,
+}  # fmt: skip
 HOOK_SIGNATURE = "int64(uint64, uint64, uint64)"
 #: Type and viewer of the third argument of the hooks that have one.
 _ARGUMENTS = {
@@ -130,7 +133,7 @@ def _names(code: CodeType) -> Iterator[str]:
 
 def _value_bytes(value: Any) -> bytes:
     if isinstance(value, np.ndarray):
-        return value.dtype.str.encode() + repr(value.shape).encode() + value.tobytes()
+        return f"{value.dtype.str}{value.shape!r}".encode() + value.tobytes()
     if isinstance(value, int | float | str | bytes | tuple | np.generic | type(None)):
         return repr(value).encode()
     return getattr(value, "__qualname__", type(value).__qualname__).encode()
@@ -155,6 +158,8 @@ def _reached(functions: list[FunctionType], home: dict[str, Any]) -> Iterator[tu
             yield "closure", _value_bytes(cell.cell_contents)
         for name in _names(function.__code__):
             value = function.__globals__.get(name)
+            if value is None:
+                continue
             if isinstance(value, ModuleType):
                 foreign = value.__name__.partition(".")[0] in _FOREIGN
                 yield name, b"" if foreign else _file_bytes(value)
@@ -162,7 +167,7 @@ def _reached(functions: list[FunctionType], home: dict[str, Any]) -> Iterator[tu
                 pending.append(value)
             elif hasattr(value, "py_func"):
                 pending.append(value.py_func)
-            elif value is not None:
+            else:
                 yield name, _value_bytes(value)
 
 
@@ -188,17 +193,16 @@ def _register_method(record: StrategyRecord, name: str, function: FunctionType) 
 
     choose.__signature__ = inspect.signature(function)  # type: ignore[attr-defined]
     choose.__name__ = f"choose_{name}"
-    type(record).methods += (name,)
-    overload_method(type(record), name, strict=False, jit_options=USER_OPTIONS)(choose)
+    method_of(record, name, strict=False, options=USER_OPTIONS)(choose)
 
 
 def _register_constant(record: StrategyRecord, name: str, value: int | float | bool) -> None:
-    # No annotation: numba wants the signature of the lambda.
+    type(record).methods += (name,)
+
+    # No annotation: numba wants the signature of the lambda. Its stubs do not know the options that it passes on.
+    @overload_attribute(type(record), name, jit_options=IN_CALLER)  # type: ignore[call-arg]
     def choose(self):
         return lambda self: value
-
-    type(record).methods += (name,)
-    overload_attribute(type(record), name, jit_options=IN_CALLER)(choose)
 
 
 # --- entry points ----------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ out (a recursion has no bound, and the stack's end is a death without a name). W
 what came in with closures, and operations on two arrays, whose lengths numba does not compare.
 """
 
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import CodeType, ModuleType
@@ -16,11 +17,13 @@ from numba.core import ir
 from numba.core.compiler_machinery import AnalysisPass, register_pass
 from numba.core.dispatcher import Dispatcher
 from numba.core.errors import TypingError
+from numba.core.types.common import Buffer
 
 from hftpipe.strategy.compile.allowed import attribute_refusal, is_checked, refusal
 from hftpipe.strategy.compile.record_types import MARK, StrategyRecord
 
 _NO_VALUE = object()
+_DIVISIONS = (operator.itruediv, operator.ifloordiv, operator.imod)
 #: Functions being compiled, outermost first: their state. One thread compiles at a time (numba's lock).
 _under_way: list[Any] = []
 
@@ -136,11 +139,13 @@ def _use_refusal(expression: ir.Expr, typemap: dict[str, types.Type]) -> str | N
         return None if isinstance(kind, StrategyRecord) else attribute_refusal(kind, expression.attr)
     if expression.op == "inplace_binop":
         operands = [expression.lhs, expression.rhs]
+        if expression.fn in _DIVISIONS and isinstance(typemap[expression.lhs.name], Buffer):
+            return "an array is divided as a whole: that goes on with a number where it divides by zero; loop over an index"
     elif expression.op == "call" and _is_ufunc(typemap[expression.func.name]):
         operands = [*expression.args, *(one for _, one in expression.kws)]
     else:
         return None
-    if sum(isinstance(typemap[one.name], types.Buffer) for one in operands) > 1:
+    if sum(isinstance(typemap[one.name], Buffer) for one in operands) > 1:
         return "an operation on two arrays at once cannot be used: their lengths are not compared; loop over an index"
     return None
 

@@ -19,6 +19,7 @@ from hftpipe.strategy.params import Layout, Parameter, class_marker, layout_of, 
 
 #: Strategies that come with the package: name in the configuration -> (module, class).
 REGISTERED: dict[str, tuple[str, str]] = {
+    "arbitrage": ("hftpipe.strategy.library.arbitrage", "Arbitrage"),
     "market_making": ("hftpipe.strategy.library.market_making", "MarketMaking"),
     "momentum": ("hftpipe.strategy.library.momentum", "Momentum"),
 }  #: What running a user's file is expected to raise; anything else is shown as it is.

@@ -1,4 +1,4 @@
-"""Compile a strategy's functions: checked (:mod:`.checks`), and so that what they raise is known by its line.
+"""Compile a strategy's functions: checked (:mod:`.checks`, :mod:`.arithmetic`), and what they raise is known by its line.
 
 numba notes the line of a ``raise`` statement beside the exception, but none for what it raises itself (an index out of
 range). Here it notes the line of the instruction being lowered. Nothing of this is in the code that runs: an exception is a
@@ -18,6 +18,7 @@ from numba.core.typed_passes import NativeLowering, NopythonTypeInference
 from numba.core.untyped_passes import IRProcessing
 from numba.extending import intrinsic
 
+from hftpipe.strategy.compile.arithmetic import becomes_integer, can_overflow, check_has_integer, exact
 from hftpipe.strategy.compile.checks import CheckNames, CheckUses, under_way
 
 _I64 = ir.IntType(64)
@@ -39,11 +40,42 @@ class _LocatedContext(CPUContext):
     def call_conv(self) -> CPUCallConv:
         return _LocatedCallConv(self)
 
+    def subtarget(self, **options: Any) -> CPUContext:
+        made: CPUContext = super().subtarget(**options)
+        kind: Any = type(made.error_model)
+        # What divides raises by the error model's own call convention, which would know the place of another context.
+        made.error_model = kind(made.call_conv)
+        return made
+
+    def cast(self, builder: Any, val: Any, fromty: Any, toty: Any) -> Any:
+        if becomes_integer(fromty, toty):
+            check_has_integer(self, builder, val, toty)
+        return super().cast(builder, val, fromty, toty)
+
 
 class _LocatedLower(Lower):
     def notify_loc(self, loc: Any) -> None:
         self.context.current_loc = loc
         super().notify_loc(loc)
+
+    def lower_binop(self, resty: Any, expr: Any, op: Any) -> Any:
+        signature = self.fndesc.calltypes[expr]
+        if not can_overflow(op, signature):
+            return super().lower_binop(resty, expr, op)
+        left, right = (
+            self.context.cast(self.builder, self.loadvar(one.name), self.typeof(one.name), types.int64)
+            for one in (expr.lhs, expr.rhs)
+        )
+        return self.context.cast(self.builder, exact(self.context, self.builder, op, left, right), types.int64, resty)
+
+    def _lower_call_normal(self, fnty: Any, expr: Any, signature: Any) -> Any:
+        # round, math.floor and their like, which make an integer of a float by themselves.
+        is_builtin = isinstance(fnty, types.Function) and len(signature.args) == 1 == len(expr.args)
+        if is_builtin and becomes_integer(signature.args[0], signature.return_type):
+            given = expr.args[0].name
+            value = self.context.cast(self.builder, self.loadvar(given), self.typeof(given), signature.args[0])
+            check_has_integer(self.context, self.builder, value, signature.return_type)
+        return super()._lower_call_normal(fnty, expr, signature)
 
 
 @register_pass(mutates_CFG=True, analysis_only=False)

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 from numba import from_dtype, types
-from numba.core.datamodel import models, register_default
+from numba.core.datamodel import models
+from numba.core.datamodel.registry import register_default
 from numba.core.errors import TypingError
 from numba.core.imputils import lower_setattr_generic
-from numba.extending import intrinsic
+from numba.extending import intrinsic, overload_method
 from numba.np.arrayobj import record_setattr
 
 #: For what is only ever called from compiled code: core.jit's options, without the wrappers that calls from Python or C
@@ -53,7 +54,6 @@ class StrategyRecord(types.Record):
         raise TypingError(f"{MARK}{self.label} has no attribute {key!r}; {hint}")
 
 
-@lower_setattr_generic(StrategyRecord)
 def _assign(context: Any, builder: Any, sig: Any, args: Any, attr: str) -> Any:
     """Assignment to a field, however it is written: refused when it is compiled, unless the field is the author's."""
     record = sig.args[0]
@@ -63,16 +63,31 @@ def _assign(context: Any, builder: Any, sig: Any, args: Any, attr: str) -> Any:
     return record_setattr(context, builder, sig, args, attr)
 
 
+lower_setattr_generic(StrategyRecord)(_assign)
+
+
 def record_type(label: str, dtype: np.dtype, writable: Iterable[str] = ()) -> StrategyRecord:
     """A numba type of its own for ``dtype``; of its fields strategy code may assign to the ``writable`` ones."""
     kind = type(f"{label.capitalize()}Record", (StrategyRecord,), {"label": label, "writable": frozenset(writable)})
     register_default(kind)(models.RecordModel)
     plain = from_dtype(dtype)
     fields = [(name, {"type": f.type, "offset": f.offset}) for name, f in plain.fields.items()]
-    made = kind(fields, plain.size, plain.aligned)
+    made: StrategyRecord = kind(fields, plain.size, plain.aligned)
     # Short in messages; the first field tells the ``self`` records of two classes apart.
     made.name = f"self<{dtype.names[0]}>" if label == "self" and dtype.names else label
     return made
+
+
+def method_of(record: StrategyRecord, name: str, *, strict: bool = True, options: dict[str, Any] = IN_CALLER) -> Any:
+    """A decorator for the selector of a method that strategy code may call on a record.
+
+    Args:
+        strict: whether the selector has to have the signature of the function that it returns.
+        options: numba's, for that function.
+    """
+    type(record).methods += (name,)
+    # numba passes these options on to `overload`; its stubs do not know.
+    return overload_method(type(record), name, strict=strict, jit_options=options)  # type: ignore[call-arg]
 
 
 def viewer(kind: StrategyRecord) -> Any:

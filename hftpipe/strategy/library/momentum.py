@@ -6,9 +6,8 @@ immediate-or-cancel order follows it, up to ``max_position``. The position is cl
 for ``hold_ms`` or when a window signals the other way. A reference for taking strategies, as simple as can be.
 """
 
-from hftpipe.strategy import BUY, IOC, REDUCE_ONLY, Price, Qty, Strategy, param, state
+from hftpipe.strategy import BUY, IOC, MAX_INSTRUMENTS, REDUCE_ONLY, Price, Qty, Strategy, param, state
 
-INSTRUMENTS = 64
 NS_PER_MS = 1_000_000
 
 
@@ -32,12 +31,12 @@ class Momentum(Strategy):
     #: Longest time a position is held after the last entry.
     hold_ms: int = param(5000, ge=1, le=86_400_000)
 
-    window_from: int = state(shape=INSTRUMENTS)
-    window_mid: Price = state(shape=INSTRUMENTS)
-    bought: Qty = state(shape=INSTRUMENTS)
-    sold: Qty = state(shape=INSTRUMENTS)
-    ordered_at: int = state(shape=INSTRUMENTS)
-    entered_at: int = state(shape=INSTRUMENTS)
+    window_from: int = state(shape=MAX_INSTRUMENTS)
+    window_mid: Price = state(shape=MAX_INSTRUMENTS)
+    bought: Qty = state(shape=MAX_INSTRUMENTS)
+    sold: Qty = state(shape=MAX_INSTRUMENTS)
+    ordered_at: int = state(shape=MAX_INSTRUMENTS)
+    entered_at: int = state(shape=MAX_INSTRUMENTS)
 
     def on_trade(self, ctx, trade):
         i = ctx.instrument

@@ -117,8 +117,9 @@ def _put_levels(memory: np.ndarray, bids: list[tuple[int, int]], asks: list[tupl
     header["n_bids"], header["n_asks"] = len(bids), len(asks)
 
 
-def _header(memory: np.ndarray) -> np.ndarray:
-    return memory[:MESSAGE_BYTES].view(MESSAGE)[0]
+def _header(memory: np.ndarray) -> np.void:
+    header: np.void = memory[:MESSAGE_BYTES].view(MESSAGE)[0]
+    return header
 
 
 def _depth(data: Mapping[str, Any], symbols: Mapping[str, int], memory: np.ndarray) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, store_i64, view
+from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import BUY, SELL
 from hftpipe.core.trading.symbols import find_symbol
 from hftpipe.venues.binance.swar import (
@@ -32,9 +33,7 @@ from hftpipe.venues.binance.swar import (
     text_word,
     word_at,
 )
-from hftpipe.venues.message import BOOK_TICKER, DEPTH, MAX_LEVELS, MESSAGE, MESSAGE_BYTES, TRADE
-
-OK, FALLBACK = 0, 1
+from hftpipe.venues.message import BOOK_TICKER, DEPTH, FALLBACK, MAX_LEVELS, MESSAGE, MESSAGE_BYTES, OK, TRADE
 
 #: Times below this are ms, above it us (the stream option timeUnit=MICROSECOND).
 MICROSECONDS_FROM = 10**14
@@ -77,7 +76,7 @@ _BITS = {}
 for _place, (_letter, _kind, _field) in enumerate(_KEYS):
     _BITS[_letter] = 1 << _place
     _CLASS[ord(_letter)], _BIT[ord(_letter)] = _kind, 1 << _place
-    _OFFSET[ord(_letter)] = MESSAGE.fields[_field][1]
+    _OFFSET[ord(_letter)] = offset_of(MESSAGE, _field)
 # "b" and "a" are prices in a bookTicker (the bits above), levels in a depthUpdate, order ids in an old spot trade.
 _PU_BIT, _BIDS_BIT, _ASKS_BIT, _BUYER_BIT, _SELLER_BIT = (np.uint64(1 << place) for place in range(20, 25))
 

@@ -20,6 +20,8 @@ gap: the book is emptied, and nothing but a newer snapshot makes it valid again.
 
 A book of depth updates alone that crosses is wrong, whatever the ids say: it is counted and made INVALID too.
 
+A book that only hears best prices takes no depth and no snapshot: its first bookTicker makes it VALID.
+
 The buffer is a ring of MESSAGE copies behind the SYNC record; when it is full the oldest go, counted.
 
 ::
@@ -32,8 +34,23 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, copy_bytes, load_i64, store_i64, view
 from hftpipe.core.schema.records import ASK, BID, INVALID, SYNCING, VALID
-from hftpipe.core.trading.book import BOOK, book_best, book_clear, book_commit, book_set, book_set_top
-from hftpipe.venues.message import BOOK_TICKER, DEPTH, MAX_LEVELS, MESSAGE, MESSAGE_BYTES, SNAPSHOT, TRADE
+from hftpipe.core.trading.book import BOOK, book_best, book_clear, book_commit, book_set, book_set_top, is_top_only
+from hftpipe.venues.message import (
+    BOOK_TICKER,
+    DEPTH,
+    INVALIDATED,
+    LEVELS_APPLIED,
+    MAX_LEVELS,
+    MESSAGE,
+    MESSAGE_BYTES,
+    NOTHING,
+    RELOADED,
+    SNAPSHOT,
+    TOP_CHANGED,
+    TRADE,
+    TRADE_IGNORED,
+    TRADE_SEEN,
+)
 
 SPOT, USDM = 0, 1
 MARKETS = {"binance_spot": SPOT, "binance_usdm": USDM}
@@ -41,9 +58,6 @@ MARKETS = {"binance_spot": SPOT, "binance_usdm": USDM}
 # What sync_depth and sync_snapshot decide.
 APPLY, DROP, BUFFER, GAP = 0, 1, 2, 3
 LOADED, TOO_OLD = 0, 1
-
-# What feed did.
-NOTHING, LEVELS_APPLIED, RELOADED, INVALIDATED, TOP_CHANGED, TRADE_SEEN, TRADE_IGNORED = range(7)
 
 SYNC = np.dtype(
     [
@@ -65,10 +79,11 @@ SYNC = np.dtype(
 )  # fmt: skip
 SYNC_BYTES = 192
 assert SYNC.itemsize == SYNC_BYTES
-#: Room for some seconds of a busy symbol, and for any single message.
+#: Room for some seconds of a busy symbol.
 ARENA_BYTES = 1 << 20
 _ENTRY_HEADER = 16
-_SMALLEST_ARENA = MESSAGE_BYTES + 16 * MAX_LEVELS + _ENTRY_HEADER
+#: Room for any single message.
+SMALLEST_ARENA = MESSAGE_BYTES + 16 * MAX_LEVELS + _ENTRY_HEADER
 _LEVELS = np.uint64(MESSAGE_BYTES)
 _PAIR = np.uint64(16)
 _ARENA = np.uint64(SYNC_BYTES)
@@ -83,13 +98,14 @@ def sync_init(memory: np.ndarray, market: int, arena_bytes: int = ARENA_BYTES) -
     """Make ``memory`` (uint8 array of :func:`sync_bytes`) an instrument that waits for its first snapshot.
 
     Raises:
-        ValueError: market is neither SPOT nor USDM; the arena is no multiple of 16 or cannot hold one message.
+        ValueError: market is neither SPOT nor USDM; the arena is no multiple of 16 or cannot hold one message. Only a book that
+            hears no depth may have none.
     """
     if market not in (SPOT, USDM):
         raise ValueError(f"market {market} is not one of SPOT ({SPOT}) and USDM ({USDM})")
-    if arena_bytes % 16 or arena_bytes < _SMALLEST_ARENA:
-        raise ValueError(f"arena of {arena_bytes} bytes: a multiple of 16, at least {_SMALLEST_ARENA}, is needed")
-    memory[: sync_bytes(arena_bytes)] = 0
+    if arena_bytes and (arena_bytes % 16 or arena_bytes < SMALLEST_ARENA):
+        raise ValueError(f"arena of {arena_bytes} bytes: a multiple of 16, at least {SMALLEST_ARENA}, is needed")
+    memory[:SYNC_BYTES] = 0
     header = memory[:SYNC_BYTES].view(SYNC)
     header["market"], header["state"], header["arena_bytes"] = market, SYNCING, arena_bytes
 
@@ -331,10 +347,21 @@ def _feed_depth(sync, book, message):
 
 
 @jit
+def _begin_with_top(s, book):
+    """A book that only hears best prices is right from the first pair of them on."""
+    s.state = view(book, BOOK).state = VALID
+    s.resyncs += s.lost
+    s.lost = 0
+
+
+@jit
 def _feed_top(sync, book, message):
     s = view(sync, SYNC)
     m = view(message, MESSAGE)
-    if s.state != VALID:
+    is_first = s.state != VALID and is_top_only(book)
+    if is_first:
+        _begin_with_top(s, book)
+    elif s.state != VALID:
         return np.int64(NOTHING)
     if m.bid > 0 and m.ask > 0 and m.bid >= m.ask:
         s.crossed_tops += 1
@@ -342,6 +369,8 @@ def _feed_top(sync, book, message):
     ts = m.transaction_ts if m.transaction_ts != 0 else m.event_ts
     local_ts = view(book, BOOK).local_ts
     is_newer = book_set_top(book, m.bid, m.bid_qty, m.ask, m.ask_qty, m.last_id, ts, local_ts)
+    if is_first:
+        return np.int64(RELOADED)
     return np.int64(TOP_CHANGED) if is_newer else np.int64(NOTHING)
 
 
@@ -371,6 +400,8 @@ def feed(sync, book, message):
         trade, or of zero size or price: counted, never to be passed on).
     """
     kind = view(message, MESSAGE).kind
+    if is_top_only(book) and kind in (DEPTH, SNAPSHOT):
+        return np.int64(NOTHING)
     if kind == DEPTH:
         return _feed_depth(sync, book, message)
     if kind == BOOK_TICKER:

@@ -13,6 +13,7 @@ from hftpipe.core.feed.state import STATE
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import U64, call_step, copy_bytes, rdtsc, view
 from hftpipe.core.schema.records import BOOK_STATE, LAST, LEVEL, RECORD, RECORD_BYTES, TOP, TRADE
+from hftpipe.core.trading.books import book_at
 
 _SHIFT = np.uint64(6)
 #: The receive loop (C address ``int64 f(uint64 receiver, int64 now_ns)``), its state, and its records.
@@ -58,7 +59,7 @@ def _send(state, out, at, end):
     last = view(out + (U64(end - 1) << _SHIFT), RECORD)
     _tally(s, last)
     s.event_ts = max(s.event_ts, last.local_ts)
-    show_top(state, s.books + s.book_stride * U64(last.instrument))
+    show_top(state, book_at(s.books, last.instrument))
     if s.pending_n > 0 or not admit(state, np.int64(last.instrument), end - at):
         _hold(state, last)
         return

@@ -2,6 +2,9 @@
 
 Level 0 is the published top (of the depth stream or of a newer best bid/ask message); behind it come the depth
 levels that are strictly worse. A depth level better than a newer top is stale: nothing can be traded there.
+
+Of a book that only hears best prices the top is all there is: whoever takes it gets no farther, and what it says is the newest
+word on every price.
 """
 
 import numpy as np
@@ -9,9 +12,9 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, view
 from hftpipe.core.schema.records import BID, VALID
-from hftpipe.core.trading.book import BOOK, book_first_live, book_level, book_qty_at
+from hftpipe.core.trading.book import BOOK, book_first_live, book_level, book_qty_at, is_top_only
 from hftpipe.venues.paper.own_orders import better
-from hftpipe.venues.paper.state import CONSUMED, CONSUMED_BYTES, MAX_CONSUMED
+from hftpipe.venues.paper.state import CONSUMED, CONSUMED_BYTES
 
 
 @jit
@@ -52,7 +55,7 @@ def is_topmost(book, side, price):
 def shown_id(book, side, price):
     """Update id of what is known about ``price``: the top's at or before the top, the depth stream's behind it."""
     b = view(book, BOOK)
-    return b.top_id if is_topmost(book, side, price) else b.update_id
+    return b.top_id if is_topmost(book, side, price) or is_top_only(book) else b.update_id
 
 
 @jit
@@ -74,7 +77,7 @@ def live_level(book, side, behind, index):
 
 @jit
 def _entry(m, side, index):
-    return m.consumed + U64(CONSUMED_BYTES) * U64(side * MAX_CONSUMED + index)
+    return m.consumed + U64(CONSUMED_BYTES) * U64(side * m.most_consumed + index)
 
 
 @jit
@@ -104,7 +107,7 @@ def available(m, side, index, shown):
 @jit
 def can_consume(m, side, index):
     """Whether taking from this level can be remembered."""
-    return index >= 0 or m.n_consumed[side] < MAX_CONSUMED
+    return index >= 0 or m.n_consumed[side] < m.most_consumed
 
 
 @jit
@@ -135,7 +138,8 @@ def hear_changes(m):
 
     A level of which a newer top spoke last is kept until the depth stream, which shows it again, has caught up.
     """
-    depth_id = view(m.book, BOOK).update_id
+    b = view(m.book, BOOK)
+    depth_id = b.top_id if is_top_only(m.book) else b.update_id
     for side in range(2):
         index = np.int64(0)
         while index < m.n_consumed[side]:

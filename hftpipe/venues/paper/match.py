@@ -7,12 +7,14 @@ import numpy as np
 
 from hftpipe.core.machine.fixed import OVERFLOW
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import ZERO, view
+from hftpipe.core.machine.mem import U64, ZERO, address_of, view
 from hftpipe.core.schema.reasons import IOC_REMAINDER, NO_LIQUIDITY, REDUCE_ONLY_REJECT, SELF_TRADE
 from hftpipe.core.schema.records import (
     BUY,
     CANCELED,
+    EXECUTION,
     EXPIRED,
+    FEE_ASSET,
     FILL,
     FILL_MAKER,
     GTC,
@@ -21,7 +23,7 @@ from hftpipe.core.schema.records import (
     REDUCE_ONLY,
     TIF_MASK,
 )
-from hftpipe.core.trading.book import BOOK
+from hftpipe.core.trading.book import BOOK, is_top_only
 from hftpipe.venues.paper.clock import known_time
 from hftpipe.venues.paper.levels import (
     available,
@@ -38,10 +40,13 @@ from hftpipe.venues.paper.levels import (
     shown_id,
     top_of,
 )
-from hftpipe.venues.paper.models import fee_of
+from hftpipe.venues.paper.models import fee_of, in_asset
 from hftpipe.venues.paper.own_orders import OWN, better, own_first, own_left, own_link, own_trade, own_unlink
 from hftpipe.venues.paper.reports import report_order
 from hftpipe.venues.paper.state import MAX_CONSUMED, own_head
+
+#: Ahead of an order behind the top of a book that shows nothing there: more than ever trades, until the top comes to it.
+NOT_SHOWN = np.int64(1 << 61)
 
 
 @jit
@@ -74,16 +79,25 @@ def reaches(order, price):
 
 
 @jit
+def _fee(ex, m, price, qty, flags):
+    """Fee of a fill in the asset that fees are paid in; OVERFLOW if it does not fit."""
+    fee = fee_of(price, qty, m.maker_fee if flags == FILL_MAKER else m.taker_fee)
+    return fee if ex.fee_asset == 0 or fee == np.int64(OVERFLOW) else in_asset(fee, ex.fee_price)
+
+
+@jit
 def fill(ex, m, order, price, qty, flags):
     """Book one fill (``flags`` FILL_MAKER or 0) and report it; ending a filled order is the caller's business."""
     order.filled += qty
     m.position += qty if order.side == BUY else -qty
-    fee = fee_of(price, qty, m.maker_fee if flags == FILL_MAKER else m.taker_fee)
+    fee = _fee(ex, m, price, qty, flags)
     if fee == np.int64(OVERFLOW):
         ex.overflows += 1
         fee = np.int64(0)
     ex.fills += 1
-    report_order(ex, order, np.int64(FILL), price, qty, flags).local_ts = fee
+    report = report_order(ex, order, np.int64(FILL), price, qty, flags | ex.fee_asset << FEE_ASSET)
+    execution = view(address_of(report), EXECUTION)
+    execution.trade_id, execution.fee = U64(ex.fills), fee
 
 
 @jit
@@ -128,9 +142,11 @@ def end(ex, m, slot, kind, reason):
 
 @jit
 def rest(ex, m, slot):
-    """Join the queue: behind everything displayed at our price at this instant."""
+    """Join the queue: behind everything displayed at our price at this instant, and behind whatever is not."""
     order = view(slot, OWN)
     order.ahead = shown_at(m.book, order.side, order.price)
+    if is_top_only(m.book) and not is_topmost(m.book, order.side, order.price):
+        order.ahead = NOT_SHOWN
     order.seen, order.traded, order.n_cuts = order.ahead, 0, 0
     order.seen_id = shown_id(m.book, order.side, order.price)
     order.seen_ts = m.top_ts if is_topmost(m.book, order.side, order.price) else m.update_ts
@@ -203,7 +219,7 @@ def take(ex, m, taker):
 def takeable(m, taker, enough):
     """Displayed quantity within the order's reach, counted up to ``enough``."""
     side = 1 - taker.side
-    behind, room, total = behind_top(m.book, side), MAX_CONSUMED - m.n_consumed[side], np.int64(0)
+    behind, room, total = behind_top(m.book, side), m.most_consumed - m.n_consumed[side], np.int64(0)
     for n in range(MAX_CONSUMED):
         price, shown = live_level(m.book, side, behind, n)
         if total >= enough or room == 0 or shown == 0 or not reaches(taker, price):

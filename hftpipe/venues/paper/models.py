@@ -29,6 +29,8 @@ class SimModel:
         latency_new_ns: from sending a new or replace request to its arrival at the matching side.
         latency_cancel_ns: the same for a cancel; requests of one connection never overtake each other.
         latency_report_ns: from execution to the report's arrival.
+        fee_asset: number of the asset that fees are paid in (FEE_ASSET of core/schema/records.py; 0: the quote currency);
+            fee_price: its price, 1e-8 quote units.
 
     Raises:
         ValueError: unknown queue model, exponent outside (0, 16], or a negative latency.
@@ -39,6 +41,8 @@ class SimModel:
     latency_new_ns: int = 500_000
     latency_cancel_ns: int = 500_000
     latency_report_ns: int = 500_000
+    fee_asset: int = 0
+    fee_price: int = 0
 
     def __post_init__(self) -> None:
         if self.queue_model not in QUEUE_MODELS:
@@ -89,5 +93,14 @@ def fee_of(price, qty, rate):
         return value
     amount, rest = muldiv_rem(value, rate, np.int64(SCALE))
     if rate > 0 and rest != ZERO:
+        amount += 1
+    return amount
+
+
+@jit
+def in_asset(fee, price):
+    """A fee (1e-8 quote units) in another asset at its price (1e-8 quote units, above 0): 1e-8 of it; a cost is rounded up."""
+    amount, rest = muldiv_rem(fee, np.int64(SCALE), price)
+    if fee > 0 and rest != ZERO:
         amount += 1
     return amount

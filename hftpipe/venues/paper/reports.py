@@ -9,7 +9,7 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, copy_bytes, view
-from hftpipe.core.schema.records import CANCEL_REJECT, RECORD, RECORD_BYTES
+from hftpipe.core.schema.records import CANCEL_REJECT, RECORD_BYTES, REPORT
 from hftpipe.venues.paper.state import EXCHANGE
 
 
@@ -20,9 +20,9 @@ def _slot(ex, index):
 
 @jit
 def _claim(ex, kind, flags):
-    r = view(_slot(ex, ex.out_next), RECORD)
+    r = view(_slot(ex, ex.out_next), REPORT)
     ex.out_next += ONE
-    r.seq, r.origin_tsc = ZERO, ZERO
+    r.seq, r.venue_id = ZERO, ZERO
     r.exchange_ts, r.local_ts = ex.now, ex.now + ex.latency_report
     r.kind, r.flags = kind, flags
     return r
@@ -68,7 +68,7 @@ def exchange_next_release(exchange):
     ex = view(exchange, EXCHANGE)
     if ex.out_next == ex.out_done:
         return np.int64(0x7FFFFFFFFFFFFFFF)
-    return view(_slot(ex, ex.out_done), RECORD).exchange_ts + ex.latency_report
+    return view(_slot(ex, ex.out_done), REPORT).exchange_ts + ex.latency_report
 
 
 @jit
@@ -78,7 +78,7 @@ def poll(exchange, out):
     if ex.out_next == ex.out_done:
         return np.int64(0)
     slot = _slot(ex, ex.out_done)
-    if view(slot, RECORD).exchange_ts + ex.latency_report > ex.now:
+    if view(slot, REPORT).exchange_ts + ex.latency_report > ex.now:
         if exchange_report_room(exchange) > 0:
             return np.int64(0)
         ex.early_reports += 1

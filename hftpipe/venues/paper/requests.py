@@ -4,7 +4,7 @@ import numpy as np
 
 from hftpipe.core.machine.fixed import OVERFLOW, notional
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import ZERO, view
+from hftpipe.core.machine.mem import ONE, ZERO, view
 from hftpipe.core.schema.reasons import (
     AMEND_BELOW_FILLED,
     DUPLICATE_ID,
@@ -117,7 +117,8 @@ def _new(ex, m, r):
     order.instrument, order.side, order.strategy, order.flags = r.instrument, r.side, r.strategy, r.flags
     if tif_of(order) == MARKET:
         order.price = 0
-    report_order(ex, order, np.int64(ACK), order.price, order.qty, order.flags).origin_tsc = r.origin_tsc
+    ex.orders_taken += ONE
+    report_order(ex, order, np.int64(ACK), order.price, order.qty, order.flags).venue_id = ex.orders_taken
     if tif_of(order) == FOK and takeable(m, order, fillable(m, order)) < fillable(m, order):
         report_order(ex, order, np.int64(EXPIRED), order.price, order.qty, np.int64(FOK_UNFILLABLE))
         release(ex, slot)

@@ -1,70 +1,103 @@
-"""The embedded market as a source: a flow (reached through C addresses) writes records, this publishes them.
+"""The embedded market as a source: flows (reached through C addresses) write records, this publishes them.
 
-The flow writes the records of its next event straight into ``scratch``: trades first, then the level changes they
-caused. The stage's own book follows, so that conflation and the top cell work as with any other source.
+A flow writes the records of its next event straight into ``scratch``: trades first, then the changes of levels or of best
+prices that they caused. The stage's own book follows, so that conflation and the top cell work as with any other source.
+
+Whose event is next stands in an agenda (:mod:`hftpipe.core.feed.agenda`); while one event is made, the memory of the one after
+it is asked for: with thousands of instruments none of it would be in the cache.
 """
 
 import numpy as np
 
+from hftpipe.core.feed.agenda import agenda_first, agenda_move, agenda_soon
 from hftpipe.core.feed.pacing import due, timer_first
 from hftpipe.core.feed.publish import admit, flush, may_run_ahead, put_state, scratch_record, seal, show_top
 from hftpipe.core.feed.state import STATE
 from hftpipe.core.machine.jit import entry, jit
-from hftpipe.core.machine.mem import U64, call_step, rdtsc, view
-from hftpipe.core.schema.records import BOOK_RESET, LAST, LEVEL, TRADE, VALID
+from hftpipe.core.machine.mem import U64, call_step, load_i64, prefetch_write, rdtsc, view
+from hftpipe.core.schema.records import BID, BOOK_RESET, LAST, LEVEL, TOP, TRADE, VALID
 from hftpipe.core.shared.event_time import show_known
-from hftpipe.core.trading.book import BOOK, book_clear, book_commit, book_set
+from hftpipe.core.trading.book import BOOK, book_clear, book_commit, book_set, book_set_top
+from hftpipe.core.trading.books import MANY, book_ask_for, book_at
 
 EVENTS_PER_STEP = 32
-#: The flows, one an instrument, and the C addresses of what they do.
-FLOWS = np.dtype([("flows", "u8"), ("stride", "u8"), ("next_ts", "u8"), ("step", "u8"), ("snapshot", "u8")])
+#: Where the flows are and when their next events.
+FLOWS = np.dtype([("places", "u8"), ("agenda", "u8")])
+#: A flow, one an instrument: its address, C addresses of what it does, and the address of the time of its next event.
+PLACE = np.dtype([("flow", "u8"), ("step", "u8"), ("snapshot", "u8"), ("next_ts", "u8")])
+_PLACE_SHIFT, _LINE = np.uint64(5), np.uint64(64)
+assert PLACE.itemsize == 32
 
 
 @jit
-def _flow(f, instrument):
-    return f.flows + f.stride * U64(instrument)
+def _place(state, instrument):
+    return view(view(view(state, STATE).source, FLOWS).places + (U64(instrument) << _PLACE_SHIFT), PLACE)
 
 
 @jit
 def _next_flow(state):
     """(instrument, event time) of the earliest next event."""
-    s = view(state, STATE)
-    f = view(s.source, FLOWS)
-    best, best_ts = np.int64(0), np.int64(0x7FFFFFFFFFFFFFFF)
-    for instrument in range(s.n_instruments):
-        ts = call_step(f.next_ts, _flow(f, instrument), np.int64(0))
-        if ts < best_ts:
-            best, best_ts = np.int64(instrument), ts
-    return best, best_ts
+    return agenda_first(view(view(state, STATE).source, FLOWS).agenda)
+
+
+@jit
+def _ask_for(state, instrument):
+    """Have what the next event of ``instrument`` begins with brought into the cache."""
+    s, flow = view(state, STATE), _place(state, instrument).flow
+    for line in range(3):
+        prefetch_write(flow + U64(line) * _LINE)
+    book_ask_for(s.books, instrument)
+    prefetch_write(s.tops + U64(instrument) * _LINE)
+
+
+@jit
+def _look_ahead(state, agenda):
+    """Ask for the next event's memory, and for the places of those that may come after it."""
+    if view(state, STATE).n_instruments <= MANY:
+        return
+    _ask_for(state, agenda_soon(agenda, np.int64(0)))
+    places = view(view(state, STATE).source, FLOWS).places
+    for index in range(1, 5):
+        prefetch_write(places + (U64(agenda_soon(agenda, np.int64(index))) << _PLACE_SHIFT))
+
+
+@jit
+def _pair(book, record, bid, bid_qty):
+    """The ask half of a best bid/ask pair, and its bid half: the best prices are known."""
+    book_set_top(book, bid, bid_qty, record.price, record.qty, record.id, record.exchange_ts, record.local_ts)
 
 
 @jit
 def apply_records(state, book, count):
-    """Follow records [0, count) of scratch with the stage's own book; returns (book updates, trades)."""
-    updates, trades = np.int64(0), np.int64(0)
+    """Follow records [0, count) of scratch with the stage's own book; (book updates, best prices, trades)."""
+    updates, tops, trades, bid, bid_qty = np.int64(0), np.int64(0), np.int64(0), np.int64(0), np.int64(0)
     for index in range(count):
         r = scratch_record(state, index)
-        if r.kind == BOOK_RESET:
-            book_clear(book)
-        elif r.kind == TRADE:
-            trades += 1
-        elif r.kind == LEVEL:
+        if r.kind == LEVEL:
             book_set(book, np.int64(r.side), r.price, r.qty)
             if r.flags & LAST:
                 book_commit(book, r.id, r.exchange_ts, r.local_ts)
                 updates += 1
-    return updates, trades
+        elif r.kind == TRADE:
+            trades += 1
+        elif r.kind == BOOK_RESET:
+            book_clear(book)
+        elif r.kind == TOP and r.side == BID:
+            bid, bid_qty = r.price, r.qty
+        elif r.kind == TOP:
+            _pair(book, r, bid, bid_qty)
+            tops += 1
+    return updates, tops, trades
 
 
 @jit
 def _next_records(state, instrument, book):
     """Have the flow write its next event (a snapshot before the first one); returns the number of records."""
-    s = view(state, STATE)
-    f = view(s.source, FLOWS)
+    scratch, place = np.int64(view(state, STATE).scratch), _place(state, instrument)
     b = view(book, BOOK)
-    if b.updates > 0:
-        return call_step(f.step, _flow(f, instrument), np.int64(s.scratch))
-    count = call_step(f.snapshot, _flow(f, instrument), np.int64(s.scratch))
+    if b.state == VALID:
+        return call_step(place.step, place.flow, scratch)
+    count = call_step(place.snapshot, place.flow, scratch)
     b.state = VALID
     return put_state(state, book, count)
 
@@ -72,15 +105,18 @@ def _next_records(state, instrument, book):
 @jit
 def _event(state, instrument):
     s = view(state, STATE)
-    book = s.books + s.book_stride * U64(instrument)
+    book, agenda = book_at(s.books, instrument), view(s.source, FLOWS).agenda
     origin_tsc = rdtsc()
     count = _next_records(state, instrument, book)
-    updates, trades = apply_records(state, book, count)
+    agenda_move(agenda, load_i64(_place(state, instrument).next_ts))
+    _look_ahead(state, agenda)
+    updates, tops, trades = apply_records(state, book, count)
     first = scratch_record(state, 0)
     exchange_ts, local_ts = first.exchange_ts, first.local_ts
     s.events += 1
     s.trades += trades
     s.book_updates += updates
+    s.top_updates += tops
     s.event_ts = max(s.event_ts, local_ts)
     show_top(state, book)
     if admit(state, instrument, count):

@@ -11,9 +11,9 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, address_of
-from hftpipe.core.schema.instruments import INSTRUMENT
-from hftpipe.core.schema.records import RECORD_BYTES
-from hftpipe.core.trading.book import book_bytes, book_init
+from hftpipe.core.schema.layout import Layout, lay_out, offset_of
+from hftpipe.core.schema.records import RECORD
+from hftpipe.core.trading.books import Levels, book_offsets, books_bytes, books_init, levels_of
 from hftpipe.venues.paper.models import QUEUE_MODELS, SimModel
 from hftpipe.venues.paper.own_orders import OWN, OWN_BYTES
 
@@ -21,6 +21,8 @@ from hftpipe.venues.paper.own_orders import OWN, OWN_BYTES
 INBOUND = 1024
 #: Levels of one side whose liquidity we can have consumed at a time; a taker's walk ends when they are used up.
 MAX_CONSUMED = 256
+#: The same for a book of few levels: what is left of a level that went may be remembered beside the one that came.
+MIN_CONSUMED = 4
 DEFAULT_MAX_ORDERS = 256
 DEFAULT_BOOK_LEVELS = 4096
 
@@ -41,7 +43,10 @@ EXCHANGE = np.dtype(
         # Counters: fills, requests refused at the door, market records refused, reports let out early because the
         # ring was nearly full, fills whose notional did not fit, records of unknown instruments or kinds.
         ("fills", "i8"), ("refused_requests", "i8"), ("refused_records", "i8"), ("early_reports", "i8"),
-        ("overflows", "i8"), ("unknown_records", "i8"), ("_pad", "i8", 5),
+        ("overflows", "i8"), ("unknown_records", "i8"),
+        # Orders accepted, which are numbered by it. Number and price (1e-8 quote units) of the asset that fees are paid in;
+        # number 0: they are paid in quote currency.
+        ("orders_taken", "u8"), ("fee_asset", "i8"), ("fee_price", "i8"), ("_pad", "i8", 2),
     ],
     align=True,
 )  # fmt: skip
@@ -61,7 +66,8 @@ MARKET = np.dtype(
         # Venue time of the published top. How far exchange time was ahead of venue time at the least: in the window
         # that ends at ``lead_until``, and in the one before it.
         ("top_ts", "i8"), ("lead_ns", "i8"), ("last_lead_ns", "i8"), ("lead_until", "i8"),
-        ("_pad", "i8", 2),
+        # Entries of the CONSUMED table a side.
+        ("most_consumed", "i8"), ("_pad", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -69,7 +75,7 @@ MARKET_BYTES = 192
 assert MARKET.itemsize == MARKET_BYTES
 #: No record has had a venue time yet.
 NO_LEAD_NS = np.iinfo(np.int64).max
-_FIRST = np.uint64(MARKET.fields["first"][1])
+_FIRST = np.uint64(offset_of(MARKET, "first"))
 
 #: Liquidity we took from a displayed level: ``qty`` of the ``shown`` that update ``id`` speaks of is ours already.
 CONSUMED = np.dtype([("price", "i8"), ("shown", "i8"), ("qty", "i8"), ("id", "u8")], align=True)
@@ -86,39 +92,43 @@ def outbound_capacity(max_orders: int) -> int:
     return 1 << (3 * _worst(max_orders) - 1).bit_length()
 
 
-def _align(size: int) -> int:
-    return (size + 63) // 64 * 64
+def _most_consumed(levels: np.ndarray) -> np.ndarray:
+    """Entries of each instrument's table a side, by the levels of its book, int64[n]."""
+    most: np.ndarray = np.clip(levels, MIN_CONSUMED, MAX_CONSUMED)
+    return most
 
 
-def _sizes(n_instruments: int, max_orders: int, book_levels: int) -> dict[str, int]:
-    return {
-        "header": EXCHANGE_BYTES,
-        "markets": MARKET_BYTES * n_instruments,
-        "consumed": 2 * MAX_CONSUMED * CONSUMED_BYTES * n_instruments,
-        "orders": OWN_BYTES * (max_orders + 1),
-        "inbound": RECORD_BYTES * INBOUND,
-        "outbound": RECORD_BYTES * outbound_capacity(max_orders),
-        "books": _align(book_bytes(book_levels)) * n_instruments,
-    }
+def _layout(levels: np.ndarray, max_orders: int) -> Layout:
+    """The parts; of own orders one more than may rest, for an order that only takes."""
+    return lay_out({
+        "header": (EXCHANGE, 1),
+        "markets": (MARKET, len(levels)),
+        "consumed": (CONSUMED, 2 * int(_most_consumed(levels).sum())),
+        "orders": (OWN, max_orders + 1),
+        "inbound": (RECORD, INBOUND),
+        "outbound": (RECORD, outbound_capacity(max_orders)),
+        "books": books_bytes(levels),
+    })  # fmt: skip
 
 
 def exchange_bytes(
-    n_instruments: int, max_orders: int = DEFAULT_MAX_ORDERS, book_levels: int = DEFAULT_BOOK_LEVELS
+    n_instruments: int, max_orders: int = DEFAULT_MAX_ORDERS, book_levels: Levels = DEFAULT_BOOK_LEVELS
 ) -> int:
     """Memory of a simulated venue.
 
     Args:
         n_instruments: instruments traded.
         max_orders: own orders that may rest at a time, over all instruments.
-        book_levels: levels a side of each book.
+        book_levels: levels a side of each book: one number, or int64[n].
 
     Raises:
         ValueError: one of them is not positive.
     """
-    for name, value in (("n_instruments", n_instruments), ("max_orders", max_orders), ("book_levels", book_levels)):
+    least = int(np.min(book_levels))
+    for name, value in (("n_instruments", n_instruments), ("max_orders", max_orders), ("book_levels", least)):
         if value < 1:
             raise ValueError(f"{name} {value} is not positive")
-    return sum(_sizes(n_instruments, max_orders, book_levels).values())
+    return _layout(levels_of(book_levels, n_instruments), max_orders).size
 
 
 def exchange_init(
@@ -126,12 +136,12 @@ def exchange_init(
     instruments: np.ndarray,
     model: SimModel,
     max_orders: int = DEFAULT_MAX_ORDERS,
-    book_levels: int = DEFAULT_BOOK_LEVELS,
+    book_levels: Levels = DEFAULT_BOOK_LEVELS,
 ) -> None:
-    """Make an empty venue in ``memory``, touching every page.
+    """Make an empty venue in ``memory``.
 
     Args:
-        memory: uint8 array of at least :func:`exchange_bytes` with the same sizes, 8-byte aligned.
+        memory: uint8 array of at least :func:`exchange_bytes` with the same sizes, zeroed, 64-byte aligned.
         instruments: INSTRUMENT array; its index is the dense instrument id.
         model: the assumptions.
 
@@ -143,54 +153,42 @@ def exchange_init(
         raise ValueError(f"simulated exchange needs {needed} bytes, memory has {len(memory)}")
     if memory.ctypes.data % 8:
         raise ValueError("simulated exchange memory is not aligned to 8 bytes")
-    for row in instruments:
-        if row["tick"] <= 0 or row["lot"] <= 0:
-            raise ValueError(
-                f"instrument {row['symbol'].decode()}: tick {row['tick']} and lot {row['lot']} must be > 0"
-            )
-    memory[:needed] = 0
-    base, at, places = memory.ctypes.data, 0, {}
-    for name, size in _sizes(len(instruments), max_orders, book_levels).items():
-        places[name] = at
-        at += size
-    _init_header(memory, places, base, len(instruments), model, max_orders)
-    _init_orders(memory, places["orders"], base, max_orders)
-    _init_markets(memory, places, base, instruments, book_levels)
+    for row in instruments[(instruments["tick"] <= 0) | (instruments["lot"] <= 0)]:
+        raise ValueError(f"instrument {row['symbol'].decode()}: tick {row['tick']} and lot {row['lot']} must be > 0")
+    levels = levels_of(book_levels, len(instruments))
+    layout = _layout(levels, max_orders)
+    _init_header(memory, layout, len(instruments), model, max_orders)
+    _init_orders(layout.view(memory, "orders"))
+    _init_markets(memory, layout, instruments, levels)
 
 
-def _init_header(
-    memory: np.ndarray, places: dict[str, int], base: int, n_instruments: int, model: SimModel, max_orders: int
-) -> None:
-    header = memory[:EXCHANGE_BYTES].view(EXCHANGE)
+def _init_header(memory: np.ndarray, layout: Layout, n_instruments: int, model: SimModel, max_orders: int) -> None:
+    header = layout.view(memory, "header")
     header["latency_new"], header["latency_cancel"] = model.latency_new_ns, model.latency_cancel_ns
     header["latency_report"] = model.latency_report_ns
+    header["fee_asset"], header["fee_price"] = model.fee_asset, model.fee_price
     header["queue_model"], header["power_n"] = QUEUE_MODELS[model.queue_model], model.power_n
     header["out_mask"], header["worst"] = outbound_capacity(max_orders) - 1, _worst(max_orders)
     header["max_orders"], header["n_instruments"] = max_orders, n_instruments
     header["now"] = header["last_arrival"] = np.iinfo(np.int64).min
     for name, place in (("free", "orders"), ("markets", "markets"), ("inbound", "inbound"), ("outbound", "outbound")):
-        header[name] = base + places[place]
+        header[name] = memory.ctypes.data + layout.at(place)
 
 
-def _init_orders(memory: np.ndarray, at: int, base: int, max_orders: int) -> None:
-    """Chain all slots into the free list: one more than may rest, for an order that only takes."""
-    orders = memory[at : at + OWN_BYTES * (max_orders + 1)].view(OWN)
-    for index in range(max_orders):
-        orders["next"][index] = base + at + OWN_BYTES * (index + 1)
+def _init_orders(orders: np.ndarray) -> None:
+    """Chain all slots into the free list."""
+    orders["next"][:-1] = orders.ctypes.data + OWN_BYTES * np.arange(1, len(orders))
 
 
-def _init_markets(
-    memory: np.ndarray, places: dict[str, int], base: int, instruments: np.ndarray, book_levels: int
-) -> None:
-    book_size, consumed_size = _align(book_bytes(book_levels)), 2 * MAX_CONSUMED * CONSUMED_BYTES
-    markets = memory[places["markets"] : places["markets"] + MARKET_BYTES * len(instruments)].view(MARKET)
-    for index, (market, row) in enumerate(zip(markets, np.asarray(instruments, INSTRUMENT))):
-        book_at = places["books"] + book_size * index
-        book_init(memory[book_at : book_at + book_size], index, book_levels, int(row["tick"]))
-        market["book"], market["consumed"] = base + book_at, base + places["consumed"] + consumed_size * index
-        for name in ("tick", "lot", "min_notional", "maker_fee", "taker_fee"):
-            market[name] = row[name]
-        market["lead_ns"] = market["last_lead_ns"] = NO_LEAD_NS
+def _init_markets(memory: np.ndarray, layout: Layout, instruments: np.ndarray, levels: np.ndarray) -> None:
+    markets, base = layout.view(memory, "markets"), memory.ctypes.data
+    books_init(layout.view(memory, "books"), levels, instruments["tick"])
+    most = _most_consumed(levels)
+    markets["book"], markets["most_consumed"] = base + layout.at("books") + book_offsets(levels), most
+    markets["consumed"] = base + layout.at("consumed") + 2 * CONSUMED_BYTES * (np.cumsum(most) - most)
+    for name in ("tick", "lot", "min_notional", "maker_fee", "taker_fee"):
+        markets[name] = instruments[name]
+    markets["lead_ns"] = markets["last_lead_ns"] = NO_LEAD_NS
 
 
 @jit

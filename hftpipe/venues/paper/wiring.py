@@ -2,37 +2,27 @@
 
 import numpy as np
 
-from hftpipe.config import Config
-from hftpipe.simulation.flow import entries, flow
-from hftpipe.simulation.flow.state import flow_bytes
-from hftpipe.topology.graph import ORDER_SLOTS
-from hftpipe.venues.contract import Feed, Orders, Site, Venue, Wired
+from hftpipe.config import Config, ConfigError
+from hftpipe.simulation.flow import entries
+from hftpipe.topology.graph import order_slots
+from hftpipe.venues.contract import About, Feed, Orders, Site, Venue, Wired
 from hftpipe.venues.paper import exchange
-from hftpipe.venues.paper.demo import demo_market
+from hftpipe.venues.paper.catalogue import embedded_catalogue
+from hftpipe.venues.paper.flows import flow_sizes, wire_flows
 from hftpipe.venues.paper.source import FLOWS, source_entry
 
 
-def _feed_sizes(config: Config) -> dict[str, int]:
-    return {"market.source": FLOWS.itemsize, "market.flows": len(config.instruments) * flow_bytes()}
-
-
 def _wire_feed(site: Site, state: np.ndarray) -> Wired:
-    market, stride = site.config.market, flow_bytes()
-    memory, demo = site.memory.region("market.flows"), demo_market(market)
-    for index, row in enumerate(site.instruments):
-        place = memory[index * stride : (index + 1) * stride]
-        flow.flow_init(place, row, index, market.seed + index, market.event_rate_per_s, site.start_ts, demo)
+    wire_flows(site)
     source = site.memory.region("market.source")[: FLOWS.itemsize].view(FLOWS)
-    source["flows"], source["stride"] = site.memory.address("market.flows"), stride
-    source["next_ts"], source["step"] = entries.next_ts_entry.address, entries.step_entry.address
-    source["snapshot"] = entries.snapshot_entry.address
+    source["places"], source["agenda"] = site.memory.address("market.flow_places"), site.memory.address("market.agenda")
     state["source_step"], state["source"] = source_entry.address, site.memory.address("market.source")
     return Wired()
 
 
 def _order_sizes(config: Config) -> dict[str, int]:
-    levels = config.market.book_levels
-    return {"exchange": exchange.exchange_bytes(len(config.instruments), ORDER_SLOTS["exchange"], levels)}
+    n = len(config.instruments)
+    return {"exchange": exchange.exchange_bytes(n, order_slots("exchange", n), np.array(config.levels()))}
 
 
 def _wire_orders(site: Site, state: np.ndarray) -> Wired:
@@ -40,15 +30,37 @@ def _wire_orders(site: Site, state: np.ndarray) -> Wired:
     model = exchange.SimModel(
         queue_model=sim.queue_model, power_n=sim.power_n, latency_new_ns=sim.latency_new_us * 1000,
         latency_cancel_ns=sim.latency_cancel_us * 1000, latency_report_ns=sim.latency_report_us * 1000,
+        fee_asset=site.fee_number(sim.fee_asset), fee_price=sim.fee_asset_price,
     )  # fmt: skip
-    memory, levels = site.memory.region("exchange"), site.config.market.book_levels
-    exchange.exchange_init(memory, site.instruments, model, ORDER_SLOTS["exchange"], levels)
+    memory, orders = site.memory.region("exchange"), order_slots("exchange", len(site.instruments))
+    exchange.exchange_init(memory, site.instruments, model, orders, site.instruments["levels"])
     state["venue"], state["venue_submit"] = site.memory.address("exchange"), exchange.submit_entry.address
     state["venue_market"], state["venue_poll"] = exchange.market_entry.address, exchange.poll_entry.address
     return Wired()
 
 
+def _fee_assets(config: Config) -> tuple[str, ...]:
+    """The asset of the settings, if any; its one price is against one quote currency.
+
+    Raises:
+        ConfigError: the instruments, chosen ones too, are in several, or in that asset.
+    """
+    asset = config.sim.fee_asset
+    if not asset:
+        return ()
+    quotes = {one.currencies[1] for one in config.instruments}
+    if len(quotes) > 1 or asset in quotes:
+        shown, allowed = (
+            ", ".join(sorted(quotes)),
+            "another asset than the one quote currency of all instruments of the venue",
+        )
+        raise ConfigError(f"sim.fee_asset = {asset}: the instruments are in {shown}; allowed: {allowed}")
+    return (asset,)
+
+
 VENUE = Venue(
-    feed=Feed(_feed_sizes, lambda config: entries.MAX_RECORDS + 1, _wire_feed),
-    orders=Orders(_order_sizes, _wire_orders, hears_market=True),
+    catalogue=lambda config: embedded_catalogue(config.market.listed),
+    about=lambda config: About(config.market.source),
+    feed=Feed(flow_sizes, lambda config: entries.MAX_RECORDS + 1, _wire_feed),
+    orders=Orders(_order_sizes, _wire_orders, hears_market=True, fee_assets=_fee_assets),
 )

@@ -7,7 +7,6 @@ back, so that nothing is dropped however slow the readers are.
 
 import numpy as np
 
-from hftpipe.capture.reader import LINE_OK, next_line
 from hftpipe.core.feed.pacing import drained, due, timer_first
 from hftpipe.core.feed.publish import (
     admit,
@@ -26,26 +25,37 @@ from hftpipe.core.feed.publish import (
 )
 from hftpipe.core.feed.state import STATE
 from hftpipe.core.machine.jit import entry, jit
-from hftpipe.core.machine.mem import U64, load_i64, rdtsc, view
+from hftpipe.core.machine.mem import U64, load_i64, prefetch_write, rdtsc, view
 from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL
 from hftpipe.core.shared.event_time import show_known
 from hftpipe.core.shared.stage import FINISHED, SERVICE
-from hftpipe.core.shared.stamps import event_time
 from hftpipe.core.trading.book import BOOK
-from hftpipe.venues.binance.scanner import OK, scan
-from hftpipe.venues.binance.sync import (
+from hftpipe.core.trading.books import MANY, book_ask_for, book_at
+from hftpipe.venues.message import (
+    BOOK_TICKER,
+    DEPTH,
     INVALIDATED,
     LEVELS_APPLIED,
+    MESSAGE,
+    MESSAGE_BYTES,
     RELOADED,
     TOP_CHANGED,
+    TRADE,
     TRADE_IGNORED,
     TRADE_SEEN,
-    feed,
 )
-from hftpipe.venues.message import BOOK_TICKER, DEPTH, IGNORED, MESSAGE, MESSAGE_BYTES, TRADE
-from hftpipe.venues.taped.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING, TEXT
+from hftpipe.venues.taped.cursor import (
+    CURSOR,
+    DECODED,
+    NEED_NOTHING,
+    WAITING,
+    follow,
+    is_ours,
+    read_line,
+    read_message,
+    sync_at,
+)
 
-_STAMPS = np.uint64(TEXT.fields["stamps"][1])
 EVENTS_PER_STEP = 32
 
 
@@ -72,7 +82,7 @@ def _publish_change(state, message, book, count, origin_tsc):
     if count > 0 and admit(state, b.instrument, count):
         m = view(message, MESSAGE)
         ts = m.transaction_ts if m.transaction_ts != 0 else m.event_ts
-        seal(state, count, ts, view(s.source, TEXT).line_ts, origin_tsc)
+        seal(state, count, ts, view(s.source, CURSOR).line_ts, origin_tsc)
         flush(state)
 
 
@@ -122,19 +132,19 @@ def _top(state, message, book, origin_tsc):
 def on_message(state, message, origin_tsc):
     """Sequence one decoded message, follow it with the book, publish what changed."""
     s = view(state, STATE)
-    m = view(message, MESSAGE)
-    if m.kind == IGNORED:
-        s.ignored_messages += 1
+    if not is_ours(s.source):
         return
-    if m.instrument < 0 or m.instrument >= s.n_instruments:
-        s.unknown_symbols += 1
-        return
-    book = s.books + s.book_stride * U64(m.instrument)
+    m, c = view(message, MESSAGE), view(s.source, CURSOR)
+    book = book_at(s.books, m.instrument)
+    if s.n_instruments > MANY:
+        # None of it is in the cache: all at once, not one after the other.
+        prefetch_write(sync_at(c.syncs, m.instrument))
+        prefetch_write(s.tops + U64(64) * U64(m.instrument))
+        book_ask_for(s.books, m.instrument)
     b = view(book, BOOK)
-    t = view(s.source, TEXT)
-    change = feed(t.syncs + t.sync_stride * U64(m.instrument), book, message)
+    change = follow(s.source, book)
     if m.kind != TRADE:
-        b.local_ts = t.line_ts
+        b.local_ts = c.line_ts
     if change == LEVELS_APPLIED:
         _levels(state, message, book, origin_tsc)
     elif change == TOP_CHANGED:
@@ -152,55 +162,40 @@ def on_message(state, message, origin_tsc):
 
 
 @jit
-def _read_line(state):
-    """Make the next line ready; False when Python must bring more text (or there is none)."""
+def _consume_line(state, origin_tsc):
+    """Decode the ready line and publish what it does; False when the slow decoder in Python must do it first."""
     s = view(state, STATE)
-    t = view(s.source, TEXT)
-    while t.line_ready == 0:
-        if t.text_at >= t.text_end:
-            t.need = NEED_NOTHING if t.ended != 0 else NEED_CHUNK
-            return False
-        status, ts, start, end, after = next_line(t.text_at, t.text_end)
-        t.text_at = after
-        if status != LINE_OK:
-            s.bad_lines += 1
-            continue
-        t.line_ts, t.json_at, t.json_end, t.line_ready = event_time(s.source + _STAMPS, ts), start, end, 1
-        s.time_jumps = t.stamps.jumps
+    found = read_message(s.source)
+    if found == WAITING:
+        return False
+    c = view(s.source, CURSOR)
+    s.events += 1
+    s.event_ts = max(s.event_ts, c.line_ts)
+    if found == DECODED:
+        on_message(state, c.message, origin_tsc)
+        # Whatever it was about: the connection brought it in order, so nothing else had happened.
+        show_known(s.time, s.event_ts)
     return True
 
 
 @jit
-def _consume_line(state, origin_tsc):
-    """Decode the ready line; False when the slow decoder in Python must do it first."""
+def _show_counts(state):
+    """What the cursor has counted, for whoever watches the stage."""
     s = view(state, STATE)
-    t = view(s.source, TEXT)
-    if t.message_ready == 0:
-        if scan(t.json_at, t.json_end, t.symbols, t.message) != OK:
-            t.need = NEED_DECODE
-            return False
-        t.message_ready = 1
-    t.line_ready, s.events, s.slow_decodes = 0, s.events + 1, t.slow_decodes
-    s.event_ts = max(s.event_ts, t.line_ts)
-    if t.message_ready > 0:
-        on_message(state, t.message, origin_tsc)
-        # Whatever it was about: the connection brought it in order, so nothing else had happened.
-        show_known(s.time, s.event_ts)
-    else:
-        s.bad_messages += 1
-    t.message_ready = 0
-    return True
+    c = view(s.source, CURSOR)
+    s.bad_lines, s.bad_messages, s.slow_decodes = c.bad_lines, c.bad_messages, c.slow_decodes
+    s.ignored_messages, s.unknown_symbols, s.time_jumps = c.ignored_messages, c.unknown_symbols, c.stamps.jumps
 
 
 @jit
 def replay_step(state, now_ns, limit):
     """Up to ``limit`` lines that are due; returns how many (``need`` says what Python must bring)."""
     s = view(state, STATE)
-    t = view(s.source, TEXT)
+    t = view(s.source, CURSOR)
     done = np.int64(0)
     t.need = NEED_NOTHING
     while done < limit and s.pending_n == 0:
-        if (s.hold_back != 0 and not may_run_ahead(state)) or not _read_line(state):
+        if (s.hold_back != 0 and not may_run_ahead(state)) or not read_line(s.source):
             break
         if timer_first(state, t.line_ts, now_ns, rdtsc()):
             done += 1
@@ -208,6 +203,7 @@ def replay_step(state, now_ns, limit):
         if not due(state, t.line_ts, now_ns) or not _consume_line(state, rdtsc()):
             break
         done += 1
+    _show_counts(state)
     return done
 
 
@@ -215,7 +211,7 @@ def replay_step(state, now_ns, limit):
 def source_entry(state, now_ns):
     """A step of the feed: the lines that are due; SERVICE when Python must help, FINISHED once all is played."""
     s = view(state, STATE)
-    t = view(s.source, TEXT)
+    t = view(s.source, CURSOR)
     done = replay_step(state, now_ns, np.int64(EVENTS_PER_STEP))
     if t.need != NEED_NOTHING:
         return np.int64(SERVICE)

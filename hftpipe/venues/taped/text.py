@@ -1,32 +1,54 @@
-"""The Python half of playing a capture: text read ahead in a thread, and what the scanner passes on decoded."""
+"""The Python half of playing a capture: text brought, read ahead in a thread, and what the scanner passes on decoded."""
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from hftpipe.capture.reader import CaptureError, CaptureReader
-from hftpipe.venues.binance.fallback import decode
-from hftpipe.venues.taped.state import NEED_CHUNK, NEED_DECODE, NEED_NOTHING
+from hftpipe.venues.contract import Codec
+from hftpipe.venues.taped.cursor import DECODED, NEED_CHUNK, NEED_DECODE, NEED_NOTHING, REFUSED
 
 CHUNKS_AHEAD = 4
 
 
+class Page:
+    """The text under a cursor.
+
+    Args:
+        cursor: CURSOR array of length 1.
+        codec: whose text it is; symbols: instrument ids; message: memory of the decoded message (uint8).
+    """
+
+    def __init__(self, cursor: np.ndarray, codec: Codec, symbols: Mapping[str, int], message: np.ndarray) -> None:
+        self.cursor, self._codec, self._symbols, self._message = cursor, codec, symbols, message
+        self._text = np.zeros(0, np.uint8)
+
+    def give(self, text: np.ndarray) -> None:
+        """Whole lines (uint8) to read on with, once those before have been read."""
+        self._text = text
+        self.cursor["text_at"], self.cursor["text_end"] = text.ctypes.data, text.ctypes.data + text.nbytes
+
+    def decode(self) -> str | None:
+        """Have the slow decoder read the line under way: None, or why it refused."""
+        start, end = (int(self.cursor[name][0]) - self._text.ctypes.data for name in ("json_at", "json_end"))
+        reason = self._codec.decode(self._text[start:end].tobytes(), self._symbols, self._message)
+        self.cursor["slow_decodes"] += 1
+        self.cursor["message_ready"] = DECODED if reason is None else REFUSED
+        return reason
+
+
 class ReplaySource:
-    """The Python half of the replay: reads chunks ahead in a thread, decodes what the scanner passes on.
+    """Brings a page the text of a file: reads chunks ahead in a thread, decodes what the scanner passes on.
 
     Args:
         path: capture file.
-        state: array of length 1 with the fields of STATE about text, line, need and end.
-        symbols: instrument ids by symbol.
-        message: memory of the decoded message (uint8).
     """
 
-    def __init__(self, path: str, state: np.ndarray, symbols: dict[str, int], message: np.ndarray) -> None:
-        self._path, self._state, self._symbols, self._message = path, state, symbols, message
+    def __init__(self, path: str, page: Page) -> None:
+        self._path, self._page = path, page
         self._chunks: queue.Queue[np.ndarray | None] = queue.Queue(CHUNKS_AHEAD)
-        self._chunk: np.ndarray | None = None
         self._closing = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -65,11 +87,11 @@ class ReplaySource:
 
     def service(self) -> bool:
         """Bring what the step asked for; False at the end of the recording."""
-        need = int(self._state["need"][0])
+        need = int(self._page.cursor["need"][0])
         if need == NEED_CHUNK:
             self._next_chunk()
         elif need == NEED_DECODE:
-            self._decode_line()
+            self._page.decode()
         return need != NEED_NOTHING
 
     def _next_chunk(self) -> None:
@@ -78,19 +100,9 @@ class ReplaySource:
         except queue.Empty:
             return
         if chunk is None:
-            self._state["ended"] = 1
-            return
-        self._chunk = chunk
-        self._state["text_at"] = chunk.ctypes.data
-        self._state["text_end"] = chunk.ctypes.data + chunk.nbytes
-
-    def _decode_line(self) -> None:
-        assert self._chunk is not None
-        start = int(self._state["json_at"][0]) - self._chunk.ctypes.data
-        end = int(self._state["json_end"][0]) - self._chunk.ctypes.data
-        reason = decode(self._chunk[start:end].tobytes(), self._symbols, self._message)
-        self._state["slow_decodes"] += 1
-        self._state["message_ready"] = 1 if reason is None else -1
+            self._page.cursor["ended"] = 1
+        else:
+            self._page.give(chunk)
 
 
 def symbol_ids(instruments: np.ndarray) -> dict[str, int]:

@@ -3,35 +3,40 @@
 import numpy as np
 
 from hftpipe.config import Config
-from hftpipe.venues.binance.sync import MARKETS, sync_bytes, sync_init
-from hftpipe.venues.contract import Feed, Site, Venue, Wired
+from hftpipe.venues.codecs import codec_of
+from hftpipe.venues.contract import About, Codec, Feed, Site, Venue, Wired
 from hftpipe.venues.message import MAX_LEVELS, message_bytes
+from hftpipe.venues.taped.cursor import CURSOR, wire_cursor
 from hftpipe.venues.taped.source import source_entry
-from hftpipe.venues.taped.state import TEXT
-from hftpipe.venues.taped.text import ReplaySource, symbol_ids
+from hftpipe.venues.taped.text import Page, ReplaySource, symbol_ids
+
+
+def _codec(config: Config) -> Codec:
+    return codec_of(item.venue for item in config.instruments)
 
 
 def _sizes(config: Config) -> dict[str, int]:
     return {
-        "market.source": TEXT.itemsize,
-        "market.syncs": len(config.instruments) * sync_bytes(),
+        "market.source": CURSOR.itemsize,
+        "market.syncs": _codec(config).syncs_bytes(np.array(config.levels())),
         "market.message": message_bytes(),
     }
 
 
 def _wire(site: Site, state: np.ndarray) -> Wired:
-    stride, syncs = sync_bytes(), site.memory.region("market.syncs")
-    for index, item in enumerate(site.config.instruments):
-        sync_init(syncs[index * stride : (index + 1) * stride], MARKETS[item.venue])
-    text = site.memory.region("market.source")[: TEXT.itemsize].view(TEXT)
-    text["syncs"], text["sync_stride"] = site.memory.address("market.syncs"), stride
-    text["message"], text["symbols"] = site.memory.address("market.message"), site.memory.address("symbols")
-    state["source_step"], state["source"] = source_entry.address, site.memory.address("market.source")
-    symbols, message = symbol_ids(site.instruments), site.memory.region("market.message")
-    source = ReplaySource(site.config.market.replay, text, symbols, message)
+    codec, memory = _codec(site.config), site.memory
+    markets = [item.venue for item in site.config.instruments]
+    codec.syncs_init(memory.region("market.syncs"), site.instruments["levels"], markets)
+    cursor = memory.region("market.source")[: CURSOR.itemsize].view(CURSOR)
+    symbols, message, syncs = (memory.address(name) for name in ("symbols", "market.message", "market.syncs"))
+    wire_cursor(cursor, codec, len(markets), symbols=symbols, message=message, syncs=syncs)
+    state["source_step"], state["source"] = source_entry.address, memory.address("market.source")
+    page = Page(cursor, codec, symbol_ids(site.instruments), memory.region("market.message"))
+    source = ReplaySource(site.config.market.replay, page)
     return Wired(opened=lambda: source.open(site.report), closed=source.close, service=source.service)
 
 
 VENUE = Venue(
+    about=lambda config: About(config.market.replay),
     feed=Feed(_sizes, lambda config: MAX_LEVELS, _wire),
 )

@@ -27,7 +27,9 @@ class OfferedSide:
         self._named: set[int] = set()
 
     def _show(self, price: int, qty: int) -> None:
-        self.offered[price] += max(qty - self._shown.get(price, 0), 0)
+        more = qty - self._shown.get(price, 0)
+        if more > 0:
+            self.offered[price] += more
         self._shown[price] = qty
 
     def level(self, price: int, qty: int) -> None:
@@ -42,6 +44,8 @@ class OfferedSide:
 
     def commit(self, update_id: int) -> None:
         """An update is complete: the depth stream has caught up with best prices up to its id."""
+        if not self._named and not self._newer:
+            return
         caught_up = [price for price, id_ in self._newer.items() if id_ <= update_id]
         for price in caught_up:
             del self._newer[price]
@@ -92,6 +96,11 @@ class Offered:
         elif record.kind == TRADE:
             self.traded[record.side][record.price] += record.qty
 
+    def close(self) -> None:
+        """The venue has closed an update of which no end ever came, as its feed is dead and time goes on."""
+        if self._is_open:
+            self._commit()
+
     def _open(self, update_id: int) -> None:
         self._is_open, self._open_id = True, update_id
 
@@ -113,17 +122,20 @@ class TakenChecker(Checker):
     """What our takers got at a price had been offered there; all we got at a price or better, offered or traded there."""
 
     name = "taken"
+    hears_rings = True
+    steps_of = ("gateway",)
 
     def __init__(self, world: Any) -> None:
         super().__init__(world)
         count = len(world.plan.instruments)
         self._offered = [Offered() for _ in range(count)]
-        self._taken = [(Counter(), Counter()) for _ in range(count)]
-        self._filled = [(Counter(), Counter()) for _ in range(count)]
+        self._taken = [(Counter[int](), Counter[int]()) for _ in range(count)]
+        self._filled = [(Counter[int](), Counter[int]()) for _ in range(count)]
 
     def after(self, stage: str) -> None:
-        if stage == "gateway" and self.world.plan.is_paper:
-            self._hear(self.world.rings["sim"].popped)
+        if self.world.plan.is_paper:
+            for ring in self.world.rings_of("sim"):
+                self._hear(ring.popped)
 
     def _hear(self, records: list[Fields]) -> None:
         for record in records:
@@ -131,13 +143,17 @@ class TakenChecker(Checker):
                 self._offered[record.instrument].hear(record)
 
     def check(self) -> None:
-        venue = self.world.venue
-        self._hear(venue.played)
-        venue.played.clear()
-        for report in venue.executed:
-            if report.kind == FILL:
-                self._judge(report)
-        venue.executed.clear()
+        for port in self.world.ports:
+            venue = port.venue
+            self._hear(venue.played)
+            venue.played.clear()
+            if venue.executed and venue.is_between_updates():
+                for index in port.ids:
+                    self._offered[index].close()
+            for report in venue.executed:
+                if report.kind == FILL:
+                    self._judge(report)
+            venue.executed.clear()
 
     def _judge(self, fill: Fields) -> None:
         market, side, price = self._offered[fill.instrument], fill.side, fill.price

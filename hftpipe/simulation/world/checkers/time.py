@@ -6,19 +6,21 @@ from typing import Any
 from hftpipe.core.schema.records import CANCEL
 from hftpipe.simulation.world.checkers.rules import Checker
 from hftpipe.simulation.world.truth import Fields
+from hftpipe.topology.configured import limits_of
 
 
 class AgeChecker(Checker):
     """I8, I12: nothing is approved on a market that has not been heard of for too long, and nothing old leaves."""
 
     name = "age"
+    hears_rings = True
+    steps_of = ("risk",)
     #: How far the pipeline's event clock may be behind the world's: the first line is read a little after it came.
     SLACK_NS = 1_000_000
 
     def __init__(self, world: Any) -> None:
         super().__init__(world)
-        of = self.world.plan.config.risk.for_symbol
-        limits = [of(item.symbol) for item in self.world.plan.instruments]
+        limits = limits_of(world.plan.config)
         self._book = [one.max_book_age_ms * 1_000_000 for one in limits]
         self._intent = [one.max_intent_age_ms * 1_000_000 for one in limits]
 
@@ -28,12 +30,11 @@ class AgeChecker(Checker):
             self.fail(f"kind {request.kind} of {request.id:#x} {what} of {age / 1e6:.1f} ms, allowed {limit / 1e6} ms")
 
     def after(self, stage: str) -> None:
-        if stage != "risk":
-            return
-        for order in self.world.rings["orders"].pushed:
-            if order.kind != CANCEL:
-                self._judge("approved on a book", order, self.world.feed.taken_ts, self._book[order.instrument])
-                self._judge("approved after an event", order, order.local_ts, self._intent[order.instrument])
+        for port, ring in zip(self.world.ports, self.world.rings_of("orders"), strict=True):
+            for order in ring.pushed:
+                if order.kind != CANCEL:
+                    self._judge("approved on a book", order, port.feed.taken_ts, self._book[order.instrument])
+                    self._judge("approved after an event", order, order.local_ts, self._intent[order.instrument])
 
     def check(self) -> None:
         for request in self.world.sent_now:
@@ -50,8 +51,7 @@ class RateChecker(Checker):
 
     def __init__(self, world: Any) -> None:
         super().__init__(world)
-        plan = self.world.plan
-        limits = [plan.config.risk.for_symbol(item.symbol) for item in plan.instruments]
+        limits = limits_of(world.plan.config)
         # An approval waits for less than a second, the longest age in any plan.
         self._most = [2 * one.orders_per_s for one in limits]
         self._arrived: list[deque[int]] = [deque() for _ in limits]

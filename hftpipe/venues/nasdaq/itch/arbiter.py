@@ -279,7 +279,7 @@ def mold_packet_from(arbiter, line, sender, data, length, now_ns, origin_tsc):
 
     Args:
         arbiter: address of an ARBITER; line: int64, one of LINE_*.
-        sender: uint64, the IPv4 address that it came from, as the number in its header; 0 if not known.
+        sender: uint64, who sent it (:func:`hftpipe.venues.nasdaq.itch.election.sender_of`); 0 if not known.
         data, length: the datagram (address, int64); now_ns: our monotonic or event time; origin_tsc: uint64, or 0.
 
     Returns:

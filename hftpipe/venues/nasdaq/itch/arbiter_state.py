@@ -8,6 +8,7 @@
 import numpy as np
 
 from hftpipe.core.schema.counters import table
+from hftpipe.core.schema.layout import Layout, lay_out, offset_of, whole
 from hftpipe.venues.nasdaq.itch.election import ELECTION, LINES, election_init
 from hftpipe.venues.nasdaq.itch.mold import END_OF_SESSION
 from hftpipe.venues.nasdaq.itch.window import window_bytes, window_init
@@ -58,17 +59,16 @@ COUNTERS = table("""
 ~ foreign_session  packets of another session
 ~ strangers        packets from another address
 ~ far_ahead        packets too far ahead to be believed
-~ session_changes  sessions that followed another
-~ restarts         sessions begun again under their own name
+* session_changes  sessions that followed another
+* restarts         sessions begun again under their own name
 ~ holes            places where both lines lacked something
 ~ gaps             holes that the other line did not fill in time
 ~ give_ups         holes given up
 ~ overflows        packets too many to be kept until a hole is filled
 ~ too_long         packets too long to be kept
 """)
-_WINDOW_AT = -(-ARBITER.itemsize // 64) * 64
-WINDOW = np.uint64(_WINDOW_AT)
-ELECTION_AT = np.uint64(ARBITER.fields["election"][1])
+WINDOW = np.uint64(whole(ARBITER.itemsize))
+ELECTION_AT = np.uint64(offset_of(ARBITER, "election"))
 DEFAULT_SLOTS, DEFAULT_PACKET_BYTES = 1024, 1500
 #: Packets of a session that is being voted for, at most.
 _HOLD_SLOTS = 64
@@ -76,11 +76,12 @@ _HOLD_SLOTS = 64
 
 def arbiter_bytes(slots: int = DEFAULT_SLOTS, packet_bytes: int = DEFAULT_PACKET_BYTES) -> int:
     """Memory of an arbiter with its window of ``slots`` packets of at most ``packet_bytes``."""
-    return _hold_at(slots, packet_bytes) + window_bytes(min(slots, _HOLD_SLOTS), packet_bytes)
+    return _layout(slots, packet_bytes).size
 
 
-def _hold_at(slots: int, packet_bytes: int) -> int:
-    return _WINDOW_AT + window_bytes(slots, packet_bytes)
+def _layout(slots: int, packet_bytes: int) -> Layout:
+    windows = {"window": slots, "hold": min(slots, _HOLD_SLOTS)}
+    return lay_out({"arbiter": (ARBITER, 1)} | {name: window_bytes(n, packet_bytes) for name, n in windows.items()})
 
 
 def arbiter_init(
@@ -117,12 +118,13 @@ def arbiter_init(
         raise ValueError(f"first_sequence {first_sequence} or request_limit {request_limit} is out of range")
     if wait_ns < 0 or not 0 < retry_ns <= retry_max_ns or max_retries < 1 or silence_ns < 0:
         raise ValueError("wait_ns and silence_ns must be >= 0, 0 < retry_ns <= retry_max_ns, max_retries >= 1")
-    memory[:_WINDOW_AT] = 0
-    header = memory[: ARBITER.itemsize].view(ARBITER)
+    layout = _layout(slots, packet_bytes)
+    memory[: layout.at("window")] = 0
+    header = layout.view(memory, "arbiter")
     header["first_sequence"], header["expected"], header["high"] = first_sequence, first_sequence, first_sequence
     header["wait_ns"], header["retry_ns"], header["retry_max_ns"] = wait_ns, retry_ns, retry_max_ns
     header["max_retries"], header["request_limit"] = max_retries, request_limit
-    header["silence_ns"], header["hold_at"] = silence_ns, _hold_at(slots, packet_bytes)
+    header["silence_ns"], header["hold_at"] = silence_ns, layout.at("hold")
     election_init(header["election"], session_votes, takeover_ns, senders)
-    window_init(memory[_WINDOW_AT:], slots, packet_bytes)
-    window_init(memory[_hold_at(slots, packet_bytes) :], min(slots, _HOLD_SLOTS), packet_bytes)
+    window_init(layout.view(memory, "window"), slots, packet_bytes)
+    window_init(layout.view(memory, "hold"), min(slots, _HOLD_SLOTS), packet_bytes)

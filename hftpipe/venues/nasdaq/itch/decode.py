@@ -29,12 +29,11 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, view
-from hftpipe.core.schema.instruments import MAX_INSTRUMENTS
 from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL, TRADE
 from hftpipe.core.trading.book import BOOK, book_commit, book_qty_at, book_set
 from hftpipe.core.trading.symbols import find_symbol
 from hftpipe.venues.nasdaq.itch import messages as itch
-from hftpipe.venues.nasdaq.itch.feed import FEED, feed_book, feed_damage, feed_refresh, put_record
+from hftpipe.venues.nasdaq.itch.feed import FEED, feed_book, feed_damage, feed_refresh, listing_of, put_record
 from hftpipe.venues.nasdaq.itch.messages import (
     ACTIONS,
     ADD_PRICE_AT,
@@ -64,9 +63,6 @@ from hftpipe.venues.nasdaq.itch.messages import (
 )
 from hftpipe.venues.nasdaq.itch.orders import ORDER, orders_locate, orders_put, orders_remove
 from hftpipe.venues.nasdaq.itch.wire import be16, be32, be48, be64
-
-#: The most records one message can cause.
-MESSAGE_RECORDS = MAX_INSTRUMENTS
 
 _EXECUTED_PRICE, _CANCEL, _DELETE = itch.EXECUTED_PRICE, itch.CANCEL, itch.DELETE
 _SIDE_BUY, _SIDE_SELL, _PRINTABLE = itch.SIDE_BUY, itch.SIDE_SELL, itch.PRINTABLE
@@ -140,7 +136,7 @@ def _rest(feed, instrument, ref, raw_price, shares):
     elif view(slot, ORDER).qty != 0:
         f.duplicate_order += 1
     else:
-        price, qty = np.int64(raw_price) * PRICE_UNIT, np.int64(shares) * f.lots[instrument]
+        price, qty = np.int64(raw_price) * PRICE_UNIT, np.int64(shares) * listing_of(feed, instrument).lot
         if orders_put(f.orders, slot, ref, instrument, f.change_side, price, qty):
             _change(feed, price, qty)
             return True
@@ -184,7 +180,7 @@ def _taken(feed, instrument, kind, text, slot):
     if kind == _DELETE:
         f.deletes += 1
         return view(slot, ORDER).qty
-    qty = np.int64(be32(text + SHARES_AT)) * f.lots[instrument]
+    qty = np.int64(be32(text + SHARES_AT)) * listing_of(feed, instrument).lot
     if qty > view(slot, ORDER).qty:
         f.too_many_shares += 1
         return np.int64(0)
@@ -291,7 +287,7 @@ def _hidden_trade(feed, instrument, text, out):
     if side < 0:
         f.bad_side += 1
         return np.int64(0)
-    price, qty = np.int64(be32(text + ADD_PRICE_AT)) * PRICE_UNIT, np.int64(shares) * f.lots[instrument]
+    price, qty = np.int64(be32(text + ADD_PRICE_AT)) * PRICE_UNIT, np.int64(shares) * listing_of(feed, instrument).lot
     return _put_trade(feed, instrument, side, price, qty, be64(text + TRADE_MATCH_AT), out)
 
 
@@ -312,7 +308,7 @@ def _directory(feed, text, out):
     entry.instrument = instrument
     if instrument < 0:
         return at
-    f.listed[instrument] = 1
+    listing_of(feed, np.int64(instrument)).listed = 1
     return feed_refresh(feed, instrument, out, at)
 
 
@@ -373,7 +369,7 @@ def itch_message(feed, text, length, sequence, local_ts, origin_tsc, out):
     Args:
         feed: address of a FEED; length: int64; sequence: uint64, becomes the update id.
         local_ts: ns, our time of receipt; origin_tsc: time-stamp counter at receipt, or 0.
-        out: address of a RECORD array with room for MESSAGE_RECORDS.
+        out: address of a RECORD array with :func:`~hftpipe.venues.nasdaq.itch.feed.out_room`.
 
     Returns:
         The number of records written (int64).

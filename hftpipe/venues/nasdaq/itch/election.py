@@ -1,4 +1,4 @@
-"""Which session, from which address, is followed: a stray datagram decides nothing, and nobody is shut out for ever.
+"""Which session, from which sender, is followed: a stray datagram decides nothing, and nobody is shut out for ever.
 
 A packet of the session that is followed is taken; a packet of any other is *foreign*: it is counted, and at most it is a
 vote. ``session_votes`` votes for one session make it the one that is followed. What a vote is:
@@ -17,14 +17,18 @@ the session that is followed                       packets of others that are vo
 ================================================== ================================================================
 has brought fewer than ``session_votes`` packets   all
 has been silent for ``takeover_ns``                all, also of sessions that were followed before
-lives                                              of a new session, from the address that the line's packets come from
-has ended, and all of it is here                   of a new session, from that address or from one not known
+lives                                              of a new session, from the sender that the line's packets come from
+has ended, and all of it is here                   of a new session, from any sender of that address, or from one not known
 ================================================== ================================================================
 
-So a venue that begins its next session is followed after a few packets, one that fails over to another address or
-back to an earlier session as soon as the session before is silent, and a stranger on the group never while it lives.
-The address of a line is the one that its packets come from; those of the same session from another address are
-strangers' too, until the line's own has been silent for ``takeover_ns``. Where addresses are given, no other is heard.
+A sender is an address and a port: two exchanges on one machine have the same address, and may speak on the same groups.
+
+So a venue that begins its next session is followed after a few packets, one that is started again (on another port) likewise
+if it had ended the session before, one that fails over to another address or back to an earlier session as soon as the session
+before is silent, and a stranger on the group never while it lives. The sender of a line is the one that its packets come
+from; those of the same session from another are strangers' too, until the line's own has been silent for ``takeover_ns``. A
+session that is followed from another sender than the one before may have another on each line. Where addresses are given,
+no other is heard.
 
 Silence is what was listened to: after a standstill of our own it begins anew.
 
@@ -47,9 +51,9 @@ CANDIDATES, PAST = 16, 4
 
 ELECTION = np.dtype(
     [
-        # Settings; ``given``: 1 if only ``sender`` may be heard on the line.
-        ("session_votes", "i8"), ("takeover_ns", "i8"), ("given", "i8", LINES),
-        # By line: the address that its packets come from (0: not known), and when it last sent one.
+        # Settings; ``given``: the only address that may be heard on the line (0: any).
+        ("session_votes", "i8"), ("takeover_ns", "i8"), ("given", "u8", LINES),
+        # By line: the sender that its packets come from (0: not known), and when it last sent one.
         ("sender", "u8", LINES), ("heard_ns", "i8", LINES),
         # Packets that the present session has brought, no more than are needed; sessions before it, the latest last.
         ("support", "i8"), ("past_low", "u8", PAST), ("past_high", "u8", PAST), ("past", "i8"),
@@ -79,7 +83,18 @@ def election_init(election: np.ndarray, session_votes: int, takeover_ns: int, se
     if session_votes < 1 or takeover_ns < 1:
         raise ValueError(f"session_votes {session_votes} and takeover_ns {takeover_ns} must be at least 1")
     election["session_votes"], election["takeover_ns"] = session_votes, takeover_ns
-    election["sender"][0][:2], election["given"][0][:2] = senders, [int(one != 0) for one in senders]
+    election["given"][0][:2] = senders
+
+
+@jit
+def sender_of(address, port):
+    """A sender as one number: its IPv4 address and UDP port (uint64), as they stand in a datagram's headers."""
+    return (address << U64(16)) | port
+
+
+@jit
+def address_of_sender(sender):
+    return sender >> U64(16)
 
 
 @jit
@@ -101,7 +116,7 @@ def silent_ns(election, heard_ns, now_ns):
 def is_given_another(election, line, sender):
     """Whether only another address may be heard on this line."""
     e = view(election, ELECTION)
-    return e.given[line] != 0 and sender != e.sender[line]
+    return e.given[line] != ZERO and address_of_sender(sender) != e.given[line]
 
 
 @jit
@@ -113,7 +128,7 @@ def is_established(election):
 
 @jit
 def admits(election, line, sender, now_ns):
-    """Whether a packet of the session that is followed is taken from this address (0: not known)."""
+    """Whether a packet of the session that is followed is taken from this sender (0: not known)."""
     e = view(election, ELECTION)
     own = e.sender[line]
     is_stranger = sender != own and sender != ZERO and own != ZERO
@@ -156,9 +171,10 @@ def may_vote(election, line, low, high, sender, silent, is_over):
         return True
     if _is_past(e, low, high):
         return False
-    if sender == ZERO or e.sender[line] == ZERO:
-        return is_over
-    return sender == e.sender[line]
+    own = e.sender[line]
+    if sender == own and own != ZERO:
+        return True
+    return is_over and (sender == ZERO or own == ZERO or address_of_sender(sender) == address_of_sender(own))
 
 
 @jit
@@ -212,7 +228,10 @@ def elect(election, line, low, high, old_low, old_high, sender):
     place = e.past % PAST
     e.past_low[place], e.past_high[place] = old_low, old_high
     e.past += 1
-    if sender != ZERO:
+    if sender != ZERO and sender != e.sender[line]:
+        # The other lines have been moved as well.
+        for other in range(LINES):
+            e.sender[other] = ZERO
         e.sender[line] = sender
     is_held = e.held_votes != 0 and e.held_low == low and e.held_high == high
     lives(election)

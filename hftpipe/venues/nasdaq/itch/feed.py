@@ -2,7 +2,7 @@
 
 ::
 
-    base | FEED | SYMBOLS | locate -> instrument (int16[65536]) | orders | books
+    base | FEED | LISTING per instrument | SYMBOLS | locate -> instrument (int16[65536]) | orders | books
 
 A book is VALID only while three things hold: the directory has named its instrument (``listed``), every message
 about it could be applied (not ``damaged``), and the transport below has lost nothing (``line_state``):
@@ -27,17 +27,20 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, store_i64, view
 from hftpipe.core.schema.counters import table
 from hftpipe.core.schema.instruments import MAX_INSTRUMENTS, symbols_bytes, symbols_table
+from hftpipe.core.schema.layout import Layout, lay_out
 from hftpipe.core.schema.records import BOOK_RESET, BOOK_STATE, INVALID, RECORD
-from hftpipe.core.trading.book import BOOK, book_bytes, book_clear, book_init
+from hftpipe.core.trading.book import BOOK, book_clear
+from hftpipe.core.trading.books import Levels, book_at, books_bytes, books_init, levels_of
 from hftpipe.venues.nasdaq.itch.messages import FIELD_MAX, LOCATES
 from hftpipe.venues.nasdaq.itch.orders import orders_bytes, orders_clear, orders_init
 
 FEED = np.dtype(
     [
-        # Wiring (addresses) and settings. ``midnight_ns``: added to the wire's time since midnight.
-        ("orders", "u8"), ("books", "u8"), ("book_stride", "u8"), ("symbols", "u8"), ("locates", "u8"),
+        # Wiring (addresses; ``books``: of their table) and settings. ``midnight_ns``: added to the wire's time since midnight.
+        ("orders", "u8"), ("books", "u8"), ("listings", "u8"), ("symbols", "u8"), ("locates", "u8"),
         ("n_instruments", "i8"), ("midnight_ns", "i8"), ("line_state", "i8"),
-        ("lots", "i8", MAX_INSTRUMENTS), ("listed", "u1", MAX_INSTRUMENTS), ("damaged", "u1", MAX_INSTRUMENTS),
+        # Records that one call may write at most: what must be free before it (:func:`out_room`).
+        ("room", "i8"),
         # The message under way.
         ("sequence", "u8"), ("exchange_ts", "i8"), ("local_ts", "i8"), ("origin_tsc", "u8"),
         # The level changes it causes: at most two, both of one side (1e-8).
@@ -82,58 +85,64 @@ COUNTERS = table("""
 ~ level_overflow    levels too large to be counted
 ~ damages           times that a book was damaged by one of these
 """)
-#: Records that one call here may write for each instrument.
-STATE_RECORDS = 2
+#: What is known of an instrument: the size of one share (1e-8), whether the directory has named it, whether its book is damaged.
+LISTING = np.dtype([("lot", "i8"), ("listed", "u1"), ("damaged", "u1"), ("_pad", "u1", 6)], align=True)
+#: Records that one call here may write for each instrument, and that one message about one instrument may cause.
+STATE_RECORDS, MESSAGE_RECORDS = 2, 8
 DEFAULT_ORDERS = 1 << 20
 DEFAULT_LEVELS = 4096
-_RECORD_SHIFT = np.uint64(6)
+_RECORD_SHIFT, _LISTING_SHIFT = np.uint64(6), np.uint64(4)
+assert LISTING.itemsize == 16
 
 
-def _align(size: int) -> int:
-    return -(-size // 64) * 64
+def out_room(n_instruments: int) -> int:
+    """Records that one message, one change of the lines' state or one new session writes at most.
+
+    A message too short to say what it is about damages every book; a session begins with all books again.
+    """
+    return max(MESSAGE_RECORDS, STATE_RECORDS * n_instruments)
 
 
-def _offsets(n_instruments: int, order_capacity: int, level_capacity: int) -> dict[str, int]:
-    offsets, at = {}, 0
-    for name, size in (
-        ("feed", FEED.itemsize),
-        ("symbols", symbols_bytes(n_instruments)),
-        ("locates", 2 * LOCATES),
-        ("orders", orders_bytes(order_capacity)),
-        ("books", n_instruments * _align(book_bytes(level_capacity))),
-    ):
-        offsets[name] = at
-        at += _align(size)
-    return offsets | {"end": at}
+def _layout(n_instruments: int, order_capacity: int, level_capacity: Levels) -> Layout:
+    return lay_out({
+        "feed": (FEED, 1),
+        "listings": (LISTING, n_instruments),
+        "symbols": symbols_bytes(n_instruments),
+        "locates": (np.int16, LOCATES),
+        "orders": orders_bytes(order_capacity),
+        "books": books_bytes(levels_of(level_capacity, n_instruments)),
+    })  # fmt: skip
 
 
-def feed_bytes(n_instruments: int, order_capacity: int = DEFAULT_ORDERS, level_capacity: int = DEFAULT_LEVELS) -> int:
+def feed_bytes(
+    n_instruments: int, order_capacity: int = DEFAULT_ORDERS, level_capacity: Levels = DEFAULT_LEVELS
+) -> int:
     """Memory of a feed with its own orders and books.
 
     Args:
         n_instruments: as registered, 1 to MAX_INSTRUMENTS.
         order_capacity: order slots, a power of two; three quarters of them can rest at once.
-        level_capacity: price levels a side of each book.
+        level_capacity: price levels a side of each book: one number, or int64[n].
 
     Raises:
         ValueError: the number of instruments or of order slots is not usable.
     """
     if not 1 <= n_instruments <= MAX_INSTRUMENTS:
         raise ValueError(f"{n_instruments} instruments are not in 1..{MAX_INSTRUMENTS}")
-    return _offsets(n_instruments, order_capacity, level_capacity)["end"]
+    return _layout(n_instruments, order_capacity, level_capacity).size
 
 
 def feed_init(
     memory: np.ndarray,
     instruments: np.ndarray,
     order_capacity: int = DEFAULT_ORDERS,
-    level_capacity: int = DEFAULT_LEVELS,
+    level_capacity: Levels = DEFAULT_LEVELS,
     midnight_ns: int = 0,
 ) -> None:
     """Make an empty feed whose books are all INVALID.
 
     Args:
-        memory: uint8 array of :func:`feed_bytes`, 64-byte aligned.
+        memory: uint8 array of :func:`feed_bytes`, zeroed, 64-byte aligned.
         instruments: INSTRUMENT array; ``symbol`` as on the wire without padding, ``lot`` the size of one share (1e-8),
             ``tick`` the price step (0: not known).
         order_capacity, level_capacity: as given to :func:`feed_bytes`.
@@ -142,31 +151,31 @@ def feed_init(
     Raises:
         ValueError: a size that is not usable, or a lot that overflows with a full field of shares.
     """
-    at = _offsets(len(instruments), order_capacity, level_capacity)
-    memory[: feed_bytes(len(instruments), order_capacity, level_capacity)] = 0
-    for row in instruments:
-        if not 0 < int(row["lot"]) <= (2**63 - 1) // FIELD_MAX:
-            raise ValueError(f"{bytes(row['symbol']).decode()}: lot {int(row['lot'])} (1e-8) is not in 1..2**31")
-    base, stride = memory.ctypes.data, _align(book_bytes(level_capacity))
-    header = memory[: FEED.itemsize].view(FEED)
-    for name in ("orders", "books", "symbols", "locates"):
-        header[name] = base + at[name]
-    header["book_stride"], header["n_instruments"], header["midnight_ns"] = stride, len(instruments), midnight_ns
-    header["lots"][0][: len(instruments)] = instruments["lot"]
-    table = symbols_table(instruments)
-    memory[at["symbols"] : at["symbols"] + len(table)] = table
-    memory[at["locates"] : at["locates"] + 2 * LOCATES].view(np.int16)[:] = -1
-    orders_init(memory[at["orders"] :], order_capacity)
-    for index in range(len(instruments)):
-        tick = int(instruments["tick"][index])
-        book_init(memory[at["books"] + index * stride :], index, level_capacity, tick)
+    n = len(instruments)
+    feed_bytes(n, order_capacity, level_capacity)
+    for row in instruments[(instruments["lot"] <= 0) | (instruments["lot"] > (2**63 - 1) // FIELD_MAX)]:
+        raise ValueError(f"{bytes(row['symbol']).decode()}: lot {int(row['lot'])} (1e-8) is not in 1..2**31")
+    layout = _layout(n, order_capacity, level_capacity)
+    header, *parts = (layout.view(memory, name) for name in layout.parts)
+    listings, symbols, locates, orders, books = parts
+    for name in ("orders", "listings", "symbols", "locates"):
+        header[name] = memory.ctypes.data + layout.at(name)
+    header["n_instruments"], header["midnight_ns"], header["room"] = n, midnight_ns, out_room(n)
+    listings["lot"], symbols[:], locates[:] = instruments["lot"], symbols_table(instruments), -1
+    orders_init(orders, order_capacity)
+    header["books"] = books_init(books, levels_of(level_capacity, n), instruments["tick"])
 
 
 @jit
 def feed_book(feed, instrument):
     """Address of an instrument's book."""
-    f = view(feed, FEED)
-    return f.books + f.book_stride * U64(instrument)
+    return book_at(view(feed, FEED).books, instrument)
+
+
+@jit
+def listing_of(feed, instrument):
+    """LISTING record of an instrument."""
+    return view(view(feed, FEED).listings + (U64(instrument) << _LISTING_SHIFT), LISTING)
 
 
 @jit
@@ -187,8 +196,8 @@ def feed_refresh(feed, instrument, out, index):
     Returns:
         The next free index of ``out``.
     """
-    f = view(feed, FEED)
-    sound = f.listed[instrument] != 0 and f.damaged[instrument] == 0
+    f, listing = view(feed, FEED), listing_of(feed, instrument)
+    sound = listing.listed != 0 and listing.damaged == 0
     state = f.line_state if sound else np.int64(INVALID)
     b = view(feed_book(feed, instrument), BOOK)
     if b.state == state:
@@ -221,7 +230,7 @@ def feed_damage(feed, instrument, out, index):
     """A change of this book could not be applied: INVALID until the next session; returns the next free index."""
     f = view(feed, FEED)
     f.damages += 1
-    f.damaged[instrument] = 1
+    listing_of(feed, instrument).damaged = 1
     return feed_refresh(feed, instrument, out, index)
 
 
@@ -239,7 +248,8 @@ def feed_reset(feed, local_ts, out):
         store_i64(f.locates + U64(8 * word), np.int64(-1))
     count, zero = np.int64(0), np.int64(0)
     for instrument in range(f.n_instruments):
-        f.listed[instrument], f.damaged[instrument] = 0, 0
+        listing = listing_of(feed, instrument)
+        listing.listed, listing.damaged = 0, 0
         book_clear(feed_book(feed, instrument))
         put_record(feed, out, count, np.int64(BOOK_RESET), zero, zero, instrument, zero, zero, ZERO)
         count = feed_refresh(feed, instrument, out, count + 1)

@@ -26,6 +26,7 @@ import psutil
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_acquire, load_u8, store_release, view
+from hftpipe.venues.nasdaq.itch.election import sender_of
 from hftpipe.venues.nasdaq.itch.wire import be16, be32
 
 PACKETS = np.dtype(
@@ -34,7 +35,7 @@ PACKETS = np.dtype(
         ("frames", "u8"), ("frame_bytes", "u8"), ("count", "u8"), ("groups", "u8", 2), ("ports", "u8", 2),
         # Position: next frame, and whether it has been given out and not back yet.
         ("next", "u8"), ("is_out", "i8"),
-        # The datagram given out: its payload, the sender's IPv4 address, and when the kernel received it (ns).
+        # The datagram given out: its payload, its sender (election.py), and when the kernel received it (ns).
         ("data", "u8"), ("length", "i8"), ("sender", "u8"), ("kernel_ns", "i8"),
         # Frames behind which the kernel had to drop some; datagrams cut off, damaged, or with lengths that do not fit.
         ("losing", "i8"), ("truncated", "i8"), ("bad_checksum", "i8"), ("malformed", "i8"),
@@ -102,7 +103,7 @@ def _open_frame(packets, frame):
     if f.status & _VOUCHED == 0 and not _checksum_holds(ip, udp, length):
         p.bad_checksum += 1
         return np.int64(-1)
-    p.data, p.length, p.sender = udp + U64(_UDP_HEADER), length - _UDP_HEADER, be32(ip + U64(12))
+    p.data, p.length, p.sender = udp + U64(_UDP_HEADER), length - _UDP_HEADER, sender_of(be32(ip + U64(12)), be16(udp))
     p.kernel_ns = np.int64(f.seconds) * 1_000_000_000 + np.int64(f.nanoseconds)
     return _line_of(p, ip, udp)
 

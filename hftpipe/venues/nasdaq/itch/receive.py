@@ -36,16 +36,16 @@ from hftpipe.core.machine.hist import hist_record
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, call_step, clock_gettime, load_i64, rdtscp, view
 from hftpipe.core.schema.clock import CLOCK
-from hftpipe.core.schema.instruments import MAX_INSTRUMENTS
+from hftpipe.core.schema.layout import LINE, lay_out, offset_of
 from hftpipe.core.schema.records import RECORD_BYTES, VALID
 from hftpipe.core.shared.event_time import show_known
 from hftpipe.venues.nasdaq.itch.arbiter import mold_next, mold_packet_from, mold_poll, mold_state, mold_take_reset
 from hftpipe.venues.nasdaq.itch.arbiter_state import ARBITER
-from hftpipe.venues.nasdaq.itch.decode import MESSAGE_RECORDS, itch_message
-from hftpipe.venues.nasdaq.itch.election import LINE_RETRANSMIT, LINES
-from hftpipe.venues.nasdaq.itch.feed import FEED, STATE_RECORDS, feed_line_state, feed_reset
+from hftpipe.venues.nasdaq.itch.decode import itch_message
+from hftpipe.venues.nasdaq.itch.election import LINE_RETRANSMIT, LINES, sender_of
+from hftpipe.venues.nasdaq.itch.feed import FEED, feed_line_state, feed_reset
 from hftpipe.venues.nasdaq.itch.packet_ring import PACKETS, packet_done, packet_next
-from hftpipe.venues.nasdaq.itch.wire import be32
+from hftpipe.venues.nasdaq.itch.wire import be16, be32
 
 _recvfrom = types.ExternalFunction(
     "recvfrom", types.int64(types.int32, types.uint64, types.uint64, types.int32, types.uint64, types.uint64)
@@ -59,8 +59,6 @@ for _name in ("recvfrom", "recvmsg", "send", "__errno_location"):
         raise ImportError(f"libc has no {_name}: the ITCH receive loop needs Linux")
 
 DATAGRAM_BYTES = 65_536
-#: Free records that are needed before a message, a session reset or a change of state is handled.
-OUT_ROOM = max(MESSAGE_RECORDS, STATE_RECORDS * MAX_INSTRUMENTS)
 #: How long the lines may go without having been found empty before what they bring counts as a backlog.
 BACKLOG_NS = 100_000_000
 _MSG_DONTWAIT, _MSG_TRUNC = 0x40, 0x20
@@ -81,12 +79,13 @@ _MESSAGE_HEADER = np.dtype(
     ],
     align=True,
 )  # fmt: skip
-_FROM_AT = np.uint64(_MESSAGE_HEADER.fields["from_family"][1])
-_FROM_ADDRESS_AT = np.uint64(_MESSAGE_HEADER.fields["from_address"][1])
-_FROM_LENGTH_AT = np.uint64(_MESSAGE_HEADER.fields["from_length"][1])
+_FROM_AT = np.uint64(offset_of(_MESSAGE_HEADER, "from_family"))
+_FROM_ADDRESS_AT = np.uint64(offset_of(_MESSAGE_HEADER, "from_address"))
+_FROM_PORT_AT = np.uint64(offset_of(_MESSAGE_HEADER, "from_port"))
+_FROM_LENGTH_AT = np.uint64(offset_of(_MESSAGE_HEADER, "from_length"))
 _FROM_BYTES = np.uint64(16)
 _AF_INET = 2
-_NOW_AT = np.uint64(_MESSAGE_HEADER.fields["now_s"][1])
+_NOW_AT = np.uint64(offset_of(_MESSAGE_HEADER, "now_s"))
 _CONTROL = np.dtype(
     [("length", "u8"), ("level", "i4"), ("kind", "i4"), ("seconds", "i8"), ("nanoseconds", "i8")], align=True
 )
@@ -106,7 +105,7 @@ RECEIVER = np.dtype(
         ("time", "u8"), ("empty_ns", "i8"), ("local_ns", "i8"), ("heard_ns", "i8"),
         # Records in ``out`` that nobody has taken yet.
         ("count", "i8"),
-        # Where the last datagram came from (IPv4 address; 0: not known), and where asked for, when the kernel received
+        # Who sent the last datagram (address and port; 0: not known), and where asked for, when the kernel received
         # it (ns of the wall clock).
         ("sender", "u8"), ("kernel_ns", "i8"),
         ("datagrams", "i8"), ("bytes", "i8"), ("records", "i8"), ("truncated", "i8"), ("receive_errors", "i8"),
@@ -115,15 +114,14 @@ RECEIVER = np.dtype(
     align=True,
 )  # fmt: skip
 _RECORD_SHIFT = np.uint64(RECORD_BYTES.bit_length() - 1)
-_DATA_AT = 64 * 9
-_REQUEST_AT = 64 * 5
-_HEADER_AT = 64 * 6
-assert RECEIVER.itemsize <= _REQUEST_AT and _MESSAGE_HEADER.itemsize <= _DATA_AT - _HEADER_AT
+_LAYOUT = lay_out({
+    "receiver": (RECEIVER, 1), "request": LINE, "header": (_MESSAGE_HEADER, 1), "data": DATAGRAM_BYTES
+})  # fmt: skip
 
 
 def receiver_bytes() -> int:
     """Memory of a receiver, with its datagram buffer."""
-    return _DATA_AT + DATAGRAM_BYTES
+    return _LAYOUT.size
 
 
 def receiver_init(
@@ -148,7 +146,8 @@ def receiver_init(
     Args:
         memory: uint8 array of :func:`receiver_bytes`, 64-byte aligned.
         arbiter, feed: addresses of an ARBITER and a FEED.
-        out: RECORD array of at least OUT_ROOM records; must outlive the receiver.
+        out: RECORD array with room for what one message, session reset or change of state writes (FEED ``room``); must
+            outlive the receiver.
         line_a, line_b: file descriptors of the lines (-1: none); retransmit: a connected socket to the server, or -1.
         packets: address of the PACKETS of a ring that brings both lines; the lines have no sockets then.
         max_datagrams: most datagrams read in one step.
@@ -160,23 +159,22 @@ def receiver_init(
     Raises:
         ValueError: no room in ``out``, no line, or no datagrams.
     """
-    if len(out) < OUT_ROOM or (line_a < 0) == (packets == 0) or max_datagrams < 1:
+    room = int(np.ctypeslib.as_array((ctypes.c_uint8 * FEED.itemsize).from_address(feed)).view(FEED)["room"][0])
+    if len(out) < room or (line_a < 0) == (packets == 0) or max_datagrams < 1:
         raise ValueError(
-            f"needs {OUT_ROOM} records (has {len(out)}), a line A or a packet ring, and at least one datagram a step"
+            f"needs {room} records (has {len(out)}), a line A or a packet ring, and at least one datagram a step"
         )
     memory[: receiver_bytes()] = 0
-    state = memory[: RECEIVER.itemsize].view(RECEIVER)
-    base = memory.ctypes.data
+    state, header = (_LAYOUT.view(memory, name) for name in ("receiver", "header"))
     state["sockets"][0] = (line_a, line_b, retransmit)
     state["max_datagrams"], state["h_kernel"], state["clock"] = max_datagrams, h_kernel, clock
     state["arbiter"], state["feed"], state["out"], state["capacity"] = arbiter, feed, out.ctypes.data, len(out)
     state["sink"], state["sink_state"], state["packets"], state["time"] = sink, sink_state, packets, time
-    state["data"], state["request"] = base + _DATA_AT, base + _REQUEST_AT
-    state["header"] = base + _HEADER_AT
-    header = memory[_HEADER_AT : _HEADER_AT + _MESSAGE_HEADER.itemsize].view(_MESSAGE_HEADER)
-    header["base"], header["size"] = base + _DATA_AT, DATAGRAM_BYTES
-    header["iov"], header["iov_length"] = base + _HEADER_AT + _MESSAGE_HEADER.fields["base"][1], 1
-    header["control"] = base + _HEADER_AT + _MESSAGE_HEADER.fields["control_bytes"][1]
+    for name in ("data", "request", "header"):
+        state[name] = memory.ctypes.data + _LAYOUT.at(name)
+    header["base"], header["size"] = state["data"], DATAGRAM_BYTES
+    header["iov"], header["iov_length"] = header["base"].ctypes.data, 1
+    header["control"] = header["control_bytes"].ctypes.data
 
 
 @jit
@@ -221,10 +219,12 @@ def _receive_plain(state, socket):
 
 @jit
 def _sender(state):
-    """Where the last datagram came from; 0 if the socket does not say (or is no IPv4 socket)."""
+    """Who sent the last datagram (address and port); 0 if the socket does not say (or is no IPv4 socket)."""
     header = view(state, RECEIVER).header
     m = view(header, _MESSAGE_HEADER)
-    return be32(header + _FROM_ADDRESS_AT) if m.from_family == _AF_INET else ZERO
+    if m.from_family != _AF_INET:
+        return ZERO
+    return sender_of(be32(header + _FROM_ADDRESS_AT), be16(header + _FROM_PORT_AT))
 
 
 @jit
@@ -261,9 +261,10 @@ def _flush(state):
 def _has_room(state):
     """Whether the next message or state change fits into ``out``, after handing over if need be."""
     s = view(state, RECEIVER)
-    if s.capacity - s.count < OUT_ROOM:
+    room = view(s.feed, FEED).room
+    if s.capacity - s.count < room:
         _flush(state)
-    return s.capacity - s.count >= OUT_ROOM
+    return s.capacity - s.count >= room
 
 
 @jit

@@ -97,7 +97,7 @@ def open_line(
         OSError: the group cannot be bound or joined; names group and port.
     """
     _check(group, port, interface)
-    sock, facts = _udp(), []
+    sock, facts = _udp(), list[str]()
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         # Bound to the group, not to any address: another group on the same port stays out.
@@ -113,6 +113,38 @@ def open_line(
     if timestamps:
         _try(sock, "SO_TIMESTAMPNS", SO_TIMESTAMPNS, 1, facts)
     return Opened(sock, facts)
+
+
+def claim_line(group: str, port: int) -> socket.socket:
+    """Become the only exchange of this machine that speaks on a line, for as long as the returned socket is open.
+
+    Receivers cannot tell exchanges apart before they have followed one of them. A multicast group may have any number of
+    senders; a name of the kernel's (abstract, so that nothing of it stays behind) has one owner.
+
+    Raises:
+        OSError: EADDRINUSE, another one speaks there; names the line.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.bind(f"\0hftpipe line {group}:{port}")
+    except OSError as error:
+        sock.close()
+        if error.errno != errno.EADDRINUSE:
+            raise
+        what = f"line {group}:{port}: another exchange on this machine speaks there (--port-a, --port-b: other ports)"
+        raise OSError(errno.EADDRINUSE, what) from error
+    return sock
+
+
+def free_port(group: str) -> int:
+    """A UDP port that nobody on this machine receives a group on.
+
+    Raises:
+        OSError: there is none.
+    """
+    with _udp() as sock:
+        sock.bind((group, 0))
+        return int(sock.getsockname()[1])
 
 
 def open_sender(group: str, port: int, *, interface: str = LOOPBACK, ttl: int = 0) -> socket.socket:
@@ -142,7 +174,7 @@ def open_request(
     Raises:
         OSError: refused by the system; names server and port.
     """
-    sock, facts = _udp(), []
+    sock, facts = _udp(), list[str]()
     try:
         sock.bind((interface, 0))
         sock.connect((server, port))

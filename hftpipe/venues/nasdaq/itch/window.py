@@ -12,6 +12,7 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, copy_bytes, load_i64, store_i64, view
+from hftpipe.core.schema.layout import Layout, lay_out, whole
 
 WINDOW = np.dtype(
     [
@@ -32,8 +33,14 @@ assert WINDOW.itemsize == WINDOW_BYTES and SLOT.itemsize == SLOT_BYTES
 HELD, ALREADY_HELD, FULL, TOO_LONG = 1, 0, -1, -2
 
 
-def _align(size: int) -> int:
-    return -(-size // 64) * 64
+def _stride(packet_bytes: int) -> int:
+    return SLOT_BYTES + whole(packet_bytes)
+
+
+def _layout(slots: int, packet_bytes: int) -> Layout:
+    return lay_out({
+        "window": (WINDOW, 1), "order": (np.int64, slots), "free": (np.int64, slots), "slots": slots * _stride(packet_bytes)
+    })  # fmt: skip
 
 
 def window_bytes(slots: int, packet_bytes: int) -> int:
@@ -44,17 +51,17 @@ def window_bytes(slots: int, packet_bytes: int) -> int:
     """
     if slots < 1 or not 20 <= packet_bytes <= 65_535:
         raise ValueError(f"{slots} slots of {packet_bytes} bytes: at least one slot, of 20 to 65535 bytes")
-    return WINDOW_BYTES + 2 * _align(8 * slots) + slots * (SLOT_BYTES + _align(packet_bytes))
+    return _layout(slots, packet_bytes).size
 
 
 def window_init(memory: np.ndarray, slots: int, packet_bytes: int) -> None:
     """Make an empty window in ``memory`` (uint8 array of :func:`window_bytes`), touching every page."""
     memory[: window_bytes(slots, packet_bytes)] = 0
-    header = memory[:WINDOW_BYTES].view(WINDOW)
-    header["slots"], header["packet_bytes"], header["stride"] = slots, packet_bytes, SLOT_BYTES + _align(packet_bytes)
-    header["order_at"] = WINDOW_BYTES
-    header["free_at"] = WINDOW_BYTES + _align(8 * slots)
-    header["slots_at"] = WINDOW_BYTES + 2 * _align(8 * slots)
+    layout = _layout(slots, packet_bytes)
+    header = layout.view(memory, "window")
+    header["slots"], header["packet_bytes"], header["stride"] = slots, packet_bytes, _stride(packet_bytes)
+    for name in ("order", "free", "slots"):
+        header[f"{name}_at"] = layout.at(name)
     window_clear(np.uint64(memory.ctypes.data))
 
 

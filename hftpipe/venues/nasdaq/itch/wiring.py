@@ -10,11 +10,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from hftpipe.core.machine.jit import entry
-from hftpipe.core.schema.records import RECORD, RECORD_BYTES
+from hftpipe.core.schema.layout import LINE_PAIR, Content, Layout, lay_out
+from hftpipe.core.schema.records import RECORD
+from hftpipe.core.trading.books import Levels
 from hftpipe.venues.nasdaq.itch.arbiter_state import arbiter_bytes, arbiter_init
-from hftpipe.venues.nasdaq.itch.feed import FEED, feed_bytes, feed_init
+from hftpipe.venues.nasdaq.itch.feed import FEED, feed_bytes, feed_init, out_room
 from hftpipe.venues.nasdaq.itch.packet_ring import PACKETS, PacketRing, open_packets
-from hftpipe.venues.nasdaq.itch.receive import OUT_ROOM, receive_step, receiver_bytes, receiver_init
+from hftpipe.venues.nasdaq.itch.receive import receive_step, receiver_bytes, receiver_init
 from hftpipe.venues.nasdaq.itch.sockets import open_line, open_request
 
 AUTO, PACKET_RING, SOCKET = RECEIVE_WAYS = ("auto", "packet_ring", "socket")
@@ -59,7 +61,7 @@ class Joined:
     """An ITCH feed ready to be received.
 
     Attributes:
-        receiver, out, books: addresses of the RECEIVER, its record array, and the first book; book_stride in bytes.
+        receiver, out, books: addresses of the RECEIVER, its record array, and the table of books.
         sockets: kept open for as long as this lives.
         facts: how the lines are read, and what the system granted and refused, as text.
     """
@@ -67,40 +69,31 @@ class Joined:
     receiver: int
     out: int
     books: int
-    book_stride: int
     sockets: list[Closable]
     facts: list[str]
 
 
-def _sizes(n_instruments: int, levels: int) -> dict[str, int]:
-    sizes = {
+def out_records(n_instruments: int) -> int:
+    """Records of the receive loop's array: what one message may write, twice."""
+    return 2 * out_room(n_instruments)
+
+
+def itch_layout(n_instruments: int, levels: Levels) -> Layout:
+    """Memory of the feed; ``levels`` price levels a side of each book, one number or int64[n]."""
+    parts: dict[str, Content] = {
         "arbiter": arbiter_bytes(),
         "feed": feed_bytes(n_instruments, ORDER_SLOTS, levels),
         "receiver": receiver_bytes(),
-        "out": 2 * OUT_ROOM * RECORD_BYTES,
-        "packets": PACKETS.itemsize,
+        "out": (RECORD, out_records(n_instruments)),
+        "packets": (PACKETS, 1),
     }
-    return {name: -(-size // 128) * 128 for name, size in sizes.items()}
-
-
-def part_offsets(n_instruments: int, levels: int) -> dict[str, int]:
-    """Where each part begins in the feed's memory."""
-    offsets, at = {}, 0
-    for name, size in _sizes(n_instruments, levels).items():
-        offsets[name] = at
-        at += size
-    return offsets
-
-
-def itch_bytes(n_instruments: int, levels: int) -> int:
-    """Memory of the feed; ``levels`` price levels a side of each book."""
-    return sum(_sizes(n_instruments, levels).values())
+    return lay_out(parts, LINE_PAIR)
 
 
 def join(
     memory: np.ndarray,
     instruments: np.ndarray,
-    levels: int,
+    levels: Levels,
     lines: Lines,
     midnight_ns: int,
     sink: int,
@@ -109,7 +102,7 @@ def join(
     clock: int = 0,
     time: int = 0,
 ) -> Joined:
-    """Lay out the feed in ``memory`` (uint8 array of :func:`itch_bytes`) and join its lines.
+    """Lay out the feed in ``memory`` (uint8 array, as of :func:`itch_layout`) and join its lines.
 
     Args:
         midnight_ns: the session's midnight on the clock that ``exchange_ts`` shall show.
@@ -120,8 +113,8 @@ def join(
     Raises:
         OSError: a group or port that cannot be had, by name. ValueError: an instrument the wire cannot carry.
     """
-    at, sizes = part_offsets(len(instruments), levels), _sizes(len(instruments), levels)
-    parts = {name: memory[at[name] : at[name] + size] for name, size in sizes.items()}
+    layout = itch_layout(len(instruments), levels)
+    parts = {name: layout.view(memory, name) for name in layout.parts}
     ways, sockets, facts = _open_lines(lines, parts["packets"])
     if lines.request_port:
         request = open_request(lines.request_address, lines.request_port, interface=lines.interface)
@@ -130,15 +123,14 @@ def join(
         ways["retransmit"] = request.socket.fileno()
     arbiter_init(parts["arbiter"])
     feed_init(parts["feed"], instruments, ORDER_SLOTS, levels, midnight_ns)
-    out = parts["out"].view(RECORD)
     receiver_init(
-        parts["receiver"], parts["arbiter"].ctypes.data, parts["feed"].ctypes.data, out, **ways,
+        parts["receiver"], parts["arbiter"].ctypes.data, parts["feed"].ctypes.data, parts["out"], **ways,
         max_datagrams=lines.max_datagrams, sink=sink, sink_state=sink_state,
         h_kernel=h_kernel if lines.kernel_stamps else 0, clock=clock, time=time,
     )  # fmt: skip
     feed = parts["feed"][: FEED.itemsize].view(FEED)
     receiver = parts["receiver"].ctypes.data
-    return Joined(receiver, out.ctypes.data, int(feed["books"][0]), int(feed["book_stride"][0]), sockets, facts)
+    return Joined(receiver, parts["out"].ctypes.data, int(feed["books"][0]), sockets, facts)
 
 
 def _open_lines(lines: Lines, packets: np.ndarray) -> tuple[dict[str, int], list[Closable], list[str]]:
@@ -151,7 +143,7 @@ def _open_lines(lines: Lines, packets: np.ndarray) -> tuple[dict[str, int], list
     elif lines.receive != SOCKET:
         try:
             ring = open_packets(
-                packets[: PACKETS.itemsize].view(PACKETS),
+                packets,
                 [(lines.group_a, lines.port_a), (lines.group_b, lines.port_b)],
                 lines.interface,
             )

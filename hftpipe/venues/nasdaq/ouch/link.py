@@ -10,6 +10,18 @@ function             UDP                                              SoupBinTCP
 ==================== ================================================ ===========================================
 
 A ``send`` that the kernel refuses loses nothing: the session sends again, the stream keeps what it has.
+
+A session that the venue ends, refuses or does not know, and a connection that breaks or on which a log-in is not answered,
+is followed by another one, until we close the link ourselves (``ends`` counts the first of these, ``outages`` how often a
+session was not there any more):
+
+================================== ===================================================================================
+what the venue says                what is tried next
+================================== ===================================================================================
+END, or Z                          UDP: a session under another number; TCP: another connection
+REJECT, or J with "not authorised" likewise, with growing waits, counted in ``refused_logins``
+J with "no such session"           another connection at once, for whatever session there is; if it is said again, as above
+================================== ===================================================================================
 """
 
 import numpy as np
@@ -17,14 +29,16 @@ import numpy as np
 from hftpipe.core.machine.hist import stamp
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, view
+from hftpipe.core.schema.layout import offset_of
+from hftpipe.venues.nasdaq.ouch.datagram import END, REJECT
 from hftpipe.venues.nasdaq.ouch.session import (
     DATAGRAM_BYTES_MAX,
     ENDED,
-    REJECT,
     SESSION,
     UP,
     session_commit,
     session_end,
+    session_is_stuck,
     session_next,
     session_poll,
     session_reserve,
@@ -50,6 +64,7 @@ from hftpipe.venues.nasdaq.ouch.soup import (
     soup_client_next,
     soup_commit,
     soup_forget,
+    soup_is_unanswered,
     soup_login,
     soup_pending,
     soup_plain,
@@ -66,7 +81,10 @@ OTHER_SESSION, REPORTS_LOST = 1, 2
 #: Datagrams that one pump may send: a bound, not a rate.
 MAX_SENDS = 64
 _ENOTCONN, _EINPROGRESS, _EALREADY = 107, 115, 114
-_RECONNECT_NS, _RECONNECT_MAX_NS = np.int64(100_000_000), np.int64(5_000_000_000)
+#: The longest wait is well within the time after which a session that stays away is a fault (``udp.login_timeout_s``).
+_RECONNECT_NS, _RECONNECT_MAX_NS = np.int64(100_000_000), np.int64(1_000_000_000)
+#: A stream's log-in that is not answered for so long never will be.
+_LOGIN_ANSWER_NS = np.int64(2_000_000_000)
 
 LINK = np.dtype(
     [
@@ -78,14 +96,16 @@ LINK = np.dtype(
         # Logged in anew: requests may be lost (UDP: the venue has forgotten us; TCP: the stream broke).
         ("renewed", "i8"), ("restarted", "i8"), ("was_up", "i8"), ("retry_ns", "i8"), ("backoff_ns", "i8"),
         ("sends", "i8"), ("send_errors", "i8"), ("reads", "i8"), ("read_errors", "i8"), ("last_errno", "i8"),
-        ("connects", "i8"), ("disconnects", "i8"), ("refused_logins", "i8"),
+        ("connects", "i8"), ("disconnects", "i8"), ("refused_logins", "i8"), ("ends", "i8"), ("outages", "i8"),
+        # We have said goodbye: there is no next session.
+        ("closed", "i8"),
         # Time-stamp counter just before the last send (0 without metrics).
-        ("send_tsc", "u8"), ("_pad", "i8", 1),
+        ("send_tsc", "u8"),
     ],
     align=True,
 )  # fmt: skip
 DATA_BYTES = 2048
-_SPARE, _ADDRESS = (np.uint64(LINK.fields[name][1]) for name in ("spare", "address"))
+_SPARE, _ADDRESS = (np.uint64(offset_of(LINK, name)) for name in ("spare", "address"))
 assert DATAGRAM_BYTES_MAX <= DATA_BYTES
 
 
@@ -187,8 +207,14 @@ def _read_datagram(link, now_ns):
         _count_error(link)
         return False
     k.reads += 1
-    if session_take(k.session, k.data, length, now_ns) == REJECT:
+    had_ended = view(k.session, SESSION).state == ENDED
+    kind = session_take(k.session, k.data, length, now_ns)
+    # What is refused of a session that has ended is no log-in: a last word of it met the venue after its start.
+    if kind == REJECT and not had_ended:
         k.refused_logins += 1
+        k.retry_ns = now_ns + _RECONNECT_NS
+    elif kind == END and not had_ended:
+        k.ends += 1
         k.retry_ns = now_ns + _RECONNECT_NS
     return True
 
@@ -220,10 +246,12 @@ def link_read(link, now_ns):
 @jit
 def _disconnect(link, now_ns):
     k = view(link, LINK)
+    soup = view(k.soup, SOUP)
     close_socket(k.fd)
     k.fd = -1
     k.disconnects += 1
-    view(k.soup, SOUP).is_up = 0
+    k.ends += soup.ended
+    soup.is_up, soup.ended = 0, 0
     k.backoff_ns = min(max(k.backoff_ns * 2, _RECONNECT_NS), _RECONNECT_MAX_NS)
     k.retry_ns = now_ns + k.backoff_ns
 
@@ -242,9 +270,10 @@ def _connect(link, now_ns):
 
 @jit
 def _note_up(link):
-    """Notice the moment of a new login."""
+    """Notice the moment of a new login, and that of a loss."""
     k = view(link, LINK)
     is_up = link_is_up(link)
+    k.outages += np.int64(k.was_up != 0 and not is_up)
     if is_up and k.was_up == 0:
         k.renewed, k.backoff_ns = 1, 0
         if k.transport == TCP and view(k.soup, SOUP).skipped != 0:
@@ -253,19 +282,32 @@ def _note_up(link):
 
 
 @jit
+def _refused(link, now_ns):
+    """The venue has rejected the log-in of a stream."""
+    k = view(link, LINK)
+    is_news = view(k.soup, SOUP).rejected == NO_SESSION and k.restarted != OTHER_SESSION
+    _disconnect(link, now_ns)
+    if not is_news:
+        k.refused_logins += 1
+        return
+    # It says nothing against us: there is another session, and we are let into that one at once.
+    soup_forget(k.soup)
+    k.restarted, k.backoff_ns, k.retry_ns = OTHER_SESSION, 0, now_ns
+
+
+@jit
 def _pump_stream(link, now_ns):
     k = view(link, LINK)
     soup = view(k.soup, SOUP)
     if k.fd < 0:
-        if now_ns >= k.retry_ns and soup.ended == 0:
+        if now_ns >= k.retry_ns and k.closed == 0:
             _connect(link, now_ns)
         return
     if soup.rejected != 0:
-        k.refused_logins += 1
-        if soup.rejected == NO_SESSION:
-            soup_forget(k.soup)
-            k.restarted = OTHER_SESSION
-    if soup.broken != 0 or not soup_beat(k.soup, np.int64(CLIENT_BEAT), now_ns):
+        _refused(link, now_ns)
+        return
+    is_over = soup.broken != 0 or soup.ended != 0 or soup_is_unanswered(k.soup, now_ns, _LOGIN_ANSWER_NS)
+    if is_over or not soup_beat(k.soup, np.int64(CLIENT_BEAT), now_ns):
         _disconnect(link, now_ns)
         return
     _flush_stream(link, now_ns)
@@ -275,9 +317,9 @@ def _pump_stream(link, now_ns):
 def _pump_datagrams(link, now_ns):
     k = view(link, LINK)
     s = view(k.session, SESSION)
-    if s.state == ENDED and k.retry_ns != 0 and now_ns >= k.retry_ns:
-        # The venue does not know the session (any more): a new one, under the next number.
-        k.retry_ns, k.was_up, k.restarted = 0, 0, OTHER_SESSION
+    if s.state == ENDED and k.closed == 0 and now_ns >= k.retry_ns:
+        # The venue has ended the session, or does not know it (any more): a new one, under the next number.
+        k.restarted = OTHER_SESSION
         session_start(k.session, (s.session + U64(1)) & U64(0xFFFFFFFF) | U64(1))
     for _ in range(MAX_SENDS):
         datagram = session_poll(k.session, now_ns)
@@ -291,23 +333,28 @@ def link_pump(link, now_ns):
     """Do what is due by the clock."""
     if view(link, LINK).transport == UDP:
         _pump_datagrams(link, now_ns)
-        if view(view(link, LINK).session, SESSION).state == ENDED:
-            return
     else:
         _pump_stream(link, now_ns)
     _note_up(link)
 
 
 @jit
+def link_is_stuck(link):
+    """Whether a message of the venue does not come through, and so none behind it. A stream is begun anew instead."""
+    k = view(link, LINK)
+    return k.transport == UDP and session_is_stuck(k.session)
+
+
+@jit
 def link_close(link, now_ns):
     """Say goodbye; the descriptor of a stream is closed, that of a UDP socket belongs to Python."""
     k = view(link, LINK)
+    k.closed = 1
     if k.transport == UDP:
         session_end(k.session)
         _pump_datagrams(link, now_ns)
     elif k.fd >= 0:
         soup_plain(k.soup, np.int64(LOGOUT))
         _flush_stream(link, now_ns)
-        view(k.soup, SOUP).ended = 1
         if k.fd >= 0:
             _disconnect(link, now_ns)

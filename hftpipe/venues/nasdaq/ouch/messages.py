@@ -120,9 +120,9 @@ _CANCEL_REASONS = (
     ("U", reasons.USER_REQUEST), ("I", reasons.IOC_REMAINDER), ("Q", reasons.SELF_TRADE),
     ("F", reasons.POST_ONLY_WOULD_TAKE), ("G", reasons.POST_ONLY_WOULD_TAKE), ("Z", reasons.DISCONNECTED),
 )  # fmt: skip
-#: CANCEL_REASON[byte]: code of core.reasons; the others (halts, timeouts, supervision) are NONE. Z is Nasdaq's system
-#: cancel, which the simulated venue sends for a lost session.
-CANCEL_REASON = np.zeros(256, np.uint8)
+#: CANCEL_REASON[byte]: code of core.reasons; all others (halts, time-outs, supervision) are the venue's doing. Z is Nasdaq's
+#: system cancel, which the simulated venue sends for a lost session.
+CANCEL_REASON = np.full(256, reasons.VENUE_ENDED, np.uint8)
 for _name, _reason in _CANCEL_REASONS:
     CANCEL_REASON[ord(_name)] = _reason
 #: CANCEL_BYTE[reason]: the byte the simulated venue sends; IOC for every way an order may not rest.

@@ -9,9 +9,9 @@ U replaced              REPLACED; quantity: what is filled plus what is left. EX
                         not ask for it
   on other terms        VENUE_FAULT, WRONG_TERMS: another side, symbol or price, or more than was asked for (or than it had);
                         it is cancelled under its new number
-E executed              FILL, ``seq`` the match number, FILL_MAKER if liquidity was added, fee from the INSTRUMENT; none if
+E executed              FILL, ``trade_id`` the match number, FILL_MAKER if liquidity was added, fee from the INSTRUMENT; none if
                         that match of that order was heard of before
-C cancelled, all of it  CANCELED for our own cancel and for what the venue withdraws, EXPIRED for what could not rest
+C cancelled, all of it  CANCELED for our own cancel, EXPIRED for what could not rest and for what the venue ends
 C cancelled in part     REPLACED with the total that remains, UNASKED
 J of an order           REJECT
 J of a replace          CANCEL_REJECT; none if a cancel is on its way too, which is then sent again for the order itself
@@ -37,6 +37,7 @@ from hftpipe.core.schema.records import (
     ACK,
     CANCEL_REJECT,
     CANCELED,
+    EXECUTION,
     EXPIRED,
     FILL,
     FILL_MAKER,
@@ -45,24 +46,12 @@ from hftpipe.core.schema.records import (
     RECORD,
     REJECT,
     REPLACED,
+    REPORT,
     TIF_MASK,
     UNASKED,
 )
-from hftpipe.core.trading.order_reports import move_filled
-from hftpipe.core.trading.order_table import (
-    ON_ACK,
-    ON_CANCELED,
-    ON_CHANGE_DONE,
-    ON_EXPIRED,
-    ON_NO_ANSWER,
-    ON_REJECT,
-    ORDER,
-    PENDING_CANCEL,
-    is_open,
-    open_count,
-    open_order,
-    order_move,
-)
+from hftpipe.core.trading.order_reports import move_filled, move_reported
+from hftpipe.core.trading.order_table import A_REPLACE, ON_NO_ANSWER, ORDER, is_open, open_count, open_order, order_move
 from hftpipe.core.trading.seen_fills import seen_add
 from hftpipe.venues.nasdaq.ouch import messages as ouch
 from hftpipe.venues.nasdaq.ouch.decode import IGNORED, REFUSED, WIRE, decode_report
@@ -71,13 +60,16 @@ from hftpipe.venues.nasdaq.ouch.link import LINK, REPORTS_LOST, link_commit, lin
 from hftpipe.venues.nasdaq.ouch.messages import CANCEL_REASON, PRICE_UNIT, VENUE_REASONS
 from hftpipe.venues.nasdaq.ouch.state import (
     ANSWERED,
+    CANCELING,
     LOST,
     OWED,
     REF_MASK,
+    UNTOLD,
     VENUE,
     WIRE_AT,
     fault_record,
     fill_record,
+    local_slot,
     lot_of,
     order_of_ref,
     ref_of,
@@ -93,6 +85,14 @@ def fee_of(price, qty, rate):
         return value
     amount, rest = muldiv_rem(value, rate, np.int64(SCALE))
     return amount + 1 if rate > 0 and rest != ZERO else amount
+
+
+@jit
+def _tell(venue, slot, record, kind, price, qty, flags):
+    """A report for the gateway (kind ... flags as in a RECORD), which moves the order here as it does in every table."""
+    fill_record(record, view(slot, ORDER), kind, price, qty, np.uint8(flags))
+    move_reported(view(venue, VENUE).table, slot, view(record, RECORD))
+    return True
 
 
 @jit
@@ -121,39 +121,34 @@ def _wrong_terms(venue, slot, o, w, record):
 
 @jit
 def _accepted(venue, slot, o, w, record):
-    v = view(venue, VENUE)
     o.venue_id |= ANSWERED
     if np.int64(w.shares) * lot_of(venue, o.instrument) != o.qty or not _is_ours(venue, o, w, o.price):
         return _wrong_terms(venue, slot, o, w, record)
     if w.code == ouch.STATE_DEAD:
-        order_move(v.table, slot, np.int64(ON_EXPIRED))
-        fill_record(record, o, EXPIRED, o.price, o.qty - o.filled, np.uint8(reasons.IOC_REMAINDER))
-        return True
-    order_move(v.table, slot, np.int64(ON_ACK))
-    fill_record(record, o, ACK, o.price, o.qty, o.flags)
+        reason = np.int64(reasons.IOC_REMAINDER)
+        return _tell(venue, slot, record, np.int64(EXPIRED), o.price, o.qty - o.filled, reason)
+    _tell(venue, slot, record, np.int64(ACK), o.price, o.qty, np.int64(o.flags))
+    view(record, REPORT).venue_id = w.order
     return True
 
 
 @jit
 def _replaced(venue, slot, o, w, record):
     """The order has its new number, whoever asked for that; its new terms only if they are within those asked for."""
-    v, is_asked = view(venue, VENUE), o.user != 0 and U64(o.user) == w.ref
-    price, most = (o.new_price, o.new_qty) if is_asked else (o.price, o.qty)
+    is_asked = o.user != 0 and U64(o.user) == w.ref
+    price, most = (o.asked_price, o.asked_qty) if is_asked else (o.price, o.qty)
     if not is_asked:
         remember_ref(venue, w.ref, o.id)
-    o.venue_id, o.user = w.ref | ANSWERED, 0 if is_asked else o.user
+    o.venue_id, o.user = w.ref | ANSWERED | (o.venue_id & CANCELING), 0 if is_asked else o.user
     left = np.int64(w.shares) * lot_of(venue, o.instrument)
     # What was claimed and what is filled may be too much for one int64 together.
     if left > max(most - o.filled, np.int64(0)) or not _is_ours(venue, o, w, price):
         return _wrong_terms(venue, slot, o, w, record)
-    o.price, o.qty = price, o.filled + left
     if w.code == ouch.STATE_DEAD:
-        order_move(v.table, slot, np.int64(ON_EXPIRED))
-        fill_record(record, o, EXPIRED, o.price, o.qty - o.filled, np.uint8(reasons.DEAD_WHEN_REPLACED))
-        return True
-    if is_asked and o.state != PENDING_CANCEL:
-        order_move(v.table, slot, np.int64(ON_CHANGE_DONE))
-    fill_record(record, o, REPLACED, o.price, o.qty, o.flags if is_asked else o.flags | UNASKED)
+        return _tell(venue, slot, record, np.int64(EXPIRED), price, left, np.int64(reasons.DEAD_WHEN_REPLACED))
+    flags = np.int64(o.flags) if is_asked else np.int64(o.flags | UNASKED)
+    _tell(venue, slot, record, np.int64(REPLACED), price, o.filled + left, flags)
+    view(record, REPORT).venue_id = w.order
     return True
 
 
@@ -172,9 +167,9 @@ def _executed(venue, slot, o, w, record):
     o.venue_id |= ANSWERED
     move_filled(v.table, slot, qty)
     fill_record(record, o, FILL, price, qty, np.uint8(FILL_MAKER if maker else 0))
-    r = view(record, RECORD)
-    r.seq = w.match
-    r.local_ts = fee_of(price, qty, instrument.maker_fee if maker else instrument.taker_fee)
+    x = view(record, EXECUTION)
+    x.trade_id = w.match
+    x.fee = fee_of(price, qty, instrument.maker_fee if maker else instrument.taker_fee)
     return True
 
 
@@ -192,17 +187,13 @@ def _why_ended(o, letter):
 
 @jit
 def _canceled(venue, slot, o, w, record):
-    v = view(venue, VENUE)
     left, gone = max(o.qty - o.filled, np.int64(0)), np.int64(w.shares) * lot_of(venue, o.instrument)
     if gone < left:
-        o.qty -= gone
-        fill_record(record, o, REPLACED, o.price, o.qty, o.flags | UNASKED)
-        return True
+        flags = np.int64(o.flags | UNASKED)
+        return _tell(venue, slot, record, np.int64(REPLACED), o.price, o.qty - gone, flags)
     reason = _why_ended(o, w.code)
-    is_ours = reason == reasons.USER_REQUEST or reason == reasons.NONE
-    order_move(v.table, slot, np.int64(ON_CANCELED if is_ours else ON_EXPIRED))
-    fill_record(record, o, CANCELED if is_ours else EXPIRED, o.price, left, np.uint8(reason))
-    return True
+    kind = np.int64(CANCELED if reason == reasons.USER_REQUEST else EXPIRED)
+    return _tell(venue, slot, record, kind, o.price, left, reason)
 
 
 @jit
@@ -234,22 +225,37 @@ def cancel_now(venue, slot, ref, now_ns):
 
 
 @jit
+def _refuse(venue, slot, record, reason):
+    return _tell(venue, slot, record, np.int64(CANCEL_REJECT), np.int64(0), np.int64(0), reason)
+
+
+@jit
+def _cancel_again(venue, slot, o, now_ns):
+    """The number under which an order was being cancelled came to nothing: now under that which it has, or it is refused."""
+    if cancel_now(venue, slot, ref_of(o), now_ns):
+        return
+    v = view(venue, VENUE)
+    o.venue_id &= ~CANCELING
+    o.cancels = 0
+    # Own answers are told before the venue's, so there is room.
+    _refuse(venue, slot, local_slot(venue, v.local_in), np.int64(reasons.VENUE_BUSY))
+    v.local_in += ONE
+
+
+@jit
 def _rejected(venue, slot, o, w, record, now_ns):
     v = view(venue, VENUE)
     reason = _reject_reason(w.code)
     if o.user != 0 and U64(o.user) == w.ref:
         o.user = 0
-        if o.state == PENDING_CANCEL and cancel_now(venue, slot, ref_of(o), now_ns):
-            return False
-        order_move(v.table, slot, np.int64(ON_CHANGE_DONE))
-        fill_record(record, o, CANCEL_REJECT, np.int64(0), np.int64(0), np.uint8(reason))
+        _refuse(venue, slot, record, reason)
+        if o.venue_id & CANCELING:
+            _cancel_again(venue, slot, o, now_ns)
         return True
     if ref_of(o) != w.ref or o.venue_id & ANSWERED:
         v.stale += 1
         return False
-    order_move(v.table, slot, np.int64(ON_REJECT))
-    fill_record(record, o, REJECT, o.price, o.qty, np.uint8(reason))
-    return True
+    return _tell(venue, slot, record, np.int64(REJECT), o.price, o.qty, reason)
 
 
 @jit
@@ -262,9 +268,18 @@ def _cancel_rejected(venue, slot, o, w, record):
     if ref_of(o) != w.ref:
         v.crossed += 1
         return False
-    order_move(v.table, slot, np.int64(ON_CHANGE_DONE))
-    fill_record(record, o, CANCEL_REJECT, np.int64(0), np.int64(0), np.uint8(reasons.VENUE_UNKNOWN_ORDER))
-    return True
+    if o.cancels <= 0:
+        # Told twice, or the answer to a cancel that was sent again after a log-in.
+        v.stale += 1
+        return False
+    o.cancels -= 1
+    if o.cancels == 0:
+        o.venue_id &= ~CANCELING
+    if o.under_way == A_REPLACE or o.cancels > 0:
+        # A replace asked for since, or another cancel, is still to be answered.
+        fill_record(record, o, CANCEL_REJECT, np.int64(0), np.int64(0), np.uint8(reasons.VENUE_UNKNOWN_ORDER))
+        return True
+    return _refuse(venue, slot, record, np.int64(reasons.VENUE_UNKNOWN_ORDER))
 
 
 @jit
@@ -284,7 +299,7 @@ def _orphan(venue, kind, w, record, now_ns):
 def _broken(venue, w, record):
     view(venue, VENUE).broken_trades += 1
     fault_record(record, np.int64(BROKEN_TRADE), w.ref, np.int64(0), np.int64(0))
-    view(record, RECORD).seq = w.match
+    view(record, EXECUTION).trade_id = w.match
     return True
 
 
@@ -300,6 +315,15 @@ def _has_unseen(venue, next_ref):
 
 
 @jit
+def doubt_orders(venue):
+    """The session that our orders were in is gone, which says nothing of what became of them: the gateway is told."""
+    v = view(venue, VENUE)
+    for index in range(open_count(v.table)):
+        view(open_order(v.table, np.int64(index)), ORDER).venue_id |= UNTOLD
+    v.check_ns = 0
+
+
+@jit
 def _lose_orders(venue):
     """The venue does not know our orders any more, which says nothing of what became of them: all are UNKNOWN."""
     v = view(venue, VENUE)
@@ -307,7 +331,7 @@ def _lose_orders(venue):
         slot = open_order(v.table, np.int64(index))
         view(slot, ORDER).venue_id |= LOST
         order_move(v.table, slot, np.int64(ON_NO_ANSWER))
-    v.check_ns = 0
+    doubt_orders(venue)
 
 
 @jit
@@ -331,8 +355,7 @@ def _account(venue, w, record):
     next_ref = w.ref if w.ref != ZERO else REF_MASK + ONE
     has_gaps = k.restarted == REPORTS_LOST and (v.answered_ref != ZERO or open_count(v.table) > 0)
     lost = has_gaps or next_ref <= v.answered_ref or (k.restarted != 0 and _has_unseen(venue, next_ref))
-    v.next_ref, v.ready, k.restarted = max(v.next_ref, next_ref), 1, 0
-    v.has_logged_in, v.refused_ns = 1, 0
+    v.next_ref, v.ready, v.has_logged_in, k.restarted = max(v.next_ref, next_ref), 1, 1, 0
     v.resend = 0 if lost else 1
     if not lost:
         return False
@@ -416,11 +439,12 @@ def apply_message(venue, data, length, record, now_ns):
     v.reports += 1
     if kind == ouch.SYSTEM:
         v.system_events += 1
-        v.day_ended = 1 if w.code == ouch.END_OF_DAY else v.day_ended
+        if w.code == ouch.END_OF_DAY or w.code == ouch.START_OF_DAY:
+            v.day_ended = np.int64(w.code == ouch.END_OF_DAY)
         return False
     if kind == ouch.ACCOUNT:
         return _account(venue, w, record)
     if not _about_order(venue, kind, w, record, now_ns):
         return False
-    view(record, RECORD).exchange_ts = v.midnight_ns + w.time_ns
+    view(record, REPORT).exchange_ts = v.midnight_ns + w.time_ns
     return True

@@ -1,20 +1,12 @@
 """Orders over UDP: a small reliable session, the same code on both sides, without sockets.
 
-::
-
-    offset bytes field                       kinds
-    0      4     magic "HOS1"                DATA       one or more messages
-    4      4     session, chosen by client   HEARTBEAT  nothing but the acknowledgement
-    8      8     sequence of first message   LOGIN      client: user (6), password (10), cancel after (2, ms)
-    16     8     next sequence wanted (ack)  ACCEPT     venue: logged in
-    24     1     kind                        REJECT     venue: no such user or session, or the account is in use
-    25     1     0                           END        venue: the day is over; client: logs out
-    26     2     message count
-    28           blocks: length (2), text
+What a datagram says stands in :mod:`hftpipe.venues.nasdaq.ouch.datagram`.
 
 Messages are numbered from 1 in each direction. Each is kept until the other side has acknowledged it, and sent again
 after ``rto_ns``, doubling up to ``rto_max_ns``, for as long as the session lives; so a lost datagram costs time and
-never a message. What arrives twice is dropped, what arrives early is held, and messages come out in order, once.
+never a message. What arrives twice is dropped, what arrives early is held, and messages come out in order, once. One
+that is longer than any message comes out in its turn, too, with its length and as much of it as is held: it is for the
+reader to refuse. A datagram with the next message that is not sound is counted in ``stuck``, until the message comes.
 Nothing is sent beyond the window: then :func:`session_reserve` says no, and nothing is lost by it.
 
 A session is LOST when nothing has been heard for ``silence_ns``; it goes on trying, and is UP again at the first sign
@@ -28,16 +20,36 @@ All functions work on memory: the caller sends the datagram whose address he get
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import ONE, U64, ZERO, copy_bytes, load_u8, store_u8, view
-from hftpipe.venues.nasdaq.itch.wire import be16, be32, be64, put_be16, put_be32, put_be64
+from hftpipe.core.machine.mem import ONE, U64, ZERO, copy_bytes, store_u8, view
+from hftpipe.core.schema.layout import offset_of, whole
+from hftpipe.venues.nasdaq.itch.wire import be16, be64, put_be16, put_be32, put_be64
+from hftpipe.venues.nasdaq.ouch.datagram import (
+    ACCEPT,
+    ACK_AT,
+    BLOCKS_AT,
+    CANCEL_AFTER_AT,
+    COUNT_AT,
+    CREDENTIAL_BYTES,
+    DATA,
+    END,
+    HEADER_BYTES,
+    HEARTBEAT,
+    KIND_AT,
+    LOGIN,
+    LOGIN_BYTES,
+    MAGIC,
+    REJECT,
+    SEQ_AT,
+    SESSION_AT,
+    blocks_whole,
+    session_kind,
+    session_number,
+)
 from hftpipe.venues.nasdaq.ouch.messages import MESSAGE_BYTES_MAX
 
-DATA, HEARTBEAT, LOGIN, ACCEPT, REJECT, END = 1, 2, 3, 4, 5, 6
 DOWN, UP, LOST, ENDED = 0, 1, 2, 3
 STATE_NAMES = {DOWN: "DOWN", UP: "UP", LOST: "LOST", ENDED: "ENDED"}
 CLIENT, VENUE_SIDE = 0, 1
-MAGIC = int.from_bytes(b"HOS1", "big")
-HEADER_BYTES, CREDENTIAL_BYTES, LOGIN_BYTES = 28, 16, 18
 DATAGRAM_BYTES_MAX = HEADER_BYTES + 2 + MESSAGE_BYTES_MAX
 
 SESSION = np.dtype(
@@ -55,7 +67,9 @@ SESSION = np.dtype(
         ("out_length", "i8"), ("in_length", "i8"),
         ("sent", "i8"), ("resent", "i8"), ("received", "i8"), ("delivered", "i8"), ("duplicates", "i8"),
         ("early", "i8"), ("too_far", "i8"), ("malformed", "i8"), ("wrong_session", "i8"), ("bad_ack", "i8"),
-        ("heartbeats", "i8"), ("window_full", "i8"), ("losses", "i8"), ("recoveries", "i8"), ("_pad", "i8", 2),
+        ("heartbeats", "i8"), ("window_full", "i8"), ("losses", "i8"), ("recoveries", "i8"),
+        # Unsound datagrams in a row that should have brought the next message.
+        ("stuck", "i8"), ("_pad", "i8", 1),
     ],
     align=True,
 )  # fmt: skip
@@ -66,15 +80,15 @@ COUNTERS = (
 #: A message on its way out, its datagram behind it; or one that came early, its text behind it. seq 0: unused.
 SLOT = np.dtype([("seq", "u8"), ("length", "i8"), ("due_ns", "i8"), ("tries", "i8")], align=True)
 SLOT_BYTES = 256
-_CONTROL_AT = -(-SESSION.itemsize // 64) * 64
+_CONTROL_AT = whole(SESSION.itemsize)
 _OUT_AT = _CONTROL_AT + 64
 _CONTROL, _OUT = np.uint64(_CONTROL_AT), np.uint64(_OUT_AT)
 _SLOT_SHIFT, _TEXT_AT, _PAYLOAD_AT = np.uint64(8), np.uint64(32), np.uint64(32 + HEADER_BYTES + 2)
-_SEQ_AT, _ACK_AT, _KIND_AT, _COUNT_AT, _BLOCKS_AT = (np.uint64(n) for n in (8, 16, 24, 26, HEADER_BYTES))
-_SESSION_AT, _CREDENTIALS = np.uint64(4), np.uint64(SESSION.fields["credentials"][1])
+_CREDENTIALS = np.uint64(offset_of(SESSION, "credentials"))
 _MAX_SHIFT = 16
 _LIMIT = np.uint64(1 << 62)
-_CANCEL_AFTER = np.uint64(CREDENTIAL_BYTES)
+#: Unsound datagrams in a row that say that the next message will never be had; the other side sends it again for seconds.
+STUCK_MAX = 16
 assert SLOT.itemsize + DATAGRAM_BYTES_MAX <= SLOT_BYTES and HEADER_BYTES + 2 + LOGIN_BYTES <= 64
 
 
@@ -150,12 +164,12 @@ def _in_slot(session, seq):
 def _put_header(session, target, kind, seq, count):
     s = view(session, SESSION)
     put_be32(target, U64(MAGIC))
-    put_be32(target + _SESSION_AT, s.session)
-    put_be64(target + _SEQ_AT, seq)
-    put_be64(target + _ACK_AT, s.expected)
-    store_u8(target + _KIND_AT, np.uint8(kind))
-    store_u8(target + _KIND_AT + ONE, np.uint8(0))
-    put_be16(target + _COUNT_AT, U64(count))
+    put_be32(target + SESSION_AT, s.session)
+    put_be64(target + SEQ_AT, seq)
+    put_be64(target + ACK_AT, s.expected)
+    store_u8(target + KIND_AT, np.uint8(kind))
+    store_u8(target + KIND_AT + ONE, np.uint8(0))
+    put_be16(target + COUNT_AT, U64(count))
 
 
 @jit
@@ -207,9 +221,9 @@ def session_commit(session, length, now_ns):
     s = view(session, SESSION)
     slot = _out_slot(session, s.next_out)
     o, datagram = view(slot, SLOT), slot + _TEXT_AT
-    put_be64(datagram + _SEQ_AT, s.next_out)
-    put_be64(datagram + _ACK_AT, s.expected)
-    put_be16(datagram + _BLOCKS_AT, U64(length))
+    put_be64(datagram + SEQ_AT, s.next_out)
+    put_be64(datagram + ACK_AT, s.expected)
+    put_be16(datagram + BLOCKS_AT, U64(length))
     s.out_length = HEADER_BYTES + 2 + length
     o.seq, o.length, o.tries, o.due_ns = s.next_out, s.out_length, 0, now_ns + s.rto_ns
     s.next_out += ONE
@@ -243,7 +257,7 @@ def _overdue(session, now_ns):
         if now_ns >= o.due_ns:
             o.tries += 1
             o.due_ns = now_ns + _backoff(session, o.tries)
-            put_be64(slot + _TEXT_AT + _ACK_AT, s.expected)
+            put_be64(slot + _TEXT_AT + ACK_AT, s.expected)
             s.out_length = o.length
             s.resent += 1
             return slot + _TEXT_AT
@@ -257,10 +271,10 @@ def _control(session, kind):
     s.out_length = HEADER_BYTES
     _put_header(session, target, kind, s.next_out, np.int64(1 if kind == LOGIN else 0))
     if kind == LOGIN:
-        text = target + _BLOCKS_AT + U64(2)
-        put_be16(target + _BLOCKS_AT, U64(LOGIN_BYTES))
+        text = target + BLOCKS_AT + U64(2)
+        put_be16(target + BLOCKS_AT, U64(LOGIN_BYTES))
         copy_bytes(text, session + _CREDENTIALS, np.int64(CREDENTIAL_BYTES))
-        put_be16(text + _CANCEL_AFTER, U64(s.cancel_after_ms))
+        put_be16(text + CANCEL_AFTER_AT, U64(s.cancel_after_ms))
         s.out_length += 2 + LOGIN_BYTES
     return target
 
@@ -303,33 +317,6 @@ def session_poll(session, now_ns):
 
 
 @jit
-def session_number(data, length):
-    """The session number of a datagram that has a whole header of ours; 0 for any other."""
-    if length < HEADER_BYTES or be32(data) != U64(MAGIC):
-        return ZERO
-    return be32(data + _SESSION_AT)
-
-
-@jit
-def session_kind(data):
-    """The kind of a datagram for which :func:`session_number` is not 0."""
-    return np.int64(load_u8(data + _KIND_AT))
-
-
-@jit
-def session_login_text(data, length):
-    """Address of user and password of a LOGIN (LOGIN_BYTES with what else it says), 0 if it has none."""
-    whole = length >= HEADER_BYTES + 2 + LOGIN_BYTES and be16(data + _BLOCKS_AT) == U64(LOGIN_BYTES)
-    return data + _BLOCKS_AT + U64(2) if whole and session_kind(data) == LOGIN else ZERO
-
-
-@jit
-def login_cancel_after_ns(text):
-    """After how long a silence the client of a LOGIN wants its orders cancelled, 0: never."""
-    return np.int64(be16(text + _CANCEL_AFTER)) * 1_000_000
-
-
-@jit
 def _hold(session, seq, text, length, now_ns):
     """Keep one message until its turn."""
     s = view(session, SESSION)
@@ -339,7 +326,7 @@ def _hold(session, seq, text, length, now_ns):
         s.duplicates += 1
         s.ack_due_ns = now_ns
         return
-    if seq - s.expected >= s.window or length > MESSAGE_BYTES_MAX:
+    if seq - s.expected >= s.window:
         s.too_far += 1
         return
     if seq > s.expected:
@@ -348,26 +335,13 @@ def _hold(session, seq, text, length, now_ns):
     elif s.ack_due_ns == 0:
         s.ack_due_ns = now_ns + s.ack_delay_ns
     i.seq, i.length = seq, length
-    copy_bytes(slot + _TEXT_AT, text, length)
-
-
-@jit
-def _blocks_whole(data, length):
-    """Whether the blocks of a datagram end exactly at its end."""
-    at = np.int64(HEADER_BYTES)
-    for _ in range(np.int64(be16(data + _COUNT_AT))):
-        if at + 2 > length:
-            return False
-        at += 2 + np.int64(be16(data + U64(at)))
-        if at > length:
-            return False
-    return at == length
+    copy_bytes(slot + _TEXT_AT, text, min(length, np.int64(MESSAGE_BYTES_MAX)))
 
 
 @jit
 def _take_data(session, data, seq, now_ns):
-    at = data + _BLOCKS_AT
-    for index in range(np.int64(be16(data + _COUNT_AT))):
+    at = data + BLOCKS_AT
+    for index in range(np.int64(be16(data + COUNT_AT))):
         size = be16(at)
         _hold(session, seq + U64(index), at + U64(2), np.int64(size), now_ns)
         at += U64(2) + size
@@ -393,14 +367,29 @@ def _hear(session, kind, now_ns):
 def _is_sound(session, data, length, kind):
     """Whether a datagram of this session makes sense as a whole; counted if not."""
     s = view(session, SESSION)
-    seq, ack = be64(data + _SEQ_AT), be64(data + _ACK_AT)
-    if kind < DATA or kind > END or seq == ZERO or seq >= _LIMIT or not _blocks_whole(data, length):
+    seq, ack = be64(data + SEQ_AT), be64(data + ACK_AT)
+    if kind < DATA or kind > END or seq == ZERO or seq >= _LIMIT or not blocks_whole(data, length):
         s.malformed += 1
         return False
     if kind != LOGIN and ack > s.next_out:
         s.bad_ack += 1
         return False
     return True
+
+
+@jit
+def _note_unsound(session, data, kind):
+    """A datagram of this session that cannot be taken: was the next message to come with it?"""
+    s = view(session, SESSION)
+    seq, count = be64(data + SEQ_AT), max(be16(data + COUNT_AT), ONE)
+    if kind == DATA and seq <= s.expected and s.expected - seq < count:
+        s.stuck += 1
+
+
+@jit
+def session_is_stuck(session):
+    """Whether the next message does not come through however often it is sent, and so none behind it either."""
+    return view(session, SESSION).stuck >= STUCK_MAX
 
 
 @jit
@@ -420,16 +409,17 @@ def session_take(session, data, length, now_ns):
         return np.int64(0)
     kind = session_kind(data)
     if not _is_sound(session, data, length, kind):
+        _note_unsound(session, data, kind)
         return np.int64(0)
     s.received += 1
-    if kind == ACCEPT and s.state == LOST and (be64(data + _SEQ_AT) < s.expected or be64(data + _ACK_AT) < s.acked):
+    if kind == ACCEPT and s.state == LOST and (be64(data + SEQ_AT) < s.expected or be64(data + ACK_AT) < s.acked):
         kind = np.int64(REJECT)
     _hear(session, kind, now_ns)
     if kind in (LOGIN, REJECT):
         return kind
-    s.acked = max(s.acked, be64(data + _ACK_AT))
+    s.acked = max(s.acked, be64(data + ACK_AT))
     if kind == DATA:
-        _take_data(session, data, be64(data + _SEQ_AT), now_ns)
+        _take_data(session, data, be64(data + SEQ_AT), now_ns)
     elif kind == HEARTBEAT:
         s.heartbeats += 1
     return kind
@@ -437,13 +427,16 @@ def session_take(session, data, length, now_ns):
 
 @jit
 def session_next(session):
-    """Address of the next message in order (``in_length`` bytes, good until the next datagram is taken); 0 if none."""
+    """Address of the next message in order (``in_length`` bytes, good until the next datagram is taken); 0 if none.
+
+    Of one longer than MESSAGE_BYTES_MAX only so many bytes are there.
+    """
     s = view(session, SESSION)
     slot = _in_slot(session, s.expected)
     i = view(slot, SLOT)
     if i.seq != s.expected:
         return ZERO
-    s.in_length = i.length
+    s.in_length, s.stuck = i.length, 0
     i.seq = ZERO
     s.expected += ONE
     s.delivered += 1

@@ -27,6 +27,7 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, copy_bytes, load_u8, store_u8, view
+from hftpipe.core.schema.layout import offset_of, whole
 from hftpipe.venues.nasdaq.itch.wire import be16, put_be16
 from hftpipe.venues.nasdaq.ouch.messages import MESSAGE_BYTES_MAX
 
@@ -50,13 +51,15 @@ SOUP = np.dtype(
         # ``rejected``: the code of a refused login; ``skipped``: the session did not go on at the number we wanted.
         ("is_up", "i8"), ("ended", "i8"), ("rejected", "i8"), ("skipped", "i8"), ("broken", "i8"),
         ("heartbeat_ns", "i8"), ("silence_ns", "i8"), ("last_sent_ns", "i8"), ("last_heard_ns", "i8"),
+        # When the connection was opened.
+        ("opened_ns", "i8"),
         ("packets", "i8"), ("malformed", "i8"), ("logins", "i8"), ("out_full", "i8"),
     ],
     align=True,
 )  # fmt: skip
-_OUT_AT = -(-SOUP.itemsize // 64) * 64
+_OUT_AT = whole(SOUP.itemsize)
 _OUT, _IN = np.uint64(_OUT_AT), np.uint64(_OUT_AT + BUFFER_BYTES)
-_SESSION, _CREDENTIALS = (np.uint64(SOUP.fields[name][1]) for name in ("session", "credentials"))
+_SESSION, _CREDENTIALS = (np.uint64(offset_of(SOUP, name)) for name in ("session", "credentials"))
 _TYPE_AT, _TEXT_AT = np.uint64(2), np.uint64(3)
 _PREFIX = 3
 _BLANK, _ZERO_DIGIT = 32, 48
@@ -106,8 +109,8 @@ def soup_reset(soup, now_ns):
     """A new connection: empty buffers; session and number stay."""
     s = view(soup, SOUP)
     s.out_start, s.out_end, s.in_start, s.in_end = 0, 0, 0, 0
-    s.is_up, s.rejected, s.skipped, s.broken = 0, 0, 0, 0
-    s.last_sent_ns, s.last_heard_ns = now_ns, now_ns
+    s.is_up, s.ended, s.rejected, s.skipped, s.broken = 0, 0, 0, 0, 0
+    s.last_sent_ns, s.last_heard_ns, s.opened_ns = now_ns, now_ns, now_ns
 
 
 # Sending.
@@ -297,13 +300,21 @@ def soup_next(soup):
 def _accepted(soup):
     s = view(soup, SOUP)
     number = read_number(s.text + U64(SESSION_BYTES)) if s.length == SESSION_BYTES + NUMBER_BYTES else ~ZERO
-    if number == ~ZERO:
+    # A second one would move the place to go on from past what has never been heard.
+    if number == ~ZERO or s.is_up != 0:
         s.malformed += 1
         s.broken = 1
         return
     copy_bytes(soup + _SESSION, s.text, np.int64(SESSION_BYTES))
     s.skipped = 1 if s.next_number != ZERO and number != s.next_number else 0
     s.next_number, s.is_up = number, 1
+
+
+@jit
+def soup_is_unanswered(soup, now_ns, limit_ns):
+    """Client: whether the log-in of this connection has waited for its answer for too long; heartbeats are none."""
+    s = view(soup, SOUP)
+    return s.is_up == 0 and now_ns - s.opened_ns > limit_ns
 
 
 @jit

@@ -3,11 +3,12 @@
 ::
 
     base | VENUE | LINK | SESSION | SOUP | datagram | templates | REF[refs] | order table | executions seen
-    | RECORD[LOCAL_SLOTS]
+    | REPORT[LOCAL_SLOTS]
 
 An order is found by its client id in a table of :mod:`hftpipe.core.trading.order_table`; its ``venue_id`` holds the reference
 number it has at the venue (low 32 bits: after 2**32 - 1 there is none, and no order), ANSWERED, and LOST once the venue
-has forgotten it (TOLD: the gateway knows), OWED while the gateway waits for what becomes of a cancel of an ended one;
+has forgotten it. UNTOLD: it is not known any more what became of it, and the gateway is to hear so. CANCELING while a cancel
+of it is to be answered, OWED while the gateway waits for what becomes of a cancel of an ended one;
 ``user`` the number it will have once a replace is accepted,
 ``created_ts`` when the last request about it went out. REF leads back from a reference number to the client id.
 """
@@ -20,7 +21,8 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, view
 from hftpipe.core.schema.counters import Place, places, table
 from hftpipe.core.schema.instruments import INSTRUMENT, INSTRUMENT_BYTES
-from hftpipe.core.schema.records import RECORD, RECORD_BYTES, VENUE_FAULT
+from hftpipe.core.schema.layout import LINE_PAIR, Content, Layout, lay_out, offset_of
+from hftpipe.core.schema.records import EXECUTION, RECORD_BYTES, REPORT, VENUE_FAULT
 from hftpipe.core.trading.order_table import ORDER, open_count, open_order, order_find, table_bytes, table_init
 from hftpipe.core.trading.seen_fills import seen_bytes, seen_init
 from hftpipe.venues.nasdaq.ouch.decode import WIRE
@@ -33,7 +35,7 @@ from hftpipe.venues.nasdaq.ouch.soup import SOUP, soup_bytes, soup_init
 
 #: Answers of our own (what the wire cannot say, say), until polled.
 LOCAL_SLOTS = 64
-ANSWERED, LOST, TOLD, OWED = (np.uint64(1 << bit) for bit in (32, 33, 34, 35))
+ANSWERED, LOST, UNTOLD, OWED, CANCELING = (np.uint64(1 << bit) for bit in (32, 33, 34, 35, 36))
 REF_MASK = np.uint64(0xFFFFFFFF)
 
 VENUE = np.dtype(
@@ -41,8 +43,10 @@ VENUE = np.dtype(
         # Wiring (addresses); ``clock`` is a CLOCK record.
         ("link", "u8"), ("templates", "u8"), ("instruments", "u8"), ("n_instruments", "i8"), ("table", "u8"),
         ("refs", "u8"), ("refs_mask", "u8"), ("clock", "u8"), ("local", "u8"), ("seen", "u8"),
+        # HALTS, where strategies see whether orders are taken now (0: nobody looks), and which venue of the pipeline this is.
+        ("halts", "u8"), ("venue_index", "i8"),
         # Settings: midnight on the clock of ``exchange_ts``; when an unanswered order counts as unknown; reads a poll;
-        # how long a log-in may take, or be refused.
+        # how long we may be without a session.
         ("midnight_ns", "i8"), ("answer_ns", "i8"), ("max_reads", "i8"), ("login_ns", "i8"),
         # Position: next reference number (known once ``ready``), own answers, next look for unanswered orders and at
         # the socket when nothing is owed.
@@ -50,9 +54,11 @@ VENUE = np.dtype(
         ("read_ns", "i8"), ("day_ended", "i8"),
         # Highest number the venue has ever answered about; 1: requests without answer are to be sent again.
         ("answered_ref", "u8"), ("resend", "i8"),
-        # Of logging in: since when we try (ns), whether it ever succeeded, refusals counted so far, refused since when
-        # (ns, 0: not), and whether that has been told.
-        ("opened_ns", "i8"), ("has_logged_in", "i8"), ("refusals", "i8"), ("refused_ns", "i8"), ("told_login", "i8"),
+        # Of logging in: since when we have no session (ns; 0: we have one), when that was last looked at, whether there ever
+        # was one, refusals before it, and whether its absence has been told. Ends of sessions noted so far; whether it has
+        # been told that a message does not come through; when it is next looked at whether the session is there.
+        ("down_ns", "i8"), ("looked_ns", "i8"), ("has_logged_in", "i8"), ("refusals", "i8"), ("told_login", "i8"),
+        ("ends", "i8"), ("told_stuck", "i8"), ("presence_ns", "i8"),
         # Requests: sent by kind, refused here.
         ("entered", "i8"), ("replaces", "i8"), ("cancels", "i8"), ("not_ready", "i8"), ("unsendable", "i8"),
         ("again", "i8"),
@@ -88,14 +94,17 @@ COUNTERS = table("""
 ! forgotten        times that the venue had lost our orders
 """)
 LINK_COUNTERS = table("""
+* outages       times that the order session was not there any more
+~ ends          order sessions that the venue has ended
 ~ send_errors   sends that the system refused
 ~ read_errors   reads that the system refused
 """)
 SESSION_COUNTERS = table("""
 ~ malformed  datagrams that are none
 ~ bad_ack    acknowledgements of what was not sent
+~ too_far    messages too far ahead to be kept until their turn
 """)
-WIRE_AT = np.uint64(VENUE.fields["wire"][1])
+WIRE_AT = np.uint64(offset_of(VENUE, "wire"))
 REF = np.dtype([("ref", "u8"), ("id", "u8")], align=True)
 _REF_SHIFT = np.uint64(4)
 #: Longest time between two signs of life of a client that asks for cancel on disconnect.
@@ -110,28 +119,24 @@ def draw_session() -> int:
     return 1 + secrets.randbelow((1 << 31) - 1)
 
 
-def _align(size: int) -> int:
-    return -(-size // 128) * 128
-
-
-def _offsets(n_instruments: int, refs: int, orders: int, window: int) -> dict[str, int]:
-    sizes = {
-        "venue": VENUE.itemsize, "link": LINK.itemsize, "session": session_bytes(window), "soup": soup_bytes(),
-        "data": DATA_BYTES, "templates": templates_bytes(n_instruments), "refs": refs * REF.itemsize,
-        "table": table_bytes(orders), "seen": seen_bytes(SEEN_FILLS), "local": LOCAL_SLOTS * RECORD_BYTES,
+def _layout(n_instruments: int, refs: int, orders: int, window: int) -> Layout:
+    parts: dict[str, Content] = {
+        "venue": (VENUE, 1), "link": (LINK, 1), "session": session_bytes(window), "soup": soup_bytes(),
+        "data": DATA_BYTES, "templates": templates_bytes(n_instruments), "refs": (REF, refs),
+        "table": table_bytes(orders), "seen": seen_bytes(SEEN_FILLS), "local": (REPORT, LOCAL_SLOTS),
     }  # fmt: skip
-    offsets, at = {}, 0
-    for name, size in sizes.items():
-        offsets[name] = at
-        at += _align(size)
-    return offsets | {"end": at}
+    return lay_out(parts, LINE_PAIR)
 
 
 def venue_counters(region: str, n_instruments: int) -> list[Place]:
     """Where the counters of a venue lie whose memory is ``region``."""
-    at = _offsets(n_instruments, DEFAULT_REFS, DEFAULT_ORDERS, DEFAULT_WINDOW)
+    layout = _layout(n_instruments, DEFAULT_REFS, DEFAULT_ORDERS, DEFAULT_WINDOW)
     parts = (("venue", VENUE, COUNTERS), ("link", LINK, LINK_COUNTERS), ("session", SESSION, SESSION_COUNTERS))
-    return [place for name, record, counters in parts for place in places("orders", region, record, counters, at[name])]
+    return [
+        place
+        for name, record, counters in parts
+        for place in places("orders", region, record, counters, layout.at(name))
+    ]
 
 
 def venue_bytes(
@@ -149,7 +154,13 @@ def venue_bytes(
     """
     if refs < 2 or refs & (refs - 1):
         raise ValueError(f"refs {refs} is not a power of two")
-    return _offsets(n_instruments, refs, orders, window)["end"]
+    return _layout(n_instruments, refs, orders, window).size
+
+
+def _check_lots(instruments: np.ndarray) -> None:
+    for row in instruments:
+        if not 0 < int(row["lot"]) <= (2**63 - 1) // SHARES_MAX:
+            raise ValueError(f"{bytes(row['symbol']).decode()}: lot {int(row['lot'])} (1e-8) is not in 1..2**31")
 
 
 def venue_init(
@@ -171,6 +182,8 @@ def venue_init(
     orders: int = DEFAULT_ORDERS,
     window: int = DEFAULT_WINDOW,
     max_reads: int = 64,
+    halts: int = 0,
+    venue_index: int = 0,
     **timing: int,
 ) -> None:
     """Lay out a venue in ``memory`` (uint8 array of :func:`venue_bytes`, 64-byte aligned); no socket is opened yet.
@@ -180,43 +193,46 @@ def venue_init(
         clock: address of a CLOCK record.
         server, port: the order port; user, password: the account.
         session: number of this UDP session, another one for every start (:func:`draw_session`).
-        login_ns: after so long without a session, or with refusals alone, ``poll`` brings a VENUE_FAULT.
+        login_ns: after so long without a session ``poll`` brings a VENUE_FAULT.
         cancel_after_ms: ask the venue to cancel everything once we have been silent for so long, or have gone; 0: no.
+        halts: address of HALTS, 0: nobody is told whether orders are taken; venue_index: the venue's number there.
         timing: settings of the session (:func:`hftpipe.venues.nasdaq.ouch.session.session_init`), or ``heartbeat_ns`` and
             ``silence_ns`` of SoupBinTCP.
 
     Raises:
         ValueError: a setting or an instrument that the wire cannot carry.
     """
-    size = venue_bytes(len(instruments), refs, orders, window)
-    at, base = _offsets(len(instruments), refs, orders, window), memory.ctypes.data
-    memory[:size] = 0
-    for row in instruments:
-        if not 0 < int(row["lot"]) <= (2**63 - 1) // SHARES_MAX:
-            raise ValueError(f"{bytes(row['symbol']).decode()}: lot {int(row['lot'])} (1e-8) is not in 1..2**31")
-    templates_init(memory[at["templates"] :], [bytes(row["symbol"]).decode() for row in instruments])
-    table_init(memory[at["table"] :], orders)
-    seen_init(memory[at["seen"] :], SEEN_FILLS)
-    venue = memory[: VENUE.itemsize].view(VENUE)
+    memory[: venue_bytes(len(instruments), refs, orders, window)] = 0
+    _check_lots(instruments)
+    layout = _layout(len(instruments), refs, orders, window)
+    parts = {name: layout.view(memory, name) for name in layout.parts}
+    templates_init(parts["templates"], [bytes(row["symbol"]).decode() for row in instruments])
+    table_init(parts["table"], orders)
+    seen_init(parts["seen"], SEEN_FILLS)
+    venue, link = parts["venue"], parts["link"]
     for name in ("link", "templates", "refs", "table", "seen", "local"):
-        venue[name] = base + at[name]
+        venue[name] = parts[name].ctypes.data
     venue["instruments"], venue["n_instruments"] = instruments.ctypes.data, len(instruments)
     venue["refs_mask"], venue["clock"], venue["next_ref"] = refs - 1, clock, 1
     venue["midnight_ns"], venue["answer_ns"], venue["max_reads"] = midnight_ns, answer_ns, max_reads
-    venue["login_ns"] = login_ns
+    venue["login_ns"], venue["halts"], venue["venue_index"] = login_ns, halts, venue_index
     assert instruments.dtype == INSTRUMENT
-    link = memory[at["link"] : at["link"] + LINK.itemsize].view(LINK)
-    link["transport"], link["fd"], link["data"] = transport, -1, base + at["data"]
-    link["session"], link["soup"] = base + at["session"], base + at["soup"]
+    link["transport"], link["fd"] = transport, -1
+    for name in ("data", "session", "soup"):
+        link[name] = parts[name].ctypes.data
     link["address"][0] = socket_address(server, port)
-    names = {"user": user, "password": password, "cancel_after_ms": cancel_after_ms}
     if cancel_after_ms:
         # Five signs of life in the time that the venue waits for one.
         timing.setdefault("heartbeat_ns", min(BEAT_NS, cancel_after_ms * 200_000))
     if transport == TCP:
-        soup_init(memory[at["soup"] :], **names, **timing)
+        soup_init(
+            parts["soup"], user=user, password=password, session="", cancel_after_ms=cancel_after_ms, **timing
+        )  # fmt: skip
     else:
-        session_init(memory[at["session"] :], CLIENT, window=window, session=session, **names, **timing)
+        session_init(
+            parts["session"], CLIENT, window=window, session=session,
+            user=user, password=password, cancel_after_ms=cancel_after_ms, **timing,
+        )  # fmt: skip
 
 
 def part(memory: np.ndarray, name: str) -> np.ndarray:
@@ -313,8 +329,8 @@ def local_slot(venue, index):
 @jit
 def fill_record(record, order, kind, price, qty, reason):
     """Write a report about an ORDER (a view); times, numbers and fee are the caller's to set."""
-    r = view(record, RECORD)
-    r.seq, r.origin_tsc, r.exchange_ts, r.local_ts = ZERO, ZERO, 0, 0
+    r = view(record, REPORT)
+    r.seq, r.venue_id, r.exchange_ts, r.local_ts = ZERO, ZERO, 0, 0
     r.price, r.qty, r.id, r.instrument = price, qty, order.id, order.instrument
     r.kind, r.side, r.strategy, r.flags = kind, order.side, order.strategy, reason
 
@@ -322,8 +338,8 @@ def fill_record(record, order, kind, price, qty, reason):
 @jit
 def fault_record(record, cause, id_, price, qty):
     """Write a VENUE_FAULT."""
-    r = view(record, RECORD)
-    r.seq, r.origin_tsc, r.exchange_ts, r.local_ts = ZERO, ZERO, 0, 0
+    r = view(record, EXECUTION)
+    r.seq, r.trade_id, r.exchange_ts, r.fee = ZERO, ZERO, 0, 0
     r.price, r.qty, r.id, r.instrument = price, qty, id_, 0
     r.kind, r.side, r.strategy, r.flags = VENUE_FAULT, 0, 0, np.uint8(cause)
 

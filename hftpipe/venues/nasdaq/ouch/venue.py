@@ -6,12 +6,14 @@ function      result
 submit        LEFT: encoded and handed to the kernel with one ``send``. ANSWERED_HERE: what the wire cannot say is a
               REJECT or CANCEL_REJECT with VENUE_FILTER at the next poll, a change of an order that is not known here one
               with VENUE_UNKNOWN_ORDER. NOT_TAKEN: no session, window full
-poll          1: the next report is in the record; 0: none. Also does what is due: sending again, heartbeats. A log-in
-              that does not complete, or is refused, for ``login_ns`` is a VENUE_FAULT (LOGIN_REFUSED), once
+poll          1: the next report is in the record; 0: none. Also does what is due: sending again, heartbeats. To be without
+              a session for ``login_ns`` is a VENUE_FAULT, once each time: LOGIN_REFUSED if there never was one, or the
+              venue refuses us, else SESSION_LOST (number: how many ms). Not after the end of the venue's day, unless
+              orders are open. So is a message that does not come through (UNREADABLE_REPORT)
 market        1: a real venue has no market to play
 unanswered    1: the record names an order (id, instrument, side, strategy; kind 0) about which the venue has said
-              nothing for ``answer_ns``, or which it has forgotten: apply ON_NO_ANSWER to it. It counts as working
-              until its fate is known
+              nothing for ``answer_ns``, which it has forgotten, or whose session it has ended: apply ON_NO_ANSWER to it.
+              It counts as working until its fate is known
 ============= ================================================================================================
 
 A CANCEL leaves whatever has become of its order here: who asks for it holds the order open. NEW and REPLACE are taken only while the session is up and the next reference number is known. A CANCEL is taken whenever
@@ -28,7 +30,6 @@ from hftpipe.core.machine.clock import monotonic_ns
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, copy_bytes, rdtsc, view
 from hftpipe.core.schema import reasons
-from hftpipe.core.schema.cells import LOGIN_REFUSED
 from hftpipe.core.schema.records import (
     ANSWERED_HERE,
     CANCEL_REJECT,
@@ -40,9 +41,13 @@ from hftpipe.core.schema.records import (
     RECORD_BYTES,
     REJECT,
     REPLACE,
+    REPORT,
     TIF_MASK,
 )
+from hftpipe.core.shared.halts import show_closed
+from hftpipe.core.trading.order_reports import replace_sent
 from hftpipe.core.trading.order_table import (
+    ILLEGAL,
     ON_CANCEL_SENT,
     ON_NO_ANSWER,
     ON_REPLACE_SENT,
@@ -50,6 +55,7 @@ from hftpipe.core.trading.order_table import (
     PENDING_CANCEL,
     PENDING_NEW,
     PENDING_REPLACE,
+    TRANSITIONS,
     is_open,
     open_count,
     open_order,
@@ -70,15 +76,16 @@ from hftpipe.venues.nasdaq.ouch.link import (
     link_reserve,
 )
 from hftpipe.venues.nasdaq.ouch.messages import PRICE_UNIT, SHARES_MAX
+from hftpipe.venues.nasdaq.ouch.presence import note_end, tell_absence, tell_stuck
 from hftpipe.venues.nasdaq.ouch.reports import apply_message, cancel_now
 from hftpipe.venues.nasdaq.ouch.sockets import open_udp
 from hftpipe.venues.nasdaq.ouch.state import (
     ANSWERED,
+    CANCELING,
     LOST,
     OWED,
-    TOLD,
+    UNTOLD,
     VENUE,
-    fault_record,
     fill_record,
     has_ref,
     local_room,
@@ -93,6 +100,8 @@ from hftpipe.venues.nasdaq.ouch.state import (
 
 #: While no order is open, what the venue says of its own accord may wait this long.
 IDLE_READ_NS = np.int64(5_000)
+#: So often it is looked at whether the session is there: what is said of it counts in milliseconds, the poll in tens of ns.
+PRESENCE_NS = np.int64(100_000)
 
 __all__ = [
     "close", "market_entry", "open_venue", "poll_entry", "submit_entry", "unanswered_entry", "venue_bytes",
@@ -124,9 +133,9 @@ def _answer(venue, r, reason):
     v = view(venue, VENUE)
     if not local_room(venue):
         return np.int64(NOT_TAKEN)
-    a = view(local_slot(venue, v.local_in), RECORD)
+    a = view(local_slot(venue, v.local_in), REPORT)
     is_new = r.kind == NEW
-    a.seq, a.origin_tsc, a.exchange_ts, a.local_ts = ZERO, r.origin_tsc, 0, 0
+    a.seq, a.venue_id, a.exchange_ts, a.local_ts = ZERO, ZERO, 0, 0
     a.price, a.qty = (r.price, r.qty) if is_new else (np.int64(0), np.int64(0))
     a.id, a.instrument, a.side, a.strategy = r.id, r.instrument, r.side, r.strategy
     a.kind, a.flags = REJECT if is_new else CANCEL_REJECT, reason
@@ -190,17 +199,16 @@ def _new(venue, r, now_ns):
 @jit
 def _replace(venue, slot, r, now_ns):
     v, o = view(venue, VENUE), view(slot, ORDER)
-    if not _fits(venue, r) or o.user != 0:
+    if not _fits(venue, r) or o.user != 0 or TRANSITIONS[o.state, ON_REPLACE_SENT] == ILLEGAL:
         v.unsendable += 1
         return _answer(venue, r, reasons.VENUE_FILTER)
     if not has_ref(venue):
         return _answer(venue, r, reasons.VENUE_NUMBERS_USED_UP)
     if link_reserve(v.link) == ZERO:
         return np.int64(NOT_TAKEN)
-    o.new_price, o.new_qty = r.price, r.qty
+    replace_sent(v.table, slot, r.price, r.qty)
     o.user = np.int64(take_ref(venue, o.id))
     _send_replace(venue, o, now_ns)
-    order_move(v.table, slot, np.int64(ON_REPLACE_SENT))
     v.replaces += 1
     return np.int64(LEFT)
 
@@ -213,6 +221,8 @@ def _cancel(venue, slot, now_ns):
     if not cancel_now(venue, slot, ref, now_ns):
         return np.int64(NOT_TAKEN)
     if is_open(o.state):
+        o.venue_id |= CANCELING
+        o.cancels += 1
         order_move(v.table, slot, np.int64(ON_CANCEL_SENT))
     else:
         o.venue_id |= OWED
@@ -220,14 +230,18 @@ def _cancel(venue, slot, now_ns):
 
 
 @jit
+def _is_ready(v):
+    """Whether orders can be sent: there is a session, and the venue has been asked whether it goes on where it was."""
+    k = view(v.link, LINK)
+    return v.ready != 0 and k.was_up != 0 and k.renewed == 0 and link_is_up(v.link)
+
+
+@jit
 def venue_submit(venue, record):
     """Take the request RECORD at address ``record`` (uint64); see the module for the result."""
     v, r = view(venue, VENUE), view(record, RECORD)
-    now_ns, k = _now(venue), view(v.link, LINK)
-    is_change = r.kind != NEW
-    # Logged in again, but the venue has not been asked yet whether it goes on where it was.
-    is_ungreeted = k.was_up == 0 or k.renewed != 0
-    if (r.kind == NEW or r.kind == REPLACE) and (v.ready == 0 or is_ungreeted or not link_is_up(v.link)):
+    now_ns, is_change = _now(venue), r.kind != NEW
+    if (r.kind == NEW or r.kind == REPLACE) and not _is_ready(v):
         v.not_ready += 1
         return np.int64(NOT_TAKEN)
     if not is_change:
@@ -250,7 +264,7 @@ def _send_again(venue, slot, now_ns):
         sent = _send_enter(venue, o, now_ns)
     if sent and o.user != 0:
         sent = _send_replace(venue, o, now_ns)
-    if sent and o.state == PENDING_CANCEL:
+    if sent and o.venue_id & CANCELING:
         sent = cancel_now(venue, slot, U64(o.user) if o.user != 0 else ref_of(o), now_ns)
     return sent
 
@@ -278,32 +292,6 @@ def _resend(venue, now_ns):
 
 
 @jit
-def _is_login_overdue(venue, now_ns):
-    """Whether there has been no session for too long: none since the start, or only refusals."""
-    v = view(venue, VENUE)
-    refusals = view(v.link, LINK).refused_logins
-    if v.opened_ns == 0:
-        v.opened_ns = now_ns
-    if refusals != v.refusals:
-        v.refusals, v.refused_ns = refusals, v.refused_ns if v.refused_ns != 0 else now_ns
-    never = v.has_logged_in == 0 and now_ns - v.opened_ns >= v.login_ns
-    return never or (v.refused_ns != 0 and now_ns - v.refused_ns >= v.login_ns)
-
-
-@jit
-def _tell_login(venue, record, now_ns):
-    """A log-in that does not succeed is told once: whether ``record`` now holds that fault (its number: refusals)."""
-    v = view(venue, VENUE)
-    if v.told_login != 0 or (v.ready != 0 and v.refused_ns == 0 and view(v.link, LINK).refused_logins == v.refusals):
-        return False
-    if not _is_login_overdue(venue, now_ns):
-        return False
-    v.told_login = 1
-    fault_record(record, np.int64(LOGIN_REFUSED), U64(v.refusals), np.int64(0), np.int64(0))
-    return True
-
-
-@jit
 def _local_report(venue, record):
     v = view(venue, VENUE)
     if v.local_in == v.local_out:
@@ -323,6 +311,19 @@ def _is_due(v, now_ns):
 
 
 @jit
+def _tell_presence(venue, record, now_ns):
+    """Every PRESENCE_NS: strategies and the gateway are told whether there is a session; whether ``record`` now holds a fault."""
+    v = view(venue, VENUE)
+    if now_ns < v.presence_ns:
+        return False
+    v.presence_ns = now_ns + PRESENCE_NS
+    if v.halts != ZERO:
+        # Strategies see in time that there is nobody to quote to.
+        show_closed(v.halts, v.venue_index, np.int64(not _is_ready(v)), now_ns)
+    return tell_absence(venue, record, now_ns)
+
+
+@jit
 def venue_poll(venue, record):
     """Write the next report to the RECORD at address ``record`` (uint64): 1, or 0 if there is none."""
     v = view(venue, VENUE)
@@ -338,11 +339,12 @@ def venue_poll(venue, record):
         if not _is_due(v, now_ns) or not link_read(v.link, now_ns):
             break
     link_pump(v.link, now_ns)
+    note_end(venue)
     if k.renewed != 0:
         _greet(venue, now_ns)
     if v.resend != 0:
         _resend(venue, now_ns)
-    return np.int64(1 if _tell_login(venue, record, now_ns) else 0)
+    return np.int64(1 if tell_stuck(venue, record) or _tell_presence(venue, record, now_ns) else 0)
 
 
 @jit
@@ -356,9 +358,9 @@ def venue_unanswered(venue, record):
         slot = open_order(v.table, np.int64(index))
         o = view(slot, ORDER)
         waits = o.state == PENDING_NEW or o.state == PENDING_REPLACE or o.state == PENDING_CANCEL
-        untold = o.venue_id & (LOST | TOLD) == LOST
+        untold = o.venue_id & UNTOLD != ZERO
         if untold or (waits and now_ns - o.created_ts >= v.answer_ns):
-            o.venue_id |= TOLD if untold else ZERO
+            o.venue_id &= ~UNTOLD
             order_move(v.table, slot, np.int64(ON_NO_ANSWER))
             fill_record(record, o, 0, o.price, o.qty, np.uint8(0))
             v.unanswered += 1

@@ -1,0 +1,167 @@
+"""Sections of the configuration that each venue can have settings of its own in: its market, its simulated exchange, its lines."""
+
+from dataclasses import dataclass
+
+from hftpipe.config.fields import key
+from hftpipe.config.kinds import (
+    ADDRESS,
+    ASSET,
+    BOOLEAN,
+    GROUP,
+    INT64_MAX,
+    LATENCY,
+    LINE_PORT,
+    PORT,
+    SERVER,
+    SHARE,
+    SPEED,
+    amount,
+    choice,
+    integer,
+    real,
+    text,
+    to_e8,
+)
+from hftpipe.core.schema.instruments import MAX_INSTRUMENTS
+
+
+@dataclass(frozen=True)
+class Market:
+    """Where market data comes from and how fast."""
+
+    source: str = key("synthetic", choice("synthetic", "replay"), "Generated flow or a recording.")
+    replay: str = key(
+        "",
+        text(r"[\s\S]*", "a readable path"),
+        "Path of the recording, needed when source is replay; in the environment or on the command line it implies that.",
+    )
+    speed: str = key("1", SPEED, "Playing speed as a multiple of recorded time.")
+    window_records: int = key(
+        1024,
+        integer(16, 1_000_000, "records"),
+        "How far a full-speed source may run ahead of its slowest reader.",
+    )
+    timer_ms: int = key(10, integer(1, 10_000, "milliseconds"), "Period of the strategy's timer.")
+    book_levels: int = key(
+        16384,
+        integer(64, 1_000_000, "levels"),
+        "Price levels kept per side of a book; about as many ticks around the touch are found without a search.",
+    )
+    seed: int = key(1, integer(0, INT64_MAX), "Seed of the synthetic flow.")
+    event_rate_per_s: float = key(
+        2000.0,
+        real(0, 1e7, above=True, allowed="a number of events per second above 0 and up to 1e7"),
+        "Rate of the synthetic flow at speed 1.",
+    )
+    total_rate_per_s: float = key(
+        0.0,
+        real(0, 1e8, above=False, allowed="a number of events per second from 0 to 1e8"),
+        "Rate of all instruments of the synthetic market together, shared out by their volume_24h; 0 = each has event_rate_per_s.",
+    )
+    listed: int = key(
+        5000, integer(1, MAX_INSTRUMENTS), "How many symbols the synthetic market lists, for [[universe]]."
+    )
+    spread_bps: float = key(
+        12.0,
+        real(0, 100, above=True, allowed="a number of basis points above 0 and up to 100"),
+        "Typical spread of the synthetic market (docs/demo-market.md).",
+    )
+    uninformed_share: float = key(
+        0.85,
+        SHARE,
+        "Share of the synthetic market's takers that know nothing of where the price goes; the others have news.",
+    )
+    fair_seed: int = key(
+        0,
+        integer(0, INT64_MAX),
+        "Synthetic markets of one such seed have one fair value in common; 0 = this one has its own, from seed.",
+    )
+    fair_lag_ms: int = key(
+        0,
+        integer(0, 10_000, "milliseconds"),
+        "How much later than others of its fair_seed this market follows the fair value.",
+    )
+    fair_basis_bps: float = key(
+        0.0,
+        real(-100, 100, above=False, allowed="a number of basis points in -100..100"),
+        "How far above reference_price the fair value stands.",
+    )
+    fair_news_bps: float = key(
+        10.0,
+        real(0, 100, above=False, allowed="a number of basis points in 0..100"),
+        "Mean worth of the news that moves a fair value in common; the same in all markets of a fair_seed.",
+    )
+    fair_news_per_s: float = key(
+        1.0,
+        real(0, 100, above=False, allowed="a number of news a second in 0..100"),
+        "How often there is such news; the same in all markets of a fair_seed.",
+    )
+    fair_news_ms: int = key(
+        100,
+        integer(1, 10_000, "milliseconds"),
+        "How long until two thirds of such news are in the fair value; the same in all markets of a fair_seed.",
+    )
+
+    @property
+    def speed_e8(self) -> int:
+        """Speed in units of 1e-8; 0 means as fast as possible."""
+        return 0 if self.speed == "max" else to_e8(self.speed)
+
+
+@dataclass(frozen=True)
+class Sim:
+    """The simulated exchange."""
+
+    queue_model: str = key("risk_averse", choice("risk_averse", "power"), "How cancels ahead move a resting order up.")
+    power_n: float = key(
+        2.0,
+        real(0, 10, above=True, allowed="a number above 0 and up to 10"),
+        "Exponent of the power queue model.",
+    )
+    latency_new_us: int = key(500, LATENCY, "New order to the exchange, in microseconds.")
+    latency_cancel_us: int = key(500, LATENCY, "Cancel to the exchange, in microseconds.")
+    latency_report_us: int = key(500, LATENCY, "Report from the exchange, in microseconds.")
+    fee_asset: str = key("", ASSET, 'Asset that fees are paid in, such as BNB; "" = the quote currency.')
+    fee_asset_price: int = key("0", amount(0, "a decimal number, 0 or more,"), "Its price, in quote currency.")
+
+
+@dataclass(frozen=True)
+class Udp:
+    """The multicast venue: ITCH 5.0 over MoldUDP64 in, OUCH 5.0 out (pipeline.venue = "udp")."""
+
+    embedded: bool = key(True, BOOLEAN, "Run the simulated exchange beside the pipeline, on free ports.")
+    group_a: str = key("239.192.0.1", GROUP, "Multicast group of line A.")
+    port_a: int = key(26477, LINE_PORT, "UDP port of line A (embedded: a free one if an exchange speaks there).")
+    group_b: str = key("239.192.0.2", GROUP, "Multicast group of line B.")
+    port_b: int = key(26478, LINE_PORT, "UDP port of line B (embedded: a free one if an exchange speaks there).")
+    interface: str = key("127.0.0.1", ADDRESS, "Address of the interface to join the lines on.")
+    request_address: str = key("127.0.0.1", SERVER, "Server for re-requests.")
+    request_port: int = key(0, PORT, "Port for re-requests; 0 = none (embedded: a free one).")
+    order_address: str = key("127.0.0.1", SERVER, "Server for orders.")
+    order_port: int = key(0, PORT, "Port for orders; needed unless embedded.")
+    transport: str = key("udp", choice("udp", "tcp"), "Orders in datagrams, or over SoupBinTCP.")
+    user: str = key("HFTPIP", text(r"[A-Za-z0-9]{1,6}", "1 to 6 ASCII letters and digits"), "Account at the venue.")
+    cancel_after_ms: int = key(
+        700,
+        integer(0, 60_000, "milliseconds"),
+        "Ask at log-in that all orders are cancelled after this silence or a lost connection; 0 = do not ask.",
+    )
+    login_timeout_s: float = key(
+        5.0,
+        real(0.1, 600, above=False, allowed="a number of seconds in 0.1..600"),
+        "Without an order session for this long trading is halted; the run ends if there never was one, or it is refused.",
+    )
+    receive: str = key(
+        "auto",
+        choice("auto", "packet_ring", "socket"),
+        "How the lines are read; auto = packet ring with CAP_NET_RAW and no LD_PRELOAD (datagrams up to 1.9 kB), else socket.",
+    )
+    kernel_stamps: bool = key(False, BOOLEAN, "Measure how long datagrams lie in the kernel (SO_TIMESTAMPNS).")
+    busy_poll_us: int = key(0, integer(0, 1_000_000, "microseconds"), "SO_BUSY_POLL of the lines; 0 = left alone.")
+    loss_a: float = key(0.0, SHARE, "Embedded exchange: share of line A's datagrams that are lost.")
+    loss_b: float = key(0.0, SHARE, "Embedded exchange: share of line B's datagrams that are lost.")
+    truth_file: str = key(
+        "",
+        text(r"[\s\S]*", "a path"),
+        'Embedded exchange: file it keeps with every account\'s resting orders and executions; "" = none.',
+    )

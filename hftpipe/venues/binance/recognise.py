@@ -1,0 +1,36 @@
+"""How a capture of Binance's streams is told by its lines: USD-M futures from spot by keys that only they have."""
+
+from typing import Any
+
+from hftpipe.core.machine.fixed import FixedError, to_fixed
+from hftpipe.venues.contract import Evidence
+
+EVENTS = "a Binance depthUpdate, bookTicker or trade"
+
+
+def recognise(payload: Any) -> Evidence:
+    """What a JSON value says about its capture.
+
+    USD-M futures are told from spot by ``pu`` in a depthUpdate (or ``e`` in a bookTicker, ``X`` in a trade).
+    """
+    data = payload.get("data", payload) if isinstance(payload, dict) else None
+    if not isinstance(data, dict):
+        return Evidence()
+    is_snapshot, symbol, event = "lastUpdateId" in data, data.get("s"), data.get("e", "bookTicker")
+    if not isinstance(symbol, str) or event not in ("depthUpdate", "bookTicker", "trade"):
+        return Evidence(is_snapshot=is_snapshot)
+    is_usdm = "pu" in data or (event == "bookTicker" and "e" in data) or "X" in data
+    return Evidence(symbol, _levels(data, event), "binance_usdm" if is_usdm else "", is_snapshot)
+
+
+def _levels(data: dict[str, Any], event: str) -> list[tuple[int, int]]:
+    try:
+        if event == "depthUpdate":
+            pairs = [*data["b"], *data["a"]]
+        elif event == "trade":
+            pairs = [(data["p"], data["q"])]
+        else:
+            pairs = [(data["b"], data["B"]), (data["a"], data["A"])]
+        return [(to_fixed(price), to_fixed(qty)) for price, qty in pairs]
+    except (KeyError, TypeError, ValueError, FixedError):
+        return []
