@@ -29,8 +29,10 @@ from hftpipe.venues.message import (
     MESSAGE_BYTES,
     SNAPSHOT,
     TRADE,
+    Symbols,
     message_bytes,
 )
+from hftpipe.venues.taped.text import symbols_of
 
 SYMBOLS = {"BTCUSDT": 0, "ETHUSDT": 1, "NKNUSDT": 2}
 DEPTH_USDM = (
@@ -68,10 +70,10 @@ SAMPLES = (DEPTH_USDM, DEPTH_SPOT, TICKER_USDM, TICKER_SPOT, TRADE_SPOT, TRADE_O
 class Decoders:
     """Both decoders with memory of their own; text is laid against the end of a buffer of exactly its length."""
 
-    def __init__(self) -> None:
+    def __init__(self, power: int = 0) -> None:
         rows = np.zeros(len(SYMBOLS), INSTRUMENT)
-        rows["symbol"] = [symbol.encode() for symbol in SYMBOLS]
-        self.symbols = symbols_table(rows)
+        rows["symbol"], rows["power"] = [symbol.encode() for symbol in SYMBOLS], power
+        self.symbols, self.listed = symbols_table(rows), symbols_of(rows)
         self.fast, self.slow = (np.zeros(message_bytes(), np.uint8) for _ in range(2))
 
     def scan(self, text: bytes) -> int:
@@ -80,7 +82,7 @@ class Decoders:
         return int(scan(start, start + np.uint64(len(text)), address(self.symbols), address(self.fast)))
 
     def decode(self, text: bytes) -> str | None:
-        return decode(text, SYMBOLS, self.slow)
+        return decode(text, self.listed, self.slow)
 
     @staticmethod
     def used(memory: np.ndarray) -> bytes:
@@ -257,8 +259,8 @@ def test_escapes_blanks_and_spare_zeros_are_read_by_the_slow_decoder():
 def test_snapshot_goes_to_the_only_instrument_or_to_none():
     text = b'{"lastUpdateId":5123107852948,"E":1723161256501,"bids":[["61800.20","2.909"]],"asks":[["61800.30","1"]]}'
     memory = np.zeros(message_bytes(), np.uint8)
-    for symbols, owner in (({"BTCUSDT": 0}, 0), (SYMBOLS, -1)):
-        assert decode(text, symbols, memory) is None
+    for ids, owner in (({"BTCUSDT": 0}, 0), (SYMBOLS, -1)):
+        assert decode(text, Symbols(ids, [0] * len(ids)), memory) is None
         head = memory[:MESSAGE_BYTES].view(MESSAGE)[0]
         assert (head["kind"], head["instrument"], head["last_id"]) == (SNAPSHOT, owner, 5123107852948)
 

@@ -1,6 +1,6 @@
 """The reader of captures knows no venue: the text of one that nobody has heard of is read through its codec alone."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from hftpipe.core.trading.book import BOOK
 from hftpipe.core.trading.books import book_at
 from hftpipe.venues.codecs import BUILT_IN, CodecError, codec_of, codecs
 from hftpipe.venues.contract import Codec, Evidence
-from hftpipe.venues.message import FALLBACK, IGNORED, LEVELS_APPLIED, MESSAGE, MESSAGE_BYTES, OK, TRADE
+from hftpipe.venues.message import FALLBACK, IGNORED, LEVELS_APPLIED, MESSAGE, MESSAGE_BYTES, OK, TRADE, Symbols
 from hftpipe.venues.taped.cursor import (
     CURSOR,
     DECODED,
@@ -54,9 +54,9 @@ def follow_digit(sync, book, message):
     return np.int64(LEVELS_APPLIED)
 
 
-def decode_letter(text: bytes, symbols: Mapping[str, int], memory: np.ndarray) -> str | None:
+def decode_letter(text: bytes, symbols: Symbols, memory: np.ndarray) -> str | None:
     header = memory[:MESSAGE_BYTES].view(MESSAGE)
-    header["kind"], header["instrument"] = TRADE, symbols["A"]
+    header["kind"], header["instrument"] = TRADE, symbols.ids["A"]
     return None if text == b"{a}" else f"no letter of mine: {text.decode()}"
 
 
@@ -104,7 +104,7 @@ class Reader:
         self.cursor = np.zeros(1, CURSOR)
         instruments = np.zeros(2, INSTRUMENT)
         instruments["symbol"], instruments["tick"] = [b"A", b"B"], 1
-        self.rebuild = Rebuild(self.cursor, "digits", instruments, {"A": 0, "B": 1})
+        self.rebuild = Rebuild(self.cursor, "digits", instruments)
         self.refusals, self.followed = list[str](), 0
 
     def read(self, text: bytes) -> None:

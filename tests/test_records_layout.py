@@ -86,7 +86,7 @@ LAYOUTS = {
         128,
         "symbol:0:24 venue:24:8 tick:32:8 lot:40:8 min_notional:48:8 maker_fee:56:8 taker_fee:64:8 "
         "reference_price:72:8 at:80:8 base:88:16 quote:104:8 multiplier:112:8 "
-        "levels:120:4 contract:124:1 depth:125:1 _pad:126:2",
+        "levels:120:4 contract:124:1 depth:125:1 power:126:1 _pad:127:1",
     ),
     "CLOCK": (
         clock.CLOCK,

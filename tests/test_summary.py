@@ -29,7 +29,7 @@ FACTS = {
 
 def instrument(**values: int) -> InstrumentView:
     names = {field.name: 0 for field in dataclasses.fields(InstrumentView)}
-    return InstrumentView(**{**names, "symbol": "BTCUSDT", "state": "VALID", **values})
+    return InstrumentView(**{**names, "symbol": "BTCUSDT", "pack": 1, "state": "VALID", **values})
 
 
 def instruments(*views: InstrumentView, more: int = 0, not_valid: int = 0) -> Instruments:

@@ -73,13 +73,14 @@ def match_capture(config: Config, files: list[str], env: dict[str, str], overrid
     return load(files, env, {**overrides, "instruments": tables}, traded)
 
 
-def instrument_table(info: CaptureInfo, index: int) -> dict[str, str]:
+def instrument_table(info: CaptureInfo, index: int) -> dict[str, Any]:
     """The ``[[instruments]]`` entry of a symbol that is only known from a capture."""
     tick = info.ticks[index]
     return {
         "symbol": info.symbols[index], "venue": info.market, "tick_size": format_fixed(tick),
         "lot_size": format_fixed(info.lots[index]), "min_notional": "5",
         "reference_price": format_fixed(max(info.prices[index] // tick, 1000) * tick),
+        "pack": 10 ** info.powers[index],
     }  # fmt: skip
 
 

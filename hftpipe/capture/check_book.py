@@ -119,10 +119,9 @@ class _Pass:
         symbols = info.symbols[:MAX_INSTRUMENTS]
         instruments = np.zeros(len(symbols), INSTRUMENT)
         instruments["symbol"] = [symbol.encode()[:SYMBOL_BYTES] for symbol in symbols]
-        instruments["tick"] = info.ticks[:MAX_INSTRUMENTS]
+        instruments["tick"], instruments["power"] = info.ticks[:MAX_INSTRUMENTS], info.powers[:MAX_INSTRUMENTS]
         self._work = np.zeros(1, WORK)
-        ids = {symbol: index for index, symbol in enumerate(symbols)}
-        self.books = Rebuild(self._work["cursor"], info.market, instruments, ids)
+        self.books = Rebuild(self._work["cursor"], info.market, instruments)
         self._work["books"] = self.books.books
         self._tops, self._tickers = np.zeros(0, TOP), np.zeros(0, TOP)
 
@@ -240,7 +239,7 @@ def _transients(done: _Pass, tops: np.ndarray, tickers: np.ndarray, at: np.ndarr
     proven, books = 0, done.books
     for index in candidates:
         text = texts.get(int(tops["line"][index]), b"")
-        if books.codec.decode(text, books.ids, books.message) is None:
+        if books.codec.decode(text, books.symbols, books.message) is None:
             proven += _explained(tops[index], tickers[at[index]], books.message)
     return proven
 
@@ -292,7 +291,7 @@ class BookCheck:
 
 def _summary(done: _Pass, seconds: float) -> BookCheck:
     compared = mismatched = transient = 0
-    ids = done.books.ids
+    ids = done.books.symbols.ids
     for instrument in ids.values():
         tops = done.tops[done.tops["instrument"] == instrument]
         tickers = done.tickers[done.tickers["instrument"] == instrument]

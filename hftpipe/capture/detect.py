@@ -9,11 +9,14 @@ from typing import Any, NamedTuple
 import orjson
 
 from hftpipe.capture.reader import FORMAT, CaptureError, CaptureReader
-from hftpipe.core.machine.fixed import DECIMALS, SCALE
+from hftpipe.core.machine.fixed import DECIMALS, INT64_MAX, SCALE
+from hftpipe.core.schema.instruments import MAX_POWER
 from hftpipe.venues.codecs import codecs
 from hftpipe.venues.contract import Codec
 
 _READ_BYTES = 64 << 10
+#: Quantities may become so many times the largest that was seen.
+_ROOM = 10
 
 
 class CaptureInfo(NamedTuple):
@@ -25,6 +28,8 @@ class CaptureInfo(NamedTuple):
         ticks: greatest common divisor of the prices seen, 1e-8 units, one per symbol.
         lots: the same of the quantities.
         prices: median of the prices seen, 1e-8 units, one per symbol.
+        powers: ticks, lots and prices are of packs of 10**n of the venue's units, one n per symbol: not 0 where quantities come near
+            what an int64 holds.
         first_ts: the recorder's time of the first line, ns.
         lines: how many lines were looked at.
         snapshots: how many of them are order book snapshots.
@@ -35,6 +40,7 @@ class CaptureInfo(NamedTuple):
     ticks: tuple[int, ...]
     lots: tuple[int, ...]
     prices: tuple[int, ...]
+    powers: tuple[int, ...]
     first_ts: int
     lines: int
     snapshots: int
@@ -53,6 +59,7 @@ class _Detector:
     def __init__(self, codec: Codec) -> None:
         self.codec, self.market, self.snapshots = codec, "", 0
         self.steps: dict[str, tuple[int, int]] = {}
+        self.most: dict[str, int] = defaultdict(int)
         self.prices: dict[str, list[int]] = defaultdict(list)
 
     def add(self, payload: Any) -> None:
@@ -64,9 +71,23 @@ class _Detector:
         self.market = self.market or said.market
         tick, lot = self.steps.get(said.symbol, (0, 0))
         for price, qty in said.levels:
+            if price > INT64_MAX or qty > INT64_MAX * 10**MAX_POWER:
+                continue
             tick, lot = math.gcd(tick, price), math.gcd(lot, qty)
             self.prices[said.symbol].append(price)
+            self.most[said.symbol] = max(self.most[said.symbol], qty)
         self.steps[said.symbol] = tick, lot
+
+    def power(self, symbol: str) -> int:
+        """The unit of a symbol should be a pack of 10**n of the venue's: n, as small as leaves quantities room to grow."""
+        lot, most = self.steps[symbol][1] or SCALE, self.most[symbol] * _ROOM
+        dearest = max(self.prices[symbol], default=0) * _ROOM
+
+        def is_enough(power: int) -> bool:
+            larger = 10 ** (power + 1)
+            return bool(most <= INT64_MAX * 10**power or lot % larger or dearest * larger > INT64_MAX)
+
+        return next((power for power in range(MAX_POWER) if is_enough(power)), MAX_POWER)
 
 
 def _first_lines(path: str | Path, count: int) -> list[bytes]:
@@ -110,13 +131,18 @@ def detect(path: str | Path, lines: int = 3000) -> CaptureInfo:
     if not evidence.steps:
         events = " or ".join(one.events for one in known)
         raise CaptureError(f"{path}: none of the first {len(sample)} lines is {events}; {FORMAT}")
-    steps = evidence.steps.values()
+    steps, symbols = evidence.steps.values(), tuple(evidence.steps)
+    powers = tuple(map(evidence.power, symbols))
+    packs = [10**power for power in powers]
     return CaptureInfo(
-        symbols=tuple(evidence.steps),
+        symbols=symbols,
         market=evidence.market or evidence.codec.markets[0],
-        ticks=tuple(tick or SCALE for tick, _ in steps),
-        lots=tuple(lot or SCALE for _, lot in steps),
-        prices=tuple(median_low(evidence.prices[symbol] or [SCALE]) for symbol in evidence.steps),
+        ticks=tuple((tick or SCALE) * pack for (tick, _), pack in zip(steps, packs, strict=True)),
+        lots=tuple((lot or SCALE) // pack for (_, lot), pack in zip(steps, packs, strict=True)),
+        prices=tuple(
+            median_low(evidence.prices[symbol] or [SCALE]) * pack for symbol, pack in zip(symbols, packs, strict=True)
+        ),
+        powers=powers,
         first_ts=int(sample[0].partition(b" ")[0]),
         lines=len(sample),
         snapshots=evidence.snapshots,

@@ -9,6 +9,7 @@ from hftpipe.config.kinds import (
     BASE,
     CONTRACT,
     MULTIPLIER,
+    PACK,
     PATTERNS,
     POSITIVE,
     QUOTE,
@@ -44,6 +45,9 @@ class Instrument:
     quote: str = key("", QUOTE, 'Currency that prices are in; "" = as the symbol says.')
     contract: str = key("linear", CONTRACT, "What is traded: linear contracts, or the base itself.")
     multiplier: int = key("1", MULTIPLIER, "Units of the base currency that a quantity of 1 stands for.")
+    pack: int = key(
+        1, PACK, "Units of the venue that one unit of this entry is; prices, quantities, steps and limits are of packs."
+    )
     volume_24h: int = key(
         "0", amount(0, "a decimal number, 0 or more,"), "Traded in a day, in quote currency; 0 = not known."
     )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any
 
-from hftpipe.core.schema.instruments import CONTRACTS, INVERSE, RECKONED_CONTRACTS, RECKONED_MULTIPLIER
+from hftpipe.core.schema.instruments import CONTRACTS, INVERSE, MAX_POWER, RECKONED_CONTRACTS, RECKONED_MULTIPLIER
 from hftpipe.topology.graph import STAGE_KINDS, kind_of
 
 INT64_MAX = 2**63 - 1
@@ -111,6 +111,19 @@ def power_of_two(low: int, high: int) -> Kind:
         return number
 
     return Kind(f"a power of two in {low}..{high}", parse)
+
+
+def power_of_ten(high: int) -> Kind:
+    """1, or a power of ten up to ``high``."""
+    whole = integer(1, high)
+
+    def parse(value: Any) -> int:
+        number: int = whole.parse(value)
+        if number != 10 ** (len(str(number)) - 1):
+            raise ValueError("not a power of ten")
+        return number
+
+    return Kind(f"1 or a power of ten up to {high}", parse)
 
 
 def real(low: float, high: float, *, above: bool, allowed: str) -> Kind:
@@ -290,6 +303,7 @@ RULES = choice("binance_spot", "binance_usdm")
 PATTERNS = Kind('a list of symbols such as ["*USDT", "alpha:BTC*"], * and ? standing for any', _symbol_patterns)
 PROFILE = text(r"[A-Za-z0-9_-]{0,32}", 'the name of a table under strategy.profiles, or "" for none')
 STRATEGY = text(r"[a-z][a-z0-9_]*|.+\.py:[A-Za-z_]\w*", 'a registered name or "path.py:ClassName"')
+PACK = power_of_ten(10**MAX_POWER)
 RING = power_of_two(8, 2**22)
 POSITIVE = amount(1, "a decimal number above 0")
 LATENCY = integer(0, 10_000_000, "microseconds")

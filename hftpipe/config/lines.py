@@ -38,3 +38,14 @@ def line_problems(config: Config, checked: Checked) -> Iterator[str]:
         if not udp.embedded and market.source == "replay":
             reason = "an exchange elsewhere plays its own market"
             yield refused("market", "replay", reason, "udp.embedded = true, or no recording")
+    yield from _pack_problems(config, checked)
+
+
+def _pack_problems(config: Config, checked: Checked) -> Iterator[str]:
+    """Shares are counted one by one on a multicast venue; an embedded one trades in whatever unit we do."""
+    outside = {one.name for one in config.venues if one.kind == "nasdaq" and not one.udp.embedded}
+    is_outside = not config.venues and config.pipeline.venue == "udp" and not config.udp.embedded
+    for at, item in enumerate(config.instruments):
+        if item.pack != 1 and (is_outside or item.venue in outside):
+            given = Setting((f"instruments[{at}]", "pack"), item.pack, checked.given("instruments").origin)
+            yield given.refused("a share on a multicast venue is one unit", "1")

@@ -25,10 +25,12 @@ _TRIES = 100
 class InstrumentView:
     """One instrument at this moment; prices, quantities and money in 1e-8 units.
 
-    ``mid`` is the last one known (0: none yet). ``captured + inventory == realised + unrealised``, to the last unit.
+    ``pack``: units of the venue that one unit here is. ``mid`` is the last one known (0: none yet). ``captured + inventory ==
+    realised + unrealised``, to the last unit.
     """
 
     symbol: str
+    pack: int
     state: str
     bid: int
     bid_qty: int
@@ -88,11 +90,12 @@ def tops_of(segment: Segment) -> np.ndarray:
     return copy
 
 
-def _view(symbol: str, top: np.void, row: np.void) -> InstrumentView:
+def _view(symbol: str, power: int, top: np.void, row: np.void) -> InstrumentView:
     bid, ask = int(top["bid"]), int(top["ask"])
     mid = _mid(top, row)
     return InstrumentView(
         symbol=symbol,
+        pack=10**power,
         state=BOOK_STATE_NAMES.get(int(top["state"]), "?"),
         bid=bid,
         bid_qty=int(top["bid_qty"]),
@@ -151,6 +154,7 @@ def _net(instruments: np.ndarray, rows: np.ndarray) -> dict[str, tuple[int, int]
     found: dict[str, tuple[int, int]] = {}
     for index in np.flatnonzero(rows["qty"]).tolist():
         base, pack = base_of(instruments["symbol"][index].decode(), instruments["base"][index].decode())
+        pack *= 10 ** int(instruments["power"][index])
         qty, count = found.get(base, (0, 0))
         found[base] = qty + int(rows["qty"][index]) * pack, count + 1
     return found
@@ -165,10 +169,10 @@ def look_at(segment: Segment, most: int = MOST_SHOWN) -> Instruments:
     """Look at all instruments of a pipeline, and one by one at up to ``most`` of them."""
     tops, rows = tops_of(segment), segment.region("risk.positions").view(POSITION).copy()
     symbols, instruments = segment.meta["symbols"], segment.region("instruments").view(INSTRUMENT)
-    chosen = _most_active(tops, rows, most).tolist()
+    chosen, powers = _most_active(tops, rows, most).tolist(), instruments["power"].tolist()
     held = dict.fromkeys([*chosen, *np.flatnonzero(rows["qty"]).tolist()])
     return Instruments(
-        shown=[_view(symbols[index], tops[index], rows[index]) for index in chosen],
+        shown=[_view(symbols[index], powers[index], tops[index], rows[index]) for index in chosen],
         more=len(rows) - len(chosen),
         not_valid=int((tops["state"] != VALID).sum()),
         held={symbols[index]: int(rows["qty"][index]) for index in held},

@@ -70,13 +70,18 @@ def and_more(summary: Summary) -> list[Text]:
     return [Text(f"and {more:,} more", style=QUIET)] if more else []
 
 
+def _times(pack: int) -> str:
+    """What stands before the currency where a unit is a pack of it."""
+    return f"x {pack:,} " if pack > 1 else ""
+
+
 def positions(summary: Summary) -> RenderableType:
     """One row an instrument, the most active ones."""
     table = columns("", "position", "avg price", "mid", "exposure", "working buy/sell", "realised", "unrealised", "net")
     for symbol, row in summary["instruments"].items():
         base, quote = split_symbol(symbol)
         table.add_row(
-            symbol, f"{plain(row['position'])} {base}".strip(), price(row["average"]), price(row["mid"]),
+            symbol, f"{plain(row['position'])} {_times(row['pack'])}{base}".strip(), price(row["average"]), price(row["mid"]),
             f"{plain(row['exposure'], decimals_of(quote) - 2)} {quote}".strip(), f"{plain(row['working_buy'])}/{plain(row['working_sell'])}",
             money(row["realised"]), money(row["unrealised"]), money(row["net"]),
         )  # fmt: skip

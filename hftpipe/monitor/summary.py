@@ -67,7 +67,8 @@ def _instrument(view: InstrumentView) -> dict[str, float | int | str]:
         "unrealised": view.unrealised, "fees": view.fees, "net": view.realised + view.unrealised - view.fees,
         "captured": view.captured, "inventory": view.inventory, "turnover": view.turnover,
     }  # fmt: skip
-    return {**{name: _money(value) for name, value in values.items()}, "fills": view.fills, "state": view.state}
+    figures = {name: _money(value) for name, value in values.items()}
+    return {**figures, "fills": view.fills, "state": view.state, "pack": view.pack}
 
 
 def summarise(look: Snapshot, facts: dict[str, Any]) -> dict[str, Any]:

@@ -152,6 +152,7 @@ def instrument_rows(config: Config) -> np.ndarray:
     rows["base"], rows["quote"] = bases, quotes
     for index in [at for at, both in enumerate(zip(bases, quotes, strict=True)) if not all(both)]:
         rows["base"][index], rows["quote"][index] = items[index].currencies
+    rows["power"] = [len(str(pack)) - 1 for pack in column("pack")]
     rows["contract"] = list(map(_CONTRACT.__getitem__, column("contract")))
     if not (reckoned := is_reckoned(rows)).all():
         # The configuration and the universe refuse such ones by name: this is for whatever else makes instruments.

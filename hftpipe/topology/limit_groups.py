@@ -12,8 +12,8 @@ from hftpipe.topology.configured import instruments_like, labels
 
 
 def units_of(config: Config) -> np.ndarray:
-    """How many of its base currency one of each instrument is (int64): the pack its name says."""
-    return np.array([base_of(one.symbol)[1] for one in config.instruments], np.int64)
+    """How many of its base currency one of each instrument is (int64): by its name and by its pack."""
+    return np.array([base_of(one.symbol)[1] * one.pack for one in config.instruments], np.int64)
 
 
 def groups_of(config: Config, limits: Sequence[Limits]) -> list[tuple[LimitGroup, np.ndarray]]:

@@ -58,6 +58,7 @@ def _instruments(rows: np.ndarray, depth: str, venue: str) -> Iterator[Instrumen
     columns["maker_fee_bps"], columns["taker_fee_bps"] = (
         map(_bps, rows[name].tolist()) for name in ("maker_fee", "taker_fee")
     )
+    columns["pack"] = (10**power for power in rows["power"].tolist())
     columns["contract"] = map(CONTRACTS.__getitem__, rows["contract"].tolist())
     # In the order of the fields: by position it is quicker than by name.
     return map(Instrument, *(columns[one.name] for one in fields(Instrument)))

@@ -12,7 +12,7 @@ orders              ``submit(venue, request)`` (NOT_TAKEN, LEFT or ANSWERED_HERE
 =================== =========================================================================================================
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from hftpipe.config import Config
 from hftpipe.core.schema.counters import Place
+from hftpipe.venues.message import Symbols
 
 
 class Memory(Protocol):
@@ -94,7 +95,7 @@ class Evidence(NamedTuple):
 
     Attributes:
         symbol: whose line it is; empty: of none, or not of a kind that tells.
-        levels: prices and quantities in it, 1e-8.
+        levels: prices and quantities in it, 1e-8 of the venue's units, of any size.
         market: the market that only such a line comes from; empty: it does not tell.
         is_snapshot: whether it is a snapshot of a book.
     """
@@ -114,7 +115,7 @@ class Codec:
         events: what it understands, as text.
         scan: C function ``int64 f(uint64 text, uint64 end, uint64 symbols, uint64 message)``: decodes the JSON text in
             ``[text, end)`` into a MESSAGE with the ids of a SYMBOLS table; OK or FALLBACK (:mod:`hftpipe.venues.message`).
-        decode: the slow, forgiving decoder behind it: (text, ids by symbol, uint8 memory of a MESSAGE) -> None, or why it is refused.
+        decode: the slow, forgiving decoder behind it: (text, instruments, uint8 memory of a MESSAGE) -> None, or why it is refused.
         follow: C function ``int64 f(uint64 sync, uint64 book, uint64 message)``: sequences a message and follows it with the book
             of its instrument; what changed (:mod:`hftpipe.venues.message`).
         syncs_bytes: memory to sequence by, from levels a side of each book (int64[n]); it begins with the address of each part.
@@ -126,7 +127,7 @@ class Codec:
     markets: tuple[str, ...]
     events: str
     scan: int
-    decode: Callable[[bytes, Mapping[str, int], np.ndarray], str | None]
+    decode: Callable[[bytes, Symbols, np.ndarray], str | None]
     follow: int
     syncs_bytes: Callable[[np.ndarray], int]
     syncs_init: Callable[[np.ndarray, np.ndarray, Sequence[str]], None]

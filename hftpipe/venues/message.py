@@ -4,6 +4,9 @@ One MESSAGE record, followed in memory by ``MAX_LEVELS`` pairs of int64 (price, 
 Prices and quantities are 1e-8 integers, times ns of the venue's clock (0 when the message has none).
 """
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 import numpy as np
 
 DEPTH, BOOK_TICKER, TRADE, SNAPSHOT, IGNORED = 1, 2, 3, 4, 5
@@ -32,6 +35,28 @@ OK, FALLBACK = 0, 1
 NOTHING, LEVELS_APPLIED, RELOADED, INVALIDATED, TOP_CHANGED, TRADE_SEEN, TRADE_IGNORED = range(7)
 assert MESSAGE.itemsize == MESSAGE_BYTES
 MAX_LEVELS = 16384
+
+
+class Symbols(NamedTuple):
+    """The instruments of a market, as slow decoders look them up.
+
+    Attributes:
+        ids: by symbol.
+        powers: by id: the unit of an instrument is a pack of 10**n of the venue's, so that its prices are in units of 10**-(8 + n)
+            and its quantities of 10**-(8 - n).
+    """
+
+    ids: Mapping[str, int]
+    powers: Sequence[int]
+
+    def id_of(self, symbol: object) -> int:
+        """Its id; -1 for none of ours."""
+        return self.ids.get(symbol, -1) if isinstance(symbol, str) else -1
+
+    def places_of(self, instrument: int) -> tuple[int, int]:
+        """Decimal places of a price and of a quantity of an instrument (id, or -1) as the venue writes them."""
+        power = self.powers[instrument] if instrument >= 0 else 0
+        return 8 + power, 8 - power
 
 
 def message_bytes() -> int:

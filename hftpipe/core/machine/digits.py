@@ -16,13 +16,14 @@ from hftpipe.core.machine.bits import lowest_bit
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, store_u8
 
-#: What is written over from a text's first byte on, at most: the longest amount has 20 characters.
-TEXT_BYTES = 24
+#: What is written over from a text's first byte on, at most: 18 digits, a point, and eight more.
+TEXT_BYTES = 32
 
 _SCALE = np.uint64(10**8)
 _ASCII_ZEROS = np.uint64(0x3030303030303030)
 _POINT = np.uint8(ord("."))
 _EIGHT = np.uint64(8)
+_POW10 = np.array([10**n for n in range(17)], np.uint64)
 
 
 @intrinsic
@@ -60,6 +61,44 @@ def _write_short(target, number):
 
 
 @jit
+def _write_group(target, number):
+    """Write a number below 1e8 with all of its eight digits; its end."""
+    store_text(target, eight_digits(number) | _ASCII_ZEROS)
+    return target + _EIGHT
+
+
+@jit
+def _write_whole(target, number):
+    """Write a number (uint64) without leading zeros; its end."""
+    if number < _SCALE:
+        return _write_short(target, number)
+    high = number // _SCALE
+    if high < _SCALE:
+        at = _write_short(target, high)
+    else:
+        highest = high // _SCALE
+        at = _write_group(_write_short(target, highest), high - highest * _SCALE)
+    return _write_group(at, number - high * _SCALE)
+
+
+@jit
+def write_shifted(target, value, places, decimals):
+    """As :func:`write_amount`, of units of 10**-``places`` (0..16), with ``decimals`` of 0..places."""
+    unit = _POW10[places]
+    whole = U64(value) // unit
+    at = _write_whole(target, whole)
+    if decimals == 0:
+        return at
+    store_u8(at, _POINT)
+    rest = (U64(value) - whole * unit) * _POW10[16 - places]
+    high = rest // _SCALE
+    _write_group(at + ONE, high)
+    if decimals > 8:
+        _write_group(at + ONE + _EIGHT, rest - high * _SCALE)
+    return at + ONE + U64(decimals)
+
+
+@jit
 def write_amount(target, value, decimals):
     """Write ``value`` (0 or more, units of 1e-8) with exactly ``decimals`` (0..8) decimals; returns the end address.
 
@@ -72,9 +111,7 @@ def write_amount(target, value, decimals):
         at = _write_short(target, whole)
     else:
         high = whole // _SCALE
-        at = _write_short(target, high)
-        store_text(at, eight_digits(whole - high * _SCALE) | _ASCII_ZEROS)
-        at += _EIGHT
+        at = _write_group(_write_short(target, high), whole - high * _SCALE)
     if decimals == 0:
         return at
     store_u8(at, _POINT)

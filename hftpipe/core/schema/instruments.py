@@ -5,6 +5,8 @@ All per-instrument state anywhere is an array indexed by the id. Registration ha
 
 import numpy as np
 
+from hftpipe.core.schema.layout import whole
+
 MAX_INSTRUMENTS = 8192
 SYMBOL_WORDS = 3
 SYMBOL_BYTES = 8 * SYMBOL_WORDS
@@ -19,6 +21,8 @@ LINEAR, INVERSE, SPOT = CONTRACTS = ("linear", "inverse", "spot")
 #: Those whose money is reckoned here. Notional, fees, position, PnL and limits are price x quantity in the quote currency, with a
 #: multiplier of 1; an inverse contract is worth contract value / price in the base currency.
 RECKONED_CONTRACTS, RECKONED_MULTIPLIER = (LINEAR, SPOT), 10**8
+#: An instrument's unit is a *pack* of up to 10**8 of the venue's units where quantities would not fit otherwise (decision 0018).
+MAX_POWER = 8
 #: What a symbol may be quoted in; the longest that fits is taken.
 QUOTES = ("USDT", "USDC", "FDUSD", "BUSD", "USD", "EUR", "GBP", "JPY", "TRY", "BTC", "ETH", "BNB")
 _LONGEST_FIRST = tuple(sorted(QUOTES, key=len, reverse=True))
@@ -32,15 +36,17 @@ INSTRUMENT = np.dtype(
         ("at", "i8"),
         # Currencies; units of the base a contract stands for (1e-8); levels a side of its books; indices in CONTRACTS and DEPTHS.
         ("base", "S16"), ("quote", "S8"), ("multiplier", "i8"), ("levels", "i4"), ("contract", "u1"), ("depth", "u1"),
-        ("_pad", "u1", 2),
+        # One unit here is a pack of 10**power of the venue's.
+        ("power", "u1"), ("_pad", "u1"),
     ],
     align=True,
 )  # fmt: skip
 INSTRUMENT_BYTES = 128
 assert INSTRUMENT.itemsize == INSTRUMENT_BYTES
 
-#: Head of the index from symbol to id: ``mask`` is its number of slots, a power of two, less one.
-SYMBOLS = np.dtype([("mask", "u8"), ("count", "i8"), ("_pad", "u8", 6)])
+#: Head of the index from symbol to id: ``mask`` is its number of slots, a power of two, less one; ``powers``: where the byte by id
+#: that says the power of its pack begins, from the head on (0: there are no packs).
+SYMBOLS = np.dtype([("mask", "u8"), ("count", "i8"), ("powers", "u8"), ("_pad", "u8", 5)])
 #: A slot: the symbol as little-endian words, padded with zero bytes, and the id; -1: free.
 SYMBOL_SLOT = np.dtype([("words", "u8", SYMBOL_WORDS), ("id", "i8")])
 #: Odd multipliers that spread the words of a symbol over 64 bits (splitmix64's and xxHash64's constants).
@@ -75,6 +81,10 @@ def _slots(count: int) -> int:
 
 def symbols_bytes(count: int) -> int:
     """Memory of the index of ``count`` symbols."""
+    return _powers_at(count) + whole(count)
+
+
+def _powers_at(count: int) -> int:
     return SYMBOLS.itemsize + _slots(count) * SYMBOL_SLOT.itemsize
 
 
@@ -92,7 +102,10 @@ def symbol_hashes(words: np.ndarray) -> np.ndarray:
 def symbols_table(instruments: np.ndarray) -> np.ndarray:
     """Build the index (uint8 array of :func:`symbols_bytes`) of an INSTRUMENT array; of a symbol that stands twice the first."""
     memory = np.zeros(symbols_bytes(len(instruments)), np.uint8)
-    head, slots = memory[: SYMBOLS.itemsize].view(SYMBOLS), memory[SYMBOLS.itemsize :].view(SYMBOL_SLOT)
+    powers_at = _powers_at(len(instruments))
+    head, slots = memory[: SYMBOLS.itemsize].view(SYMBOLS), memory[SYMBOLS.itemsize : powers_at].view(SYMBOL_SLOT)
+    memory[powers_at:][: len(instruments)] = instruments["power"]
+    head["powers"] = powers_at if instruments["power"].any() else 0
     head["mask"], head["count"], slots["id"] = len(slots) - 1, len(instruments), -1
     words = np.ascontiguousarray(instruments["symbol"]).view(np.uint64).reshape(-1, SYMBOL_WORDS)
     mask, used = len(slots) - 1, bytearray(len(slots))

@@ -86,7 +86,7 @@ def common_sets(instruments: np.ndarray, own: np.ndarray | None = None) -> list[
     for index, row in enumerate(instruments):
         if row["contract"] != CONTRACTS.index(INVERSE) and (own is None or own[index]):
             name, pack = common_name(row["symbol"].decode())
-            named[name, bytes(row["quote"]), int(row["multiplier"])].append((index, pack))
+            named[name, bytes(row["quote"]), int(row["multiplier"])].append((index, pack * 10 ** int(row["power"])))
     found = [one for one in named.values() if len(one) > 1]
     return [[(index, max(pack for _, pack in one) // own) for index, own in one] for one in found]
 

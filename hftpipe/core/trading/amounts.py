@@ -5,7 +5,7 @@ Nothing is rounded: what is not a whole multiple of the tick or lot, or not abov
 
 import numpy as np
 
-from hftpipe.core.machine.digits import write_amount
+from hftpipe.core.machine.digits import write_amount, write_shifted
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, view
 from hftpipe.core.schema.amounts import AMOUNTS, AMOUNTS_BYTES, STEP
@@ -14,6 +14,7 @@ from hftpipe.core.schema.layout import offset_of
 _ROW = np.uint64(AMOUNTS_BYTES)
 _QTY_AT = np.uint64(offset_of(AMOUNTS, "qty"))
 _BITS = np.uint64(63)
+_PLACES = np.int32(8)
 
 
 @jit
@@ -27,12 +28,17 @@ def is_multiple(step, value):
 
 @jit
 def _write(step, value, target):
-    return write_amount(target, value, view(step, STEP).decimals) if is_multiple(step, value) else ZERO
+    s = view(step, STEP)
+    if not is_multiple(step, value):
+        return ZERO
+    if s.places == _PLACES:
+        return write_amount(target, value, s.decimals)
+    return write_shifted(target, value, s.places, s.decimals)
 
 
 @jit
 def write_price(amounts, instrument, price, target):
-    """Write a price (1e-8) as text to ``target``: the end address, or 0 if it is no price of this instrument.
+    """Write a price (1e-8 a unit here) as text of the venue's units to ``target``: the end address, or 0 if it is no price of this instrument.
 
     The TEXT_BYTES (:mod:`hftpipe.core.machine.digits`) from ``target`` on may be written over.
     """

@@ -23,6 +23,15 @@ def _word(start, at, length):
 
 
 @jit
+def power_of(table, instrument):
+    """The unit of an instrument (id, or -1 for none) is a pack of 10**n of the venue's: n, int64."""
+    powers = view(table, SYMBOLS).powers
+    if powers == ZERO or instrument < 0:
+        return np.int64(0)
+    return np.int64(load_u8(table + powers + U64(instrument)))
+
+
+@jit
 def find_symbol(table, start, length):
     """Instrument id of the symbol text at ``start``; -1 if it is not registered."""
     if length <= 0 or length > SYMBOL_BYTES:

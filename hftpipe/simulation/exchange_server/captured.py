@@ -39,7 +39,7 @@ from hftpipe.venues.taped.cursor import (
     read_message,
 )
 from hftpipe.venues.taped.rebuild import Rebuild
-from hftpipe.venues.taped.text import ReplaySource, symbol_ids
+from hftpipe.venues.taped.text import ReplaySource
 
 MAX_LINES = 64
 #: Orders and prices that a book has room for: half a million ticks to each side of the market.
@@ -138,7 +138,7 @@ class CapturedMarket:
         market, count = check_capture(path, instruments).market, len(instruments)
         self.state = np.zeros(1, CAPTURED)
         self.cursor = self.state["cursor"]
-        self._rebuild = Rebuild(self.cursor, market, instruments, symbol_ids(instruments))
+        self._rebuild = Rebuild(self.cursor, market, instruments)
         self._reach, self._taken = np.zeros(count, REACH), np.zeros((count, MAX_TAKEN), TAKEN)
         state = self.state[0]
         state["books"], state["order_id"] = self._rebuild.books, _FIRST_ORDER_ID

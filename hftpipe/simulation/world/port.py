@@ -20,7 +20,7 @@ from hftpipe.venues.binance.sync import SYNC
 from hftpipe.venues.binance.syncs import sync_offsets
 from hftpipe.venues.codecs import codec_of
 from hftpipe.venues.taped.cursor import CURSOR, NEED_CHUNK, NEED_DECODE
-from hftpipe.venues.taped.text import Page
+from hftpipe.venues.taped.text import Page, symbols_of
 
 _LOADED = word_of(SYNC, "loaded")
 _NEED = word_of(CURSOR, "need")
@@ -68,9 +68,8 @@ class Port:
         self.feed = Feed(rows, symbols, rng, seed, plan.rate_per_s, now, plan.batch, plan.tickers, plan.feed)
         if not plan.is_paper:
             self.feed.introduce(self._exchange(), now)
-        cursor, ids = self.region("market.source")[: CURSOR.itemsize], {one.symbol: at for at, one in enumerate(items)}
-        codec = codec_of(item.venue for item in items)
-        self._page = Page(cursor.view(CURSOR), codec, ids, self.region("market.message"))
+        cursor, codec = self.region("market.source")[: CURSOR.itemsize], codec_of(item.venue for item in items)
+        self._page = Page(cursor.view(CURSOR), codec, symbols_of(rows), self.region("market.message"))
         self._source = words_of(cursor)
         self._look()
 

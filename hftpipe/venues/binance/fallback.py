@@ -12,10 +12,20 @@ from typing import Any
 import numpy as np
 import orjson
 
-from hftpipe.core.machine.fixed import DECIMALS, INT64_MAX, SCALE
+from hftpipe.core.machine.fixed import INT64_MAX
 from hftpipe.core.schema.records import BUY, SELL
 from hftpipe.venues.binance.scanner import MAX_TIME_MS, MAX_TIME_US, MICROSECONDS_FROM
-from hftpipe.venues.message import BOOK_TICKER, DEPTH, IGNORED, MAX_LEVELS, MESSAGE, MESSAGE_BYTES, SNAPSHOT, TRADE
+from hftpipe.venues.message import (
+    BOOK_TICKER,
+    DEPTH,
+    IGNORED,
+    MAX_LEVELS,
+    MESSAGE,
+    MESSAGE_BYTES,
+    SNAPSHOT,
+    TRADE,
+    Symbols,
+)
 
 _PLAIN_DECIMAL = re.compile(r"([0-9]{1,40})(?:\.([0-9]{1,40}))?", re.ASCII)
 #: Keys whose repetition would make the meaning depend on the parser.
@@ -80,31 +90,33 @@ def _time(data: Mapping[str, Any], key: str) -> int:
     raise _Refused(f"{key!r} is not a time in ms or us: {value}")
 
 
-def _fixed(value: Any, name: str) -> int:
+def _fixed(value: Any, name: str, places: int) -> int:
+    """Units of 10**-places."""
     match = _PLAIN_DECIMAL.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise _Refused(f"{name!r} is not a plain non-negative decimal string: {value!r:.40}")
     whole, decimals = match[1], (match[2] or "").rstrip("0")
-    if len(decimals) > DECIMALS:
-        raise _Refused(f"{name!r} has more than {DECIMALS} decimals: {value!r}")
-    result = int(whole) * SCALE + int(decimals.ljust(DECIMALS, "0"))
+    if len(decimals) > places:
+        raise _Refused(f"{name!r} has more than {places} decimals: {value!r}")
+    result = int(whole + decimals.ljust(places, "0"))
     if result > INT64_MAX:
         raise _Refused(f"{name!r} is too large: {value!r}")
     return result
 
 
-def _side(data: Mapping[str, Any], key: str) -> list[tuple[int, int]]:
+def _side(data: Mapping[str, Any], key: str, places: tuple[int, int]) -> list[tuple[int, int]]:
     rows = _take(data, key)
     if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 2 for row in rows):
         raise _Refused(f"{key!r} is not a list of [price, quantity] pairs")
-    return [(_fixed(price, key), _fixed(qty, key)) for price, qty in rows]
+    of_price, of_qty = places
+    return [(_fixed(price, key, of_price), _fixed(qty, key, of_qty)) for price, qty in rows]
 
 
-def _instrument(data: Mapping[str, Any], symbols: Mapping[str, int]) -> int:
+def _instrument(data: Mapping[str, Any], symbols: Symbols) -> int:
     symbol = _take(data, "s")
     if not isinstance(symbol, str):
         raise _Refused(f"'s' is not a string: {symbol!r:.40}")
-    return symbols.get(symbol, -1)
+    return symbols.id_of(symbol)
 
 
 def _put_levels(memory: np.ndarray, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> None:
@@ -122,7 +134,7 @@ def _header(memory: np.ndarray) -> np.void:
     return header
 
 
-def _depth(data: Mapping[str, Any], symbols: Mapping[str, int], memory: np.ndarray) -> None:
+def _depth(data: Mapping[str, Any], symbols: Symbols, memory: np.ndarray) -> None:
     h = _header(memory)
     _take(data, "E")
     first, last = _integer(data, "U"), _integer(data, "u")
@@ -133,18 +145,21 @@ def _depth(data: Mapping[str, Any], symbols: Mapping[str, int], memory: np.ndarr
     h["first_id"], h["last_id"] = first, last
     if "pu" in data:
         h["previous_id"], h["has_previous"] = _integer(data, "pu"), 1
-    _put_levels(memory, _side(data, "b"), _side(data, "a"))
+    places = symbols.places_of(int(h["instrument"]))
+    _put_levels(memory, _side(data, "b", places), _side(data, "a", places))
 
 
-def _ticker(data: Mapping[str, Any], symbols: Mapping[str, int], memory: np.ndarray) -> None:
+def _ticker(data: Mapping[str, Any], symbols: Symbols, memory: np.ndarray) -> None:
     h = _header(memory)
     h["kind"], h["instrument"], h["last_id"] = BOOK_TICKER, _instrument(data, symbols), _integer(data, "u")
     h["event_ts"], h["transaction_ts"] = _time(data, "E"), _time(data, "T")
-    for key, field in (("b", "bid"), ("B", "bid_qty"), ("a", "ask"), ("A", "ask_qty")):
-        h[field] = _fixed(_take(data, key), key)
+    of_price, of_qty = symbols.places_of(int(h["instrument"]))
+    amounts = (("b", "bid", of_price), ("B", "bid_qty", of_qty), ("a", "ask", of_price), ("A", "ask_qty", of_qty))
+    for key, field, places in amounts:
+        h[field] = _fixed(_take(data, key), key, places)
 
 
-def _trade(data: Mapping[str, Any], symbols: Mapping[str, int], memory: np.ndarray) -> None:
+def _trade(data: Mapping[str, Any], symbols: Symbols, memory: np.ndarray) -> None:
     h = _header(memory)
     _take(data, "E")
     maker = _take(data, "m")
@@ -153,8 +168,10 @@ def _trade(data: Mapping[str, Any], symbols: Mapping[str, int], memory: np.ndarr
     origin = data.get("X", "MARKET")
     if not isinstance(origin, str):
         raise _Refused(f"'X' is not a string: {origin!r:.40}")
-    price, qty = _fixed(_take(data, "p"), "p"), _fixed(_take(data, "q"), "q")
-    h["kind"], h["instrument"], h["trade_id"] = TRADE, _instrument(data, symbols), _integer(data, "t")
+    instrument = _instrument(data, symbols)
+    of_price, of_qty = symbols.places_of(instrument)
+    price, qty = _fixed(_take(data, "p"), "p", of_price), _fixed(_take(data, "q"), "q", of_qty)
+    h["kind"], h["instrument"], h["trade_id"] = TRADE, instrument, _integer(data, "t")
     h["event_ts"], h["transaction_ts"] = _time(data, "E"), _time(data, "T")
     h["price"], h["qty"] = price, qty
     # The buyer is the maker, so the taker sold.
@@ -162,39 +179,38 @@ def _trade(data: Mapping[str, Any], symbols: Mapping[str, int], memory: np.ndarr
     h["accepted"] = int(origin == "MARKET" and price > 0 and qty > 0)
 
 
-def _snapshot(data: Mapping[str, Any], instrument: int, memory: np.ndarray) -> None:
+def _snapshot(data: Mapping[str, Any], instrument: int, places: tuple[int, int], memory: np.ndarray) -> None:
     h = _header(memory)
     h["kind"], h["instrument"], h["last_id"] = SNAPSHOT, instrument, _integer(data, "lastUpdateId")
     h["event_ts"], h["transaction_ts"] = _time(data, "E"), _time(data, "T")
-    _put_levels(memory, _side(data, "bids"), _side(data, "asks"))
+    _put_levels(memory, _side(data, "bids", places), _side(data, "asks", places))
 
 
-def _ignored(data: Mapping[str, Any], symbols: Mapping[str, int], memory: np.ndarray) -> None:
-    symbol = data.get("s")
+def _ignored(data: Mapping[str, Any], symbols: Symbols, memory: np.ndarray) -> None:
     h = _header(memory)
-    h["kind"], h["instrument"] = IGNORED, symbols.get(symbol, -1) if isinstance(symbol, str) else -1
+    h["kind"], h["instrument"] = IGNORED, symbols.id_of(data.get("s"))
 
 
-_EVENTS: dict[str, Callable[[Mapping[str, Any], Mapping[str, int], np.ndarray], None]] = {
+_EVENTS: dict[str, Callable[[Mapping[str, Any], Symbols, np.ndarray], None]] = {
     "depthUpdate": _depth,
     "bookTicker": _ticker,
     "trade": _trade,
 }
 
 
-def _snapshot_owner(name: str, channel: str, symbols: Mapping[str, int]) -> int | None:
+def _snapshot_owner(name: str, channel: str, symbols: Symbols) -> int | None:
     """Instrument of a snapshot: from the stream name of a recorder, or the only one there is; None if it is partial.
 
     The REST snapshot carries no symbol, and a partial-depth stream (``<symbol>@depth5``) looks just like it.
     """
     if channel == "depthSnapshot":
-        return symbols.get(name.upper(), -1)
+        return symbols.id_of(name.upper())
     if name:
         return None
-    return next(iter(symbols.values())) if len(symbols) == 1 else -1
+    return next(iter(symbols.ids.values())) if len(symbols.ids) == 1 else -1
 
 
-def _dispatch(payload: dict[str, Any], symbols: Mapping[str, int], memory: np.ndarray) -> None:
+def _dispatch(payload: dict[str, Any], symbols: Symbols, memory: np.ndarray) -> None:
     stream, data = payload.get("stream", ""), payload
     if "stream" in payload and "data" in payload:
         data = payload["data"]
@@ -209,7 +225,9 @@ def _dispatch(payload: dict[str, Any], symbols: Mapping[str, int], memory: np.nd
         event = "bookTicker"
     if event is None and "lastUpdateId" in data:
         owner = _snapshot_owner(name, channel, symbols)
-        return _ignored(data, symbols, memory) if owner is None else _snapshot(data, owner, memory)
+        if owner is None:
+            return _ignored(data, symbols, memory)
+        return _snapshot(data, owner, symbols.places_of(owner), memory)
     if event is None and channel == "bookTicker":
         event = "bookTicker"
     partial = event == "depthUpdate" and stream and channel != "depth" and not channel.startswith("depth@")
@@ -218,7 +236,7 @@ def _dispatch(payload: dict[str, Any], symbols: Mapping[str, int], memory: np.nd
     return _EVENTS[event](data, symbols, memory)
 
 
-def decode(text: bytes, symbols: Mapping[str, int], memory: np.ndarray) -> str | None:
+def decode(text: bytes, symbols: Symbols, memory: np.ndarray) -> str | None:
     """Decode one JSON text into a MESSAGE and its levels.
 
     Subscription acks, other events, partial books and array streams are kind IGNORED. A bare REST snapshot names no
@@ -226,7 +244,7 @@ def decode(text: bytes, symbols: Mapping[str, int], memory: np.ndarray) -> str |
 
     Args:
         text: the message, with or without a combined-stream envelope.
-        symbols: instrument ids by symbol; others decode with instrument -1.
+        symbols: the instruments; others decode with instrument -1.
         memory: uint8 array of :func:`hftpipe.venues.message.message_bytes`.
 
     Returns:

@@ -1,10 +1,12 @@
 """How a capture of Binance's streams is told by its lines: USD-M futures from spot by keys that only they have."""
 
+import re
 from typing import Any
 
-from hftpipe.core.machine.fixed import FixedError, to_fixed
+from hftpipe.core.machine.fixed import DECIMALS
 from hftpipe.venues.contract import Evidence
 
+_DECIMAL = re.compile(rf"(\d{{1,40}})(?:\.(\d{{0,{DECIMALS}}})0*)?", re.ASCII)
 EVENTS = "a Binance depthUpdate, bookTicker or trade"
 
 
@@ -23,6 +25,13 @@ def recognise(payload: Any) -> Evidence:
     return Evidence(symbol, _levels(data, event), "binance_usdm" if is_usdm else "", is_snapshot)
 
 
+def _e8(text: Any) -> int:
+    """A decimal number in 1e-8, of any size. ValueError if it is none, or has more decimals."""
+    if not isinstance(text, str) or not (found := _DECIMAL.fullmatch(text)):
+        raise ValueError("not a plain decimal number")
+    return int(found[1] + (found[2] or "").ljust(DECIMALS, "0"))
+
+
 def _levels(data: dict[str, Any], event: str) -> list[tuple[int, int]]:
     try:
         if event == "depthUpdate":
@@ -31,6 +40,6 @@ def _levels(data: dict[str, Any], event: str) -> list[tuple[int, int]]:
             pairs = [(data["p"], data["q"])]
         else:
             pairs = [(data["b"], data["B"]), (data["a"], data["A"])]
-        return [(to_fixed(price), to_fixed(qty)) for price, qty in pairs]
-    except (KeyError, TypeError, ValueError, FixedError):
+        return [(_e8(price), _e8(qty)) for price, qty in pairs]
+    except (KeyError, TypeError, ValueError):
         return []

@@ -3,7 +3,7 @@
 The text is read once, eight bytes at a time (:mod:`hftpipe.venues.binance.swar`). Keys may come in any order and unknown
 keys of two or three letters are stepped over, because the venue adds and moves keys without notice. What the scanner
 accepts is fully checked JSON; everything it is not sure of (escapes, blanks, exponents, more than 8 decimals, other
-events, other unknown keys, repeated keys, asks before bids) is FALLBACK and goes to
+events, other unknown keys, repeated keys, asks before bids, and where there are packs numbers before the symbol) is FALLBACK and goes to
 :mod:`hftpipe.venues.binance.fallback`, which agrees with it on every message that it does accept.
 
 No byte outside ``[text, end)`` is ever read.
@@ -15,7 +15,8 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, store_i64, view
 from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import BUY, SELL
-from hftpipe.core.trading.symbols import find_symbol
+from hftpipe.core.trading.symbols import find_symbol, power_of
+from hftpipe.venues.binance.packs import packed_decimal, packed_levels
 from hftpipe.venues.binance.swar import (
     ASCII_ZEROS,
     EIGHT,
@@ -71,7 +72,11 @@ _KEYS = (
     ("p", _DECIMAL, "price"), ("q", _DECIMAL, "qty"), ("B", _DECIMAL, "bid_qty"), ("A", _DECIMAL, "ask_qty"),
     ("b", _SIDE, "bid"), ("a", _SIDE, "ask"), ("X", _ORIGIN, "accepted"), ("m", _MAKER, "side"), ("M", _FLAG, "_pad"),
 )  # fmt: skip
+# Of which way the point of an amount moves, where the unit is a pack.
+_QTY_KEYS = "qBA"
 _CLASS, _OFFSET, _BIT = np.zeros(256, np.uint8), np.zeros(256, np.uint64), np.zeros(256, np.uint64)
+_IS_QTY = np.zeros(256, np.bool_)
+_IS_QTY[[ord(letter) for letter in _QTY_KEYS]] = True
 _BITS = {}
 for _place, (_letter, _kind, _field) in enumerate(_KEYS):
     _BITS[_letter] = 1 << _place
@@ -91,6 +96,8 @@ _TICKER_NEEDS = np.uint64(_bits("usbBaA"))
 _TICKER_MAY = np.uint64(int(_TICKER_NEEDS) | _bits("eET"))
 _TRADE_NEEDS = np.uint64(_bits("eEstpqm"))
 _TRADE_MAY = np.uint64(int(_TRADE_NEEDS | _BUYER_BIT | _SELLER_BIT) | _bits("TXM"))
+_SYMBOL_BIT = np.uint64(_BITS["s"])
+_AMOUNT_BITS = np.uint64(_bits("pqBAba") | int(_BIDS_BIT | _ASKS_BIT))
 _EVENT_BIT, _ORIGIN_BIT = np.uint64(_BITS["e"]), np.uint64(_BITS["X"])
 _KEY_B = np.uint8(ord("b"))
 _FIRST_LEVEL = np.uint64(MESSAGE_BYTES)
@@ -155,7 +162,7 @@ def _similar_levels(at, end, target, room):
 
 
 @jit
-def _levels(at, end, target, room):
+def _levels(at, end, target, room, power):
     """Price levels after the opening bracket: (address after the closing bracket or 0, how many)."""
     word = word_at(at, end)
     if word & _1 == _CLOSE_BRACKET:
@@ -164,6 +171,8 @@ def _levels(at, end, target, room):
         return ZERO, np.int64(0)
     at += U64(2)
     count = np.int64(0)
+    if power != 0:
+        return packed_levels(at, end, target, room, power)
     while True:
         at, similar = _similar_levels(at, end, target + U64(16) * U64(count), room - count)
         count += similar
@@ -234,10 +243,19 @@ def _time_ns(value):
 
 
 @jit
-def _text_value(kind, at, end, symbols):
+def _amount(key, at, end, power):
+    """The price or quantity that a key has: (address of the quote after it or 0, units of 1e-8)."""
+    if power == 0:
+        return decimal(at, end)
+    return packed_decimal(at, end, np.int64(8) - power if _IS_QTY[key] else np.int64(8) + power)
+
+
+@jit
+def _text_value(key, at, end, symbols, power):
     """A string value from its first letter on: (address after its quote or 0, what is stored)."""
+    kind = _CLASS[key]
     if _SIDE <= kind <= _DECIMAL:
-        at, value = decimal(at, end)
+        at, value = _amount(key, at, end, power)
         return (at + ONE, np.int64(value)) if at != ZERO else (ZERO, np.int64(0))
     if kind == _EVENT:
         return _event_kind(at, end)
@@ -269,18 +287,19 @@ def _plain_value(kind, at, end):
 
 
 @jit
-def _value(key, at, end, symbols, message):
-    """Read and store the value of a one-letter key: (address after it or 0, its bit)."""
+def _value(key, at, end, symbols, message, power):
+    """Read and store the value of a one-letter key, in packs of 10**power: (address after it or 0, its bit)."""
     kind, bit = _CLASS[key], _BIT[key]
     target = message + _OFFSET[key]
     first = word_at(at, end) & _1
     if first == QUOTE:
-        at, value = _text_value(kind, at + ONE, end, symbols)
+        at, value = _text_value(key, at + ONE, end, symbols, power)
     elif first == _OPEN_BRACKET:
         m = view(message, MESSAGE)
         if kind != _SIDE or m.n_asks != 0:
             return ZERO, ZERO
-        at, count = _levels(at + ONE, end, message + _FIRST_LEVEL + U64(16) * U64(m.n_bids), MAX_LEVELS - m.n_bids)
+        target, room = message + _FIRST_LEVEL + U64(16) * U64(m.n_bids), MAX_LEVELS - m.n_bids
+        at, count = _levels(at + ONE, end, target, room, power)
         if key == _KEY_B:
             m.n_bids = count
             return at, _BIDS_BIT
@@ -297,14 +316,18 @@ def _value(key, at, end, symbols, message):
 @jit
 def _event(at, end, symbols, message):
     """The members of an event from the first key on: (address after its closing brace or 0, keys seen)."""
-    seen = ZERO
+    seen, power = ZERO, np.int64(0)
     while True:
         word = word_at(at, end)
         if word & _KEY_FRAME_MASK == _KEY_FRAME:
-            at, bit = _value(np.uint8(word >> EIGHT), at + U64(4), end, symbols, message)
+            at, bit = _value(np.uint8(word >> EIGHT), at + U64(4), end, symbols, message, power)
             if seen & bit != ZERO:
                 return ZERO, ZERO
             seen |= bit
+            if bit == _SYMBOL_BIT:
+                power = power_of(symbols, view(message, MESSAGE).instrument)
+                if power != 0 and seen & _AMOUNT_BITS != ZERO:
+                    return ZERO, ZERO
         elif word & _5 == _PU:
             if seen & _PU_BIT != ZERO:
                 return ZERO, ZERO

@@ -1,7 +1,5 @@
 """The books of a capture rebuilt in one process: the memory that the cursor needs where there is no segment."""
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from hftpipe.core.schema.instruments import symbols_table
@@ -10,7 +8,7 @@ from hftpipe.core.trading.books import book_offsets, books_bytes, books_init
 from hftpipe.venues.codecs import codec_of
 from hftpipe.venues.message import message_bytes
 from hftpipe.venues.taped.cursor import wire_cursor
-from hftpipe.venues.taped.text import Page
+from hftpipe.venues.taped.text import Page, symbols_of
 
 BOOK_LEVELS = 16384
 
@@ -20,18 +18,18 @@ class Rebuild:
 
     Args:
         cursor: CURSOR array of length 1, zeroed.
-        market: whose text it is; instruments: INSTRUMENT array, symbol and tick set; ids: of its symbols.
+        market: whose text it is; instruments: INSTRUMENT array, symbol, tick and power set.
 
     Attributes:
-        codec: of the market; ids: as given; page: to bring the text by; message: the decoded one (uint8).
+        codec: of the market; symbols: the instruments; page: to bring the text by; message: the decoded one (uint8).
         books: address of the table of books (core/trading/books.py).
 
     Raises:
         CodecError: nothing reads the text of this market.
     """
 
-    def __init__(self, cursor: np.ndarray, market: str, instruments: np.ndarray, ids: Mapping[str, int]) -> None:
-        self.codec, self.ids, count = codec_of([market]), ids, len(instruments)
+    def __init__(self, cursor: np.ndarray, market: str, instruments: np.ndarray) -> None:
+        self.codec, self.symbols, count = codec_of([market]), symbols_of(instruments), len(instruments)
         self._levels, self._table = np.full(count, BOOK_LEVELS), symbols_table(instruments)
         self._syncs, self._memory = aligned(self.codec.syncs_bytes(self._levels)), aligned(books_bytes(self._levels))
         self.codec.syncs_init(self._syncs, self._levels, [market] * count)
@@ -39,7 +37,7 @@ class Rebuild:
         self.message = aligned(message_bytes())
         table, message, syncs = (one.ctypes.data for one in (self._table, self.message, self._syncs))
         wire_cursor(cursor, self.codec, count, symbols=table, message=message, syncs=syncs)
-        self.page = Page(cursor, self.codec, ids, self.message)
+        self.page = Page(cursor, self.codec, self.symbols, self.message)
 
     @property
     def syncs(self) -> np.ndarray:

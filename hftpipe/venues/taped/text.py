@@ -2,12 +2,13 @@
 
 import queue
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
 from hftpipe.capture.reader import CaptureError, CaptureReader
 from hftpipe.venues.contract import Codec
+from hftpipe.venues.message import Symbols
 from hftpipe.venues.taped.cursor import DECODED, NEED_CHUNK, NEED_DECODE, NEED_NOTHING, REFUSED
 
 CHUNKS_AHEAD = 4
@@ -18,10 +19,10 @@ class Page:
 
     Args:
         cursor: CURSOR array of length 1.
-        codec: whose text it is; symbols: instrument ids; message: memory of the decoded message (uint8).
+        codec: whose text it is; symbols: the instruments; message: memory of the decoded message (uint8).
     """
 
-    def __init__(self, cursor: np.ndarray, codec: Codec, symbols: Mapping[str, int], message: np.ndarray) -> None:
+    def __init__(self, cursor: np.ndarray, codec: Codec, symbols: Symbols, message: np.ndarray) -> None:
         self.cursor, self._codec, self._symbols, self._message = cursor, codec, symbols, message
         self._text = np.zeros(0, np.uint8)
 
@@ -105,6 +106,7 @@ class ReplaySource:
             self._page.give(chunk)
 
 
-def symbol_ids(instruments: np.ndarray) -> dict[str, int]:
-    """Instrument ids by symbol, for the slow decoder."""
-    return {bytes(row["symbol"]).decode(): index for index, row in enumerate(instruments)}
+def symbols_of(instruments: np.ndarray) -> Symbols:
+    """An INSTRUMENT array as the slow decoder looks it up."""
+    ids = {symbol.decode(): index for index, symbol in enumerate(instruments["symbol"].tolist())}
+    return Symbols(ids, instruments["power"].tolist())

@@ -8,7 +8,7 @@ from hftpipe.venues.contract import About, Codec, Feed, Site, Venue, Wired
 from hftpipe.venues.message import MAX_LEVELS, message_bytes
 from hftpipe.venues.taped.cursor import CURSOR, wire_cursor
 from hftpipe.venues.taped.source import source_entry
-from hftpipe.venues.taped.text import Page, ReplaySource, symbol_ids
+from hftpipe.venues.taped.text import Page, ReplaySource, symbols_of
 
 
 def _codec(config: Config) -> Codec:
@@ -31,7 +31,7 @@ def _wire(site: Site, state: np.ndarray) -> Wired:
     symbols, message, syncs = (memory.address(name) for name in ("symbols", "market.message", "market.syncs"))
     wire_cursor(cursor, codec, len(markets), symbols=symbols, message=message, syncs=syncs)
     state["source_step"], state["source"] = source_entry.address, memory.address("market.source")
-    page = Page(cursor, codec, symbol_ids(site.instruments), memory.region("market.message"))
+    page = Page(cursor, codec, symbols_of(site.instruments), memory.region("market.message"))
     source = ReplaySource(site.config.market.replay, page)
     return Wired(opened=lambda: source.open(site.report), closed=source.close, service=source.service)
 
