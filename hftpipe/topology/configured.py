@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hftpipe.config import Config, ConfigError, Limits, StrategyEntry, Table, VenueEntry
-from hftpipe.core.schema.instruments import CONTRACTS, DEPTHS, INSTRUMENT, VENUES, is_reckoned
+from hftpipe.core.schema.instruments import CONTRACTS, DEPTHS, INSTRUMENT, MAX_POWER, VENUES, is_reckoned
 from hftpipe.core.schema.records import MAX_FEE_ASSETS
 from hftpipe.topology.graph import Graph
 from hftpipe.venues.contract import Venue
@@ -22,6 +22,7 @@ _FIELDS = {
     "reference_price": "reference_price", "multiplier": "multiplier",
 }  # fmt: skip
 _CONTRACT, _DEPTH = ({name: index for index, name in enumerate(names)} for names in (CONTRACTS, DEPTHS))
+_POWER = {10**power: power for power in range(MAX_POWER + 1)}
 #: What ``pipeline.venue`` calls our own venues, and the embedded market or a recording by ``market.source``.
 _OWN_NAMES = {"sim": "paper", "udp": "nasdaq"}
 _SIMULATED = {"synthetic": "paper", "replay": "taped"}
@@ -152,7 +153,7 @@ def instrument_rows(config: Config) -> np.ndarray:
     rows["base"], rows["quote"] = bases, quotes
     for index in [at for at, both in enumerate(zip(bases, quotes, strict=True)) if not all(both)]:
         rows["base"][index], rows["quote"][index] = items[index].currencies
-    rows["power"] = [len(str(pack)) - 1 for pack in column("pack")]
+    rows["power"] = list(map(_POWER.__getitem__, column("pack")))
     rows["contract"] = list(map(_CONTRACT.__getitem__, column("contract")))
     if not (reckoned := is_reckoned(rows)).all():
         # The configuration and the universe refuse such ones by name: this is for whatever else makes instruments.
