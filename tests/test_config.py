@@ -161,7 +161,7 @@ def test_a_recording_on_the_udp_venue_needs_a_pace_and_our_own_exchange(more, me
 
 
 def test_shares_of_an_exchange_elsewhere_are_not_counted_in_packs(tmp_path):
-    file = str(write(tmp_path, "[[instruments]]\nsymbol = \"BTCUSDT\"\npack = 1000\n"))
+    file = str(write(tmp_path, '[[instruments]]\nsymbol = "BTCUSDT"\npack = 1000\n'))
     outside = {"pipeline.venue": "udp", "udp.embedded": "false", "udp.order_port": "9"}
     assert load([file], {}, {"pipeline.venue": "udp"}).instruments[0].pack == 1000
     with pytest.raises(ConfigError, match=r"instruments\[0\]\.pack = 1000: a share .* is one unit; allowed: 1"):

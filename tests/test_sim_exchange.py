@@ -304,7 +304,7 @@ def test_fills_are_never_more_than_was_offered_and_traded(stream):
     pair = Pair(SimModel(latency_new_ns=0, latency_cancel_ns=0, latency_report_ns=0))
     pair.open_books()
     plan = SimpleNamespace(instruments=(0, 1), is_paper=False)
-    venue = SimpleNamespace(played=pair.records, executed=[])
+    venue = SimpleNamespace(played=pair.records, executed=[], is_between_updates=lambda: False)
     checker = TakenChecker(SimpleNamespace(plan=plan, ports=[SimpleNamespace(venue=venue)]))
     for step in stream:
         pair.play(step)
@@ -319,7 +319,7 @@ def test_an_account_of_what_was_offered_catches_a_venue_that_forgets_what_we_too
     v = Venue()
     v.open_book([("100.0", 10)], [("100.1", 10)])
     level = dict(kind=r.LEVEL, side=r.ASK, price=unit("100.1"), qty=unit(10), id=1, flags=r.LAST)
-    venue = SimpleNamespace(played=[fields(level)], executed=[])
+    venue = SimpleNamespace(played=[fields(level)], executed=[], is_between_updates=lambda: False)
     plan = SimpleNamespace(instruments=(0,), is_paper=False)
     checker = TakenChecker(SimpleNamespace(plan=plan, ports=[SimpleNamespace(venue=venue)]))
     venue.executed = [fields(x) for x in v.new(1, BUY, 6, "100.1", IOC)]
