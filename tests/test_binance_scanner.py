@@ -19,6 +19,7 @@ from memory import address, fork, join
 from hftpipe.core.schema.instruments import INSTRUMENT, symbols_table
 from hftpipe.core.schema.records import BUY, SELL
 from hftpipe.venues.binance.fallback import decode
+from hftpipe.venues.binance.peek import peek
 from hftpipe.venues.binance.scanner import FALLBACK, OK, scan
 from hftpipe.venues.message import (
     BOOK_TICKER,
@@ -432,3 +433,33 @@ def test_the_guard_page_does_catch_an_over_read():
         ctypes.string_at(page.start + page.size - 4, 8)
 
     assert join(fork(read_past)) == -11
+
+
+@needs_data
+def test_what_a_glance_says_of_a_message_is_what_it_is_about():
+    told = 0
+    for text in captured_lines(step=40):
+        array = np.frombuffer(text + b" ", np.uint8)
+        glance = int(peek(address(array), address(array) + np.uint64(len(array)), address(DECODERS.symbols)))
+        if glance >= 0:
+            assert DECODERS.decode(text) is None and glance == int(DECODERS.head()["instrument"])
+            told += 1
+    assert told > 1_000
+
+
+@given(st.text('abcXYZ019_@" {', max_size=40), st.integers(0, 80))
+def test_a_glance_at_any_text_is_one_of_ours_or_none_and_reads_nothing_beyond_it(name, cut):
+    text = (b'{"stream":"' + name.encode() + b'@depth","data":{"e":"depthUpdate","s":"BTCUSDT"}}')[:cut]
+    array = np.frombuffer(text, np.uint8) if text else np.zeros(1, np.uint8)
+    start = address(array)
+    assert -1 <= int(peek(start, start + np.uint64(len(text)), address(DECODERS.symbols))) < len(SYMBOLS)
+
+
+@pytest.mark.parametrize(
+    ("stream", "instrument"),
+    [("btcusdt@depth", 0), ("ethusdt@trade", 1), ("nknusdt@bookTicker", 2), ("btcusdtx@depth", -1), ("BTCUSDT", -1)],
+)
+def test_a_stream_is_named_by_its_symbol_in_lower_case(stream, instrument):
+    text = f'{{"stream":"{stream}","data":{{"e":"trade","E":1723161255343}}}}'.encode()
+    array = np.frombuffer(text, np.uint8)
+    assert int(peek(address(array), address(array) + np.uint64(len(text)), address(DECODERS.symbols))) == instrument

@@ -37,7 +37,27 @@ def find_symbol(table, start, length):
     if length <= 0 or length > SYMBOL_BYTES:
         return np.int64(-1)
     first, second = _word(start, np.int64(0), length), _word(start, np.int64(8), length)
-    third = _word(start, np.int64(16), length)
+    return find_words(table, first, second, _word(start, np.int64(16), length))
+
+
+@jit
+def _kept(word, count):
+    """The first ``count`` bytes of a word, zero behind them; no branch, for lengths come in no order."""
+    cut = U64(8) * U64(min(max(np.int64(8) - count, np.int64(0)), np.int64(7)))
+    return (word << cut) >> cut if count > 0 else ZERO
+
+
+@jit
+def find_in_words(table, first, second, third, length):
+    """Instrument id of the symbol that is the first ``length`` bytes of three little-endian words; -1 if it is not registered."""
+    if length <= 0 or length > SYMBOL_BYTES:
+        return np.int64(-1)
+    return find_words(table, _kept(first, length), _kept(second, length - 8), _kept(third, length - 16))
+
+
+@jit
+def find_words(table, first, second, third):
+    """Instrument id of the symbol that these words are, little-endian and zero behind its end; -1 if it is not registered."""
     mixed = (first * _FIRST) ^ (second * _SECOND) ^ (third * _THIRD)
     mask = view(table, SYMBOLS).mask
     at = (((mixed ^ (mixed >> U64(29))) * _FIRST) >> U64(32)) & mask

@@ -6,6 +6,7 @@ import numpy as np
 
 from hftpipe.core.machine.jit import entry
 from hftpipe.venues.binance.fallback import decode
+from hftpipe.venues.binance.peek import peek
 from hftpipe.venues.binance.recognise import EVENTS, recognise
 from hftpipe.venues.binance.scanner import scan
 from hftpipe.venues.binance.sync import MARKETS, feed
@@ -23,6 +24,11 @@ def follow_entry(sync, book, message):
     return feed(sync, book, message)
 
 
+@entry("int64(uint64, uint64, uint64)")
+def peek_entry(text, end, symbols):
+    return peek(text, end, symbols)
+
+
 def _syncs_init(memory: np.ndarray, levels: np.ndarray, markets: Sequence[str]) -> None:
     syncs_init(memory, levels, [MARKETS[one] for one in markets])
 
@@ -33,6 +39,7 @@ CODEC = Codec(
     scan=scan_entry.address,
     decode=decode,
     follow=follow_entry.address,
+    peek=peek_entry.address,
     syncs_bytes=syncs_bytes,
     syncs_init=_syncs_init,
     syncs=sync_records,

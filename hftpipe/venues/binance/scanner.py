@@ -15,7 +15,7 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, store_i64, view
 from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import BUY, SELL
-from hftpipe.core.trading.symbols import find_symbol, power_of
+from hftpipe.core.trading.symbols import find_in_words, power_of
 from hftpipe.venues.binance.packs import packed_decimal, packed_levels
 from hftpipe.venues.binance.swar import (
     ASCII_ZEROS,
@@ -251,6 +251,16 @@ def _amount(key, at, end, power):
 
 
 @jit
+def _symbol(at, end, symbols):
+    """A symbol: (address after its quote or 0, instrument id or -1)."""
+    first, second, third = word_at(at, end), word_at(at + EIGHT, end), word_at(at + U64(16), end)
+    quote = string_end(at, end)
+    if quote == ZERO:
+        return ZERO, np.int64(0)
+    return quote + ONE, find_in_words(symbols, first, second, third, np.int64(quote - at))
+
+
+@jit
 def _text_value(key, at, end, symbols, power):
     """A string value from its first letter on: (address after its quote or 0, what is stored)."""
     kind = _CLASS[key]
@@ -259,11 +269,11 @@ def _text_value(key, at, end, symbols, power):
         return (at + ONE, np.int64(value)) if at != ZERO else (ZERO, np.int64(0))
     if kind == _EVENT:
         return _event_kind(at, end)
+    if kind == _SYMBOL:
+        return _symbol(at, end, symbols)
     quote = string_end(at, end)
     if quote == ZERO:
         return ZERO, np.int64(0)
-    if kind == _SYMBOL:
-        return quote + ONE, find_symbol(symbols, at, np.int64(quote - at))
     if kind == _ORIGIN:
         return quote + ONE, np.int64(word_at(at, end) & _7 == _MARKET)
     return ZERO, np.int64(0)

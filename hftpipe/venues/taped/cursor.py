@@ -6,6 +6,7 @@
     read_message    what it says, by the codec's scanner; Python's slow decoder has what that passes on
     is_ours         is it about one of our instruments?
     follow          sequence it, and follow it with the book of its instrument: what changed
+    next_instrument whose line comes next, at a glance
 
 What is needed from Python stands in ``need``; :class:`hftpipe.venues.taped.text.Page` brings it. The codec is reached through
 C addresses: one compiled reader serves every venue.
@@ -15,7 +16,7 @@ import numpy as np
 
 from hftpipe.capture.reader import LINE_OK, next_line
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import U64, call_words, load_i64, view
+from hftpipe.core.machine.mem import U64, ZERO, call_words, load_i64, view
 from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.shared.stamps import STAMPS, event_time
 from hftpipe.venues.contract import Codec
@@ -29,7 +30,8 @@ WAITING, DECODED, REFUSED = 0, 1, -1
 CURSOR = np.dtype(
     [
         # Wiring (addresses): the SYMBOLS and a MESSAGE; what is sequenced by; the codec's C functions.
-        ("symbols", "u8"), ("message", "u8"), ("syncs", "u8"), ("scan", "u8"), ("follow", "u8"), ("n_instruments", "i8"),
+        ("symbols", "u8"), ("message", "u8"), ("syncs", "u8"), ("scan", "u8"), ("follow", "u8"), ("peek", "u8"),
+        ("n_instruments", "i8"),
         # Unread bytes of the text, the line under way (``message_ready``: how far it is), and what is needed from Python.
         ("text_at", "u8"), ("text_end", "u8"), ("line_ts", "i8"), ("json_at", "u8"), ("json_end", "u8"),
         ("line_ready", "i8"), ("message_ready", "i8"), ("need", "i8"), ("ended", "i8"),
@@ -43,6 +45,8 @@ CURSOR = np.dtype(
 )  # fmt: skip
 _STAMPS = np.uint64(offset_of(CURSOR, "stamps"))
 _WORD_SHIFT = np.uint64(3)
+#: A time in ns and the blank behind it, until the year 2286.
+_TIME_BYTES = np.uint64(20)
 
 
 def wire_cursor(
@@ -50,7 +54,8 @@ def wire_cursor(
 ) -> None:
     """Put every address into a CURSOR array of length 1: of the SYMBOLS, a MESSAGE, and what the codec sequences by."""
     cursor["symbols"], cursor["message"], cursor["syncs"] = symbols, message, syncs
-    cursor["scan"], cursor["follow"], cursor["n_instruments"] = codec.scan, codec.follow, n_instruments
+    cursor["scan"], cursor["follow"], cursor["peek"] = codec.scan, codec.follow, codec.peek
+    cursor["n_instruments"] = n_instruments
 
 
 @jit
@@ -90,6 +95,16 @@ def read_message(cursor):
     c.line_ready, c.message_ready = 0, WAITING
     c.bad_messages += found == REFUSED
     return found
+
+
+@jit
+def next_instrument(cursor):
+    """The instrument that the line after the ready one is about, as far as that is told at a glance; else -1."""
+    c = view(cursor, CURSOR)
+    if c.peek == ZERO or c.text_at + _TIME_BYTES >= c.text_end:
+        return np.int64(-1)
+    found = call_words(c.peek, (c.text_at + _TIME_BYTES, c.text_end, c.symbols))
+    return found if found < c.n_instruments else np.int64(-1)
 
 
 @jit

@@ -51,6 +51,7 @@ from hftpipe.venues.taped.cursor import (
     WAITING,
     follow,
     is_ours,
+    next_instrument,
     read_line,
     read_message,
     sync_at,
@@ -136,11 +137,6 @@ def on_message(state, message, origin_tsc):
         return
     m, c = view(message, MESSAGE), view(s.source, CURSOR)
     book = book_at(s.books, m.instrument)
-    if s.n_instruments > MANY:
-        # None of it is in the cache: all at once, not one after the other.
-        prefetch_write(sync_at(c.syncs, m.instrument))
-        prefetch_write(s.tops + U64(64) * U64(m.instrument))
-        book_ask_for(s.books, m.instrument)
     b = view(book, BOOK)
     change = follow(s.source, book)
     if m.kind != TRADE:
@@ -162,9 +158,29 @@ def on_message(state, message, origin_tsc):
 
 
 @jit
+def _ask_for(state, instrument):
+    """Have what a message of an instrument looks at brought into the cache, all at once and not one after the other."""
+    s = view(state, STATE)
+    prefetch_write(sync_at(view(s.source, CURSOR).syncs, instrument))
+    prefetch_write(s.tops + U64(64) * U64(instrument))
+    book_ask_for(s.books, instrument)
+
+
+@jit
+def _ask_ahead(state):
+    """The same for the line after this one, where there are so many instruments that little is in the cache."""
+    s = view(state, STATE)
+    if s.n_instruments > MANY:
+        instrument = next_instrument(s.source)
+        if instrument >= 0:
+            _ask_for(state, instrument)
+
+
+@jit
 def _consume_line(state, origin_tsc):
     """Decode the ready line and publish what it does; False when the slow decoder in Python must do it first."""
     s = view(state, STATE)
+    _ask_ahead(state)
     found = read_message(s.source)
     if found == WAITING:
         return False
