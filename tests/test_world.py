@@ -45,6 +45,11 @@ def test_a_strategy_that_cancels_at_a_venue_that_is_gone_keeps_no_other_from_can
     assert run_seed(9300348, 1500, full=True).violation == ""
 
 
+def test_in_a_long_wait_the_stages_keep_up_with_a_fast_feed() -> None:
+    """A book of at most 20 ms may be traded on: steps too long for the feed would leave every order too late."""
+    assert run_seed(9300982, 1500, full=True).violation == ""
+
+
 def test_what_an_update_without_an_end_had_shown_counts_as_offered_once_time_goes_on() -> None:
     """A feed dies in the middle of a book; the stopped venue's clock runs on, and what stood in it fills an order."""
     assert run_seed(9300145, 1500, full=True).violation == ""

@@ -15,8 +15,8 @@ from hftpipe.strategy.quotes import LONGEST_PAUSE_NS
 
 #: A probe is worth about so much, 1e-8; a little more room than that is asked for.
 _WORTH, _MORE_LOTS = 10**9, 3
-#: Steps of a long wait.
-_PATIENT_STEP_NS = 1_000_000
+#: Steps of a long wait: short enough for the stages to keep up with any plan's feeds.
+_PATIENT_STEP_NS = 200_000
 #: Rings that never run dry.
 _MARKETS = ("market", "sim")
 
