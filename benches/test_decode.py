@@ -29,7 +29,7 @@ from hftpipe.core.trading.book import BOOK, BOOK_HEADER_BYTES, book_bytes, book_
 from hftpipe.venues.binance.fallback import decode
 from hftpipe.venues.binance.scanner import scan
 from hftpipe.venues.binance.sync import USDM, feed, sync_bytes, sync_init
-from hftpipe.venues.message import MESSAGE, MESSAGE_BYTES, message_bytes
+from hftpipe.venues.message import MESSAGE, MESSAGE_BYTES, Symbols, message_bytes
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from data import DATA, needs_data
@@ -272,7 +272,7 @@ class _OurBook:
         self._sync, self._book = aligned(sync_bytes()), aligned(book_bytes(BOOK_LEVELS))
         sync_init(self._sync, USDM)
         book_init(self._book, 0, BOOK_LEVELS, TICK)
-        assert decode(snapshot, {SYMBOL.decode(): 0}, bench.message) is None
+        assert decode(snapshot, Symbols({SYMBOL.decode(): 0}, [0]), bench.message) is None
         feed(_at(self._sync), _at(self._book), _at(bench.message))
 
     def run(self, messages: Messages) -> tuple[Row, Row]:
