@@ -262,12 +262,19 @@ def sync_snapshot(sync, message):
 
 
 @jit
+def _set_side(book, side, at, count):
+    """Set ``count`` levels of a side, which begin at address ``at``; where they end."""
+    for _ in range(count):
+        book_set(book, side, load_i64(at), load_i64(at + U64(8)))
+        at += _PAIR
+    return at
+
+
+@jit
 def _set_levels(book, message):
     m = view(message, MESSAGE)
-    at = message + _LEVELS
-    for index in range(m.n_bids + m.n_asks):
-        book_set(book, BID if index < m.n_bids else ASK, load_i64(at), load_i64(at + U64(8)))
-        at += _PAIR
+    asks = _set_side(book, BID, message + _LEVELS, m.n_bids)
+    _set_side(book, ASK, asks, m.n_asks)
     ts = m.transaction_ts if m.transaction_ts != 0 else m.event_ts
     book_commit(book, m.last_id, ts, view(book, BOOK).local_ts)
 
