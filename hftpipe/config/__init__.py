@@ -27,7 +27,7 @@ from hftpipe.config.schema import (
     amount_keys,
 )
 from hftpipe.config.secrets import Secret, looks_secret, redact, secrets_from_env
-from hftpipe.config.venue_sections import Market, Sim, Udp
+from hftpipe.config.venue_sections import Live, Market, Sim, Udp
 
 __all__ = [
     "Config",
@@ -35,6 +35,7 @@ __all__ = [
     "Instrument",
     "LimitGroup",
     "Limits",
+    "Live",
     "Log",
     "Market",
     "Pipeline",

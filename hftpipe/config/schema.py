@@ -36,7 +36,7 @@ from hftpipe.config.kinds import (
     real,
     text,
 )
-from hftpipe.config.venue_sections import Market, Sim, Udp
+from hftpipe.config.venue_sections import Live, Market, Sim, Udp
 from hftpipe.core.schema.instruments import side_levels
 from hftpipe.topology.graph import STAGE_KINDS
 
@@ -91,8 +91,9 @@ class Pipeline:
     metrics: bool = key(True, BOOLEAN, "Serve counters and histograms.")
     venue: str = key(
         "sim",
-        text(r"[a-z][a-z0-9_]{0,31}", "sim, udp, or the name of an installed venue,"),
-        "With sim: market.source and the paper exchange; with udp: ITCH and OUCH; or a venue that a package brings. "
+        text(r"[a-z][a-z0-9_]{0,31}", "sim, udp, binance_usdm, binance_spot, or the name of an installed venue,"),
+        "With sim: market.source and the paper exchange; with udp: ITCH and OUCH; binance_usdm, binance_spot: their live "
+        "markets, orders on paper; or a venue that a package brings. "
         "Without meaning where there are [[venues]].",
     )
     mode: str = key("paper", MODE, "Where orders go: paper = the simulated exchange.")
@@ -245,6 +246,7 @@ class VenueEntry:
     market: Market = field(default_factory=Market)
     sim: Sim = field(default_factory=Sim)
     udp: Udp = field(default_factory=Udp)
+    live: Live = field(default_factory=Live)
 
 
 @dataclass(frozen=True)
@@ -284,6 +286,7 @@ class Config:
     risk: Risk = field(default_factory=Risk)
     sim: Sim = field(default_factory=Sim)
     udp: Udp = field(default_factory=Udp)
+    live: Live = field(default_factory=Live)
     record: Record = field(default_factory=Record)
     log: Log = field(default_factory=Log)
 
@@ -313,9 +316,9 @@ def amount_keys() -> frozenset[str]:
 
 
 #: Sections that a venue can have its own settings of.
-VENUE_SECTIONS = ("market", "sim", "udp")
+VENUE_SECTIONS = ("market", "sim", "udp", "live")
 SECTIONS: dict[str, type] = {
-    "pipeline": Pipeline, "rings": Rings, "market": Market, "strategy": Strategy, "sim": Sim, "udp": Udp,
+    "pipeline": Pipeline, "rings": Rings, "market": Market, "strategy": Strategy, "sim": Sim, "udp": Udp, "live": Live,
     "record": Record,
     "log": Log,
 }  # fmt: skip

@@ -126,6 +126,31 @@ class Sim:
 
 
 @dataclass(frozen=True)
+class Live:
+    """Live market data over the venue's own WebSocket and REST interfaces (binance_usdm, binance_spot)."""
+
+    streams_url: str = key(
+        "",
+        text(r"(wss?://\S+)?", 'a URL that begins with ws:// or wss://, or ""'),
+        'Where streams are; "" = the main net.',
+    )
+    rest_url: str = key(
+        "",
+        text(r"(https?://\S+)?", 'a URL that begins with http:// or https://, or ""'),
+        'Where REST is; "" = the main net.',
+    )
+    ca_file: str = key(
+        "", text(r"[\s\S]*", "a path"), "Certificates (PEM) to trust instead of the system's, as of a simulated venue."
+    )
+    connections: int = key(1, integer(1, 64), "Connections that the instruments are shared out over.")
+    silence_s: float = key(
+        60.0,
+        real(1, 3600, above=False, allowed="a number of seconds in 1..3600"),
+        "A connection on which nothing has come for so long is opened again.",
+    )
+
+
+@dataclass(frozen=True)
 class Udp:
     """The multicast venue: ITCH 5.0 over MoldUDP64 in, OUCH 5.0 out (pipeline.venue = "udp")."""
 

@@ -14,7 +14,7 @@ from hftpipe.core.schema.instruments import CONTRACTS, DEPTHS, INSTRUMENT, MAX_P
 from hftpipe.core.schema.records import MAX_FEE_ASSETS
 from hftpipe.topology.graph import Graph
 from hftpipe.venues.contract import Venue
-from hftpipe.venues.registry import BUILT_IN, VenueError, find, installed, unknown
+from hftpipe.venues.registry import BUILT_IN, LIVE, VenueError, find, installed, unknown
 
 #: Fields of an INSTRUMENT row that are keys of the configuration as they are.
 _FIELDS = {
@@ -24,7 +24,7 @@ _FIELDS = {
 _CONTRACT, _DEPTH = ({name: index for index, name in enumerate(names)} for names in (CONTRACTS, DEPTHS))
 _POWER = {10**power: power for power in range(MAX_POWER + 1)}
 #: What ``pipeline.venue`` calls our own venues, and the embedded market or a recording by ``market.source``.
-_OWN_NAMES = {"sim": "paper", "udp": "nasdaq"}
+_OWN_NAMES = {"sim": "paper", "udp": "nasdaq"} | {name: name for name in LIVE}
 _SIMULATED = {"synthetic": "paper", "replay": "taped"}
 
 
@@ -37,10 +37,14 @@ def venues_of(config: Config) -> tuple[VenueEntry, ...]:
     if config.venues:
         return config.venues
     name = config.pipeline.venue
-    if name in BUILT_IN or (name not in _OWN_NAMES and name not in installed()):
+    if name not in _OWN_NAMES and (name in BUILT_IN or name not in installed()):
         raise unknown(name)
     kind = _SIMULATED[config.market.source] if name == "sim" else _OWN_NAMES.get(name, name)
-    return (VenueEntry(name, kind, config.pipeline.mode, VenueEntry.rules, config.market, config.sim, config.udp),)
+    return (
+        VenueEntry(
+            name, kind, config.pipeline.mode, VenueEntry.rules, config.market, config.sim, config.udp, config.live
+        ),
+    )
 
 
 def strategies_of(config: Config) -> tuple[StrategyEntry, ...]:
@@ -75,14 +79,14 @@ def at_venue(config: Config, venue: VenueEntry) -> Config:
     if not config.venues:
         return config
     own = tuple(replace(one, venue=venue.rules) for one in config.instruments if one.venue == venue.name)
-    return replace(config, market=venue.market, sim=venue.sim, udp=venue.udp, instruments=own)
+    return replace(config, market=venue.market, sim=venue.sim, udp=venue.udp, live=venue.live, instruments=own)
 
 
 def with_venue(config: Config, venue: VenueEntry, own: Config) -> Config:
     """The configuration in which a venue has the market, latencies and lines of ``own``."""
     if not config.venues:
         return own
-    changed = replace(venue, market=own.market, sim=own.sim, udp=own.udp)
+    changed = replace(venue, market=own.market, sim=own.sim, udp=own.udp, live=own.live)
     return replace(config, venues=tuple(changed if one is venue else one for one in config.venues))
 
 

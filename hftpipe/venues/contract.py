@@ -115,6 +115,8 @@ class Codec:
         events: what it understands, as text.
         scan: C function ``int64 f(uint64 text, uint64 end, uint64 symbols, uint64 message)``: decodes the JSON text in
             ``[text, end)`` into a MESSAGE with the ids of a SYMBOLS table; OK or FALLBACK (:mod:`hftpipe.venues.message`).
+        lose: C function ``int64 f(uint64 sync, uint64 book)``: the connection of an instrument was lost; its book is empty and INVALID
+            until a new snapshot. 0: it comes from recordings alone.
         peek: C function ``int64 f(uint64 text, uint64 end, uint64 symbols)``: the instrument of the message that begins at ``text``, as
             far as that is told at a glance, else -1; what it needs is then asked for early. 0: there is none.
         decode: the slow, forgiving decoder behind it: (text, instruments, uint8 memory of a MESSAGE) -> None, or why it is refused.
@@ -132,6 +134,7 @@ class Codec:
     decode: Callable[[bytes, Symbols, np.ndarray], str | None]
     follow: int
     peek: int = field(default=0, kw_only=True)
+    lose: int = field(default=0, kw_only=True)
     syncs_bytes: Callable[[np.ndarray], int]
     syncs_init: Callable[[np.ndarray, np.ndarray, Sequence[str]], None]
     syncs: Callable[[np.ndarray, np.ndarray], np.ndarray]

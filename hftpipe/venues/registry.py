@@ -16,7 +16,11 @@ BUILT_IN = {
     "paper": "hftpipe.venues.paper.wiring:VENUE",
     "taped": "hftpipe.venues.taped.wiring:VENUE",
     "nasdaq": "hftpipe.venues.nasdaq.wiring:VENUE",
+    "binance_usdm": "hftpipe.venues.binance.wiring:USDM",
+    "binance_spot": "hftpipe.venues.binance.wiring:SPOT",
 }
+#: Those of them that ``pipeline.venue`` calls by their own name.
+LIVE = ("binance_usdm", "binance_spot")
 #: Modules whose import compiles what a venue needs, in groups that share code: one process each on a cold start.
 COMPILED = {
     "paper": (("hftpipe.venues.paper.wiring",),),
@@ -26,6 +30,8 @@ COMPILED = {
         ("hftpipe.venues.nasdaq.itch.wiring", "hftpipe.venues.nasdaq.source"),
         ("hftpipe.venues.nasdaq.ouch.venue",),
     ),
+    "binance_usdm": (("hftpipe.venues.binance.wiring",),),
+    "binance_spot": (("hftpipe.venues.binance.wiring",),),
 }
 
 
@@ -62,5 +68,6 @@ def unknown(name: str) -> VenueError:
     """The refusal of a ``pipeline.venue`` that is none."""
     brought = ", ".join(installed()) or "none is installed"
     return VenueError(
-        f"pipeline.venue = {name}: no such venue; allowed: sim, udp, or one that a package brings ({brought})"
+        f"pipeline.venue = {name}: no such venue; allowed: sim, udp, {', '.join(LIVE)}, or one that a package "
+        f"brings ({brought})"
     )

@@ -10,6 +10,7 @@ from hftpipe.config import (
     Instrument,
     LimitGroup,
     Limits,
+    Live,
     Log,
     Market,
     Record,
@@ -41,7 +42,7 @@ def _section(section: type, facts: dict[str, Any]) -> Any:
 
 
 def _venue(facts: dict[str, Any]) -> VenueEntry:
-    sections = {"market": Market, "sim": Sim, "udp": Udp}
+    sections = {"market": Market, "sim": Sim, "udp": Udp, "live": Live}
     own = {head: _section(section, facts[head]) for head, section in sections.items()}
     return VenueEntry(**{**facts, **own})
 
@@ -87,6 +88,7 @@ def config_from(facts: dict[str, Any]) -> Config:
             risk=Risk(Table.of(limits)),
             sim=_section(Sim, facts["sim"]),
             udp=_section(Udp, facts["udp"]),
+            live=_section(Live, facts["live"]),
             record=_section(Record, facts["record"]),
             log=_section(Log, facts["log"]),
         )

@@ -9,7 +9,7 @@ from hftpipe.venues.binance.fallback import decode
 from hftpipe.venues.binance.peek import peek
 from hftpipe.venues.binance.recognise import EVENTS, recognise
 from hftpipe.venues.binance.scanner import scan
-from hftpipe.venues.binance.sync import MARKETS, feed
+from hftpipe.venues.binance.sync import MARKETS, feed, sync_lose
 from hftpipe.venues.binance.syncs import sync_records, syncs_bytes, syncs_init
 from hftpipe.venues.contract import Codec
 
@@ -29,6 +29,11 @@ def peek_entry(text, end, symbols):
     return peek(text, end, symbols)
 
 
+@entry("int64(uint64, uint64)")
+def lose_entry(sync, book):
+    return sync_lose(sync, book)
+
+
 def _syncs_init(memory: np.ndarray, levels: np.ndarray, markets: Sequence[str]) -> None:
     syncs_init(memory, levels, [MARKETS[one] for one in markets])
 
@@ -40,6 +45,7 @@ CODEC = Codec(
     decode=decode,
     follow=follow_entry.address,
     peek=peek_entry.address,
+    lose=lose_entry.address,
     syncs_bytes=syncs_bytes,
     syncs_init=_syncs_init,
     syncs=sync_records,

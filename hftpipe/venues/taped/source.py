@@ -8,199 +8,15 @@ back, so that nothing is dropped however slow the readers are.
 import numpy as np
 
 from hftpipe.core.feed.pacing import drained, due, timer_first
-from hftpipe.core.feed.publish import (
-    admit,
-    fill,
-    flush,
-    is_conflating,
-    may_run_ahead,
-    put_state,
-    put_top,
-    put_trade,
-    scratch_record,
-    seal,
-    send_reset,
-    set_conflating,
-    show_top,
-)
+from hftpipe.core.feed.publish import may_run_ahead
 from hftpipe.core.feed.state import STATE
 from hftpipe.core.machine.jit import entry, jit
-from hftpipe.core.machine.mem import U64, load_i64, prefetch_write, rdtsc, view
-from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL
-from hftpipe.core.shared.event_time import show_known
+from hftpipe.core.machine.mem import rdtsc, view
 from hftpipe.core.shared.stage import FINISHED, SERVICE
-from hftpipe.core.trading.book import BOOK
-from hftpipe.core.trading.books import MANY, book_ask_for, book_at
-from hftpipe.venues.message import (
-    BOOK_TICKER,
-    DEPTH,
-    INVALIDATED,
-    LEVELS_APPLIED,
-    MESSAGE,
-    MESSAGE_BYTES,
-    RELOADED,
-    TOP_CHANGED,
-    TRADE,
-    TRADE_IGNORED,
-    TRADE_SEEN,
-)
-from hftpipe.venues.taped.cursor import (
-    CURSOR,
-    DECODED,
-    NEED_NOTHING,
-    WAITING,
-    follow,
-    is_ours,
-    next_instrument,
-    read_line,
-    read_message,
-    sync_at,
-)
+from hftpipe.venues.taped.cursor import CURSOR, NEED_NOTHING, read_line
+from hftpipe.venues.taped.publish import consume, show_counts
 
 EVENTS_PER_STEP = 32
-
-
-@jit
-def _put_levels(state, message, update_id):
-    """Prepare the LEVEL records of a depth message; returns how many."""
-    m = view(message, MESSAGE)
-    pair = message + U64(MESSAGE_BYTES)
-    total = m.n_bids + m.n_asks
-    for index in range(total):
-        side = BID if index < m.n_bids else ASK
-        flags = LAST if index == total - 1 else 0
-        price, qty = load_i64(pair), load_i64(pair + U64(8))
-        fill(scratch_record(state, index), LEVEL, side, flags, m.instrument, price, qty, update_id)
-        pair += U64(16)
-    return total
-
-
-@jit
-def _publish_change(state, message, book, count, origin_tsc):
-    """Send a prepared update, or conflate it."""
-    s = view(state, STATE)
-    b = view(book, BOOK)
-    if count > 0 and admit(state, b.instrument, count):
-        m = view(message, MESSAGE)
-        ts = m.transaction_ts if m.transaction_ts != 0 else m.event_ts
-        seal(state, count, ts, view(s.source, CURSOR).line_ts, origin_tsc)
-        flush(state)
-
-
-@jit
-def _reload(state, book, origin_tsc):
-    """A snapshot replaced the book: its readers get the whole of it."""
-    s = view(state, STATE)
-    s.book_updates += 1
-    if not send_reset(state, book, origin_tsc) and s.pending_n == 0:
-        set_conflating(state, view(book, BOOK).instrument, 1)
-
-
-@jit
-def _trade(state, message, book, origin_tsc):
-    s = view(state, STATE)
-    m = view(message, MESSAGE)
-    s.trades += 1
-    if s.hold_back == 0 and is_conflating(state, m.instrument):
-        s.dropped_trades += 1
-        return
-    count = put_trade(state, np.int64(0), m.instrument, m.side, m.price, m.qty, m.trade_id)
-    _publish_change(state, message, book, count, origin_tsc)
-
-
-@jit
-def _invalidate(state, message, book, origin_tsc):
-    view(state, STATE).invalidations += 1
-    _publish_change(state, message, book, put_state(state, book, np.int64(0)), origin_tsc)
-
-
-@jit
-def _levels(state, message, book, origin_tsc):
-    s = view(state, STATE)
-    s.book_updates += 1
-    count = _put_levels(state, message, view(book, BOOK).update_id)
-    _publish_change(state, message, book, count, origin_tsc)
-
-
-@jit
-def _top(state, message, book, origin_tsc):
-    s = view(state, STATE)
-    s.top_updates += 1
-    _publish_change(state, message, book, put_top(state, book, np.int64(0)), origin_tsc)
-
-
-@jit
-def on_message(state, message, origin_tsc):
-    """Sequence one decoded message, follow it with the book, publish what changed."""
-    s = view(state, STATE)
-    if not is_ours(s.source):
-        return
-    m, c = view(message, MESSAGE), view(s.source, CURSOR)
-    book = book_at(s.books, m.instrument)
-    b = view(book, BOOK)
-    change = follow(s.source, book)
-    if m.kind != TRADE:
-        b.local_ts = c.line_ts
-    if change == LEVELS_APPLIED:
-        _levels(state, message, book, origin_tsc)
-    elif change == TOP_CHANGED:
-        _top(state, message, book, origin_tsc)
-    elif change == TRADE_SEEN:
-        _trade(state, message, book, origin_tsc)
-    elif change == RELOADED:
-        _reload(state, book, origin_tsc)
-    elif change == INVALIDATED:
-        _invalidate(state, message, book, origin_tsc)
-    elif change == TRADE_IGNORED:
-        s.trades_ignored += 1
-    if m.kind == DEPTH or m.kind == BOOK_TICKER or change == RELOADED:
-        show_top(state, book)
-
-
-@jit
-def _ask_for(state, instrument):
-    """Have what a message of an instrument looks at brought into the cache, all at once and not one after the other."""
-    s = view(state, STATE)
-    prefetch_write(sync_at(view(s.source, CURSOR).syncs, instrument))
-    prefetch_write(s.tops + U64(64) * U64(instrument))
-    book_ask_for(s.books, instrument)
-
-
-@jit
-def _ask_ahead(state):
-    """The same for the line after this one, where there are so many instruments that little is in the cache."""
-    s = view(state, STATE)
-    if s.n_instruments > MANY:
-        instrument = next_instrument(s.source)
-        if instrument >= 0:
-            _ask_for(state, instrument)
-
-
-@jit
-def _consume_line(state, origin_tsc):
-    """Decode the ready line and publish what it does; False when the slow decoder in Python must do it first."""
-    s = view(state, STATE)
-    _ask_ahead(state)
-    found = read_message(s.source)
-    if found == WAITING:
-        return False
-    c = view(s.source, CURSOR)
-    s.events += 1
-    s.event_ts = max(s.event_ts, c.line_ts)
-    if found == DECODED:
-        on_message(state, c.message, origin_tsc)
-        # Whatever it was about: the connection brought it in order, so nothing else had happened.
-        show_known(s.time, s.event_ts)
-    return True
-
-
-@jit
-def _show_counts(state):
-    """What the cursor has counted, for whoever watches the stage."""
-    s = view(state, STATE)
-    c = view(s.source, CURSOR)
-    s.bad_lines, s.bad_messages, s.slow_decodes = c.bad_lines, c.bad_messages, c.slow_decodes
-    s.ignored_messages, s.unknown_symbols, s.time_jumps = c.ignored_messages, c.unknown_symbols, c.stamps.jumps
 
 
 @jit
@@ -216,10 +32,10 @@ def replay_step(state, now_ns, limit):
         if timer_first(state, t.line_ts, now_ns, rdtsc()):
             done += 1
             continue
-        if not due(state, t.line_ts, now_ns) or not _consume_line(state, rdtsc()):
+        if not due(state, t.line_ts, now_ns) or not consume(state, rdtsc()):
             break
         done += 1
-    _show_counts(state)
+    show_counts(state)
     return done
 
 

@@ -1,5 +1,6 @@
 """The Python half of playing a capture: text brought, read ahead in a thread, and what the scanner passes on decoded."""
 
+import ctypes
 import queue
 import threading
 from collections.abc import Callable, Iterator
@@ -33,8 +34,8 @@ class Page:
 
     def decode(self) -> str | None:
         """Have the slow decoder read the line under way: None, or why it refused."""
-        start, end = (int(self.cursor[name][0]) - self._text.ctypes.data for name in ("json_at", "json_end"))
-        reason = self._codec.decode(self._text[start:end].tobytes(), self._symbols, self._message)
+        start, end = int(self.cursor["json_at"][0]), int(self.cursor["json_end"][0])
+        reason = self._codec.decode(ctypes.string_at(start, end - start), self._symbols, self._message)
         self.cursor["slow_decodes"] += 1
         self.cursor["message_ready"] = DECODED if reason is None else REFUSED
         return reason

@@ -1,0 +1,1 @@
+"""How bytes come and go: streams, WebSocket frames. Knows no venue."""

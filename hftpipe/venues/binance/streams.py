@@ -1,0 +1,112 @@
+"""Binance's market streams: addresses, names, subscriptions and snapshots (venue documentation of 2026, spot and USD-M).
+
+The combined form ``{"stream": ..., "data": ...}`` is used throughout: a spot bookTicker has no event type of its own. The venue
+confirms streams that there are not, too; that they stay silent is noticed later (:mod:`hftpipe.venues.live.keeper`).
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import orjson
+import requests
+
+from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.transport.websocket.connect import ConnectError, Connection
+
+#: Streams in one request, and the pause between requests: 5 messages a second are taken on spot, 10 on USD-M.
+BATCH, PAUSE_S = 200, 0.3
+MOST_STREAMS = 1024
+CONFIRM_S, CONNECT_S, READ_S = 10.0, 2.0, 5.0
+
+
+@dataclass(frozen=True)
+class Market:
+    """What differs between the two markets.
+
+    Attributes:
+        name: as in MARKETS (hftpipe/venues/binance/sync.py); streams, rest: main net; route: path of its market streams.
+        depth: path of the book's snapshot; levels: levels a side in it.
+    """
+
+    name: str
+    streams: str
+    route: str
+    rest: str
+    depth: str
+    levels: int
+
+
+USDM = Market(
+    "binance_usdm", "wss://fstream.binance.com", "/public/stream", "https://fapi.binance.com", "/fapi/v1/depth", 1000
+)
+SPOT = Market(
+    "binance_spot", "wss://stream.binance.com:9443", "/stream", "https://api.binance.com", "/api/v3/depth", 1000
+)
+
+
+def stream_names(symbol: str, is_top: bool) -> list[str]:
+    """The streams of a symbol: best prices and trades, and its depth unless only best prices are followed."""
+    name = symbol.lower()
+    wanted = ("bookTicker", "trade") if is_top else ("depth@100ms", "bookTicker", "trade")
+    return [f"{name}@{one}" for one in wanted]
+
+
+def _confirm(connection: Connection, number: int) -> None:
+    """Wait for the answer to request ``number``; what else comes belongs to no book yet."""
+    deadline = steady_ns() + int(CONFIRM_S * 1e9)
+    while (left_ns := deadline - steady_ns()) > 0:
+        answer = orjson.loads(connection.receive(left_ns / 1e9))
+        if answer.get("id") == number and "data" not in answer:
+            if answer.get("result", 0) is None:
+                return
+            raise ConnectError(f"{connection.server}: subscription refused: {answer.get('msg', answer)}")
+    raise ConnectError(f"{connection.server}: subscription not confirmed within {CONFIRM_S:.0f} s")
+
+
+def subscribe(connection: Connection, symbols: Sequence[str], tops: Sequence[bool]) -> None:
+    """Ask for the streams of some symbols, batch by batch, each confirmed before the next.
+
+    Raises:
+        ConnectError: too many for one connection; refused; not confirmed.
+    """
+    names = [name for symbol, top in zip(symbols, tops, strict=True) for name in stream_names(symbol, top)]
+    if len(names) > MOST_STREAMS:
+        raise ConnectError(
+            f"{connection.server}: {len(names)} streams on one connection; allowed: at most {MOST_STREAMS} "
+            "(live.connections shares them out)"
+        )
+    for number, at in enumerate(range(0, len(names), BATCH), 1):
+        if at:
+            time.sleep(PAUSE_S)
+        request = {"method": "SUBSCRIBE", "params": names[at : at + BATCH], "id": number}
+        try:
+            connection.send(orjson.dumps(request))
+            _confirm(connection, number)
+        except (orjson.JSONDecodeError, AttributeError) as wrong:
+            raise ConnectError(f"{connection.server}: an answer that is no JSON object") from wrong
+
+
+class Snapshots:
+    """Whole books by REST, over one connection that is kept.
+
+    Args:
+        market: of the symbols; rest: scheme and host; ca_file: certificates to trust instead of the system's, or empty.
+    """
+
+    def __init__(self, market: Market, rest: str, ca_file: str) -> None:
+        self._url, self._levels = rest.rstrip("/") + market.depth, market.levels
+        self._session = requests.Session()
+        self._session.verify = ca_file or True
+
+    def fetch(self, symbol: str) -> bytes:
+        """The book of a symbol, named as recorders name it, for a snapshot does not say whose it is.
+
+        Raises:
+            OSError: no answer, or a refusal; the message names server and reason.
+        """
+        query = {"symbol": symbol, "limit": str(self._levels)}
+        answer = self._session.get(self._url, params=query, timeout=(CONNECT_S, READ_S))
+        if answer.status_code != requests.codes.ok:
+            raise OSError(f"{self._url}: HTTP {answer.status_code}: {answer.text[:200]}")
+        return b'{"stream":"%s@depthSnapshot","data":%s}' % (symbol.lower().encode(), answer.content)

@@ -1,0 +1,108 @@
+"""Binance's live market data as a venue's feed; orders on it go to the paper exchange."""
+
+import numpy as np
+
+from hftpipe.config import Config
+from hftpipe.core.schema.counters import Place, places
+from hftpipe.core.schema.event_time import REAL_TIME_MULT
+from hftpipe.core.schema.layout import offset_of, whole
+from hftpipe.transport.websocket.connect import server_of
+from hftpipe.transport.websocket.link import COUNTERS, LINK, LINK_BYTES, OUT_BYTES
+from hftpipe.venues.binance.codec import CODEC
+from hftpipe.venues.binance.streams import SPOT as SPOT_MARKET
+from hftpipe.venues.binance.streams import USDM as USDM_MARKET
+from hftpipe.venues.binance.streams import Market, Snapshots, subscribe
+from hftpipe.venues.contract import About, Feed, Site, Venue, Wired
+from hftpipe.venues.live.keeper import Keeper, LiveMemory
+from hftpipe.venues.live.plan import LivePlan
+from hftpipe.venues.live.source import KEPT, LIVE, SHARE, live_entry, wire_live
+from hftpipe.venues.message import MAX_LEVELS, message_bytes
+from hftpipe.venues.taped.cursor import wire_cursor
+from hftpipe.venues.taped.text import symbols_of
+
+#: Bytes that a connection can be behind with, and the longest message.
+BUFFER_BYTES = 1 << 20
+assert offset_of(LIVE, "cursor") == 0
+
+
+def _connections(config: Config) -> int:
+    return min(config.live.connections, len(config.instruments))
+
+
+def _sizes(config: Config) -> dict[str, int]:
+    count = _connections(config)
+    return {
+        "market.source": whole(LIVE.itemsize),
+        "market.syncs": CODEC.syncs_bytes(np.array(config.levels())),
+        "market.message": message_bytes(),
+        "market.links": LINK_BYTES * count,
+        "market.shares": whole(SHARE.itemsize * count),
+        "market.received": (BUFFER_BYTES + OUT_BYTES) * count,
+    }
+
+
+def _counters(config: Config) -> list[Place]:
+    return [
+        place
+        for index in range(_connections(config))
+        for place in places(f"connection {index + 1}", "market.links", LINK, COUNTERS, LINK_BYTES * index)
+    ]
+
+
+def _share_out(shares: np.ndarray, count: int) -> None:
+    """Instruments 0 to count over the connections, as equally as can be."""
+    ends = [count * (index + 1) // len(shares) for index in range(len(shares))]
+    shares["first"], shares["end"], shares["lost"] = [0, *ends[:-1]], ends, KEPT
+
+
+def _memory(site: Site, state: np.ndarray) -> LiveMemory:
+    """The feed's regions, with the connections' shares, as arrays."""
+    memory, count = site.memory, _connections(site.config)
+    live = memory.region("market.source")[: LIVE.itemsize].view(LIVE)
+    links = memory.region("market.links").view(LINK)[:count]
+    shares = memory.region("market.shares")[: SHARE.itemsize * count].view(SHARE)
+    _share_out(shares, len(site.instruments))
+    received, levels = memory.region("market.received"), site.instruments["levels"].astype(np.int64)
+    syncs = memory.region("market.syncs")
+    return LiveMemory(
+        state=state, live=live, links=links, shares=shares,
+        buffers=received[: BUFFER_BYTES * count].reshape(count, BUFFER_BYTES),
+        outs=received[BUFFER_BYTES * count :][: OUT_BYTES * count].reshape(count, OUT_BYTES),
+        message=memory.region("market.message"), syncs=lambda: CODEC.syncs(syncs, levels), levels=levels,
+    )  # fmt: skip
+
+
+def _plan(market: Market, config: Config) -> LivePlan:
+    live = config.live
+    snapshots = Snapshots(market, live.rest_url or market.rest, live.ca_file)
+    url = (live.streams_url or market.streams).rstrip("/") + market.route
+    return LivePlan(url, subscribe, snapshots.fetch, live.ca_file)
+
+
+def _wire(market: Market, site: Site, state: np.ndarray) -> Wired:
+    region, address = site.memory.region, site.memory.address
+    count = len(site.instruments)
+    CODEC.syncs_init(region("market.syncs"), site.instruments["levels"], [market.name] * count)
+    memory = _memory(site, state)
+    symbols, message, syncs = (address(name) for name in ("symbols", "market.message", "market.syncs"))
+    wire_cursor(memory.cursor, CODEC, count, symbols=symbols, message=message, syncs=syncs)
+    wire_live(memory.live, memory.links, memory.shares, CODEC.lose, site.config.live.silence_s)
+    state["source_step"], state["source"] = live_entry.address, address("market.source")
+    state["hold_back"], state["inverse_speed"], state["speed_mult"] = 0, 1.0, REAL_TIME_MULT
+    plan = _plan(market, site.config)
+    keeper = Keeper(memory, plan, CODEC, symbols_of(site.instruments), site.report)
+    facts = (f"{_connections(site.config)} connections to {server_of(plan.url)}",)
+    return Wired(opened=keeper.open, closed=keeper.close, service=keeper.service, facts=facts)
+
+
+def _venue(market: Market) -> Venue:
+    def about(config: Config) -> About:
+        return About(f"{market.name} {server_of(config.live.streams_url or market.streams)}")
+
+    return Venue(
+        about=about,
+        feed=Feed(_sizes, lambda config: MAX_LEVELS, lambda site, state: _wire(market, site, state), _counters),
+    )
+
+
+USDM, SPOT = _venue(USDM_MARKET), _venue(SPOT_MARKET)

@@ -1,0 +1,55 @@
+"""Work that waits for others (connecting, fetching): done in a thread beside the compiled loop, when its time has come."""
+
+import heapq
+import os
+import threading
+from collections.abc import Callable
+from itertools import count
+
+from hftpipe.core.machine.system_clock import steady_ns
+
+_LONGEST_WAIT_S = 0.5
+
+
+def _leave_hot_cpu() -> None:
+    """Run where the process that started the stages may: the stage's own CPU belongs to its loop."""
+    try:
+        os.sched_setaffinity(threading.get_native_id(), os.sched_getaffinity(os.getppid()))
+    except OSError:
+        # The parent is gone, or may not be looked at: the thread shares the stage's CPU.
+        return
+
+
+class Errands(threading.Thread):
+    """Runs jobs, each not before its time, one after the other."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name=name, daemon=True)
+        self._jobs: list[tuple[int, int, Callable[[], None]]] = []
+        self._number, self._changed, self._is_over = count(), threading.Condition(), False
+
+    def ask(self, job: Callable[[], None], after_s: float = 0.0) -> None:
+        """Have a job done, in so many seconds at the earliest."""
+        with self._changed:
+            heapq.heappush(self._jobs, (steady_ns() + int(after_s * 1e9), next(self._number), job))
+            self._changed.notify()
+
+    def end(self) -> None:
+        """Do nothing more."""
+        with self._changed:
+            self._is_over = True
+            self._changed.notify()
+
+    def _next(self) -> Callable[[], None] | None:
+        with self._changed:
+            while not self._is_over:
+                wait_ns = self._jobs[0][0] - steady_ns() if self._jobs else int(_LONGEST_WAIT_S * 1e9)
+                if self._jobs and wait_ns <= 0:
+                    return heapq.heappop(self._jobs)[2]
+                self._changed.wait(min(wait_ns / 1e9, _LONGEST_WAIT_S))
+        return None
+
+    def run(self) -> None:
+        _leave_hot_cpu()
+        while job := self._next():
+            job()

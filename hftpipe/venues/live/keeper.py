@@ -1,0 +1,246 @@
+"""The Python half of a live feed: opens connections, opens them again, fetches snapshots, decodes what the scanner passes on.
+
+::
+
+    thread "connect"    connect, subscribe ──┐ done, errands + 1       ┌─▶ the connection is read from now on
+    thread "snapshots"  fetch ───────────────┴──▶ service (in the ─────┼─▶ a snapshot is the next text
+                                                  stage's own thread)  └─▶ an ended connection, a lost book: asked for again
+
+The stage's thread waits for nobody: what takes time is in the other two.
+"""
+
+import random
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.core.schema.instruments import TOP_LEVELS
+from hftpipe.core.schema.records import INVALID, VALID
+from hftpipe.transport.tls.openssl import TlsError
+from hftpipe.transport.websocket.connect import ConnectError, Connection
+from hftpipe.transport.websocket.link import CLOSED, ENDED, link_close, link_init, link_open, why_ended
+from hftpipe.venues.contract import Codec
+from hftpipe.venues.live.errands import Errands
+from hftpipe.venues.live.plan import LivePlan
+from hftpipe.venues.live.source import KEPT
+from hftpipe.venues.message import Symbols
+from hftpipe.venues.taped.cursor import DECODED, NEED_DECODE, WAITING
+from hftpipe.venues.taped.text import Page
+
+#: Pauses between attempts: doubling from the first to the longest, up to half of it more, at random.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
+SNAPSHOT_PAUSE_S, LONGEST_SNAPSHOT_PAUSE_S = 0.5, 60.0
+#: Failures in a row after which it is said again, each time.
+ALARM_AFTER = 5
+#: How long after a snapshot, and after a connection, books are looked at.
+CHECK_S, FIRST_DATA_S = 1.0, 10.0
+
+
+@dataclass(frozen=True)
+class LiveMemory:
+    """What a live feed has in the segment.
+
+    Attributes:
+        state: STATE of the stage; live: LIVE array; links, shares: one of each a connection; buffers: uint8[connections, bytes];
+            outs: uint8[connections, OUT_BYTES]; message: a MESSAGE with its levels (uint8).
+        syncs: copies of what the codec sequences by, one an instrument; levels: a side of each book.
+    """
+
+    state: np.ndarray
+    live: np.ndarray
+    links: np.ndarray
+    shares: np.ndarray
+    buffers: np.ndarray
+    outs: np.ndarray
+    message: np.ndarray
+    syncs: Callable[[], np.ndarray]
+    levels: np.ndarray
+
+    @property
+    def cursor(self) -> np.ndarray:
+        """The CURSOR array (length 1) of the feed."""
+        found: np.ndarray = self.live["cursor"]
+        return found
+
+
+def pause_s(failures: int, first: float, longest: float) -> float:
+    """How long to wait after so many failures in a row (1 or more)."""
+    return min(first * 2.0 ** (failures - 1), longest) * (1.0 + random.random() / 2)
+
+
+class Keeper:
+    """Keeps the connections of a feed open and its books begun.
+
+    Args:
+        memory: the feed's; plan: the venue's; codec: of its text; symbols: the instruments.
+        report: takes one line about what goes wrong.
+    """
+
+    def __init__(
+        self, memory: LiveMemory, plan: LivePlan, codec: Codec, symbols: Symbols, report: Callable[[str], None]
+    ) -> None:
+        self._memory, self._plan, self._codec, self._symbols, self._report = memory, plan, codec, symbols, report
+        self._names = {number: symbol for symbol, number in symbols.ids.items()}
+        self._page = Page(memory.cursor, codec, symbols, memory.message)
+        self._connections: dict[int, Connection] = {}
+        self._failures = [0] * len(memory.links)
+        self._done: deque[Callable[[], bool]] = deque()
+        self._telling = threading.Lock()
+        self._asked: set[int] = set()
+        self._snapshot_failures: dict[int, int] = {}
+        self._connecting, self._fetching = Errands("live-connect"), Errands("live-snapshots")
+
+    def open(self) -> None:
+        """Begin, in the process that runs the stage: threads do not survive a fork."""
+        for index in range(len(self._memory.links)):
+            at = slice(index, index + 1)
+            link_init(self._memory.links[at], self._memory.buffers[index], self._memory.outs[index])
+            self._memory.shares["lost"][index] = KEPT
+        self._connecting.start()
+        self._fetching.start()
+        for index in range(len(self._memory.links)):
+            self._connecting.ask(lambda index=index: self._connect(index))  # type: ignore[misc]
+
+    def close(self) -> None:
+        """End the threads and close every connection."""
+        self._connecting.end()
+        self._fetching.end()
+        for index, connection in self._connections.items():
+            link_close(self._memory.links[index : index + 1])
+            connection.close()
+
+    # In the threads beside.
+
+    def _tell(self, what: Callable[[], bool]) -> None:
+        """Have ``what`` done in the stage's own thread."""
+        with self._telling:
+            self._done.append(what)
+            self._memory.live["errands"] += 1
+
+    def _share(self, index: int) -> range:
+        share = self._memory.shares[index]
+        return range(int(share["first"]), int(share["end"]))
+
+    def _connect(self, index: int) -> None:
+        own = self._share(index)
+        try:
+            connection = Connection(self._plan.url, self._plan.ca_file)
+            try:
+                tops = [bool(self._memory.levels[one] == TOP_LEVELS) for one in own]
+                self._plan.subscribe(connection, [self._names[one] for one in own], tops)
+                fd, tls = connection.hand_over()
+            except BaseException:
+                connection.close()
+                raise
+        except (ConnectError, TlsError) as wrong:
+            self._failed(index, str(wrong))
+            return
+        self._failures[index] = 0
+        self._tell(lambda: self._opened(index, connection, fd, tls))
+
+    def _failed(self, index: int, why: str) -> None:
+        self._failures[index] += 1
+        failures = self._failures[index]
+        if failures == 1 or failures >= ALARM_AFTER:
+            self._report(f"connection {index + 1}: attempt {failures} failed: {why}")
+        after_s = pause_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        self._connecting.ask(lambda: self._connect(index), after_s)
+
+    def _fetch(self, instrument: int) -> None:
+        symbol = self._names[instrument]
+        try:
+            text = self._plan.snapshot(symbol)
+        except (OSError, ValueError) as wrong:
+            failures = self._snapshot_failures[instrument] = self._snapshot_failures.get(instrument, 0) + 1
+            if failures == 1 or failures >= ALARM_AFTER:
+                self._report(f"{symbol}: snapshot: attempt {failures} failed: {wrong}")
+            after_s = pause_s(failures, SNAPSHOT_PAUSE_S, LONGEST_SNAPSHOT_PAUSE_S)
+            self._fetching.ask(lambda: self._fetch(instrument), after_s)
+            return
+        self._snapshot_failures.pop(instrument, None)
+        self._tell(lambda: self._take_snapshot(instrument, text))
+
+    # In the stage's thread.
+
+    def service(self) -> bool:
+        """See to what the step has asked for; always True: a live feed has no end of its own."""
+        live, cursor = self._memory.live, self._memory.cursor
+        if int(cursor["need"][0]) == NEED_DECODE:
+            self._page.decode()
+        self._see_to_ended()
+        live["invalidations"] = self._memory.state["invalidations"]
+        while self._done and int(cursor["line_ready"][0]) == 0:
+            live["seen"] += 1
+            if self._done.popleft()():
+                break
+        self._ask_for_lost()
+        return True
+
+    def _see_to_ended(self) -> None:
+        for index in np.flatnonzero(self._memory.links["state"] == ENDED).tolist():
+            share = self._memory.shares[index]
+            if share["lost"] != share["end"]:
+                continue
+            link = self._memory.links[index : index + 1]
+            self._report(f"connection {index + 1}: {why_ended(link)}; connecting again")
+            link_close(link)
+            self._memory.shares["lost"][index] = KEPT
+            self._connections.pop(index).close()
+            after_s = pause_s(1, FIRST_PAUSE_S, LONGEST_PAUSE_S)
+            self._connecting.ask(lambda index=index: self._connect(index), after_s)  # type: ignore[misc]
+
+    def _opened(self, index: int, connection: Connection, fd: int, tls: int) -> bool:
+        self._connections[index] = connection
+        assert int(self._memory.links["state"][index]) == CLOSED, f"connection {index} is open already"
+        link_open(self._memory.links[index : index + 1], fd, steady_ns(), tls)
+        for instrument in self._share(index):
+            self._ask_snapshot(instrument)
+        self._connecting.ask(lambda: self._tell(lambda: self._look_for_silent(index, connection)), FIRST_DATA_S)
+        return False
+
+    def _ask_snapshot(self, instrument: int, after_s: float = 0.0) -> None:
+        if self._memory.levels[instrument] != TOP_LEVELS and instrument not in self._asked:
+            self._asked.add(instrument)
+            self._fetching.ask(lambda: self._fetch(instrument), after_s)
+
+    def _take_snapshot(self, instrument: int, text: bytes) -> bool:
+        """Make a snapshot the next text of the step; True if it is."""
+        cursor = self._memory.cursor
+        self._asked.discard(instrument)
+        self._fetching.ask(lambda: self._tell(lambda: self._check(instrument)), CHECK_S)
+        if reason := self._codec.decode(text, self._symbols, self._memory.message):
+            self._report(f"{self._names[instrument]}: snapshot: {reason}")
+            return False
+        assert int(cursor["message_ready"][0]) == WAITING
+        cursor["line_ts"], cursor["message_ready"], cursor["line_ready"] = steady_ns(), DECODED, 1
+        return True
+
+    def _check(self, instrument: int) -> bool:
+        """A snapshot that was too old, or did not bridge to what came after it, is fetched again."""
+        sync = self._memory.syncs()[instrument]
+        if not int(sync["loaded"]):
+            self._ask_snapshot(instrument)
+        return False
+
+    def _ask_for_lost(self) -> None:
+        """Snapshots for books that have been lost while their connection goes on."""
+        states = self._memory.syncs()["state"]
+        for index in range(len(self._memory.links)):
+            if index in self._connections:
+                for instrument in self._share(index):
+                    if states[instrument] == INVALID:
+                        self._ask_snapshot(instrument)
+
+    def _look_for_silent(self, index: int, connection: Connection) -> bool:
+        """A stream that was confirmed and brings nothing is said: the venue confirms streams that there are not."""
+        if self._connections.get(index) is connection:
+            states = self._memory.syncs()["state"]
+            silent = [self._names[one] for one in self._share(index) if states[one] != VALID]
+            if silent:
+                shown = ", ".join(silent[:8]) + (f" and {len(silent) - 8} more" if len(silent) > 8 else "")
+                self._report(f"connection {index + 1}: no book after {FIRST_DATA_S:.0f} s: {shown}")
+        return False

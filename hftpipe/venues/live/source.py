@@ -1,0 +1,159 @@
+"""Live connections as a source: frames read, decoded, sequenced, booked and published, without a turn of the interpreter.
+
+::
+
+    connections, in turn ─▶ a whole text ─▶ codec ─▶ book ─▶ market ring
+         │ ended, silent                      │ the scanner passes on
+         ▼                                    ▼
+    its books become INVALID            Python (service): slow decoder, snapshots that have come, ended connections
+
+Python is asked for only when there is something for it: ``need``, or ``errands`` that another thread has counted up
+(:mod:`hftpipe.venues.live.keeper`). Time is our monotonic clock's.
+"""
+
+import numpy as np
+
+from hftpipe.core.feed.pacing import due, timer_first
+from hftpipe.core.feed.publish import flush, put_state, seal, show_top
+from hftpipe.core.feed.state import STATE
+from hftpipe.core.machine.jit import entry, jit
+from hftpipe.core.machine.mem import U64, call_words, load_acquire, rdtsc, view
+from hftpipe.core.schema.layout import offset_of
+from hftpipe.core.shared.stage import SERVICE
+from hftpipe.core.trading.books import book_at
+from hftpipe.transport.websocket.link import (
+    ENDED,
+    LINK,
+    LINK_BYTES,
+    OPEN,
+    SILENT,
+    TEXT,
+    end_link,
+    next_message,
+    receive,
+)
+from hftpipe.venues.taped.cursor import CURSOR, NEED_NOTHING, sync_at
+from hftpipe.venues.taped.publish import consume, show_counts
+
+LIVE = np.dtype(
+    [
+        # First, for whoever knows this only as the cursor of a text.
+        ("cursor", CURSOR),
+        # Addresses of the LINKs and the SHAREs, one of each a connection; which is looked at next.
+        ("links", "u8"), ("shares", "u8"), ("n_links", "i8"), ("next", "i8"),
+        # C function ``int64 f(uint64 sync, uint64 book)``: the connection of an instrument was lost.
+        ("lose", "u8"),
+        # How often another thread has had something for Python, and how many of those have been seen to.
+        ("errands", "u8"), ("seen", "u8"),
+        # Books that were lost when Python last looked; longest silence of a connection (ns).
+        ("invalidations", "i8"), ("silence_ns", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+#: The instruments of a connection, ``first`` to ``end``; the next one whose book is to be made INVALID, for the connection has
+#: ended (``end``: all are; KEPT: it has not).
+SHARE = np.dtype([("first", "i8"), ("end", "i8"), ("lost", "i8"), ("_pad", "i8")])
+KEPT = -1
+EVENTS_PER_STEP = 32
+_ERRANDS = np.uint64(offset_of(LIVE, "errands"))
+_LINK, _SHARE = np.uint64(LINK_BYTES), np.uint64(SHARE.itemsize)
+
+
+@jit
+def _lose_book(state, instrument):
+    """The connection of an instrument is gone: nothing of its book is believed any more."""
+    s = view(state, STATE)
+    v = view(s.source, LIVE)
+    book = book_at(s.books, instrument)
+    call_words(v.lose, (sync_at(view(s.source, CURSOR).syncs, instrument), book))
+    s.invalidations += 1
+    seal(state, put_state(state, book, np.int64(0)), s.event_ts, s.event_ts, rdtsc())
+    flush(state)
+    show_top(state, book)
+
+
+@jit
+def _lose_books(state, share):
+    """Make the books of an ended connection INVALID, as long as there is room to say so; True once all are."""
+    s, h = view(state, STATE), view(share, SHARE)
+    if h.lost == KEPT:
+        h.lost = h.first
+    while h.lost < h.end and s.pending_n == 0:
+        _lose_book(state, h.lost)
+        h.lost += 1
+    return h.lost == h.end
+
+
+@jit
+def _read(link, now_ns):
+    """The next text of a connection: (TEXT or NOTHING, its address, its end)."""
+    found, at, end = next_message(link)
+    if found != TEXT and receive(link, now_ns) > 0:
+        found, at, end = next_message(link)
+    return found, at, end
+
+
+@jit
+def _next_text(source, now_ns):
+    """Make the next text of any connection the ready one; False if none has any."""
+    v, c = view(source, LIVE), view(source, CURSOR)
+    for _ in range(v.n_links):
+        link = v.links + _LINK * U64(v.next)
+        k = view(link, LINK)
+        if k.state == OPEN:
+            found, at, end = _read(link, now_ns)
+            if found == TEXT:
+                c.line_ts, c.json_at, c.json_end, c.line_ready = now_ns, at, end, 1
+                c.lines += 1
+                return True
+            if now_ns - k.last_ns > v.silence_ns:
+                end_link(link, SILENT, np.int64(0))
+        v.next = v.next + 1 if v.next + 1 < v.n_links else 0
+    return False
+
+
+@jit
+def _look_at_ended(state):
+    """Whether a connection has ended whose books are all INVALID by now: Python has to see to it."""
+    v, found = view(view(state, STATE).source, LIVE), False
+    for index in range(v.n_links):
+        if view(v.links + _LINK * U64(index), LINK).state == ENDED:
+            found |= _lose_books(state, v.shares + _SHARE * U64(index))
+    return found
+
+
+@jit
+def live_step(state, now_ns, limit):
+    """Up to ``limit`` texts; how many."""
+    s, done = view(state, STATE), np.int64(0)
+    c = view(s.source, CURSOR)
+    c.need = NEED_NOTHING
+    while done < limit and s.pending_n == 0:
+        if c.line_ready == 0 and not _next_text(s.source, now_ns):
+            break
+        if not consume(state, rdtsc()):
+            break
+        done += 1
+    show_counts(state)
+    return done
+
+
+@entry("int64(uint64, int64)")
+def live_entry(state, now_ns):
+    """A step of the feed: what has come; SERVICE when Python must help."""
+    s = view(state, STATE)
+    due(state, now_ns, now_ns)
+    done = np.int64(timer_first(state, now_ns, now_ns, rdtsc()))
+    done += live_step(state, now_ns, np.int64(EVENTS_PER_STEP))
+    v, c = view(s.source, LIVE), view(s.source, CURSOR)
+    has_ended = _look_at_ended(state)
+    is_called = load_acquire(s.source + _ERRANDS) != v.seen or v.invalidations != s.invalidations
+    if c.need != NEED_NOTHING or has_ended or (is_called and c.line_ready == 0):
+        return np.int64(SERVICE)
+    return done
+
+
+def wire_live(live: np.ndarray, links: np.ndarray, shares: np.ndarray, lose: int, silence_s: float) -> None:
+    """Put what is its own into a LIVE array (length 1) whose cursor is wired: LINK and SHARE arrays, one of each a connection."""
+    live["links"], live["shares"], live["n_links"] = links.ctypes.data, shares.ctypes.data, len(links)
+    live["lose"], live["silence_ns"] = lose, int(silence_s * 1e9)
