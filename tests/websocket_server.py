@@ -9,6 +9,7 @@ import struct
 import subprocess
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -52,6 +53,12 @@ class Client:
     def text(self, payload: bytes | str) -> None:
         self.send(frame(payload.encode() if isinstance(payload, str) else payload))
 
+    def cut(self) -> None:
+        """Be gone, mid-frame or not."""
+        with suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
+        self.sock.close()
+
     def read(self) -> tuple[int, bytes]:
         """The next frame of the client, which must be masked."""
         first, second = self._file.read(2)
@@ -93,7 +100,7 @@ class Server:
     def close(self) -> None:
         self._listener.close()
         for client in self.clients:
-            client.sock.close()
+            client.cut()
 
     def _accept(self) -> None:
         while True:

@@ -96,8 +96,7 @@ class Snapshots:
 
     def __init__(self, market: Market, rest: str, ca_file: str) -> None:
         self._url, self._levels = rest.rstrip("/") + market.depth, market.levels
-        self._session = requests.Session()
-        self._session.verify = ca_file or True
+        self._session, self._verify = requests.Session(), ca_file or True
 
     def fetch(self, symbol: str) -> bytes:
         """The book of a symbol, named as recorders name it, for a snapshot does not say whose it is.
@@ -106,7 +105,8 @@ class Snapshots:
             OSError: no answer, or a refusal; the message names server and reason.
         """
         query = {"symbol": symbol, "limit": str(self._levels)}
-        answer = self._session.get(self._url, params=query, timeout=(CONNECT_S, READ_S))
+        # Said with each request: a session's own setting gives way to REQUESTS_CA_BUNDLE.
+        answer = self._session.get(self._url, params=query, timeout=(CONNECT_S, READ_S), verify=self._verify)
         if answer.status_code != requests.codes.ok:
             raise OSError(f"{self._url}: HTTP {answer.status_code}: {answer.text[:200]}")
         return b'{"stream":"%s@depthSnapshot","data":%s}' % (symbol.lower().encode(), answer.content)

@@ -211,6 +211,8 @@ class Keeper:
         """Make a snapshot the next text of the step; True if it is."""
         cursor = self._memory.cursor
         self._asked.discard(instrument)
+        if not self._is_wanted(instrument):
+            return False
         self._fetching.ask(lambda: self._tell(lambda: self._check(instrument)), CHECK_S)
         if reason := self._codec.decode(text, self._symbols, self._memory.message):
             self._report(f"{self._names[instrument]}: snapshot: {reason}")
@@ -219,10 +221,14 @@ class Keeper:
         cursor["line_ts"], cursor["message_ready"], cursor["line_ready"] = steady_ns(), DECODED, 1
         return True
 
+    def _is_wanted(self, instrument: int) -> bool:
+        """Whether a book waits for its snapshot; one that has begun would have to begin anew."""
+        is_read = any(instrument in self._share(index) for index in self._connections)
+        return is_read and not int(self._memory.syncs()[instrument]["loaded"])
+
     def _check(self, instrument: int) -> bool:
         """A snapshot that was too old, or did not bridge to what came after it, is fetched again."""
-        sync = self._memory.syncs()[instrument]
-        if not int(sync["loaded"]):
+        if self._is_wanted(instrument):
             self._ask_snapshot(instrument)
         return False
 
