@@ -90,7 +90,7 @@ class Keeper:
         self._failures = [0] * len(memory.links)
         self._done: deque[Callable[[], bool]] = deque()
         self._telling = threading.Lock()
-        self._asked: set[int] = set()
+        self._asked, self._handed = set[int](), -1
         self._snapshot_failures: dict[int, int] = {}
         self._connecting, self._fetching = Errands("live-connect"), Errands("live-snapshots")
 
@@ -169,6 +169,8 @@ class Keeper:
     def service(self) -> bool:
         """See to what the step has asked for; always True: a live feed has no end of its own."""
         live, cursor = self._memory.live, self._memory.cursor
+        if int(cursor["line_ready"][0]) == 0:
+            self._asked.discard(self._handed)
         if int(cursor["need"][0]) == NEED_DECODE:
             self._page.decode()
         self._see_to_ended()
@@ -210,13 +212,16 @@ class Keeper:
     def _take_snapshot(self, instrument: int, text: bytes) -> bool:
         """Make a snapshot the next text of the step; True if it is."""
         cursor = self._memory.cursor
-        self._asked.discard(instrument)
         if not self._is_wanted(instrument):
+            self._asked.discard(instrument)
             return False
         self._fetching.ask(lambda: self._tell(lambda: self._check(instrument)), CHECK_S)
         if reason := self._codec.decode(text, self._symbols, self._memory.message):
             self._report(f"{self._names[instrument]}: snapshot: {reason}")
+            self._asked.discard(instrument)
             return False
+        # Asked for until the step has taken it.
+        self._handed = instrument
         assert int(cursor["message_ready"][0]) == WAITING
         cursor["line_ts"], cursor["message_ready"], cursor["line_ready"] = steady_ns(), DECODED, 1
         return True
