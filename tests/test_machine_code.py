@@ -21,7 +21,7 @@ from hftpipe.core.machine.mem import U64, call_step, copy_bytes, div_wide, load_
 TABLE: dict[str, Any] = {
     "packages": [
         "hftpipe.core", "hftpipe.market", "hftpipe.strategy", "hftpipe.risk", "hftpipe.gateway", "hftpipe.simulation",
-        "hftpipe.venues",
+        "hftpipe.venues", "hftpipe.transport",
     ],
     # Hot functions that Python calls by name, and their signatures.
     "python_roots": {
@@ -37,6 +37,7 @@ TABLE: dict[str, Any] = {
     "libc": {
         "hftpipe.core.shared.stage.duty_loop": ["sched_yield", "usleep"],
         "hftpipe.venues.taped.source.source_entry": ["memchr"],
+        "hftpipe.venues.live.source.live_entry": ["recv", "send", "__errno_location"],
         "hftpipe.venues.paper.exchange.market_entry": ["pow"],
         "hftpipe.simulation.flow.entries.step_entry": ["sqrt"],
         "hftpipe.simulation.world.venue.market_entry": ["pow"],
@@ -59,7 +60,10 @@ TABLE: dict[str, Any] = {
         "hftpipe.venues.nasdaq.source", "hftpipe.market.stage", "hftpipe.venues.nasdaq.itch.receive",
         "hftpipe.simulation.exchange_server.itch_exchange",
         # Whoever reads a capture calls its codec.
-        "hftpipe.venues.taped.cursor", "hftpipe.venues.taped.source", "hftpipe.simulation.exchange_server.captured",
+        "hftpipe.venues.taped.cursor", "hftpipe.venues.taped.publish", "hftpipe.venues.live.source",
+        "hftpipe.simulation.exchange_server.captured",
+        # OpenSSL, as Python's ssl has loaded it.
+        "hftpipe.transport.tls.reading", "hftpipe.transport.websocket.link",
         # The world stands before any venue.
         "hftpipe.simulation.world.venue",
     ],
@@ -71,7 +75,8 @@ TABLE: dict[str, Any] = {
 
 #: Roots that must be there, and one function each that must have been looked at.
 EXPECTED = {
-    "hftpipe.venues.taped.source.source_entry": "hftpipe.venues.taped.source.on_message",
+    "hftpipe.venues.taped.source.source_entry": "hftpipe.venues.taped.publish.on_message",
+    "hftpipe.venues.live.source.live_entry": "hftpipe.transport.websocket.link.next_message",
     "hftpipe.venues.binance.codec.scan_entry": "hftpipe.venues.binance.scanner.scan",
     "hftpipe.strategy.stage.step_entry": "hftpipe.core.trading.book.book_clear",
     "hftpipe.risk.stage.step_entry": "hftpipe.risk.checks.evaluate",

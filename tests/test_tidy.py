@@ -29,14 +29,18 @@ MAY_IMPORT = {
     "config/": ("topology.graph", "core.schema"),
     "log.py": ("config",),
     "core/feed/": ("core.machine", "core.schema", "core.shared", "core.trading"),
+    "transport/": ("core",),
     # The four processes: core only.
     "market/": ("core",),
     "strategy/": ("core",),
     "risk/": ("core",),
     "gateway/": ("core",),
     "venues/": ("core", "config"),
+    "venues/live/": ("core", "transport", "venues.contract", "venues.message", "venues.taped"),
     "venues/binance/": ("core", "venues.message", "venues.contract"),
-    "venues/nasdaq/": ("core", "config", "venues.contract"),
+    "venues/binance/streams.py": ("core", "transport"),
+    "venues/binance/wiring.py": ("core", "config", "transport", "venues"),
+    "venues/nasdaq/": ("core", "config", "transport", "venues.contract"),
     # Its simulated twin.
     "venues/nasdaq/embedded.py": ("core", "config", "venues", "simulation.exchange_server", "simulation.flow"),
     # Markets of our own making, and what matches their orders.
@@ -59,7 +63,7 @@ MAY_IMPORT = {
         "record.tape.recorder",
     ),
     # The simulated exchange speaks the venue's protocols, in a process that the supervisor starts beside the stages.
-    "simulation/exchange_server/": ("core", "simulation.flow", "simulation.matching", "venues.nasdaq"),
+    "simulation/exchange_server/": ("core", "transport", "simulation.flow", "simulation.matching", "venues.nasdaq"),
     "simulation/exchange_server/process.py": ("core", "log"),
     # A recorded capture as the market: the code that reads captures and rebuilds their books.
     "simulation/exchange_server/captured": (
@@ -120,6 +124,7 @@ NUMBA = {
     "venues/nasdaq/itch/wire.py": "the byte-swap intrinsic",
     "venues/nasdaq/itch/receive.py": "the socket calls",
     "venues/nasdaq/ouch/sockets.py": "the socket calls",
+    "transport/stream.py": "the socket calls",
     "simulation/matching/levels.py": "leading and trailing zeros of a bitmap",
 }
 #: Packages whose compiled functions handle money, and so have no float next to it.

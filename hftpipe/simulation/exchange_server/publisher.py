@@ -12,6 +12,7 @@ from hftpipe.simulation.exchange_server.impair import IMPAIR, impair_is_clean, i
 from hftpipe.simulation.exchange_server.retransmit import store_answer, store_put
 from hftpipe.simulation.matching.engine import match_event, match_event_count
 from hftpipe.simulation.matching.memory import EVENT, MATCHING, ORDER, order_at
+from hftpipe.transport.stream import send_bytes
 from hftpipe.venues.nasdaq.itch.encode import ENCODER, EVENT_ADD, encode_directory, encode_event, encode_system
 from hftpipe.venues.nasdaq.itch.mold import (
     END_OF_SESSION,
@@ -22,7 +23,7 @@ from hftpipe.venues.nasdaq.itch.mold import (
     put_header,
 )
 from hftpipe.venues.nasdaq.itch.wire import be16
-from hftpipe.venues.nasdaq.ouch.sockets import receive_from, send_bytes, send_to
+from hftpipe.venues.nasdaq.ouch.sockets import receive_from, send_to
 
 MAX_REQUESTS_PER_STEP = 16
 

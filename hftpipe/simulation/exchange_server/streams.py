@@ -22,16 +22,9 @@ from hftpipe.simulation.exchange_server.accounts import (
     lose_account,
 )
 from hftpipe.simulation.exchange_server.trading import EXCHANGE, take_request
+from hftpipe.transport.stream import EAGAIN, EINTR, last_errno, receive_bytes, send_bytes
 from hftpipe.venues.nasdaq.itch.wire import be16
-from hftpipe.venues.nasdaq.ouch.sockets import (
-    EAGAIN,
-    EINTR,
-    accept_connection,
-    close_socket,
-    last_errno,
-    receive_bytes,
-    send_bytes,
-)
+from hftpipe.venues.nasdaq.ouch.sockets import accept_connection, close_socket
 from hftpipe.venues.nasdaq.ouch.soup import (
     CANCEL_AFTER_BYTES,
     CLIENT_BEAT,

@@ -13,6 +13,7 @@ import random
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,13 +130,12 @@ class Keeper:
         own = self._share(index)
         try:
             connection = Connection(self._plan.url, self._plan.ca_file)
-            try:
+            with ExitStack() as undo:
+                undo.callback(connection.close)
                 tops = [bool(self._memory.levels[one] == TOP_LEVELS) for one in own]
                 self._plan.subscribe(connection, [self._names[one] for one in own], tops)
                 fd, tls = connection.hand_over()
-            except BaseException:
-                connection.close()
-                raise
+                undo.pop_all()
         except (ConnectError, TlsError) as wrong:
             self._failed(index, str(wrong))
             return

@@ -30,6 +30,7 @@ from hftpipe.core.machine.hist import stamp
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, view
 from hftpipe.core.schema.layout import offset_of
+from hftpipe.transport.stream import EAGAIN, EINTR, last_errno, receive_bytes, send_bytes
 from hftpipe.venues.nasdaq.ouch.datagram import END, REJECT
 from hftpipe.venues.nasdaq.ouch.session import (
     DATAGRAM_BYTES_MAX,
@@ -45,15 +46,7 @@ from hftpipe.venues.nasdaq.ouch.session import (
     session_start,
     session_take,
 )
-from hftpipe.venues.nasdaq.ouch.sockets import (
-    EAGAIN,
-    EINTR,
-    close_socket,
-    last_errno,
-    receive_bytes,
-    send_bytes,
-    start_connection,
-)
+from hftpipe.venues.nasdaq.ouch.sockets import close_socket, start_connection
 from hftpipe.venues.nasdaq.ouch.soup import (
     CLIENT_BEAT,
     LOGOUT,

@@ -13,10 +13,9 @@ import numpy as np
 from numba import types
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import U64, load_i64, store_i64
+from hftpipe.core.machine.mem import U64, store_i64
+from hftpipe.transport.stream import FLAGS
 
-_send = types.ExternalFunction("send", types.int64(types.int32, types.uint64, types.uint64, types.int32))
-_recv = types.ExternalFunction("recv", types.int64(types.int32, types.uint64, types.uint64, types.int32))
 _sendto = types.ExternalFunction(
     "sendto", types.int64(types.int32, types.uint64, types.uint64, types.int32, types.uint64, types.uint32)
 )
@@ -30,17 +29,13 @@ _setsockopt = types.ExternalFunction(
     "setsockopt", types.int32(types.int32, types.int32, types.int32, types.uint64, types.uint32)
 )
 _close = types.ExternalFunction("close", types.int32(types.int32))
-_errno_location = types.ExternalFunction("__errno_location", types.uint64())
 # A missing symbol would be a crash at the first call.
 for _name in (
-    "send", "recv", "sendto", "recvfrom", "socket", "connect", "accept4", "setsockopt", "close", "__errno_location"
+    "sendto", "recvfrom", "socket", "connect", "accept4", "setsockopt", "close"
 ):  # fmt: skip
     if not hasattr(ctypes.CDLL(None), _name):
         raise ImportError(f"libc has no {_name}: order entry needs Linux")
 
-EAGAIN, EINTR = errno.EAGAIN, errno.EINTR
-#: MSG_DONTWAIT | MSG_NOSIGNAL: never wait, and no SIGPIPE from a closed stream.
-_FLAGS = 0x4040
 _AF_INET, _SOCK_STREAM_NONBLOCK_CLOEXEC, _SOCK_NONBLOCK_CLOEXEC = 2, 1 | 0o2004000, 0o2004000
 _IPPROTO_TCP, _TCP_NODELAY = 6, 1
 SOCKADDR_BYTES = 16
@@ -48,34 +43,16 @@ DEFAULT_BUFFER_BYTES = 4 << 20
 
 
 @jit
-def last_errno():
-    """``errno`` of this thread."""
-    return load_i64(_errno_location()) & 0xFFFFFFFF
-
-
-@jit
-def send_bytes(fd, data, length):
-    """One ``send`` on a connected socket, never waiting: bytes taken, or -1."""
-    return _send(np.int32(fd), data, U64(length), np.int32(_FLAGS))
-
-
-@jit
-def receive_bytes(fd, data, capacity):
-    """One ``recv``, never waiting: bytes read, 0 at the end of a stream, or -1."""
-    return _recv(np.int32(fd), data, U64(capacity), np.int32(_FLAGS))
-
-
-@jit
 def send_to(fd, data, length, address):
     """One ``sendto`` to the sockaddr_in at ``address``: bytes taken, or -1."""
-    return _sendto(np.int32(fd), data, U64(length), np.int32(_FLAGS), address, np.uint32(SOCKADDR_BYTES))
+    return _sendto(np.int32(fd), data, U64(length), np.int32(FLAGS), address, np.uint32(SOCKADDR_BYTES))
 
 
 @jit
 def receive_from(fd, data, capacity, address, size_at):
     """One ``recvfrom``; the sender's sockaddr_in goes to ``address``, ``size_at`` is a spare word. Bytes, or -1."""
     store_i64(size_at, np.int64(SOCKADDR_BYTES))
-    return _recvfrom(np.int32(fd), data, U64(capacity), np.int32(_FLAGS), address, size_at)
+    return _recvfrom(np.int32(fd), data, U64(capacity), np.int32(FLAGS), address, size_at)
 
 
 @jit
