@@ -36,6 +36,7 @@ from hftpipe.config.kinds import (
     real,
     text,
 )
+from hftpipe.config.network import Network
 from hftpipe.config.venue_sections import Market, Sim, Udp
 from hftpipe.core.schema.instruments import side_levels
 from hftpipe.topology.graph import STAGE_KINDS
@@ -284,6 +285,7 @@ class Config:
     risk: Risk = field(default_factory=Risk)
     sim: Sim = field(default_factory=Sim)
     udp: Udp = field(default_factory=Udp)
+    network: Network = field(default_factory=Network)
     record: Record = field(default_factory=Record)
     log: Log = field(default_factory=Log)
 

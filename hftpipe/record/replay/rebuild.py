@@ -22,6 +22,7 @@ from hftpipe.config import (
     Udp,
     Universe,
     VenueEntry,
+    network_of,
 )
 from hftpipe.config import Pipeline as PipelineConfig
 from hftpipe.core.machine.clock import calibrate_once
@@ -87,6 +88,7 @@ def config_from(facts: dict[str, Any]) -> Config:
             risk=Risk(Table.of(limits)),
             sim=_section(Sim, facts["sim"]),
             udp=_section(Udp, facts["udp"]),
+            network=network_of(facts["network"]),
             record=_section(Record, facts["record"]),
             log=_section(Log, facts["log"]),
         )
