@@ -39,7 +39,6 @@ MAY_IMPORT = {
     "venues/binance/": ("core", "venues.message", "venues.contract"),
     # What it lists, asked of the venue itself.
     "venues/binance/discovery.py": ("core", "transport", "venues.binance"),
-    "venues/binance/rest.py": ("core", "transport"),
     "venues/nasdaq/": ("core", "config", "venues.contract"),
     # Its simulated twin.
     "venues/nasdaq/embedded.py": ("core", "config", "venues", "simulation.exchange_server", "simulation.flow"),
