@@ -216,7 +216,7 @@ SPOT_CASES: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     ({"tickSize": "0.0000000000000000001"}, {}, "tickSize has too many decimals"),
     ({"tickSize": "0.00000000001", "stepSize": "0.000001"}, {}, "its tick has too many decimals, and in packs its lot has too many decimals"),
     ({"stepSize": "0.000000001"}, {}, "its lot has too many decimals"),
-    ({"maxQty": "9" * 14}, {}, "its quantities do not fit, and in packs its lot has too many decimals"),
+    ({"maxQty": "9" * 20}, {}, "its quantities do not fit, and in packs its lot has too many decimals"),
     ({"maxQty": "9" * 30, "stepSize": "1"}, {}, "its quantities do not fit"),
     ({}, {"lastPrice": "92233720369"}, "its prices do not fit"),
     ({"notional": "0.000000001"}, {}, "minNotional has too many decimals"),

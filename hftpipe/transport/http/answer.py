@@ -100,9 +100,9 @@ def _said(manners: Manners, body: Any) -> tuple[int, str]:
     if not isinstance(body, dict):
         return 0, ""
     code, message = body.get(manners.code), body.get(manners.message)
-    is_code = isinstance(code, int) and not isinstance(code, bool)
+    number = code if isinstance(code, int) and not isinstance(code, bool) else 0
     text = message if isinstance(message, str) else ""
-    return code if is_code else 0, redact(text)[:_LONGEST_MESSAGE]
+    return number, redact(text)[:_LONGEST_MESSAGE]
 
 
 def read_answer(status: int, headers: Mapping[str, str], content: bytes, may_change: bool, manners: Manners) -> Answer:

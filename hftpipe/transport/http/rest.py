@@ -60,7 +60,7 @@ class RestClient:
         manners: Manners | None = None,
         timeouts_s: tuple[float, float] = (CONNECT_S, READ_S),
         patience_s: float = PATIENCE_S,
-    ):
+    ) -> None:
         self.address, self.weights = address, weights
         self._manners = manners or Manners()
         self._timeouts_s, self._patience_s = timeouts_s, patience_s

@@ -30,7 +30,9 @@ class Weights:
         ValueError: ``limit`` is so low that nothing could be asked.
     """
 
-    def __init__(self, limit: int, now_ns: Callable[[], int] = steady_ns, wait_s: Callable[[float], None] = sleep):
+    def __init__(
+        self, limit: int, now_ns: Callable[[], int] = steady_ns, wait_s: Callable[[float], None] = sleep
+    ) -> None:
         self._now_ns, self._wait_s = now_ns, wait_s
         self._lock = threading.Lock()
         #: (when it comes back, weight), in the order in which it was taken.
