@@ -1,13 +1,10 @@
 """Requests promise: an exact word on what became of each, no more weight than is allowed, and no secret in any text."""
 
 import logging
-import os
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import orjson
@@ -15,6 +12,7 @@ import pytest
 import requests
 from hypothesis import given
 from hypothesis import strategies as st
+from rest_rig import Server, serving
 from urllib3.exceptions import MaxRetryError
 from urllib3.exceptions import SSLError as TlsError
 
@@ -30,58 +28,15 @@ QUIET_S = 0.3
 BUY = {"symbol": "BTCUSDT", "signature": "hunter2"}
 
 
-class Server:
-    """A venue on loopback: answers by path, and remembers what was asked."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str, dict[str, str]]] = []
-        self.connections: set[tuple[str, int]] = set()
-        #: status, headers, body; None: break the line; a number: stay silent so many seconds.
-        self.answers: dict[str, tuple[int, dict[str, str], bytes] | float | None] = {}
-        served = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def _serve(self) -> None:
-                served.asked.append((self.command, self.path, dict(self.headers)))
-                served.connections.add(self.client_address)
-                answer = served.answers[self.path.partition("?")[0]]
-                if isinstance(answer, float):
-                    time.sleep(answer)
-                if not isinstance(answer, tuple):
-                    self.close_connection = True
-                    return
-                status, headers, body = answer
-                self.send_response(status)
-                for name, text in {"Content-Length": str(len(body)), **headers}.items():
-                    self.send_header(name, text)
-                self.end_headers()
-                self.wfile.write(body)
-
-            do_GET = do_POST = do_DELETE = _serve
-
-            def log_message(self, *_: object) -> None:
-                return None
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.http.daemon_threads = True
-        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
-        self.address = f"http://127.0.0.1:{self.http.server_port}"
-
-    def client(self, weights: Weights | None = None, address: str = "", **more: Any) -> RestClient:
-        more = {"timeouts_s": (1.0, QUIET_S), "patience_s": 0.0, **more}
-        return RestClient(address or self.address, weights or Weights(6000), MANNERS, **more)
-
-
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
-    for name in [name for name in os.environ if name.lower().endswith("_proxy")]:
-        monkeypatch.delenv(name)
-    made = Server()
-    yield made
-    made.http.shutdown()
-    made.http.server_close()
+def server() -> Iterator[Server]:
+    with serving() as made:
+        yield made
+
+
+def client_of(server: Server, weights: Weights | None = None, address: str = "", **more: Any) -> RestClient:
+    more = {"timeouts_s": (1.0, QUIET_S), "patience_s": 0.0, **more}
+    return RestClient(address or server.address, weights or Weights(6000), MANNERS, **more)
 
 
 class Clock:
@@ -108,7 +63,7 @@ class Clock:
 def test_an_answer_is_its_json_value_with_the_weights_of_its_headers(server: Server) -> None:
     headers = {"X-MBX-USED-WEIGHT-1M": "20", "X-MBX-ORDER-COUNT-10S": "3", "X-MBX-UUID": "7"}
     server.answers["/api/v3/time"] = (200, headers, b'{"serverTime":1790000000000}')
-    answer = server.client().get("/api/v3/time", {"symbols": '["A","B"]', "limit": 5})
+    answer = client_of(server).get("/api/v3/time", {"symbols": '["A","B"]', "limit": 5})
     assert (answer.outcome, answer.status, answer.body) == (Outcome.OK, 200, {"serverTime": 1790000000000})
     assert answer.weights == {"x-mbx-used-weight-1m": 20, "x-mbx-order-count-10s": 3}
     assert server.asked[0][:2] == ("GET", "/api/v3/time?symbols=%5B%22A%22%2C%22B%22%5D&limit=5")
@@ -116,7 +71,7 @@ def test_an_answer_is_its_json_value_with_the_weights_of_its_headers(server: Ser
 
 def test_requests_share_one_kept_connection(server: Server) -> None:
     server.answers["/time"] = (200, {}, b"{}")
-    client = server.client()
+    client = client_of(server)
     assert [client.get("/time").outcome for _ in range(5)] == [Outcome.OK] * 5 and len(server.connections) == 1
 
 
@@ -143,7 +98,7 @@ def test_an_outcome_that_is_not_known_is_never_called_a_refusal_or_a_failure(
 ) -> None:
     server.answers["/order"] = answer
     for method, expected in (("GET", read), ("POST", changed), ("DELETE", changed)):
-        found = server.client().send(method, "/order", BUY, headers={"X-MBX-APIKEY": "hunter2"})
+        found = client_of(server).send(method, "/order", BUY, headers={"X-MBX-APIKEY": "hunter2"})
         assert (found.outcome, found.code) == (expected, code if isinstance(answer, tuple) else 0)
         assert found.message.endswith(message) and "hunter2" not in f"{found} {found.message}"
     assert len(server.asked) == 3, "asked once each: never again by itself, and nowhere else"
@@ -153,10 +108,10 @@ def test_what_was_never_sent_has_failed_whatever_it_would_have_changed(server: S
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
-        answer = server.client(address=nobody).send("POST", "/order", BUY)
+        answer = client_of(server, address=nobody).send("POST", "/order", BUY)
     assert (answer.outcome, answer.status) == (Outcome.FAILED, 0)
     assert answer.message == "POST /order: ConnectionError"
-    unresolved = server.client(address="http://no-such-host.invalid").send("POST", "/order", BUY)
+    unresolved = client_of(server, address="http://no-such-host.invalid").send("POST", "/order", BUY)
     assert unresolved.outcome is Outcome.FAILED and "hunter2" not in unresolved.message
 
 
@@ -197,14 +152,14 @@ def test_no_line_of_any_log_holds_the_query_of_a_request(server: Server, caplog:
     server.answers.update({"/ok": (200, {}, b"{}"), "/cut": None})
     with caplog.at_level(logging.DEBUG):
         for path in ("/ok", "/cut"):
-            server.client().send("POST", path, BUY)
+            client_of(server).send("POST", path, BUY)
     assert "hunter2" not in caplog.text
 
 
 def test_a_secret_that_the_venue_repeats_is_blotted_out(server: Server) -> None:
     Secret("correct-horse-9")
     server.answers["/order"] = (401, {}, b'{"code":-2015,"msg":"Invalid key correct-horse-9"}')
-    answer = server.client().send("POST", "/order")
+    answer = client_of(server).send("POST", "/order")
     assert answer.message == "Invalid key ***" and "correct-horse" not in repr(answer)
 
 
@@ -212,7 +167,7 @@ def test_a_password_of_the_users_own_files_is_not_sent(server: Server, tmp_path:
     (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password hunter2\n")
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     server.answers["/ok"] = (200, {}, b"{}")
-    assert server.client().get("/ok").outcome is Outcome.OK
+    assert client_of(server).get("/ok").outcome is Outcome.OK
     assert "Authorization" not in server.asked[0][2]
 
 
@@ -249,6 +204,14 @@ def test_no_minute_sees_more_than_the_share_of_the_limit_however_requests_come(
     assert all(0 < waited <= 60.0 for waited in clock.waited), "never longer than a minute"
 
 
+def test_a_limit_lowered_while_a_request_waits_is_kept() -> None:
+    clock = Clock()
+    weights = Weights(100, clock.now, lambda seconds: (clock.wait(seconds), weights.set_limit(10))[0])
+    weights.take(80, 0.0)
+    with pytest.raises(ValueError, match="weight 20 never fits; allowed: at most 8"):
+        weights.take(20, 61.0)
+
+
 def test_who_does_not_want_to_wait_is_told_how_long_and_spends_nothing() -> None:
     clock = Clock()
     weights = clock.weights(10)
@@ -279,13 +242,13 @@ def test_after_retry_after_no_request_of_anyone_leaves_until_then(server: Server
     server.answers.update({"/order": (status, {"Retry-After": "30"}, b"{}"), "/time": (200, {}, b"{}")})
     clock = Clock()
     weights = clock.weights(6000)
-    one, other = server.client(weights), server.client(weights)
+    one, other = client_of(server, weights), client_of(server, weights)
     assert one.send("POST", "/order").retry_after_s == 30.0
     for client in (one, other):
         held = client.get("/time")
         assert (held.outcome, held.retry_after_s, held.status) == (Outcome.LIMITED, 30.0, 0)
     assert len(server.asked) == 1
-    assert server.client(weights, patience_s=31.0).get("/time").outcome is Outcome.OK
+    assert client_of(server, weights, patience_s=31.0).get("/time").outcome is Outcome.OK
     assert clock.waited == [30.0] and len(server.asked) == 2
 
 
@@ -300,7 +263,7 @@ def test_a_longer_rest_is_not_cut_short_by_a_shorter_one() -> None:
 def test_the_venues_own_count_holds_the_next_request_back(server: Server) -> None:
     server.answers["/time"] = (200, {"X-MBX-USED-WEIGHT-1M": "4799"}, b"{}")
     weights = Clock().weights(6000)
-    client = server.client(weights)
+    client = client_of(server, weights)
     assert client.get("/time", weight=1).outcome is Outcome.OK and weights.used == 4799
     assert client.get("/time", weight=2).outcome is Outcome.LIMITED and len(server.asked) == 1
 

@@ -87,11 +87,11 @@ class Weights:
         Raises:
             ValueError: the weight is more than is ever there.
         """
-        if weight > self._room:
-            raise ValueError(f"a request of weight {weight} never fits; allowed: at most {self._room}")
         give_up_ns = self._now_ns() + round(patience_s * _SECOND_NS)
         while True:
             with self._lock:
+                if weight > self._room:
+                    raise ValueError(f"a request of weight {weight} never fits; allowed: at most {self._room}")
                 now = self._now_ns()
                 ready = self._ready_ns(weight, now)
                 if ready <= now:
