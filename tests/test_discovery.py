@@ -7,14 +7,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import orjson
 import pytest
 from data import DATA
 from listing_rig import MARKETS, entry, ticker
+from memory import address, aligned
 from rest_rig import Server, serving
 
 from hftpipe.config import load
+from hftpipe.core.schema.amounts import amounts_table
 from hftpipe.core.schema.instruments import CONTRACTS, INSTRUMENT, LINEAR
+from hftpipe.core.trading.amounts import write_price, write_qty
 from hftpipe.topology import universe
 from hftpipe.topology.configured import instrument_rows
 from hftpipe.topology.universe import with_universe
@@ -170,7 +174,7 @@ def test_with_tickers_for_all_of_them_every_recorded_symbol_that_trades_is_liste
 # --- into the pipeline -----------------------------------------------------------------------------
 
 
-def test_what_is_discovered_can_be_chosen_from_and_becomes_the_instruments_of_a_run(monkeypatch: Any) -> None:
+def test_what_is_discovered_can_be_chosen_from_and_becomes_what_a_run_trades_and_writes(monkeypatch: Any) -> None:
     coin = entry(BINANCE_SPOT, "BTTCUSDT", tickSize="0.00000001", stepSize="1", maxQty="100", baseAsset="BTTC")
     listing = listing_of(
         [entry(BINANCE_SPOT), coin, entry(BINANCE_SPOT, "AUSDC", quoteAsset="USDC")],
@@ -187,3 +191,11 @@ def test_what_is_discovered_can_be_chosen_from_and_becomes_the_instruments_of_a_
     assert rows.dtype == INSTRUMENT
     for name in ("symbol", "tick", "lot", "power", "maker_fee", "taker_fee", "min_notional", "reference_price"):
         assert rows[name].tolist() == listing.rows[name][:2].tolist(), name
+    table, room = aligned(64 * len(rows)), np.zeros(64, np.uint8)
+    table[:] = amounts_table(rows).view(np.uint8)
+    written = []
+    for at, row in enumerate(rows):
+        for write, column in ((write_price, "tick"), (write_qty, "lot"), (write_price, "reference_price")):
+            end = int(write(address(table), np.int64(at), row[column], address(room))) - room.ctypes.data
+            written.append(room[:end].tobytes().decode())
+    assert written == ["0.01", "0.001", "100.00", "0.00000001", "1", "0.00000046"], "as the venue lists them"
