@@ -29,18 +29,20 @@ MAY_IMPORT = {
     "config/": ("topology.graph", "core.schema"),
     "log.py": ("config",),
     "core/feed/": ("core.machine", "core.schema", "core.shared", "core.trading"),
-    "transport/": ("core",),
     # The four processes: core only.
     "market/": ("core",),
     "strategy/": ("core",),
     "risk/": ("core",),
     "gateway/": ("core",),
+    "transport/": ("core", "config"),
     "venues/": ("core", "config"),
     "venues/live/": ("core", "transport", "venues.contract", "venues.message", "venues.taped"),
     "venues/binance/": ("core", "venues.message", "venues.contract"),
     "venues/binance/streams.py": ("core", "transport"),
     "venues/binance/wiring.py": ("core", "config", "transport", "venues"),
     "venues/nasdaq/": ("core", "config", "transport", "venues.contract"),
+    # What it lists, asked of the venue itself.
+    "venues/binance/discovery.py": ("core", "transport", "venues.binance"),
     # Its simulated twin.
     "venues/nasdaq/embedded.py": ("core", "config", "venues", "simulation.exchange_server", "simulation.flow"),
     # Markets of our own making, and what matches their orders.

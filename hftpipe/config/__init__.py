@@ -11,6 +11,7 @@ from hftpipe.config.instruments import Instrument, Universe
 from hftpipe.config.kinds import parse_cpus, to_e8
 from hftpipe.config.limits import limit_warnings
 from hftpipe.config.loader import load
+from hftpipe.config.network import Network, network_of, network_toml
 from hftpipe.config.presets import demo_overrides
 from hftpipe.config.schema import (
     Config,
@@ -38,6 +39,7 @@ __all__ = [
     "Live",
     "Log",
     "Market",
+    "Network",
     "Pipeline",
     "Record",
     "Rings",
@@ -56,6 +58,8 @@ __all__ = [
     "limit_warnings",
     "load",
     "looks_secret",
+    "network_of",
+    "network_toml",
     "parse_cpus",
     "redact",
     "secrets_from_env",

@@ -12,6 +12,7 @@ from hftpipe.config.fields import Table, keys_of
 from hftpipe.config.instruments import SYMBOL_KEYS, Instrument, Universe
 from hftpipe.config.kinds import SCALAR, SYMBOL, VENUE_NAME, Kind
 from hftpipe.config.layers import KeyPath, Setting, toml_float
+from hftpipe.config.network import ENDPOINTS, NETS, endpoint_kinds
 from hftpipe.config.presets import demo_overrides
 from hftpipe.config.schema import (
     SECTIONS,
@@ -38,6 +39,9 @@ def _kind_of(path: KeyPath) -> Kind | None:
     match path:
         case ("strategy", "params", _) | ("strategy", "profiles", _, _):
             return SCALAR
+        case ("network", venue, net, name):
+            found = endpoint_kinds(venue, net).get(name)
+            return found.metadata["kind"] if found else None
         case ("risk", "limits", table, name) if _is_limits_table(table):
             section: type = Limits
         case (head, name) if head in SECTIONS:
@@ -83,7 +87,11 @@ def _literal(written: str) -> Any:
 def _is_table(path: KeyPath) -> bool:
     match path:
         case (head,):
-            return head in SECTIONS or head == "risk"
+            return head in SECTIONS or head in ("risk", "network")
+        case ("network", venue):
+            return venue in ENDPOINTS
+        case ("network", venue, net):
+            return venue in ENDPOINTS and net in NETS
         case (head, name):
             return name in _TABLES.get(head, ())
         case ("strategy", "profiles", _):
@@ -98,6 +106,12 @@ def _children(path: KeyPath) -> list[str]:
     match path:
         case ():
             return [one.name for one in dataclasses.fields(Config)]
+        case ("network",):
+            return list(ENDPOINTS)
+        case ("network", venue) if venue in ENDPOINTS:
+            return list(NETS)
+        case ("network", venue, net) if endpoint_kinds(venue, net):
+            return list(endpoint_kinds(venue, net))
         case ("risk", "limits", _):
             return list(keys_of(Limits))
         case ("risk", "limits"):
@@ -112,7 +126,9 @@ def _children(path: KeyPath) -> list[str]:
 def known_keys() -> list[str]:
     """The dotted names of all keys, limits as those of the table "default"."""
     plain = [f"{head}.{name}" for head, section in SECTIONS.items() for name in keys_of(section)]
-    return [*plain, *(f"risk.limits.default.{name}" for name in keys_of(Limits)), *_LISTS]
+    limits = [f"risk.limits.default.{name}" for name in keys_of(Limits)]
+    addresses = [f"network.{at}.{net}.{name}" for at in ENDPOINTS for net in NETS for name in endpoint_kinds(at, net)]
+    return [*plain, *limits, *addresses, *_LISTS]
 
 
 def _suggestion(path: KeyPath) -> str:

@@ -72,8 +72,9 @@ def defaults_toml() -> str:
         "# Every key of hftpipe with its built-in default; hftpipe runs the same without this file.",
         "# Later files, then HFTPIPE_SECTION__KEY in the environment, then the command line override it.",
         "# Prices and quantities are decimal strings. Secrets go in HFTPIPE_SECRET_<NAME>, never in a file.",
+        "# The addresses of venues are in network.toml.",
     ]
-    for name in (one.name for one in dataclasses.fields(Config) if one.name not in _LISTS):
+    for name in (one.name for one in dataclasses.fields(Config) if one.name not in (*_LISTS, "network")):
         head, section = {
             "instruments": ("[[instruments]]", Instrument),
             "risk": ("[risk.limits.default]", Limits),

@@ -1,6 +1,7 @@
 """The layers of the configuration as given: files, environment and command line, one `Setting` per value."""
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from hftpipe.config.secrets import is_secret_env, redact
 ENV_PREFIX = "HFTPIPE_"
 # Where compiled code and run numbers are kept; neither changes anything that is computed.
 NOT_KEYS = frozenset({"HFTPIPE_CACHE_DIR", "HFTPIPE_STATE_DIR"})
+#: Of an address: who asks, and what for; either may hold a key.
+_NOT_SHOWN = re.compile(r"(?<=://).*@|(?<=\?).*")
 
 KeyPath = tuple[str, ...]
 
@@ -37,6 +40,8 @@ def _shown(value: Any, is_text: bool = False) -> str:
     if isinstance(value, dict) or (isinstance(value, list) and any(isinstance(one, dict) for one in value)):
         return "a table"
     shown = str(value) if is_text or isinstance(value, Decimal | bool) else repr(value)
+    if "://" in shown:
+        shown = _NOT_SHOWN.sub("***", shown)
     return shown if len(shown) <= 100 else shown[:97] + "..."
 
 

@@ -1,1 +1,1 @@
-"""How bytes come and go: streams, WebSocket frames. Knows no venue."""
+"""How venues are reached: streams, TLS, WebSocket and HTTP. It knows nothing of any venue's markets."""
