@@ -20,6 +20,7 @@ from hftpipe.core.trading.book import BOOK
 from hftpipe.core.trading.books import book_offsets
 from hftpipe.strategy.compile.loader import load as load_strategy
 from hftpipe.topology.pipeline import Pipeline
+from hftpipe.transport.http import weights as weights_module
 from hftpipe.transport.websocket.connect import ConnectError, Connection
 from hftpipe.venues.live import keeper as keeper_module
 
@@ -67,7 +68,8 @@ class Rig:
             for one in SYMBOLS
         ]
         settings = {
-            "pipeline.venue": "binance_usdm", "live.streams_url": self.server.ws, "live.rest_url": self.server.http,
+            "pipeline.venue": "binance_usdm", "network.binance_usdm.main.public_streams": f"{self.server.ws}/public",
+            "network.binance_usdm.main.rest": self.server.http,
             "live.connections": connections, "live.silence_s": silence_s, "instruments": tables,
         }  # fmt: skip
         if pair:
@@ -249,6 +251,8 @@ def test_a_hundred_disconnections_leave_no_wrong_book(
     tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper_module, "FIRST_PAUSE_S", 0.01)
+    # So many snapshots in so short a time are more than a venue allows.
+    monkeypatch.setattr(weights_module, "SHARE", 10_000)
     rig, random = Rig(tmp_path), np.random.default_rng(number)
     rig.begin()
     for _ in range(25):

@@ -36,12 +36,8 @@ from hftpipe.config.kinds import (
     real,
     text,
 )
-<<<<<<< HEAD
-from hftpipe.config.venue_sections import Live, Market, Sim, Udp
-=======
 from hftpipe.config.network import Network
-from hftpipe.config.venue_sections import Market, Sim, Udp
->>>>>>> binance-discovery
+from hftpipe.config.venue_sections import Live, Market, Sim, Udp
 from hftpipe.core.schema.instruments import side_levels
 from hftpipe.topology.graph import STAGE_KINDS
 
@@ -291,11 +287,8 @@ class Config:
     risk: Risk = field(default_factory=Risk)
     sim: Sim = field(default_factory=Sim)
     udp: Udp = field(default_factory=Udp)
-<<<<<<< HEAD
     live: Live = field(default_factory=Live)
-=======
     network: Network = field(default_factory=Network)
->>>>>>> binance-discovery
     record: Record = field(default_factory=Record)
     log: Log = field(default_factory=Log)
 

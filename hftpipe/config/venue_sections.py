@@ -129,16 +129,7 @@ class Sim:
 class Live:
     """Live market data over the venue's own WebSocket and REST interfaces (binance_usdm, binance_spot)."""
 
-    streams_url: str = key(
-        "",
-        text(r"(wss?://\S+)?", 'a URL that begins with ws:// or wss://, or ""'),
-        'Where streams are; "" = the main net.',
-    )
-    rest_url: str = key(
-        "",
-        text(r"(https?://\S+)?", 'a URL that begins with http:// or https://, or ""'),
-        'Where REST is; "" = the main net.',
-    )
+    net: str = key("main", choice("main", "test"), "Which of the venue's nets; their addresses stand in network.toml.")
     ca_file: str = key(
         "", text(r"[\s\S]*", "a path"), "Certificates (PEM) to trust instead of the system's, as of a simulated venue."
     )

@@ -89,11 +89,8 @@ def config_from(facts: dict[str, Any]) -> Config:
             risk=Risk(Table.of(limits)),
             sim=_section(Sim, facts["sim"]),
             udp=_section(Udp, facts["udp"]),
-<<<<<<< HEAD
             live=_section(Live, facts["live"]),
-=======
             network=network_of(facts["network"]),
->>>>>>> binance-discovery
             record=_section(Record, facts["record"]),
             log=_section(Log, facts["log"]),
         )

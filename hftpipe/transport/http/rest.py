@@ -51,6 +51,7 @@ class RestClient:
         manners: how the venue words refusals and counts.
         timeouts_s: for the connection, and for each wait for data.
         patience_s: how long a request waits for its weight, or for a rest to end.
+        ca_file: certificates (PEM) to trust instead of the system's; empty: the system's.
     """
 
     def __init__(
@@ -60,11 +61,14 @@ class RestClient:
         manners: Manners | None = None,
         timeouts_s: tuple[float, float] = (CONNECT_S, READ_S),
         patience_s: float = PATIENCE_S,
+        ca_file: str = "",
     ) -> None:
         self.address, self.weights = address, weights
         self._manners = manners or Manners()
         self._timeouts_s, self._patience_s = timeouts_s, patience_s
         self._session = requests.Session()
+        # Said with each request: a session's own setting gives way to REQUESTS_CA_BUNDLE.
+        self._verify: bool | str = ca_file or True
         # Else a password for this host in the user's .netrc would be sent along.
         self._session.auth = _leave_alone
         # A request is never repeated behind our back.
@@ -104,7 +108,7 @@ class RestClient:
         try:
             # A redirect would carry the query, and the key in the headers, to wherever it says.
             response = self._session.request(
-                method, url, headers=headers, timeout=self._timeouts_s, allow_redirects=False
+                method, url, headers=headers, timeout=self._timeouts_s, allow_redirects=False, verify=self._verify
             )
         except requests.RequestException as error:
             is_open = may_change and _was_sent(error)

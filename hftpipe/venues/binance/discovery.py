@@ -23,9 +23,12 @@ class DiscoveryError(NetworkRefusal):
     """What a market lists could not be learned; says where it was asked, and what the venue said."""
 
 
-def client_of(market: Market, address: str) -> RestClient:
-    """A client of a market's REST interface at an address; its weights are its own until others are given them too."""
-    return RestClient(address, Weights(market.weight_limit), MANNERS)
+def client_of(market: Market, address: str, ca_file: str = "") -> RestClient:
+    """A client of a market's REST interface at an address; its weights are its own until others are given them too.
+
+    ``ca_file``: certificates to trust instead of the system's.
+    """
+    return RestClient(address, Weights(market.weight_limit), MANNERS, ca_file=ca_file)
 
 
 def _ask(client: RestClient, request: Request) -> Any:

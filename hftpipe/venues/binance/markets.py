@@ -25,7 +25,7 @@ class Market:
     Attributes:
         name: of its rules (:data:`hftpipe.core.schema.instruments.VENUES`) and of its addresses in the configuration.
         contract: what is traded, one of CONTRACTS.
-        info, tickers: requests for all instruments and for their last 24 hours.
+        info, tickers, depth: requests for all instruments, for their last 24 hours, and (with a symbol) for a whole book.
         weight_limit: weight a minute until the venue says otherwise.
         maker_fee, taker_fee: of an account without volume, holdings or discounts, 1e-8 of the notional. What an account really
             pays only itself may ask.
@@ -36,6 +36,7 @@ class Market:
     contract: str
     info: Request
     tickers: Request
+    depth: Request
     weight_limit: int
     maker_fee: int
     taker_fee: int
@@ -48,6 +49,7 @@ BINANCE_SPOT = Market(
     # The sets of permissions would be most of the answer.
     info=Request("/api/v3/exchangeInfo", 20, {"showPermissionSets": "false"}),
     tickers=Request("/api/v3/ticker/24hr", 80, {"type": "MINI"}),
+    depth=Request("/api/v3/depth", 50, {"limit": "1000"}),
     weight_limit=6000,
     maker_fee=10 * _BPS,
     taker_fee=10 * _BPS,
@@ -58,6 +60,7 @@ BINANCE_USDM = Market(
     contract=LINEAR,
     info=Request("/fapi/v1/exchangeInfo", 1),
     tickers=Request("/fapi/v1/ticker/24hr", 40),
+    depth=Request("/fapi/v1/depth", 20, {"limit": "1000"}),
     weight_limit=2400,
     maker_fee=2 * _BPS,
     taker_fee=5 * _BPS,

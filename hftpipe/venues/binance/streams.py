@@ -1,4 +1,4 @@
-"""Binance's market streams: addresses, names, subscriptions and snapshots (venue documentation of 2026, spot and USD-M).
+"""Binance's market streams: names, subscriptions and snapshots (venue documentation of 2026, spot and USD-M).
 
 The combined form ``{"stream": ..., "data": ...}`` is used throughout: a spot bookTicker has no event type of its own. The venue
 confirms streams that there are not, too; that they stay silent is noticed later (:mod:`hftpipe.venues.live.keeper`).
@@ -6,43 +6,19 @@ confirms streams that there are not, too; that they stay silent is noticed later
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import orjson
-import requests
 
 from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.transport.http.answer import Outcome
+from hftpipe.transport.http.rest import RestClient
 from hftpipe.transport.websocket.connect import ConnectError, Connection
+from hftpipe.venues.binance.markets import Market
 
 #: Streams in one request, and the pause between requests: 5 messages a second are taken on spot, 10 on USD-M.
 BATCH, PAUSE_S = 200, 0.3
 MOST_STREAMS = 1024
-CONFIRM_S, CONNECT_S, READ_S = 10.0, 2.0, 5.0
-
-
-@dataclass(frozen=True)
-class Market:
-    """What differs between the two markets.
-
-    Attributes:
-        name: as in MARKETS (hftpipe/venues/binance/sync.py); streams, rest: main net; route: path of its market streams.
-        depth: path of the book's snapshot; levels: levels a side in it.
-    """
-
-    name: str
-    streams: str
-    route: str
-    rest: str
-    depth: str
-    levels: int
-
-
-USDM = Market(
-    "binance_usdm", "wss://fstream.binance.com", "/public/stream", "https://fapi.binance.com", "/fapi/v1/depth", 1000
-)
-SPOT = Market(
-    "binance_spot", "wss://stream.binance.com:9443", "/stream", "https://api.binance.com", "/api/v3/depth", 1000
-)
+CONFIRM_S = 10.0
 
 
 def stream_names(symbol: str, is_top: bool) -> list[str]:
@@ -88,25 +64,23 @@ def subscribe(connection: Connection, symbols: Sequence[str], tops: Sequence[boo
 
 
 class Snapshots:
-    """Whole books by REST, over one connection that is kept.
+    """Whole books by REST.
 
     Args:
-        market: of the symbols; rest: scheme and host; ca_file: certificates to trust instead of the system's, or empty.
+        client: of the market's REST interface; market: whose symbols they are.
     """
 
-    def __init__(self, market: Market, rest: str, ca_file: str) -> None:
-        self._url, self._levels = rest.rstrip("/") + market.depth, market.levels
-        self._session, self._verify = requests.Session(), ca_file or True
+    def __init__(self, client: RestClient, market: Market) -> None:
+        self._client, self._request = client, market.depth
 
     def fetch(self, symbol: str) -> bytes:
         """The book of a symbol, named as recorders name it, for a snapshot does not say whose it is.
 
         Raises:
-            OSError: no answer, or a refusal; the message names server and reason.
+            OSError: no answer, a refusal, or not now; the message names server and reason.
         """
-        query = {"symbol": symbol, "limit": str(self._levels)}
-        # Said with each request: a session's own setting gives way to REQUESTS_CA_BUNDLE.
-        answer = self._session.get(self._url, params=query, timeout=(CONNECT_S, READ_S), verify=self._verify)
-        if answer.status_code != requests.codes.ok:
-            raise OSError(f"{self._url}: HTTP {answer.status_code}: {answer.text[:200]}")
-        return b'{"stream":"%s@depthSnapshot","data":%s}' % (symbol.lower().encode(), answer.content)
+        ask = self._request
+        answer = self._client.get(ask.path, {"symbol": symbol, **ask.query}, ask.weight)
+        if answer.outcome is not Outcome.OK:
+            raise OSError(f"{self._client.address}{ask.path}: {answer.outcome}: {answer.message}")
+        return b'{"stream":"%s@depthSnapshot","data":%s}' % (symbol.lower().encode(), orjson.dumps(answer.body))

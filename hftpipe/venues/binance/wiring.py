@@ -1,17 +1,20 @@
 """Binance's live market data as a venue's feed; orders on it go to the paper exchange."""
 
+import logging
+
 import numpy as np
 
 from hftpipe.config import Config
 from hftpipe.core.schema.counters import Place, places
 from hftpipe.core.schema.event_time import REAL_TIME_MULT
 from hftpipe.core.schema.layout import offset_of, whole
+from hftpipe.transport.http.rest import RestClient
 from hftpipe.transport.websocket.connect import server_of
 from hftpipe.transport.websocket.link import COUNTERS, LINK, LINK_BYTES, OUT_BYTES
 from hftpipe.venues.binance.codec import CODEC
-from hftpipe.venues.binance.streams import SPOT as SPOT_MARKET
-from hftpipe.venues.binance.streams import USDM as USDM_MARKET
-from hftpipe.venues.binance.streams import Market, Snapshots, subscribe
+from hftpipe.venues.binance.discovery import client_of, discover
+from hftpipe.venues.binance.markets import BINANCE_SPOT, BINANCE_USDM, Market
+from hftpipe.venues.binance.streams import Snapshots, subscribe
 from hftpipe.venues.contract import About, Feed, Site, Venue, Wired
 from hftpipe.venues.live.keeper import Keeper, LiveMemory
 from hftpipe.venues.live.plan import LivePlan
@@ -20,6 +23,7 @@ from hftpipe.venues.message import MAX_LEVELS, message_bytes
 from hftpipe.venues.taped.cursor import wire_cursor
 from hftpipe.venues.taped.text import symbols_of
 
+LOG = logging.getLogger("hftpipe.venues.binance")
 #: Bytes that a connection can be behind with, and the longest message.
 BUFFER_BYTES = 1 << 20
 assert offset_of(LIVE, "cursor") == 0
@@ -72,11 +76,22 @@ def _memory(site: Site, state: np.ndarray) -> LiveMemory:
     )  # fmt: skip
 
 
+def _streams(market: Market, config: Config) -> str:
+    """Where books, best prices and trades of a market are."""
+    nets, net = config.network, config.live.net
+    if market is BINANCE_USDM:
+        return nets.binance_usdm.of(net).public_streams
+    return nets.binance_spot.of(net).market_streams
+
+
+def _client(market: Market, config: Config) -> RestClient:
+    nets = config.network.binance_usdm if market is BINANCE_USDM else config.network.binance_spot
+    return client_of(market, nets.of(config.live.net).rest, config.live.ca_file)
+
+
 def _plan(market: Market, config: Config) -> LivePlan:
-    live = config.live
-    snapshots = Snapshots(market, live.rest_url or market.rest, live.ca_file)
-    url = (live.streams_url or market.streams).rstrip("/") + market.route
-    return LivePlan(url, subscribe, snapshots.fetch, live.ca_file)
+    snapshots = Snapshots(_client(market, config), market)
+    return LivePlan(f"{_streams(market, config)}/stream", subscribe, snapshots.fetch, config.live.ca_file)
 
 
 def _wire(market: Market, site: Site, state: np.ndarray) -> Wired:
@@ -95,14 +110,20 @@ def _wire(market: Market, site: Site, state: np.ndarray) -> Wired:
     return Wired(opened=keeper.open, closed=keeper.close, service=keeper.service, facts=facts)
 
 
-def _venue(market: Market) -> Venue:
-    def about(config: Config) -> About:
-        return About(f"{market.name} {server_of(config.live.streams_url or market.streams)}")
+def _catalogue(market: Market, config: Config) -> np.ndarray:
+    """What the market lists; what it lists and cannot be traded here is said."""
+    listing = discover(_client(market, config), market)
+    for line in listing.lines():
+        LOG.warning("%s: %s", market.name, line)
+    return listing.rows
 
+
+def _venue(market: Market) -> Venue:
     return Venue(
-        about=about,
+        about=lambda config: About(f"{market.name} {server_of(_streams(market, config))}"),
         feed=Feed(_sizes, lambda config: MAX_LEVELS, lambda site, state: _wire(market, site, state), _counters),
+        catalogue=lambda config: _catalogue(market, config),
     )
 
 
-USDM, SPOT = _venue(USDM_MARKET), _venue(SPOT_MARKET)
+USDM, SPOT = _venue(BINANCE_USDM), _venue(BINANCE_SPOT)
