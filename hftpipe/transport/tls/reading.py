@@ -6,7 +6,7 @@ OpenSSL's functions are called by address (:mod:`hftpipe.transport.tls.openssl`)
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import U64, call_words, view
+from hftpipe.core.machine.mem import U64, call_words, rdtsc, view
 from hftpipe.transport.stream import EAGAIN, EINTR, last_errno, receive_bytes
 
 TLS = np.dtype(
@@ -15,6 +15,8 @@ TLS = np.dtype(
         ("ssl", "u8"), ("bio", "u8"), ("read", "u8"), ("write", "u8"), ("error", "u8"), ("bio_write", "u8"), ("clear", "u8"),
         # Cipher text as it came; whether OpenSSL may still hold plain text of what it was given.
         ("cipher", "u8"), ("cipher_bytes", "i8"), ("pending", "i8"),
+        # Time-stamp counter when the socket last gave any.
+        ("stamp", "u8"),
     ],
     align=True,
 )  # fmt: skip
@@ -66,6 +68,7 @@ def tls_receive(tls, fd, target, room):
             return np.int64(0), np.int64(-1)
         reason = last_errno()
         return np.int64(0), np.int64(0) if reason in (EAGAIN, EINTR) else np.int64(1000) + reason
+    t.stamp = rdtsc()
     if _int(call_words(t.bio_write, (t.bio, t.cipher, U64(got)))) != got:
         return np.int64(0), np.int64(1)
     return _decrypt(t, target, room)

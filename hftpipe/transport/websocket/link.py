@@ -15,7 +15,7 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, copy_bytes, load_u8, rdtsc, store_u8, view
 from hftpipe.core.schema.counters import table
 from hftpipe.transport.stream import EAGAIN, EINTR, last_errno, receive_bytes, send_bytes
-from hftpipe.transport.tls.reading import tls_receive, tls_send
+from hftpipe.transport.tls.reading import TLS, tls_receive, tls_send
 
 #: What a connection is: none, in use, ended and not yet looked at.
 CLOSED, OPEN, ENDED = 0, 1, 2
@@ -33,11 +33,11 @@ LINK = np.dtype(
         ("buffer", "u8"), ("capacity", "i8"), ("start", "u8"), ("end", "u8"), ("part", "u8"), ("part_end", "u8"),
         # Memory for a pong. TLS: address of a TLS record (hftpipe.transport.tls.reading), 0 if there is none.
         ("out", "u8"), ("tls", "u8"),
-        # When something last came (ns, our clock).
-        ("last_ns", "i8"),
+        # When something last came (ns of our clock; time-stamp counter as the socket gave it).
+        ("last_ns", "i8"), ("stamp", "u8"),
         # Counters.
         ("received", "i8"), ("messages", "i8"), ("pings", "i8"), ("pongs_lost", "i8"), ("divided", "i8"), ("endings", "i8"),
-        ("_pad", "i8", 5),
+        ("_pad", "i8", 4),
     ],
     align=True,
 )  # fmt: skip
@@ -96,10 +96,12 @@ def receive(link, now_ns):
         return np.int64(0)
     if k.tls != ZERO:
         got, problem = tls_receive(k.tls, k.fd, k.end, room)
+        k.stamp = view(k.tls, TLS).stamp
         if problem != 0:
             end_link(link, TLS_FAILED if problem > 0 else PEER_CLOSED, problem)
     else:
         got = receive_bytes(k.fd, k.end, room)
+        k.stamp = rdtsc()
         if got == 0:
             end_link(link, PEER_CLOSED, np.int64(0))
         elif got < 0:

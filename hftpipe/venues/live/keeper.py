@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hftpipe.core.machine.clock import tsc_now
 from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.instruments import TOP_LEVELS
 from hftpipe.core.schema.records import INVALID, VALID
@@ -223,6 +224,7 @@ class Keeper:
         # Asked for until the step has taken it.
         self._handed = instrument
         assert int(cursor["message_ready"][0]) == WAITING
+        self._memory.live["origin"] = tsc_now()
         cursor["line_ts"], cursor["message_ready"], cursor["line_ready"] = steady_ns(), DECODED, 1
         return True
 

@@ -41,6 +41,8 @@ LIVE = np.dtype(
         ("cursor", CURSOR),
         # Addresses of the LINKs and the SHAREs, one of each a connection; which is looked at next.
         ("links", "u8"), ("shares", "u8"), ("n_links", "i8"), ("next", "i8"),
+        # Time-stamp counter at which the socket gave the ready text, or a text before it in the same breath.
+        ("origin", "u8"),
         # C function ``int64 f(uint64 sync, uint64 book)``: the connection of an instrument was lost.
         ("lose", "u8"),
         # How often another thread has had something for Python, and how many of those have been seen to.
@@ -105,6 +107,7 @@ def _next_text(source, now_ns):
             if found == TEXT:
                 c.line_ts, c.json_at, c.json_end, c.line_ready = now_ns, at, end, 1
                 c.lines += 1
+                v.origin = k.stamp
                 return True
             if now_ns - k.last_ns > v.silence_ns:
                 end_link(link, SILENT, np.int64(0))
@@ -131,7 +134,7 @@ def live_step(state, now_ns, limit):
     while done < limit and s.pending_n == 0:
         if c.line_ready == 0 and not _next_text(s.source, now_ns):
             break
-        if not consume(state, rdtsc()):
+        if not consume(state, view(s.source, LIVE).origin):
             break
         done += 1
     show_counts(state)
