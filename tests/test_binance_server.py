@@ -6,6 +6,7 @@ import ssl
 import time
 from collections.abc import Iterator
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -125,9 +126,9 @@ def test_at_every_update_id_the_usdm_book_is_the_engines(venue: Venue) -> None:
 def test_ids_of_usdm_have_holes_even_for_a_lone_stream_and_those_of_spot_have_none(venue: Venue) -> None:
     spot, usdm = (open_stream(venue, market, "btcusdt@depth@100ms") for market in ("spot", "usdm"))
     events = [one["data"] for one in spot.for_seconds(1.5)]
-    assert all(b["U"] == a["u"] + 1 for a, b in zip(events, events[1:], strict=False)) and len(events) > 8
+    assert all(b["U"] == a["u"] + 1 for a, b in pairwise(events)) and len(events) > 8
     events = [one["data"] for one in usdm.for_seconds(0.5)]
-    assert all(b["pu"] == a["u"] < b["U"] - 1 for a, b in zip(events, events[1:], strict=False)) and len(events) > 8
+    assert all(b["pu"] == a["u"] < b["U"] - 1 for a, b in pairwise(events)) and len(events) > 8
     spot.close()
     usdm.close()
 
@@ -141,7 +142,9 @@ def test_a_partial_book_is_the_head_of_the_book(venue: Venue, market: str) -> No
     first = messages[0]["data"]
     names = ("bids", "asks") if market == "spot" else ("b", "a")
     assert all(len(one["data"][name]) == 10 for one in messages for name in names) and len(messages) > 5
-    assert set(first) == ({"lastUpdateId", "bids", "asks"} if market == "spot" else set("eETsUuba") | {"pu", "ps", "st"})
+    assert set(first) == (
+        {"lastUpdateId", "bids", "asks"} if market == "spot" else set("eETsUuba") | {"pu", "ps", "st"}
+    )
     assert book["bids"][0] > book["bids"][9]
     line.close()
 
@@ -169,7 +172,7 @@ def test_trades_are_contiguous_and_aggregates_are_made_of_them(
     by_id = {one["id"]: one for one in kept}
     assert all((by_id[one["t"]]["price"], by_id[one["t"]]["qty"]) == (one["p"], one["q"]) for one in rows)
     assert all(by_id[one["t"]]["isBuyerMaker"] == one["m"] for one in rows)
-    assert all(b["a"] == a["a"] + 1 and b["f"] == a["l"] + 1 for a, b in zip(made, made[1:], strict=False))
+    assert all(b["a"] == a["a"] + 1 and b["f"] == a["l"] + 1 for a, b in pairwise(made))
     for one in made:
         parts = [by_id[id_] for id_ in range(one["f"], one["l"] + 1)]
         assert {part["price"] for part in parts} == {one["p"]}
@@ -194,7 +197,7 @@ def test_candles_and_tickers_are_made_of_the_trades(venue: Venue) -> None:
         assert sum(Decimal(row[5]) for row in rows) == Decimal(day["volume"])
         assert sum(row[8] for row in rows) == len(trades)
         assert max(Decimal(row[2]) for row in rows) == Decimal(day["highPrice"])
-        assert all(b[0] == a[6] + 1 for a, b in zip(rows, rows[1:], strict=False))
+        assert all(b[0] == a[6] + 1 for a, b in pairwise(rows))
 
 
 # --- what messages look like ----------------------------------------------------------------------------

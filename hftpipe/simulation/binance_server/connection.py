@@ -107,7 +107,6 @@ class Connection:
             await self._read()
         finally:
             self._ended.set()
-            self.unsubscribe(list(self.names))
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

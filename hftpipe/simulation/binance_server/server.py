@@ -112,11 +112,13 @@ class BinanceServer:
             return web.Response(status=400, text=f"{len(names)} streams; allowed: at most {STREAMS_MOST}")
         is_fine = feed.rules.name == "spot" and request.query.get("timeUnit", "").upper() == "MICROSECOND"
         connection = Connection(request, feed, self._line, route, is_combined, US_NS if is_fine else MS_NS)
-        connection.subscribe(names)
         self._connections[connection] = None
         try:
+            connection.subscribe(names)
             return await connection.run()
         finally:
+            # A request that does not become a connection must hear nothing, either.
+            connection.unsubscribe(list(connection.names))
             del self._connections[connection]
 
     def _meant(self, asked: Any) -> list[Connection]:
