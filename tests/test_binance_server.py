@@ -296,6 +296,23 @@ def test_what_makes_no_command_is_refused(venue: Venue, text: str, code: int, me
     line.close()
 
 
+def test_a_raw_path_may_name_several_streams_and_their_messages_come_bare(venue: Venue) -> None:
+    line = venue.open("/ws/btcusdt@depth@100ms/ethusdt@depth@100ms")
+    assert {(one["e"], one["s"]) for one in line.for_seconds(1)} == {
+        ("depthUpdate", "BTCUSDT"),
+        ("depthUpdate", "ETHUSDT"),
+    }
+    line.close()
+
+
+def test_a_request_that_is_no_websocket_is_refused_and_leaves_nothing_behind(venue: Venue) -> None:
+    before = venue.json("/control")["connections"]
+    assert venue.get("/ws/btcusdt@trade").status_code == 400
+    assert venue.json("/control")["connections"] == before
+    too_many = "/".join(f"s{number}@trade" for number in range(1025))
+    assert venue.get(f"/stream?streams={too_many}").status_code in (400, 414)
+
+
 def test_unknown_and_upper_case_streams_are_acked_and_silent(venue: Venue) -> None:
     line = venue.open("/stream")
     names = ["BTCUSDT@bookTicker", "nope@trade", "btcusdt@depth@250ms", "btcusdt@depth7", "btcusdt@nothing"]

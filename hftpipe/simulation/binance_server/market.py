@@ -10,6 +10,8 @@ Whose event is next stands in an agenda. An event leaves its records one behind 
 Book, update id and records are of one moment: nothing here runs while Python looks at them.
 """
 
+import mmap
+
 import numpy as np
 
 from hftpipe.core.feed.agenda import agenda_bytes, agenda_first, agenda_init, agenda_move
@@ -143,6 +145,16 @@ def read_levels(market, instrument, side, most, out):
     return count
 
 
+def _sparse(size: int) -> np.ndarray:
+    """Zeroed memory, uint8[size], of which small pages are taken as they come to be used.
+
+    A book uses a tenth of what it may need: with huge pages thousands of them would take gigabytes.
+    """
+    memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    memory.madvise(mmap.MADV_NOHUGEPAGE)
+    return np.frombuffer(memory, np.uint8)
+
+
 class Market:
     """The engine side of one market.
 
@@ -164,7 +176,7 @@ class Market:
         self.symbols = [bytes(symbol).decode() for symbol in rows["symbol"]]
         self._memory = Pieces()
         stride = whole(flow_bytes())
-        flows = self._memory.make("flows", stride * len(rows))
+        flows = _sparse(stride * len(rows))
         for index, row in enumerate(rows):
             part = flows[index * stride : (index + 1) * stride]
             flow_init(part, row, index, seed + index, float(listing.rates[index]), start_ts, demo)
