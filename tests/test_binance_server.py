@@ -14,6 +14,9 @@ import pytest
 import requests
 import websocket
 from binance_rig import Gap, Line, PlainBook, Venue
+from typer.testing import CliRunner
+
+from hftpipe.cli import app
 
 pytest.importorskip("aiohttp", reason="the simulated Binance venue needs aiohttp (hftpipe[sim])")
 
@@ -601,3 +604,19 @@ def test_hundreds_of_symbols_of_the_embedded_universe_are_listed_and_live(own: A
 def test_a_port_that_is_taken_is_one_line(venue: Venue, tmp_path: Path) -> None:
     with pytest.raises(AssertionError, match=f"error: port 127.0.0.1:{venue.port}"):
         Venue(tmp_path, "--port", venue.port)
+
+
+@pytest.mark.parametrize("market", ["spot", "usdm"])
+def test_the_books_of_a_recording_agree_in_our_own_decoder(venue: Venue, market: str, tmp_path: Path) -> None:
+    """Depth and best prices are told apart from one another; ``check-book`` rebuilds the one and compares it with the other."""
+    line = open_stream(venue, market, *(f"btcusdt@{name}" for name in ("depth@100ms", "bookTicker", "trade")))
+    messages = line.for_seconds(0.5)
+    messages.append(snapshot(venue, market))
+    messages += line.for_seconds(4)
+    line.close()
+    file = tmp_path / "capture"
+    file.write_text(
+        "".join(f"{at} {json.dumps(one, separators=(',', ':'))}\n" for at, one in enumerate(messages, 10**18))
+    )
+    result = CliRunner().invoke(app, ["check-book", str(file)])
+    assert result.exit_code == 0, result.output
