@@ -191,7 +191,7 @@ def test_a_capture_that_cannot_be_played_is_refused_in_one_line(flags, message: 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("sim-exchange", "--protocol", "fix"), "there is only itch"),
+        (("sim-exchange", "--protocol", "fix"), "allowed: itch, binance"),
         (("sim-exchange", "--protocol", "itch", "--group-a", "10.0.0.1"), "not a multicast address"),
         (("sim-exchange", "--protocol", "itch", "--interface", "nowhere"), "not an IPv4 address"),
         (("sim-exchange", "--protocol", "itch", "--loss-a", "1.5"), "not in 0..1"),

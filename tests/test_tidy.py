@@ -75,6 +75,8 @@ MAY_IMPORT = {
         "simulation.matching",
         "venues",
     ),
+    # A simulated Binance venue: REST and WebSocket over the same engine and flow.
+    "simulation/binance_server/": ("core", "simulation.flow", "simulation.matching"),
     "simulation/campaign.py": ("core",),
     # The whole pipeline in one thread, and the bugs that are planted in it.
     "simulation/world/": (

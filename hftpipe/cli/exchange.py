@@ -1,6 +1,8 @@
 """``hftpipe sim-exchange``."""
 
+import inspect
 import os
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -9,7 +11,25 @@ from hftpipe.cli.common import Duration, Files, app, fail, guarded_network, load
 from hftpipe.config import Config
 
 Port = typer.Option(min=0, max=65_535)
+Share = Annotated[float, typer.Option(help="Share of the line's datagrams that this happens to.")]
+DelayUs = Annotated[float, typer.Option(help="Delay of the line, microseconds.")]
+Loss = Annotated[float | None, typer.Option(help="Share of the line's datagrams lost (default: udp.loss_a, loss_b).")]
+Group = Annotated[str | None, typer.Option(help="Multicast group of the line (default: udp.group_a, group_b).")]
 TruthFile = Annotated[str, typer.Option(help="Keep orders and executions of every account in this file (JSON).")]
+Listed = Annotated[int | None, typer.Option(min=1, help="List so many symbols of the embedded universe.")]
+Weight = Annotated[int, typer.Option(min=0, help="Request weight allowed in a minute (default: as the venue has it).")]
+
+PROTOCOLS = ("itch", "binance")
+MARKETS = ("spot", "usdm", "both")
+#: Options that only one protocol has.
+_OWN = {
+    "itch": (
+        "group_a", "port_a", "group_b", "port_b", "interface", "order_port", "tcp_port", "request_port", "replay",
+        "loss_a", "loss_b", "dup_a", "dup_b", "reorder_a", "reorder_b", "delay_a_us", "delay_b_us", "store_messages",
+        "truth", "cpu",
+    ),
+    "binance": ("market", "port", "tls", "cert_file", "listed", "weight_limit"),
+}  # fmt: skip
 
 
 def _line(loss: float, duplicate: float, reorder: float, delay_us: float) -> dict[str, float]:
@@ -30,13 +50,112 @@ def _parties(settings: Config, files: list[str], overrides: dict[str, str]) -> d
     return {"instruments": rows, "accounts": accounts, "market": demo_market(settings.market)}
 
 
+def _refuse_options_of_others(given: dict[str, Any]) -> None:
+    """Whoever gives an option that his protocol does not have, wants something else than he would get."""
+    defaults = inspect.signature(sim_exchange).parameters
+    for protocol, names in _OWN.items():
+        for name in names:
+            if protocol != given["protocol"] and given[name] != defaults[name].default:
+                option = f"--{name.replace('_', '-')}"
+                raise fail(f"{option} {given[name]}: only --protocol {protocol} has it, this is {given['protocol']}")
+
+
+def _serve_itch(given: dict[str, Any]) -> int:
+    files, replay, rate, seed = (given[name] for name in ("config", "replay", "rate", "seed"))
+    if replay and rate is not None:
+        raise fail(f"--rate {rate}: a capture has its own; --speed plays it faster")
+    overrides = {"market.replay": replay} if replay else {"market.source": "synthetic"}
+    settings = load_settings(files, overrides)
+    udp, market = settings.udp, settings.market
+    lines = ("group_a", "port_a", "group_b", "port_b", "interface")
+    fields = {name: getattr(udp, name) if given[name] is None else given[name] for name in lines}
+    fields |= {name: given[name] for name in ("order_port", "tcp_port", "request_port", "speed")}
+    fields |= {"rate_per_s": market.event_rate_per_s if rate is None else rate}
+    fields |= {"seed": market.seed if seed is None else seed, "replay": replay or ""}
+    if given["store_messages"] is not None:
+        fields["store_messages"] = given["store_messages"]
+    bad = [
+        _line(
+            getattr(udp, f"loss_{at}") if given[f"loss_{at}"] is None else given[f"loss_{at}"],
+            given[f"dup_{at}"], given[f"reorder_{at}"], given[f"delay_{at}_us"],
+        )
+        for at in "ab"
+    ]  # fmt: skip
+
+    def action() -> int:
+        from hftpipe.simulation.exchange_server.command import exchange_options, run_exchange
+
+        who = _parties(settings, files, overrides)
+        options = exchange_options(who | fields, bad[0], bad[1], given["cpu"], given["ports_file"], given["truth"])
+        figures = run_exchange(options, given["duration"], typer.echo)
+        typer.echo(" ".join(f"{name}={value}" for name, value in figures.items()))
+        return int(figures["damages"] > 0)
+
+    return guarded_network(action)
+
+
+def _listed(settings: Config, asked: str, rate: float | None) -> tuple[Any, ...]:
+    """What each market lists: the instruments of its rules; all of them where there are none of those."""
+    import numpy as np
+
+    from hftpipe.core.schema.instruments import VENUES
+    from hftpipe.simulation.binance_server.settings import RULES, Listing
+    from hftpipe.topology.configured import instrument_rows
+    from hftpipe.topology.universe import with_universe
+    from hftpipe.venues.paper.flows import flow_rates
+
+    settings = with_universe(settings, typer.echo)
+    rows = instrument_rows(settings)
+    rates = flow_rates(settings) if rate is None else np.full(len(rows), rate)
+    found = []
+    for name, rules in RULES.items():
+        if asked in (name, "both"):
+            own = rows["venue"] == VENUES[f"binance_{name}"]
+            own = own if own.any() else np.ones(len(rows), bool)
+            found.append(Listing(rules, rows[own], rates[own]))
+    return tuple(found)
+
+
+def _serve_binance(given: dict[str, Any]) -> int:
+    if given["market"] not in MARKETS:
+        raise fail(f"--market {given['market']}: allowed: {', '.join(MARKETS)}")
+    if given["cert_file"] and not given["tls"]:
+        raise fail(f"--cert-file {given['cert_file']}: there is a certificate only with --tls")
+    if find_spec("aiohttp") is None:
+        raise fail("--protocol binance needs aiohttp: pip install 'hftpipe[sim]'")
+    overrides: dict[str, Any] = {"market.source": "synthetic"}
+    if given["listed"] is not None:
+        overrides |= {"market.listed": given["listed"], "universe": [{"symbols": ["*"]}]}
+    settings = load_settings(given["config"], overrides)
+
+    def action() -> int:
+        from hftpipe.simulation.binance_server.command import run_binance
+        from hftpipe.simulation.binance_server.settings import BinanceConfig
+        from hftpipe.venues.paper.demo import demo_market
+
+        listings = _listed(settings, given["market"], given["rate"])
+        seed = settings.market.seed if given["seed"] is None else given["seed"]
+        config = BinanceConfig(
+            listings, given["port"], given["tls"], seed, given["speed"], demo_market(settings.market),
+            given["weight_limit"],
+        )  # fmt: skip
+        figures = run_binance(config, given["duration"], given["ports_file"], given["cert_file"], typer.echo)
+        typer.echo(" ".join(f"{name}={value}" for name, value in figures.items()))
+        return 0
+
+    return guarded_network(action)
+
+
 @app.command("sim-exchange")
 def sim_exchange(
-    protocol: Annotated[str, typer.Option(help="What it speaks: itch (ITCH multicast out, OUCH orders in).")],
+    protocol: Annotated[
+        str,
+        typer.Option(help="itch (ITCH multicast out, OUCH orders in) or binance (REST and WebSocket on 127.0.0.1)."),
+    ],
     config: Files = None,
-    group_a: Annotated[str | None, typer.Option(help="Multicast group of line A (default: udp.group_a).")] = None,
+    group_a: Group = None,
     port_a: Annotated[int | None, Port] = None,
-    group_b: Annotated[str | None, typer.Option(help="Multicast group of line B (default: udp.group_b).")] = None,
+    group_b: Group = None,
     port_b: Annotated[int | None, Port] = None,
     interface: Annotated[str | None, typer.Option(help="Address the lines go out on (default: udp.interface).")] = None,
     order_port: Annotated[int, Port] = 0,
@@ -48,51 +167,32 @@ def sim_exchange(
     rate: Annotated[float | None, typer.Option(help="Events per second and instrument at speed 1.")] = None,
     speed: Annotated[float, typer.Option(help="Multiple of real time; 0: the market stands still.")] = 1.0,
     seed: Annotated[int | None, typer.Option(help="Seed of the market and of the bad lines.")] = None,
-    loss_a: Annotated[
-        float | None, typer.Option(help="Share of line A's datagrams lost (default: udp.loss_a).")
-    ] = None,
-    loss_b: Annotated[
-        float | None, typer.Option(help="Share of line B's datagrams lost (default: udp.loss_b).")
-    ] = None,
-    dup_a: Annotated[float, typer.Option(help="Share sent twice.")] = 0.0,
-    dup_b: Annotated[float, typer.Option(help="Share sent twice.")] = 0.0,
-    reorder_a: Annotated[float, typer.Option(help="Share overtaken by later ones.")] = 0.0,
-    reorder_b: Annotated[float, typer.Option(help="Share overtaken by later ones.")] = 0.0,
-    delay_a_us: Annotated[float, typer.Option(help="Delay of line A, microseconds.")] = 0.0,
-    delay_b_us: Annotated[float, typer.Option(help="Delay of line B, microseconds.")] = 0.0,
+    loss_a: Loss = None,
+    loss_b: Loss = None,
+    dup_a: Share = 0.0,
+    dup_b: Share = 0.0,
+    reorder_a: Share = 0.0,
+    reorder_b: Share = 0.0,
+    delay_a_us: DelayUs = 0.0,
+    delay_b_us: DelayUs = 0.0,
     store_messages: Annotated[
         int | None, typer.Option(help="Messages kept for who joins late, a power of two (default: 16777216, 1 GiB).")
     ] = None,
+    market: Annotated[str, typer.Option(help="binance: spot, usdm or both.")] = "both",
+    port: Annotated[int, Port] = 0,
+    tls: Annotated[bool, typer.Option("--tls", help="binance: https and wss, with a certificate of its own.")] = False,
+    cert_file: Annotated[str, typer.Option(help="Write that certificate (PEM) to this file.")] = "",
+    listed: Listed = None,
+    weight_limit: Weight = 0,
     duration: Duration = None,
     ports_file: Annotated[str, typer.Option(help="Write the open ports to this file, name=number.")] = "",
     truth: TruthFile = "",
     cpu: Annotated[int, typer.Option(help="Pin to this CPU.")] = -1,
 ) -> None:
-    """Run a simulated exchange: market data over multicast, orders over UDP and SoupBinTCP."""
-    if protocol != "itch":
-        raise fail(f"--protocol {protocol}: there is only itch (ITCH 5.0 multicast out, OUCH 5.0 orders in)")
-    if replay and rate is not None:
-        raise fail(f"--rate {rate}: a capture has its own; --speed plays it faster")
-    overrides = {"market.replay": replay} if replay else {"market.source": "synthetic"}
-    settings = load_settings(config or [], overrides)
-    udp, market = settings.udp, settings.market
-    given = {"group_a": group_a, "port_a": port_a, "group_b": group_b, "port_b": port_b, "interface": interface}
-    fields = {name: getattr(udp, name) if value is None else value for name, value in given.items()}
-    fields |= {"order_port": order_port, "tcp_port": tcp_port, "request_port": request_port, "speed": speed}
-    fields |= {"rate_per_s": market.event_rate_per_s if rate is None else rate}
-    fields |= {"seed": market.seed if seed is None else seed, "replay": replay or ""}
-    fields |= {} if store_messages is None else {"store_messages": store_messages}
-    line_a = _line(udp.loss_a if loss_a is None else loss_a, dup_a, reorder_a, delay_a_us)
-    line_b = _line(udp.loss_b if loss_b is None else loss_b, dup_b, reorder_b, delay_b_us)
-
-    def action() -> int:
-        from hftpipe.simulation.exchange_server.command import exchange_options, run_exchange
-
-        who = _parties(settings, config or [], overrides)
-        figures = run_exchange(
-            exchange_options(who | fields, line_a, line_b, cpu, ports_file, truth), duration, typer.echo
-        )
-        typer.echo(" ".join(f"{name}={value}" for name, value in figures.items()))
-        return int(figures["damages"] > 0)
-
-    raise typer.Exit(guarded_network(action))
+    """Run a simulated exchange: ITCH over multicast and OUCH, or Binance's market data over REST and WebSocket."""
+    given = dict(locals())
+    if protocol not in PROTOCOLS:
+        raise fail(f"--protocol {protocol}: allowed: {', '.join(PROTOCOLS)}")
+    _refuse_options_of_others(given)
+    given["config"] = config or []
+    raise typer.Exit((_serve_itch if protocol == "itch" else _serve_binance)(given))

@@ -1,0 +1,208 @@
+"""One WebSocket connection: what it hears, what waits to be sent, and the rules that cut it.
+
+It is cut when it sends more frames within a second than the market allows, does not answer a ping in time (with the ping's own
+payload: other pongs do not count), or leaves more unread than the venue keeps for it.
+"""
+
+import asyncio
+import struct
+from collections import deque
+
+import orjson
+from aiohttp import WSMsgType, web
+
+from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.simulation.binance_server.commands import answer
+from hftpipe.simulation.binance_server.feed import Feed
+from hftpipe.simulation.binance_server.streams import Build, Kept
+
+MS_NS, US_NS = 1_000_000, 1000
+_SECOND_NS = 1_000_000_000
+_MOST_WAITING = 20_000
+_CLOSE_S = 1.0
+_CUT_S = 0.5
+_POLICY, _GOING_AWAY = 1008, 1001
+
+
+class Line:
+    """What all connections have in common.
+
+    Attributes:
+        ping_s, pong_s: None: as the market has them; lifetime_s: of a connection; stalled_until: nothing is sent before
+            that (steady clock, ns).
+    """
+
+    def __init__(self, lifetime_s: float) -> None:
+        self.ping_s: float | None = None
+        self.pong_s: float | None = None
+        self.lifetime_s, self.stalled_until = lifetime_s, 0
+
+    async def unstalled(self) -> None:
+        """Wait until something may be sent."""
+        while (left := self.stalled_until - steady_ns()) > 0:
+            await asyncio.sleep(left / _SECOND_NS)
+
+
+def _text(payload: object, combined: bool, stream: str) -> str:
+    data = orjson.dumps(payload).decode()
+    return f'{{"stream":"{stream}","data":{data}}}' if combined else data
+
+
+class Connection:
+    """A client of the market streams.
+
+    Attributes:
+        combined: whether messages are wrapped with the name of their stream; names: what it has subscribed to.
+
+    Args:
+        request: the HTTP request that becomes the connection; feed: whose streams; line: what all have in common.
+        route: under which path (USD-M); unit: ns of one unit of time in its messages.
+    """
+
+    def __init__(self, request: web.Request, feed: Feed, line: Line, route: str, combined: bool, unit: int) -> None:
+        self.combined, self.names = combined, dict[str, None]()
+        self._request, self._feed, self._line, self._route, self._unit = request, feed, line, route, unit
+        self._socket = web.WebSocketResponse(timeout=_CLOSE_S, autoping=False, compress=False)
+        self._waiting, self._wake = deque[str](), asyncio.Event()
+        self._pings, self._inbound = dict[bytes, int](), deque[int]()
+        self._cut_next, self._ended = False, asyncio.Event()
+
+    @property
+    def market(self) -> str:
+        """``spot`` or ``usdm``."""
+        return self._feed.rules.name
+
+    def subscribe(self, names: list[str]) -> None:
+        """Hear these streams from now on."""
+        for name in names:
+            self.names[name] = None
+            self._feed.follow(name, self._route, self)
+
+    def unsubscribe(self, names: list[str]) -> None:
+        """Hear these no longer."""
+        for name in names:
+            if name in self.names:
+                del self.names[name]
+                self._feed.leave(name, self)
+
+    def hear(self, stream: str, build: Build, kept: Kept) -> None:
+        """Take a message of a stream."""
+        form = self.combined, self._unit
+        if form not in kept:
+            kept[form] = _text(build(self._unit), self.combined, stream)
+        self.say(kept[form])
+
+    def say(self, text: str) -> None:
+        """Send a text in its turn."""
+        self._waiting.append(text)
+        self._wake.set()
+        if len(self._waiting) > _MOST_WAITING:
+            self._abort()
+
+    async def run(self) -> web.WebSocketResponse:
+        """Serve the client until it, or the venue, ends the connection."""
+        await self._socket.prepare(self._request)
+        tasks = [asyncio.create_task(one) for one in (self._write(), self._keep())]
+        try:
+            await self._read()
+        finally:
+            self._ended.set()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return self._socket
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._socket.receive()
+            if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
+                return
+            if self._is_too_fast():
+                await self._socket.close(code=_POLICY, message=b"Too many requests")
+                return
+            if message.type == WSMsgType.PING:
+                await self._line.unstalled()
+                await self._socket.pong(message.data)
+            elif message.type == WSMsgType.PONG:
+                self._pings.pop(bytes(message.data), None)
+            elif message.type == WSMsgType.TEXT:
+                self.say(orjson.dumps(answer(message.data, self)).decode())
+
+    def _is_too_fast(self) -> bool:
+        now, most = steady_ns(), self._feed.rules.inbound_per_s
+        self._inbound.append(now)
+        while self._inbound[0] <= now - _SECOND_NS:
+            self._inbound.popleft()
+        return len(self._inbound) > most
+
+    async def _write(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._waiting:
+                await self._line.unstalled()
+                text = self._waiting.popleft()
+                if self._cut_next:
+                    self._break_off(text)
+                    return
+                try:
+                    await self._socket.send_str(text)
+                except ConnectionError:
+                    return
+
+    async def _keep(self) -> None:
+        """Ping, and end what does not answer or has lived long enough."""
+        opened = pinged = steady_ns()
+        while True:
+            rules, line = self._feed.rules, self._line
+            ping_s, pong_s = line.ping_s or rules.ping_s, line.pong_s or rules.pong_s
+            await asyncio.sleep(min(1.0, ping_s / 4, pong_s / 4))
+            now = steady_ns()
+            if self._pings and now - next(iter(self._pings.values())) > pong_s * _SECOND_NS:
+                await self._socket.close(code=_POLICY, message=b"Pong timeout")
+                return
+            if now - opened > line.lifetime_s * _SECOND_NS:
+                await self.end(_CLOSE_S)
+                return
+            if now - pinged >= ping_s * _SECOND_NS:
+                pinged, payload = now, str(self._feed.clock.now_ns // MS_NS).encode()
+                await line.unstalled()
+                self._pings.setdefault(payload, now)
+                try:
+                    await self._socket.ping(payload)
+                except ConnectionError:
+                    return
+
+    def warn(self) -> None:
+        """Tell that the venue is about to close the connection."""
+        event = {"e": "serverShutdown", "E": self._feed.clock.now_ns // self._unit}
+        self.say(_text(event, self.combined, "!serverShutdown"))
+
+    async def end(self, grace_s: float) -> None:
+        """Warn, and close the connection after a while."""
+        self.warn()
+        await asyncio.sleep(grace_s)
+        await self._socket.close(code=_GOING_AWAY, message=b"Server shutdown")
+
+    async def cut(self) -> None:
+        """Break the connection off in the middle of its next message, or at once if there is none for a while."""
+        self._cut_next = True
+        try:
+            await asyncio.wait_for(self._ended.wait(), _CUT_S)
+        except TimeoutError:
+            self._abort()
+
+    def _break_off(self, text: str) -> None:
+        """Send the head of a frame and half of what it promises; then there is no connection."""
+        data, transport = text.encode(), self._request.transport
+        if transport is None:
+            return
+        size = len(data)
+        head = struct.pack("!BBH", 0x81, 126, size) if size < 1 << 16 else struct.pack("!BBQ", 0x81, 127, size)
+        transport.write(head + data[: size // 2])
+        transport.close()
+
+    def _abort(self) -> None:
+        transport = self._request.transport
+        if transport is not None:
+            transport.abort()
