@@ -10,6 +10,8 @@ DURATION  ?=
 REPLAY    ?=
 SPEED     ?=
 VENUE     ?=
+# 1: a simulated venue beside the run, for VENUE=binance_usdm and binance_spot.
+SIMULATED ?=
 STRATEGY  ?=
 JSON      ?=
 RECORD    ?=
@@ -21,7 +23,7 @@ BENCH_JSON ?= bench-results/figures.json
 
 FLAGS = $(foreach file,$(CONFIG),--config $(file)) --cpus $(CPUS) \
 	$(if $(DURATION),--duration $(DURATION)) $(if $(REPLAY),--replay $(REPLAY)) $(if $(SPEED),--speed $(SPEED)) \
-	$(if $(VENUE),--venue $(VENUE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(JSON),--json $(JSON)) \
+	$(if $(VENUE),--venue $(VENUE)) $(if $(SIMULATED),--set live.simulated=true) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(JSON),--json $(JSON)) \
 	$(if $(RECORD),--record $(RECORD)) $(if $(PROCESSES),--processes $(PROCESSES)) $(ARGS)
 
 # Simulated world and feed campaign: how many seeds.

@@ -130,6 +130,16 @@ class Live:
     """Live market data over the venue's own WebSocket and REST interfaces (binance_usdm, binance_spot)."""
 
     net: str = key("main", choice("main", "test"), "Which of the venue's nets; their addresses stand in network.toml.")
+    simulated: bool = key(
+        False,
+        BOOLEAN,
+        "Run a simulated venue beside the pipeline, on a free port: no network is needed (hftpipe[sim]).",
+    )
+    server: str = key(
+        "",
+        text(r"(https?://[^\s/@?#]+)?", 'an address such as "http://127.0.0.1:8000", or ""'),
+        'Where all of the venue\'s interfaces are instead, as of `hftpipe sim-exchange --protocol binance`; "" = those of the net.',
+    )
     ca_file: str = key(
         "", text(r"[\s\S]*", "a path"), "Certificates (PEM) to trust instead of the system's, as of a simulated venue."
     )

@@ -163,19 +163,30 @@ class BinanceServer:
             made |= {f"{name}_events": venue.feed.market.events, f"{name}_behind": venue.feed.behind}
         return made
 
-    async def serve(self, stop: asyncio.Event, opened: Any) -> None:
-        """Open the port, call ``opened`` with nothing, and serve until ``stop`` is set; then see everybody off.
+    def bind(self) -> socket.socket:
+        """Take the port, for :meth:`serve` to open.
+
+        Raises:
+            OSError: it cannot be had.
+        """
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((ADDRESS, self.config.port))
+        except OSError as error:
+            listener.close()
+            raise OSError(error.errno, error.strerror, f"port {ADDRESS}:{self.config.port}") from error
+        self.port = listener.getsockname()[1]
+        return listener
+
+    async def serve(self, stop: asyncio.Event, opened: Any, bound: socket.socket | None = None) -> None:
+        """Open the port (``bound``, if it has been taken before), call ``opened`` with nothing, and serve until ``stop`` is set;
+        then see everybody off.
 
         Raises:
             OSError: the port cannot be had.
         """
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind((ADDRESS, self.config.port))
-            except OSError as error:
-                raise OSError(error.errno, error.strerror, f"port {ADDRESS}:{self.config.port}") from error
-            self.port = listener.getsockname()[1]
+        with bound or self.bind() as listener:
             runner = web.AppRunner(self._app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
             await runner.setup()
             context = self.identity.server_context() if self.identity else None

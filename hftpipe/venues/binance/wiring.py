@@ -1,6 +1,7 @@
 """Binance's live market data as a venue's feed; orders on it go to the paper exchange."""
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 
@@ -15,11 +16,12 @@ from hftpipe.venues.binance.codec import CODEC
 from hftpipe.venues.binance.discovery import client_of, discover
 from hftpipe.venues.binance.markets import BINANCE_SPOT, BINANCE_USDM, Market
 from hftpipe.venues.binance.streams import Snapshots, subscribe
-from hftpipe.venues.contract import About, Feed, Site, Venue, Wired
+from hftpipe.venues.contract import About, Beside, Feed, Site, Venue, Wired
 from hftpipe.venues.live.keeper import Keeper, LiveMemory
 from hftpipe.venues.live.plan import LivePlan
 from hftpipe.venues.live.source import KEPT, LIVE, SHARE, live_entry, wire_live
 from hftpipe.venues.message import MAX_LEVELS, message_bytes
+from hftpipe.venues.paper.catalogue import embedded_catalogue
 from hftpipe.venues.taped.cursor import wire_cursor
 from hftpipe.venues.taped.text import symbols_of
 
@@ -79,6 +81,9 @@ def _memory(site: Site, state: np.ndarray) -> LiveMemory:
 def _streams(market: Market, config: Config) -> str:
     """Where books, best prices and trades of a market are."""
     nets, net = config.network, config.live.net
+    if server := config.live.server:
+        # http becomes ws, https wss.
+        return "ws" + server.removeprefix("http") + ("/public" if market is BINANCE_USDM else "")
     if market is BINANCE_USDM:
         return nets.binance_usdm.of(net).public_streams
     return nets.binance_spot.of(net).market_streams
@@ -86,7 +91,7 @@ def _streams(market: Market, config: Config) -> str:
 
 def _client(market: Market, config: Config) -> RestClient:
     nets = config.network.binance_usdm if market is BINANCE_USDM else config.network.binance_spot
-    return client_of(market, nets.of(config.live.net).rest, config.live.ca_file)
+    return client_of(market, config.live.server or nets.of(config.live.net).rest, config.live.ca_file)
 
 
 def _plan(market: Market, config: Config) -> LivePlan:
@@ -110,8 +115,25 @@ def _wire(market: Market, site: Site, state: np.ndarray) -> Wired:
     return Wired(opened=keeper.open, closed=keeper.close, service=keeper.service, facts=facts)
 
 
+def _is_embedded(config: Config) -> bool:
+    return config.live.simulated and not config.live.server
+
+
+def _beside(
+    market: Market, config: Config, rows: np.ndarray, report: Callable[[str], None]
+) -> tuple[Beside | None, Config]:
+    if not _is_embedded(config):
+        return None, config
+    # A server is imported, and its market compiled, only where one is run.
+    from hftpipe.venues.binance.simulated import simulated_venue
+
+    return simulated_venue(market, config, rows)
+
+
 def _catalogue(market: Market, config: Config) -> np.ndarray:
-    """What the market lists; what it lists and cannot be traded here is said."""
+    """What the market lists; what it lists and cannot be traded here is said. A simulated one lists what it is told to."""
+    if _is_embedded(config):
+        return embedded_catalogue(config.market.listed)
     listing = discover(_client(market, config), market)
     for line in listing.lines():
         LOG.warning("%s: %s", market.name, line)
@@ -120,9 +142,12 @@ def _catalogue(market: Market, config: Config) -> np.ndarray:
 
 def _venue(market: Market) -> Venue:
     return Venue(
-        about=lambda config: About(f"{market.name} {server_of(_streams(market, config))}"),
+        about=lambda config: About(
+            f"{market.name} " + ("simulated" if config.live.simulated else server_of(_streams(market, config)))
+        ),
         feed=Feed(_sizes, lambda config: MAX_LEVELS, lambda site, state: _wire(market, site, state), _counters),
         catalogue=lambda config: _catalogue(market, config),
+        beside=lambda config, rows, report: _beside(market, config, rows, report),
     )
 
 

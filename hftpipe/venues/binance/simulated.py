@@ -1,0 +1,32 @@
+"""A Binance market without a network: the simulated venue beside a run, and the configuration that reaches it."""
+
+from dataclasses import replace
+from importlib.util import find_spec
+
+import numpy as np
+
+from hftpipe.config import Config
+from hftpipe.core.schema.refusal import Refusal
+
+if find_spec("aiohttp") is None:
+    raise Refusal("live.simulated = true needs aiohttp: pip install 'hftpipe[sim]'")
+
+from hftpipe.simulation.binance_server.process import BinanceProcess
+from hftpipe.simulation.binance_server.settings import SPOT, USDM, BinanceConfig, Listing
+from hftpipe.venues.binance.markets import BINANCE_USDM, Market
+from hftpipe.venues.paper.demo import demo_market
+from hftpipe.venues.paper.flows import flow_rates
+
+
+def simulated_venue(market: Market, config: Config, rows: np.ndarray) -> tuple[BinanceProcess, Config]:
+    """The venue, its port taken, and the configuration with its address: one of its own for every run.
+
+    Raises:
+        Refusal: aiohttp is not installed (at the import); ValueError, OSError: as :class:`BinanceProcess`.
+    """
+    rules = USDM if market is BINANCE_USDM else SPOT
+    listing, given = Listing(rules, rows, flow_rates(config)), config.market
+    process = BinanceProcess(
+        BinanceConfig((listing,), seed=given.seed, speed=given.speed_e8 / 1e8, market=demo_market(given))
+    )
+    return process, replace(config, live=replace(config.live, server=f"http://{process.address}"))
