@@ -143,7 +143,12 @@ def test_a_guard_page_ends_who_writes_past_a_region():
 def test_every_region_is_described():
     names = set()
     recorded = {"record.folder": "somewhere", "market.speed": "1"}
-    for more in ({}, {"market.source": "replay", "market.replay": str(DOC)}, {"pipeline.venue": "udp"}):
+    for more in (
+        {},
+        {"market.source": "replay", "market.replay": str(DOC)},
+        {"pipeline.venue": "udp"},
+        {"pipeline.venue": "binance_usdm"},
+    ):
         config = settings_of(**{**recorded, **more})
         names |= set(
             region_sizes(config, graph_of(config), seats_of(config, load_strategies(config)), places_of(config))

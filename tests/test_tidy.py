@@ -39,6 +39,8 @@ MAY_IMPORT = {
     "venues/live/": ("core", "transport", "venues.contract", "venues.message", "venues.taped"),
     "venues/binance/": ("core", "venues.message", "venues.contract"),
     "venues/binance/streams.py": ("core", "transport"),
+    # Its simulated twin.
+    "venues/binance/simulated.py": ("core", "config", "venues", "simulation.binance_server"),
     "venues/binance/wiring.py": ("core", "config", "transport", "venues"),
     "venues/nasdaq/": ("core", "config", "transport", "venues.contract"),
     # What it lists, asked of the venue itself.
@@ -66,7 +68,8 @@ MAY_IMPORT = {
     ),
     # The simulated exchange speaks the venue's protocols, in a process that the supervisor starts beside the stages.
     "simulation/exchange_server/": ("core", "transport", "simulation.flow", "simulation.matching", "venues.nasdaq"),
-    "simulation/exchange_server/process.py": ("core", "log"),
+    "simulation/exchange_server/process.py": ("core", "log", "simulation.beside"),
+    "simulation/beside.py": ("core", "log"),
     # A recorded capture as the market: the code that reads captures and rebuilds their books.
     "simulation/exchange_server/captured": (
         "core",
@@ -76,7 +79,7 @@ MAY_IMPORT = {
         "venues",
     ),
     # A simulated Binance venue: REST and WebSocket over the same engine and flow.
-    "simulation/binance_server/": ("core", "simulation.flow", "simulation.matching"),
+    "simulation/binance_server/": ("core", "simulation.flow", "simulation.matching", "simulation.beside"),
     "simulation/campaign.py": ("core",),
     # The whole pipeline in one thread, and the bugs that are planted in it.
     "simulation/world/": (
