@@ -2,6 +2,8 @@
 
 import ctypes
 import json
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -278,3 +280,26 @@ def test_a_certificate_that_nobody_vouches_for_is_refused_by_name(tmp_path: Path
     with pytest.raises(ConnectError, match=r"wss://127\.0\.0\.2:\d+: "):
         Connection(server.ws.replace("localhost", "127.0.0.2"), str(tmp_path / "cert.pem"))
     server.close()
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (b"HTTP/1.1 500 Oops\r\nSet-Cookie: a=b\r\nContent-Length: 3\r\n\r\nbad", "Handshake status 500 Oops$"),
+        (b"HTTP/1.1 301 Gone\r\nLocation: ws://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n", "Redirect"),
+        (b"no HTTP at all\r\n\r\n", "Invalid status line"), (b"", "lost"),
+    ],
+)  # fmt: skip
+def test_an_upgrade_that_is_refused_is_said_in_a_few_words(reply: bytes, said: str) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        sock, _ = listener.accept()
+        sock.recv(4096)
+        sock.sendall(reply)
+        sock.close()
+
+    threading.Thread(target=answer, daemon=True).start()
+    with pytest.raises(ConnectError, match=rf"^ws://127\.0\.0\.1:\d+: .*{said}"):
+        Connection(f"ws://127.0.0.1:{listener.getsockname()[1]}/private?listenKey=secret", timeout_s=5)
+    listener.close()

@@ -30,7 +30,10 @@ def run(
     replay: Annotated[str | None, typer.Option(help="Play a recorded capture (.gz or plain).")] = None,
     speed: Annotated[str | None, typer.Option(help="Multiple of recorded time, or max.")] = None,
     venue: Annotated[
-        str | None, typer.Option(help="sim (embedded, or --replay), udp (ITCH multicast in, OUCH out), binance_usdm or binance_spot (live, on paper).")
+        str | None,
+        typer.Option(
+            help="sim (embedded, or --replay), udp (ITCH multicast in, OUCH out), binance_usdm or binance_spot (live, on paper)."
+        ),
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="Registered name, or path.py:ClassName.")] = None,
     json: Annotated[str | None, typer.Option(help="Write the summary to this file as JSON.")] = None,

@@ -11,6 +11,7 @@ from hftpipe.core.schema.refusal import Refusal
 from hftpipe.transport.tls.openssl import TlsReader
 
 TIMEOUT_S = 5.0
+_REASON_CHARS = 200
 RECEIVE_BYTES = 4 << 20
 _OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
@@ -30,7 +31,9 @@ def server_of(url: str) -> str:
 
 
 def _reason(wrong: Exception) -> str:
-    return str(wrong) or type(wrong).__name__
+    """Why, in a few words: a refused upgrade brings the server's headers and page along."""
+    said = str(wrong).partition(" -+-+- ")[0][:_REASON_CHARS]
+    return said or type(wrong).__name__
 
 
 def _tls(url: str, ca_file: str) -> dict[str, Any]:
@@ -56,9 +59,10 @@ class Connection:
         self.server = server_of(url)
         try:
             self._client = websocket.create_connection(
-                url, timeout=timeout_s, sslopt=_tls(url, ca_file), sockopt=_OPTIONS, skip_utf8_validation=True
-            )
-        except (OSError, websocket.WebSocketException) as wrong:
+                url, timeout=timeout_s, sslopt=_tls(url, ca_file), sockopt=_OPTIONS, skip_utf8_validation=True,
+                redirect_limit=0,
+            )  # fmt: skip
+        except (OSError, ValueError, websocket.WebSocketException) as wrong:
             raise ConnectError(f"{self.server}: {_reason(wrong)}") from wrong
         self._tls: TlsReader | None = None
 
