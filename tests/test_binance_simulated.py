@@ -31,6 +31,17 @@ def test_both_markets_trade_on_paper_and_their_session_replays_identical(tmp_pat
     assert not list(Path("/dev/shm").glob(f"hftpipe-{NAME}*"))
 
 
+def test_a_session_of_one_venue_alone_replays_identical_too(tmp_path: Path) -> None:
+    env, sessions = environment(tmp_path), tmp_path / "sessions"
+    done = hftpipe(
+        env, "run", *configs("paper", "risk_limits"), "--name", NAME, "--duration", "6", "--record", str(sessions),
+        "--set", "pipeline.venue=binance_usdm", "--set", "live.simulated=true",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    verified = hftpipe(env, "replay", str(next(sessions.iterdir())), "--verify")
+    assert verified.returncode == 0 and verified.stdout.startswith("identical"), verified.stdout + verified.stderr
+
+
 def test_a_market_that_cannot_be_reached_is_named_and_nothing_is_traded(tmp_path: Path) -> None:
     done = hftpipe(
         environment(tmp_path), "run", *configs("paper", "risk_limits"), "--name", NAME, "--duration", "3",

@@ -2,6 +2,7 @@
 
 import ctypes
 import json
+import re
 import socket
 import threading
 import time
@@ -16,6 +17,7 @@ from hftpipe.config import load
 from hftpipe.core.machine.clock import calibrate_once
 from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.records import INVALID, VALID
+from hftpipe.core.schema.refusal import Refusal
 from hftpipe.core.shared.private import PrivateSegment
 from hftpipe.core.shared.stage import SERVICE
 from hftpipe.core.trading.book import BOOK
@@ -24,6 +26,9 @@ from hftpipe.strategy.compile.loader import load as load_strategy
 from hftpipe.topology.pipeline import Pipeline
 from hftpipe.transport.http import weights as weights_module
 from hftpipe.transport.websocket.connect import ConnectError, Connection
+from hftpipe.venues.binance import streams as streams_module
+from hftpipe.venues.binance import wiring as wiring_module
+from hftpipe.venues.live import errands as errands_module
 from hftpipe.venues.live import keeper as keeper_module
 
 STEP = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, ctypes.c_int64)
@@ -35,11 +40,13 @@ class Exchange:
 
     def __init__(self) -> None:
         self.last, self.bids = dict.fromkeys(SYMBOLS, 100), dict.fromkeys(SYMBOLS, 1)
-        self.fetched = list[str]()
+        self.fetched, self.odd = list[str](), dict[str, bytes]()
 
     def snapshot(self, path: str) -> tuple[int, bytes]:
         symbol = path.partition("symbol=")[2].partition("&")[0]
         self.fetched.append(symbol)
+        if symbol in self.odd:
+            return 200, self.odd[symbol]
         body = {
             "lastUpdateId": self.last[symbol],
             "bids": [["100.00", str(self.bids[symbol])]],
@@ -61,7 +68,11 @@ class Exchange:
 class Rig:
     """The market stage of a pipeline on a server of the test's own, stepped by hand."""
 
-    def __init__(self, tmp_path: Path, tls: bool = False, connections: int = 1, silence_s: float = 60) -> None:
+    def __init__(
+        self, tmp_path: Path, caplog: pytest.LogCaptureFixture, tls: bool = False, connections: int = 1, silence_s: float = 60,
+        **more: object,
+    ) -> None:  # fmt: skip
+        self.caplog = caplog
         self.exchange, self.reports, self.asked = Exchange(), list[str](), list[list[str]]()
         pair = certificate(tmp_path) if tls else None
         self.server = Server(self._serve, self.exchange.snapshot, pair)
@@ -76,6 +87,7 @@ class Rig:
         }  # fmt: skip
         if pair:
             settings["live.ca_file"] = str(pair[0])
+        settings |= more
         self.config = load([], {}, settings)
         self.pipeline = Pipeline(
             self.config, [load_strategy("market_making")], 1, 10**18, PrivateSegment, calibrate_once
@@ -94,13 +106,14 @@ class Rig:
     def until(self, done: Callable[[], bool], seconds: float = 20.0) -> None:
         deadline = time.monotonic() + seconds
         while not done():
-            assert time.monotonic() < deadline, (self.states(), self.exchange.fetched, self.source_errors())
+            assert time.monotonic() < deadline, (self.states(), self.exchange.fetched, self.said())
             for _ in range(50):
                 self.step()
             time.sleep(0.0005)
 
-    def source_errors(self) -> str:
-        return bytes(self.pipeline.segment.region("source_errors")).rstrip(b"\0").decode()
+    def said(self) -> str:
+        """What was logged of connections and snapshots."""
+        return "\n".join(record.getMessage() for record in self.caplog.records)
 
     def books(self) -> list[np.void]:
         levels = np.array(self.config.levels())
@@ -138,8 +151,8 @@ class Rig:
 
 
 @pytest.fixture
-def rig(tmp_path: Path) -> Iterator[Rig]:
-    made = Rig(tmp_path)
+def rig(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Rig]:
+    made = Rig(tmp_path, caplog)
     yield made
     made.close()
 
@@ -150,11 +163,11 @@ def test_books_begin_with_their_snapshots_and_follow_every_change(rig: Rig) -> N
     for _ in range(20):
         rig.tell()
         rig.until(rig.is_right)
-    assert len(rig.exchange.fetched) == len(SYMBOLS) and rig.source_errors() == ""
+    assert len(rig.exchange.fetched) == len(SYMBOLS) and rig.said() == ""
 
 
-def test_the_same_over_tls(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, tls=True)
+def test_the_same_over_tls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(tmp_path, caplog, tls=True)
     rig.begin()
     for _ in range(20):
         rig.tell()
@@ -182,7 +195,7 @@ def test_a_lost_connection_makes_its_books_invalid_and_they_come_back_by_themsel
     rig.until(lambda: len(rig.exchange.fetched) >= 2 * len(SYMBOLS))
     rig.tell()
     rig.until(rig.is_right)
-    assert "connection 1: closed by the other side; connecting again" in rig.source_errors()
+    assert "connection 1: closed by the other side; connecting again" in rig.said()
 
 
 def test_a_gap_makes_one_book_invalid_and_only_its_snapshot_is_fetched_again(rig: Rig) -> None:
@@ -195,8 +208,10 @@ def test_a_gap_makes_one_book_invalid_and_only_its_snapshot_is_fetched_again(rig
     rig.until(rig.is_right)
 
 
-def test_connections_share_the_instruments_and_one_that_is_lost_takes_its_own_alone(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, connections=3)
+def test_connections_share_the_instruments_and_one_that_is_lost_takes_its_own_alone(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(tmp_path, caplog, connections=3)
     rig.until(lambda: len(rig.server.clients) == 3 and len(rig.asked) == 3)
     owner = {names[0].partition("@")[0].upper(): at for at, names in enumerate(rig.asked)}
     rig.until(lambda: len(rig.exchange.fetched) >= 3)
@@ -214,11 +229,11 @@ def test_connections_share_the_instruments_and_one_that_is_lost_takes_its_own_al
     rig.close()
 
 
-def test_a_silent_connection_is_opened_again(tmp_path: Path) -> None:
-    rig = Rig(tmp_path, silence_s=1)
+def test_a_silent_connection_is_opened_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig(tmp_path, caplog, silence_s=1)
     rig.begin()
     rig.until(lambda: len(rig.asked) == 2)
-    assert "silent for too long" in rig.source_errors()
+    assert "silent for too long" in rig.said()
     rig.close()
 
 
@@ -232,7 +247,9 @@ def test_a_message_that_the_scanner_passes_on_is_decoded_and_applied_in_its_plac
     assert int(rig.state["slow_decodes"][0]) >= 2 and rig.is_right()
 
 
-def test_a_refused_subscription_is_said_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_refused_subscription_is_said_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(self: Rig, client: Client) -> None:
         if not self.asked:
             self.asked.append([])
@@ -242,20 +259,20 @@ def test_a_refused_subscription_is_said_and_tried_again(tmp_path: Path, monkeypa
             self.asked.append(confirm(client))
 
     monkeypatch.setattr(Rig, "_serve", refuse)
-    rig = Rig(tmp_path)
+    rig = Rig(tmp_path, caplog)
     rig.begin()
-    assert "attempt 1 failed: ws://localhost" in rig.source_errors() and "Invalid request" in rig.source_errors()
+    assert "attempt 1 failed: ws://localhost" in rig.said() and "Invalid request" in rig.said()
     rig.close()
 
 
 @pytest.mark.parametrize("number", range(4))
 def test_a_hundred_disconnections_leave_no_wrong_book(
-    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper_module, "FIRST_PAUSE_S", 0.01)
     # So many snapshots in so short a time are more than a venue allows.
     monkeypatch.setattr(weights_module, "SHARE", 10_000)
-    rig, random = Rig(tmp_path), np.random.default_rng(number)
+    rig, random = Rig(tmp_path, caplog), np.random.default_rng(number)
     rig.begin()
     for _ in range(25):
         before = len(rig.asked)
@@ -303,3 +320,162 @@ def test_an_upgrade_that_is_refused_is_said_in_a_few_words(reply: bytes, said: s
     with pytest.raises(ConnectError, match=rf"^ws://127\.0\.0\.1:\d+: .*{said}"):
         Connection(f"ws://127.0.0.1:{listener.getsockname()[1]}/private?listenKey=secret", timeout_s=5)
     listener.close()
+
+
+# --- what other sides have done ------------------------------------------------------------------
+
+
+def test_snapshots_that_are_of_no_use_are_said_and_leave_weight_for_other_books(rig: Rig) -> None:
+    """A server behind the others: its snapshots are older than the stream."""
+    rig.begin()
+    rig.exchange.odd["BUSDT"] = json.dumps({"lastUpdateId": 1, "bids": [["1", "1"]], "asks": []}).encode()
+    rig.tell("BUSDT", skip=3)
+    deadline = time.monotonic() + 3.0
+    rig.until(lambda: time.monotonic() > deadline)
+    assert 2 <= rig.exchange.fetched.count("BUSDT") - 1 <= 6, "once, then in longer and longer pauses"
+    assert "BUSDT: snapshot: attempt 1 failed: it" in rig.said() and rig.states()[1] != VALID
+    rig.tell("AUSDT", skip=3)
+    rig.until(lambda: rig.states()[0] == VALID and rig.exchange.fetched.count("AUSDT") == 2)
+    del rig.exchange.odd["BUSDT"]
+    rig.until(lambda: rig.exchange.fetched.count("BUSDT") >= 4)
+    rig.tell()
+    rig.until(rig.is_right)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b"[" * 300 + b"]" * 300, b'{"lastUpdateId":"x"}', b'{"lastUpdateId":1,"bids":[["a"]]}']
+)
+def test_an_answer_that_is_no_snapshot_is_said_and_asked_for_again(rig: Rig, body: bytes) -> None:
+    rig.begin()
+    rig.exchange.odd["BUSDT"] = body
+    rig.tell("BUSDT", skip=3)
+    rig.until(lambda: rig.exchange.fetched.count("BUSDT") >= 3)
+    assert "BUSDT: snapshot: attempt 1 failed: " in rig.said()
+    rig.exchange.odd.clear()
+    rig.until(lambda: rig.exchange.fetched.count("BUSDT") >= 4)
+    rig.tell()
+    rig.until(rig.is_right)
+
+
+def test_a_snapshot_from_far_ahead_is_given_up_and_the_book_comes_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "CHECK_S", 0.1)
+    rig = Rig(tmp_path, caplog)
+    rig.exchange.odd["BUSDT"] = json.dumps({"lastUpdateId": 9_000_000, "bids": [], "asks": []}).encode()
+    rig.until(lambda: len(rig.exchange.fetched) >= 3)
+    rig.exchange.odd.clear()
+    rig.until(lambda: "nothing that the stream has brought since bridges to it" in rig.said())
+    rig.until(lambda: rig.exchange.fetched.count("BUSDT") >= 2)
+    rig.tell()
+    rig.until(rig.is_right)
+    rig.close()
+
+
+def test_a_server_that_only_pings_is_given_up_and_keeps_no_other_connection_waiting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams_module, "CONFIRM_S", 1.0)
+    pinged: list[Client] = []
+
+    def serve(self: Rig, client: Client) -> None:
+        if pinged:
+            self.asked.append(confirm(client))
+            return
+        pinged.append(client)
+        while True:
+            client.send(frame(b"", PING))
+            time.sleep(0.2)
+
+    monkeypatch.setattr(Rig, "_serve", serve)
+    rig = Rig(tmp_path, caplog, connections=3)
+    rig.until(lambda: len(rig.asked) == 2, seconds=3)
+    rig.until(lambda: len(rig.asked) == 3)
+    assert "attempt 1 failed: ws://localhost" in rig.said() and re.search("no message within 1 s|timed out", rig.said())
+    rig.close()
+
+
+def test_a_text_that_nobody_foresaw_ends_no_thread(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(errands_module, "_AGAIN_S", 0.1)
+    calls = [0]
+    subscribe = streams_module.subscribe
+
+    def odd(*arguments) -> None:
+        calls[0] += 1
+        if calls[0] == 1:
+            raise KeyError("nobody foresaw this")
+        subscribe(*arguments)
+
+    monkeypatch.setattr(wiring_module, "subscribe", odd)
+    rig = Rig(tmp_path, caplog)
+    rig.begin()
+    assert "live-connect-1: KeyError: 'nobody foresaw this'; again in" in rig.said()
+    rig.close()
+
+
+def test_best_prices_that_begin_locked_begin_with_the_next_pair(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = [
+        {"symbol": one, "tick_size": "0.01", "lot_size": "0.001", "min_notional": "5", "reference_price": "100", "depth": "top"}
+        for one in SYMBOLS
+    ]  # fmt: skip
+    rig = Rig(tmp_path, caplog, instruments=tables)
+    rig.until(lambda: len(rig.server.clients) == 1 and len(rig.asked) == 1)
+    for number, (bid, ask) in enumerate([("100.00", "100.00"), ("100.00", "100.10")], 1):
+        data = f'{{"e":"bookTicker","u":{number},"s":"AUSDT","b":"{bid}","B":"1","a":"{ask}","A":"1","T":5,"E":5}}'
+        rig.server.clients[0].text(f'{{"stream":"ausdt@bookTicker","data":{data}}}')
+        rig.until(lambda number=number: int(rig.state["events"][0]) == number)
+        assert (rig.states()[0] == VALID) == (number == 2)
+    assert int(rig.state["resets"][0]) == 1, "the strategies are told"
+    rig.close()
+
+
+def test_what_lay_in_the_socket_while_the_stage_stood_still_is_as_old_as_it_can_be(rig: Rig) -> None:
+    rig.begin()
+    before = steady_ns()
+    time.sleep(0.4)
+    rig.tell()
+    time.sleep(0.1)
+    rig.until(rig.is_right)
+    assert all(int(book["local_ts"]) <= before for book in rig.books()), "nobody knows when it came"
+    rig.tell()
+    rig.until(rig.is_right)
+    assert all(int(book["local_ts"]) > before for book in rig.books())
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"live.simulated": True, "live.server": "http://127.0.0.1:9"}, "allowed: one of them"),
+        ({"live.server": "http://127.0.0.1:99999"}, r"live\.server = http://127\.0\.0\.1:99999"),
+        ({"live.server": "ftp://127.0.0.1"}, r"live\.server = ftp://127\.0\.0\.1: not of"),
+    ],
+)
+def test_addresses_that_make_no_sense_are_refused_by_name(more: dict[str, object], said: str) -> None:
+    def run() -> None:
+        config = load([], {}, {"pipeline.venue": "binance_usdm", **more})
+        wiring_module.USDM.beside(config, np.zeros(0), lambda line: None)
+
+    with pytest.raises(Exception, match=said):
+        run()
+
+
+def test_more_streams_than_a_connection_may_have_are_refused_before_the_start() -> None:
+    tables = [
+        {
+            "symbol": f"C{at}USDT",
+            "tick_size": "0.01",
+            "lot_size": "0.001",
+            "min_notional": "5",
+            "reference_price": "100",
+        }
+        for at in range(600)
+    ]
+    config = load([], {}, {"pipeline.venue": "binance_usdm", "instruments": tables})
+    with pytest.raises(
+        Refusal, match=r"live\.connections = 1: 1800 streams on one; allowed: at most 1024, so at least 2 conn"
+    ):
+        Pipeline(config, [load_strategy("market_making")], 1, 10**18, PrivateSegment, calibrate_once)

@@ -41,7 +41,7 @@ MAY_IMPORT = {
     "venues/binance/streams.py": ("core", "transport"),
     # Its simulated twin.
     "venues/binance/simulated.py": ("core", "config", "venues", "simulation.binance_server"),
-    "venues/binance/wiring.py": ("core", "config", "transport", "venues"),
+    "venues/binance/wiring.py": ("core", "config", "log", "transport", "venues"),
     "venues/nasdaq/": ("core", "config", "transport", "venues.contract"),
     # What it lists, asked of the venue itself.
     "venues/binance/discovery.py": ("core", "transport", "venues.binance"),
@@ -122,6 +122,7 @@ BOUNDARIES = {
     ("app/supervisor.py", "_watched"),
     ("app/supervisor.py", "_latch_last"),
     ("app/cold.py", "run"),
+    ("venues/live/errands.py", "run"),
 }
 #: Files outside core that use numba itself, and why; all others use the decorators and intrinsics of core.
 NUMBA = {

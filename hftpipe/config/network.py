@@ -44,6 +44,7 @@ def _address(*schemes: str) -> Kind:
 
 
 HTTP, WEBSOCKET = _address("http", "https"), _address("ws", "wss")
+OPTIONAL_HTTP = Kind(f'{HTTP.allowed}, or ""', lambda value: value if value == "" else HTTP.parse(value), literal=False)
 
 
 def _endpoint(kind: Kind, doc: str) -> Any:

@@ -22,6 +22,7 @@ from hftpipe.config.kinds import (
     text,
     to_e8,
 )
+from hftpipe.config.network import OPTIONAL_HTTP
 from hftpipe.core.schema.instruments import MAX_INSTRUMENTS
 
 
@@ -137,7 +138,7 @@ class Live:
     )
     server: str = key(
         "",
-        text(r"(https?://[^\s/@?#]+)?", 'an address such as "http://127.0.0.1:8000", or ""'),
+        OPTIONAL_HTTP,
         'Where all of the venue\'s interfaces are instead, as of `hftpipe sim-exchange --protocol binance`; "" = those of the net.',
     )
     ca_file: str = key(

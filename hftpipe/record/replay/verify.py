@@ -308,7 +308,9 @@ def replay_main(session: str, verify_it: bool, strategy: str | None, assignments
     code = EXIT_SAME
     if verify_it or (strategy is None and not given):
         tapes = {stage: opened.records(stage).array() for stage in opened.header["stages"]}
-        verdict = verify(tapes, _fresh(opened, config, recorded), opened.header["paper"])
+        # One venue alone has another name in the replay.
+        paper = opened.header["paper"] if config.venues or not opened.header["paper"] else None
+        verdict = verify(tapes, _fresh(opened, config, recorded), paper)
         sys.stdout.write(render_verdict(verdict) + "\n")
         code = EXIT_DIFFERENT if verdict.differences else EXIT_SAME
     if strategy is not None or given:

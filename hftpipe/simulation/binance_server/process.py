@@ -47,6 +47,11 @@ class BinanceProcess(BesideProcess):
         finally:
             looking.cancel()
 
+    def start(self, hot_cpus: set[int]) -> None:
+        """Fork it; nobody else keeps the port, so that it is closed when the venue is gone."""
+        super().start(hot_cpus)
+        self._listener.close()
+
     def close(self) -> None:
         """Let go of the port here."""
         self._listener.close()

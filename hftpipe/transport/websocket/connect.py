@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import websocket
 
+from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.refusal import Refusal
 from hftpipe.transport.tls.openssl import TlsReader
 
@@ -81,13 +82,20 @@ class Connection:
             raise ConnectError(f"{self.server}: {_reason(wrong)}") from wrong
 
     def receive(self, timeout_s: float) -> bytes:
-        """The next text message; pings are answered on the way. Raises ConnectError, also when nothing comes."""
-        try:
-            self._client.settimeout(max(timeout_s, 0.001))
-            got = self._client.recv()
-        except (OSError, websocket.WebSocketException) as wrong:
-            raise ConnectError(f"{self.server}: {_reason(wrong)}") from wrong
-        return got.encode() if isinstance(got, str) else got
+        """The next text message; pings are answered on the way. Raises ConnectError, also when none comes in time."""
+        deadline = steady_ns() + int(timeout_s * 1e9)
+        while (left_ns := deadline - steady_ns()) > 0:
+            try:
+                self._client.settimeout(left_ns / 1e9)
+                # Also pings, so that a server that sends nothing else is not waited for without end.
+                kind, frame = self._client.recv_data_frame(control_frame=True)
+            except (OSError, ValueError, websocket.WebSocketException) as wrong:
+                raise ConnectError(f"{self.server}: {_reason(wrong)}") from wrong
+            if kind in (websocket.ABNF.OPCODE_TEXT, websocket.ABNF.OPCODE_BINARY):
+                return bytes(frame.data)
+            if kind == websocket.ABNF.OPCODE_CLOSE:
+                raise ConnectError(f"{self.server}: closed by the other side")
+        raise ConnectError(f"{self.server}: no message within {timeout_s:.0f} s")
 
     def hand_over(self) -> tuple[int, int]:
         """Descriptor (non-blocking) and address of the TLS record (0: plain), for a LINK. Only compiled code uses it from now on.

@@ -1,5 +1,6 @@
 """Asks Binance what it lists: exchangeInfo and the 24 h tickers of a market, as a :class:`Listing`."""
 
+from functools import cache
 from typing import Any
 
 from hftpipe.core.schema.refusal import NetworkRefusal
@@ -24,11 +25,16 @@ class DiscoveryError(NetworkRefusal):
 
 
 def client_of(market: Market, address: str, ca_file: str = "") -> RestClient:
-    """A client of a market's REST interface at an address; its weights are its own until others are given them too.
+    """A client of a market's REST interface at an address; all clients of one address share what may be asked of it.
 
     ``ca_file``: certificates to trust instead of the system's.
     """
-    return RestClient(address, Weights(market.weight_limit), MANNERS, ca_file=ca_file)
+    return RestClient(address, _weights_of(market.name, market.weight_limit, address), MANNERS, ca_file=ca_file)
+
+
+@cache
+def _weights_of(name: str, limit: int, address: str) -> Weights:
+    return Weights(limit)
 
 
 def _ask(client: RestClient, request: Request) -> Any:

@@ -366,13 +366,13 @@ def _feed_top(sync, book, message):
     s = view(sync, SYNC)
     m = view(message, MESSAGE)
     is_first = s.state != VALID and is_top_only(book)
-    if is_first:
-        _begin_with_top(s, book)
-    elif s.state != VALID:
+    if s.state != VALID and not is_first:
         return np.int64(NOTHING)
     if m.bid > 0 and m.ask > 0 and m.bid >= m.ask:
         s.crossed_tops += 1
         return np.int64(NOTHING)
+    if is_first:
+        _begin_with_top(s, book)
     ts = m.transaction_ts if m.transaction_ts != 0 else m.event_ts
     local_ts = view(book, BOOK).local_ts
     is_newer = book_set_top(book, m.bid, m.bid_qty, m.ask, m.ask_qty, m.last_id, ts, local_ts)

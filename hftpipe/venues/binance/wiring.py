@@ -1,5 +1,6 @@
 """Binance's live market data as a venue's feed; orders on it go to the paper exchange."""
 
+import ctypes
 import logging
 from collections.abc import Callable
 
@@ -8,14 +9,17 @@ import numpy as np
 from hftpipe.config import Config
 from hftpipe.core.schema.counters import Place, places
 from hftpipe.core.schema.event_time import REAL_TIME_MULT
+from hftpipe.core.schema.instruments import TOP_ONLY
 from hftpipe.core.schema.layout import offset_of, whole
+from hftpipe.core.schema.refusal import Refusal
+from hftpipe.log import event
 from hftpipe.transport.http.rest import RestClient
 from hftpipe.transport.websocket.connect import server_of
 from hftpipe.transport.websocket.link import COUNTERS, LINK, LINK_BYTES, OUT_BYTES
 from hftpipe.venues.binance.codec import CODEC
 from hftpipe.venues.binance.discovery import client_of, discover
 from hftpipe.venues.binance.markets import BINANCE_SPOT, BINANCE_USDM, Market
-from hftpipe.venues.binance.streams import Snapshots, subscribe
+from hftpipe.venues.binance.streams import MOST_STREAMS, Snapshots, stream_names, subscribe
 from hftpipe.venues.contract import About, Beside, Feed, Site, Venue, Wired
 from hftpipe.venues.live.keeper import Keeper, LiveMemory
 from hftpipe.venues.live.plan import LivePlan
@@ -29,6 +33,7 @@ LOG = logging.getLogger("hftpipe.venues.binance")
 #: Bytes that a connection can be behind with, and the longest message.
 BUFFER_BYTES = 1 << 20
 assert offset_of(LIVE, "cursor") == 0
+_LOSE = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64)
 
 
 def _connections(config: Config) -> int:
@@ -61,6 +66,13 @@ def _share_out(shares: np.ndarray, count: int) -> None:
     shares["first"], shares["end"], shares["lost"] = [0, *ends[:-1]], ends, KEPT
 
 
+def _lose(state: np.ndarray, syncs: np.ndarray, instrument: int) -> None:
+    """Make the feed's book of an instrument INVALID; its readers are told with the next whole book, for they never had this one."""
+    sync = int(syncs[8 * instrument :][:8].view(np.uint64)[0])
+    book = ctypes.c_uint64.from_address(int(state["books"][0]) + 8 * instrument).value
+    _LOSE(CODEC.lose)(sync, book)
+
+
 def _memory(site: Site, state: np.ndarray) -> LiveMemory:
     """The feed's regions, with the connections' shares, as arrays."""
     memory, count = site.memory, _connections(site.config)
@@ -74,7 +86,8 @@ def _memory(site: Site, state: np.ndarray) -> LiveMemory:
         state=state, live=live, links=links, shares=shares,
         buffers=received[: BUFFER_BYTES * count].reshape(count, BUFFER_BYTES),
         outs=received[BUFFER_BYTES * count :][: OUT_BYTES * count].reshape(count, OUT_BYTES),
-        message=memory.region("market.message"), syncs=lambda: CODEC.syncs(syncs, levels), levels=levels,
+        message=memory.region("market.message"), syncs=lambda: CODEC.syncs(syncs, levels),
+        lose=lambda instrument: _lose(state, syncs, instrument), levels=levels,
     )  # fmt: skip
 
 
@@ -99,7 +112,26 @@ def _plan(market: Market, config: Config) -> LivePlan:
     return LivePlan(f"{_streams(market, config)}/stream", subscribe, snapshots.fetch, config.live.ca_file)
 
 
+def _say(market: Market, line: str) -> None:
+    """What happens to connections is said as it happens: a run that lives through it has not failed."""
+    event(LOG, logging.WARNING, f"{market.name}: {line}")
+
+
+def _check_streams(config: Config) -> None:
+    """Refuse more streams on a connection than the venue takes."""
+    counts = [len(stream_names(item.symbol, item.depth == TOP_ONLY)) for item in config.instruments]
+    connections = _connections(config)
+    ends = [len(counts) * (index + 1) // connections for index in range(connections)]
+    most = max(sum(counts[first:end]) for first, end in zip([0, *ends[:-1]], ends, strict=True))
+    if most > MOST_STREAMS:
+        raise Refusal(
+            f"live.connections = {connections}: {most} streams on one; allowed: at most {MOST_STREAMS}, so at least "
+            f"{-(-sum(counts) // (MOST_STREAMS - max(counts)))} connections"
+        )
+
+
 def _wire(market: Market, site: Site, state: np.ndarray) -> Wired:
+    _check_streams(site.config)
     region, address = site.memory.region, site.memory.address
     count = len(site.instruments)
     CODEC.syncs_init(region("market.syncs"), site.instruments["levels"], [market.name] * count)
@@ -110,19 +142,17 @@ def _wire(market: Market, site: Site, state: np.ndarray) -> Wired:
     state["source_step"], state["source"] = live_entry.address, address("market.source")
     state["hold_back"], state["inverse_speed"], state["speed_mult"] = 0, 1.0, REAL_TIME_MULT
     plan = _plan(market, site.config)
-    keeper = Keeper(memory, plan, CODEC, symbols_of(site.instruments), site.report)
+    keeper = Keeper(memory, plan, CODEC, symbols_of(site.instruments), lambda line: _say(market, line))
     facts = (f"{_connections(site.config)} connections to {server_of(plan.url)}",)
     return Wired(opened=keeper.open, closed=keeper.close, service=keeper.service, facts=facts)
-
-
-def _is_embedded(config: Config) -> bool:
-    return config.live.simulated and not config.live.server
 
 
 def _beside(
     market: Market, config: Config, rows: np.ndarray, report: Callable[[str], None]
 ) -> tuple[Beside | None, Config]:
-    if not _is_embedded(config):
+    if config.live.simulated and config.live.server:
+        raise Refusal(f"live.simulated = true and live.server = {config.live.server}: allowed: one of them")
+    if not config.live.simulated:
         return None, config
     # A server is imported, and its market compiled, only where one is run.
     from hftpipe.venues.binance.simulated import simulated_venue
@@ -132,7 +162,7 @@ def _beside(
 
 def _catalogue(market: Market, config: Config) -> np.ndarray:
     """What the market lists; what it lists and cannot be traded here is said. A simulated one lists what it is told to."""
-    if _is_embedded(config):
+    if config.live.simulated:
         return embedded_catalogue(config.market.listed)
     listing = discover(_client(market, config), market)
     for line in listing.lines():

@@ -8,7 +8,7 @@ from itertools import count
 
 from hftpipe.core.machine.system_clock import steady_ns
 
-_LONGEST_WAIT_S = 0.5
+_LONGEST_WAIT_S, _AGAIN_S = 0.5, 5.0
 
 
 def _leave_hot_cpu() -> None:
@@ -21,10 +21,15 @@ def _leave_hot_cpu() -> None:
 
 
 class Errands(threading.Thread):
-    """Runs jobs, each not before its time, one after the other."""
+    """Runs jobs, each not before its time, one after the other; a job may be done more than once.
 
-    def __init__(self, name: str) -> None:
+    Args:
+        name: of the thread; report: takes a line about a job that failed as nobody had foreseen: it is done again.
+    """
+
+    def __init__(self, name: str, report: Callable[[str], None]) -> None:
         super().__init__(name=name, daemon=True)
+        self._report = report
         self._jobs: list[tuple[int, int, Callable[[], None]]] = []
         self._number, self._changed, self._is_over = count(), threading.Condition(), False
 
@@ -52,4 +57,9 @@ class Errands(threading.Thread):
     def run(self) -> None:
         _leave_hot_cpu()
         while job := self._next():
-            job()
+            # Whatever the other side has sent: a thread that has ended would bring no book back, and say nothing.
+            try:
+                job()
+            except Exception as wrong:
+                self._report(f"{self.name}: {type(wrong).__name__}: {wrong}; again in {_AGAIN_S:.0f} s")
+                self.ask(job, _AGAIN_S)

@@ -11,7 +11,7 @@ The stage's thread waits for nobody: what takes time is in the other two.
 
 import random
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -40,6 +40,8 @@ SNAPSHOT_PAUSE_S, LONGEST_SNAPSHOT_PAUSE_S = 0.5, 60.0
 ALARM_AFTER = 5
 #: How long after a snapshot, and after a connection, books are looked at.
 CHECK_S, FIRST_DATA_S = 1.0, 10.0
+#: Checks in a row after which a snapshot that nothing has bridged to is given up.
+UNBRIDGED_CHECKS = 10
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ class LiveMemory:
     Attributes:
         state: STATE of the stage; live: LIVE array; links, shares: one of each a connection; buffers: uint8[connections, bytes];
             outs: uint8[connections, OUT_BYTES]; message: a MESSAGE with its levels (uint8).
-        syncs: copies of what the codec sequences by, one an instrument; levels: a side of each book.
+        syncs: copies of what the codec sequences by, one an instrument; lose: makes the book of an instrument INVALID, as if its
+            connection were lost; levels: a side of each book.
     """
 
     state: np.ndarray
@@ -60,6 +63,7 @@ class LiveMemory:
     outs: np.ndarray
     message: np.ndarray
     syncs: Callable[[], np.ndarray]
+    lose: Callable[[int], None]
     levels: np.ndarray
 
     @property
@@ -93,8 +97,14 @@ class Keeper:
         self._done: deque[Callable[[], bool]] = deque()
         self._telling = threading.Lock()
         self._asked, self._handed = set[int](), -1
-        self._snapshot_failures: dict[int, int] = {}
-        self._connecting, self._fetching = Errands("live-connect"), Errands("live-snapshots")
+        #: Instruments whose last snapshot is not known to have been of use.
+        self._given: set[int] = set()
+        #: Snapshots in a row that did not come, could not be read, or did not make their book VALID; and checks in a row since
+        #: the last one.
+        self._tries, self._checks = defaultdict[int, int](int), defaultdict[int, int](int)
+        #: A thread a connection: none waits for the server of another.
+        self._connecting = [Errands(f"live-connect-{at + 1}", report) for at in range(len(memory.links))]
+        self._fetching = Errands("live-snapshots", report)
 
     def open(self) -> None:
         """Begin, in the process that runs the stage: threads do not survive a fork."""
@@ -102,15 +112,15 @@ class Keeper:
             at = slice(index, index + 1)
             link_init(self._memory.links[at], self._memory.buffers[index], self._memory.outs[index])
             self._memory.shares["lost"][index] = KEPT
-        self._connecting.start()
         self._fetching.start()
-        for index in range(len(self._memory.links)):
-            self._connecting.ask(lambda index=index: self._connect(index))  # type: ignore[misc]
+        for index, errands in enumerate(self._connecting):
+            errands.start()
+            errands.ask(lambda index=index: self._connect(index))  # type: ignore[misc]
 
     def close(self) -> None:
         """End the threads and close every connection."""
-        self._connecting.end()
-        self._fetching.end()
+        for errands in (*self._connecting, self._fetching):
+            errands.end()
         for index, connection in self._connections.items():
             link_close(self._memory.links[index : index + 1])
             connection.close()
@@ -149,20 +159,16 @@ class Keeper:
         if failures == 1 or failures >= ALARM_AFTER:
             self._report(f"connection {index + 1}: attempt {failures} failed: {why}")
         after_s = pause_s(failures, FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        self._connecting.ask(lambda: self._connect(index), after_s)
+        self._connecting[index].ask(lambda: self._connect(index), after_s)
 
     def _fetch(self, instrument: int) -> None:
         symbol = self._names[instrument]
         try:
             text = self._plan.snapshot(symbol)
         except (OSError, ValueError) as wrong:
-            failures = self._snapshot_failures[instrument] = self._snapshot_failures.get(instrument, 0) + 1
-            if failures == 1 or failures >= ALARM_AFTER:
-                self._report(f"{symbol}: snapshot: attempt {failures} failed: {wrong}")
-            after_s = pause_s(failures, SNAPSHOT_PAUSE_S, LONGEST_SNAPSHOT_PAUSE_S)
-            self._fetching.ask(lambda: self._fetch(instrument), after_s)
+            reason = str(wrong)
+            self._tell(lambda: self._was_useless(instrument, reason))
             return
-        self._snapshot_failures.pop(instrument, None)
         self._tell(lambda: self._take_snapshot(instrument, text))
 
     # In the stage's thread.
@@ -170,8 +176,9 @@ class Keeper:
     def service(self) -> bool:
         """See to what the step has asked for; always True: a live feed has no end of its own."""
         live, cursor = self._memory.live, self._memory.cursor
-        if int(cursor["line_ready"][0]) == 0:
+        if self._handed >= 0 and int(cursor["line_ready"][0]) == 0:
             self._asked.discard(self._handed)
+            self._handed = -1
         if int(cursor["need"][0]) == NEED_DECODE:
             self._page.decode()
         self._see_to_ended()
@@ -194,7 +201,7 @@ class Keeper:
             self._memory.shares["lost"][index] = KEPT
             self._connections.pop(index).close()
             after_s = pause_s(1, FIRST_PAUSE_S, LONGEST_PAUSE_S)
-            self._connecting.ask(lambda index=index: self._connect(index), after_s)  # type: ignore[misc]
+            self._connecting[index].ask(lambda index=index: self._connect(index), after_s)  # type: ignore[misc]
 
     def _opened(self, index: int, connection: Connection, fd: int, tls: int) -> bool:
         self._connections[index] = connection
@@ -202,13 +209,27 @@ class Keeper:
         link_open(self._memory.links[index : index + 1], fd, steady_ns(), tls)
         for instrument in self._share(index):
             self._ask_snapshot(instrument)
-        self._connecting.ask(lambda: self._tell(lambda: self._look_for_silent(index, connection)), FIRST_DATA_S)
+        self._fetching.ask(lambda: self._tell(lambda: self._look_for_silent(index, connection)), FIRST_DATA_S)
         return False
 
-    def _ask_snapshot(self, instrument: int, after_s: float = 0.0) -> None:
+    def _ask_snapshot(self, instrument: int) -> None:
+        """Have a snapshot fetched, unless one is under way; after some that were of no use in a pause, for all books share the weight."""
         if self._memory.levels[instrument] != TOP_LEVELS and instrument not in self._asked:
             self._asked.add(instrument)
+            tries = self._tries[instrument]
+            after_s = pause_s(tries, SNAPSHOT_PAUSE_S, LONGEST_SNAPSHOT_PAUSE_S) if tries else 0.0
             self._fetching.ask(lambda: self._fetch(instrument), after_s)
+
+    def _was_useless(self, instrument: int, why: str) -> bool:
+        """A snapshot did not come, could not be read, or began no book: the next one later each time, and said."""
+        self._asked.discard(instrument)
+        self._tries[instrument] += 1
+        tries = self._tries[instrument]
+        if tries == 1 or tries >= ALARM_AFTER:
+            self._report(f"{self._names[instrument]}: snapshot: attempt {tries} failed: {why}")
+        if self._is_wanted(instrument):
+            self._ask_snapshot(instrument)
+        return False
 
     def _take_snapshot(self, instrument: int, text: bytes) -> bool:
         """Make a snapshot the next text of the step; True if it is."""
@@ -216,11 +237,11 @@ class Keeper:
         if not self._is_wanted(instrument):
             self._asked.discard(instrument)
             return False
-        self._fetching.ask(lambda: self._tell(lambda: self._check(instrument)), CHECK_S)
         if reason := self._codec.decode(text, self._symbols, self._memory.message):
-            self._report(f"{self._names[instrument]}: snapshot: {reason}")
-            self._asked.discard(instrument)
-            return False
+            return self._was_useless(instrument, reason)
+        self._checks[instrument] = 0
+        self._given.add(instrument)
+        self._fetching.ask(lambda: self._tell(lambda: self._check(instrument)), CHECK_S)
         # Asked for until the step has taken it.
         self._handed = instrument
         assert int(cursor["message_ready"][0]) == WAITING
@@ -234,9 +255,19 @@ class Keeper:
         return is_read and not int(self._memory.syncs()[instrument]["loaded"])
 
     def _check(self, instrument: int) -> bool:
-        """A snapshot that was too old, or did not bridge to what came after it, is fetched again."""
-        if self._is_wanted(instrument):
-            self._ask_snapshot(instrument)
+        """A snapshot that was too old is fetched again; so is one that nothing bridges to for long, for it is from ahead."""
+        if int(self._memory.syncs()[instrument]["state"]) == VALID:
+            self._tries[instrument] = 0
+            self._given.discard(instrument)
+        elif self._is_wanted(instrument):
+            self._was_useless(instrument, "it is older than what the stream has brought since")
+        else:
+            self._checks[instrument] += 1
+            if self._checks[instrument] >= UNBRIDGED_CHECKS:
+                self._memory.lose(instrument)
+                self._was_useless(instrument, "nothing that the stream has brought since bridges to it")
+            else:
+                self._fetching.ask(lambda: self._tell(lambda: self._check(instrument)), CHECK_S)
         return False
 
     def _ask_for_lost(self) -> None:
@@ -245,8 +276,16 @@ class Keeper:
         for index in range(len(self._memory.links)):
             if index in self._connections:
                 for instrument in self._share(index):
-                    if states[instrument] == INVALID:
-                        self._ask_snapshot(instrument)
+                    if states[instrument] == INVALID and instrument not in self._asked:
+                        self._begin_again(instrument)
+
+    def _begin_again(self, instrument: int) -> None:
+        """A snapshot for a lost book; the one before may have been of no use to it."""
+        if instrument in self._given:
+            self._given.discard(instrument)
+            self._was_useless(instrument, "it did not fit what the stream has brought")
+        else:
+            self._ask_snapshot(instrument)
 
     def _look_for_silent(self, index: int, connection: Connection) -> bool:
         """A stream that was confirmed and brings nothing is said: the venue confirms streams that there are not."""

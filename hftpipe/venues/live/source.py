@@ -49,12 +49,16 @@ LIVE = np.dtype(
         ("errands", "u8"), ("seen", "u8"),
         # Books that were lost when Python last looked; longest silence of a connection (ns).
         ("invalidations", "i8"), ("silence_ns", "i8"),
+        # When the last step was; the time that what lies in a socket after a standstill is taken to be of (ns).
+        ("stepped_ns", "i8"), ("behind_ns", "i8"),
     ],
     align=True,
 )  # fmt: skip
 #: The instruments of a connection, ``first`` to ``end``; the next one whose book is to be made INVALID, for the connection has
-#: ended (``end``: all are; KEPT: it has not).
-SHARE = np.dtype([("first", "i8"), ("end", "i8"), ("lost", "i8"), ("_pad", "i8")])
+#: ended (``end``: all are; KEPT: it has not); whether what it brings has lain there while this stage stood still.
+SHARE = np.dtype([("first", "i8"), ("end", "i8"), ("lost", "i8"), ("is_behind", "i8")])
+#: A standstill: so long without a step (ns).
+STANDSTILL_NS = np.int64(100_000_000)
 KEPT = -1
 EVENTS_PER_STEP = 32
 _ERRANDS = np.uint64(offset_of(LIVE, "errands"))
@@ -87,12 +91,26 @@ def _lose_books(state, share):
 
 
 @jit
-def _read(link, now_ns):
+def _read(link, share, now_ns):
     """The next text of a connection: (TEXT or NOTHING, its address, its end)."""
     found, at, end = next_message(link)
-    if found != TEXT and receive(link, now_ns) > 0:
-        found, at, end = next_message(link)
+    if found != TEXT:
+        if receive(link, now_ns) > 0:
+            found, at, end = next_message(link)
+        else:
+            view(share, SHARE).is_behind = 0
     return found, at, end
+
+
+@jit
+def _mind_standstill(v, now_ns):
+    """After a standstill nobody knows when what lies in the sockets came: it is taken to be as old as it can be, until they are
+    empty. Books of it are too old to trade on, instead of looking new."""
+    if v.stepped_ns != 0 and now_ns - v.stepped_ns > STANDSTILL_NS:
+        v.behind_ns = v.stepped_ns
+        for index in range(v.n_links):
+            view(v.shares + _SHARE * U64(index), SHARE).is_behind = 1
+    v.stepped_ns = now_ns
 
 
 @jit
@@ -103,9 +121,11 @@ def _next_text(source, now_ns):
         link = v.links + _LINK * U64(v.next)
         k = view(link, LINK)
         if k.state == OPEN:
-            found, at, end = _read(link, now_ns)
+            share = v.shares + _SHARE * U64(v.next)
+            found, at, end = _read(link, share, now_ns)
             if found == TEXT:
-                c.line_ts, c.json_at, c.json_end, c.line_ready = now_ns, at, end, 1
+                c.line_ts = v.behind_ns if view(share, SHARE).is_behind != 0 else now_ns
+                c.json_at, c.json_end, c.line_ready = at, end, 1
                 c.lines += 1
                 v.origin = k.stamp
                 return True
@@ -145,6 +165,7 @@ def live_step(state, now_ns, limit):
 def live_entry(state, now_ns):
     """A step of the feed: what has come; SERVICE when Python must help."""
     s = view(state, STATE)
+    _mind_standstill(view(s.source, LIVE), now_ns)
     due(state, now_ns, now_ns)
     done = np.int64(timer_first(state, now_ns, now_ns, rdtsc()))
     done += live_step(state, now_ns, np.int64(EVENTS_PER_STEP))
