@@ -72,7 +72,7 @@ class Rig:
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture, tls: bool = False, connections: int = 1, silence_s: float = 60,
         **more: object,
     ) -> None:  # fmt: skip
-        self.caplog = caplog
+        self.caplog, self.owners = caplog, dict[str, Client]()
         self.exchange, self.reports, self.asked = Exchange(), list[str](), list[list[str]]()
         pair = certificate(tmp_path) if tls else None
         self.server = Server(self._serve, self.exchange.snapshot, pair)
@@ -97,7 +97,9 @@ class Rig:
         self.stage.opened()
 
     def _serve(self, client: Client) -> None:
-        self.asked.append(confirm(client))
+        names = confirm(client)
+        self.owners |= {name.partition("@")[0].upper(): client for name in names}
+        self.asked.append(names)
 
     def step(self) -> None:
         if self._step(self.stage.state, steady_ns()) == SERVICE:
@@ -134,9 +136,10 @@ class Rig:
             if book["state"] == VALID:
                 assert int(book["bid_qty"]) == self.exchange.bids[symbol] * 10**8, symbol
 
-    def tell(self, *symbols: str, client: int = -1, skip: int = 0) -> None:
+    def tell(self, *symbols: str, skip: int = 0) -> None:
+        """Changes of books, each over the connection that was last asked for it."""
         for symbol in symbols or SYMBOLS:
-            self.server.clients[client].text(self.exchange.diff(symbol, skip))
+            self.owners[symbol].text(self.exchange.diff(symbol, skip))
 
     def begin(self) -> None:
         """Until every book is right."""
@@ -212,16 +215,12 @@ def test_connections_share_the_instruments_and_one_that_is_lost_takes_its_own_al
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     rig = Rig(tmp_path, caplog, connections=3)
-    rig.until(lambda: len(rig.server.clients) == 3 and len(rig.asked) == 3)
-    owner = {names[0].partition("@")[0].upper(): at for at, names in enumerate(rig.asked)}
-    rig.until(lambda: len(rig.exchange.fetched) >= 3)
-    for symbol in SYMBOLS:
-        rig.tell(symbol, client=owner[symbol])
+    rig.until(lambda: len(rig.asked) == 3 and len(rig.exchange.fetched) >= 3)
+    rig.tell()
     rig.until(rig.is_right)
-    rig.server.clients[owner["BUSDT"]].cut()
+    rig.owners["BUSDT"].cut()
     rig.until(lambda: rig.states()[1] == INVALID)
-    for symbol in ("AUSDT", "CUSDT"):
-        rig.tell(symbol, client=owner[symbol])
+    rig.tell("AUSDT", "CUSDT")
     rig.until(lambda: len(rig.asked) == 4 and rig.exchange.fetched.count("BUSDT") >= 2)
     rig.tell("BUSDT")
     rig.until(rig.is_right)
@@ -250,13 +249,15 @@ def test_a_message_that_the_scanner_passes_on_is_decoded_and_applied_in_its_plac
 def test_a_refused_subscription_is_said_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+served = Rig._serve
+
     def refuse(self: Rig, client: Client) -> None:
         if not self.asked:
             self.asked.append([])
             client.read()
             client.text('{"code":2,"msg":"Invalid request","id":1}')
         else:
-            self.asked.append(confirm(client))
+            served(self, client)
 
     monkeypatch.setattr(Rig, "_serve", refuse)
     rig = Rig(tmp_path, caplog)
