@@ -249,7 +249,7 @@ def test_a_message_that_the_scanner_passes_on_is_decoded_and_applied_in_its_plac
 def test_a_refused_subscription_is_said_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-served = Rig._serve
+    served = Rig._serve
 
     def refuse(self: Rig, client: Client) -> None:
         if not self.asked:
