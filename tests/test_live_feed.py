@@ -40,6 +40,7 @@ class Exchange:
 
     def __init__(self) -> None:
         self.last, self.bids = dict.fromkeys(SYMBOLS, 100), dict.fromkeys(SYMBOLS, 1)
+        self.history = {symbol: {100: 1} for symbol in SYMBOLS}
         self.fetched, self.odd = list[str](), dict[str, bytes]()
 
     def snapshot(self, path: str) -> tuple[int, bytes]:
@@ -58,6 +59,7 @@ class Exchange:
         """The next change of a book; ``skip``: so many before it are never told."""
         self.last[symbol] += skip
         before, self.last[symbol], self.bids[symbol] = self.last[symbol], self.last[symbol] + 1, self.bids[symbol] + 1
+        self.history[symbol][before + 1] = self.bids[symbol]
         data = {
             "e": "depthUpdate", "E": 5, "T": 5, "s": symbol, "U": before + 1, "u": before + 1, "pu": before,
             "b": [["100.00", str(self.bids[symbol])]], "a": [],
@@ -111,6 +113,7 @@ class Rig:
             assert time.monotonic() < deadline, (self.states(), self.exchange.fetched, self.said())
             for _ in range(50):
                 self.step()
+            self.never_wrong()
             time.sleep(0.0005)
 
     def said(self) -> str:
@@ -131,10 +134,11 @@ class Rig:
         return all(state == VALID for state in self.states()) and [int(b["bid_qty"]) for b in self.books()] == want
 
     def never_wrong(self) -> None:
-        """A VALID book is as the exchange has it, once all that was sent has been read."""
+        """A VALID book that follows levels is as the exchange had it at that update."""
         for book, symbol in zip(self.books(), SYMBOLS, strict=True):
-            if book["state"] == VALID:
-                assert int(book["bid_qty"]) == self.exchange.bids[symbol] * 10**8, symbol
+            at = int(book["update_id"])
+            if book["state"] == VALID and at:
+                assert int(book["bid_qty"]) == self.exchange.history[symbol][at] * 10**8, (symbol, at)
 
     def tell(self, *symbols: str, skip: int = 0) -> None:
         """Changes of books, each over the connection that was last asked for it."""

@@ -4,6 +4,7 @@ import logging
 import mmap
 import os
 import signal
+from abc import ABC, abstractmethod
 
 import numpy as np
 
@@ -15,7 +16,7 @@ LOG = logging.getLogger("hftpipe.exchange")
 STOP_LIMIT_NS = 3_000_000_000
 
 
-class BesideProcess:
+class BesideProcess(ABC):
     """One simulated venue on this machine; its addresses are open from the start, so that they can be wired before anything runs.
 
     Attributes:
@@ -27,13 +28,13 @@ class BesideProcess:
         # Shared with the process: the stop word, and whether its market has come to its end.
         self._stop, self._ended = np.frombuffer(mmap.mmap(-1, mmap.PAGESIZE), np.uint64)[:2].reshape(2, 1)
 
+    @abstractmethod
     def serve(self) -> None:
         """What the process does, until the stop word is set."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of what was opened for it."""
-        raise NotImplementedError
 
     def start(self, hot_cpus: set[int]) -> None:
         """Fork it, on the CPUs that no stage has if there are any."""

@@ -25,6 +25,7 @@ class Market:
     Attributes:
         name: of its rules (:data:`hftpipe.core.schema.instruments.VENUES`) and of its addresses in the configuration.
         contract: what is traded, one of CONTRACTS.
+        streams: which of its addresses has books, best prices and trades; route: their path where all interfaces have one address.
         info, tickers, depth: requests for all instruments, for their last 24 hours, and (with a symbol) for a whole book.
         weight_limit: weight a minute until the venue says otherwise.
         maker_fee, taker_fee: of an account without volume, holdings or discounts, 1e-8 of the notional. What an account really
@@ -34,6 +35,8 @@ class Market:
 
     name: str
     contract: str
+    streams: str
+    route: str
     info: Request
     tickers: Request
     depth: Request
@@ -46,6 +49,8 @@ class Market:
 BINANCE_SPOT = Market(
     name="binance_spot",
     contract=SPOT,
+    streams="market_streams",
+    route="",
     # The sets of permissions would be most of the answer.
     info=Request("/api/v3/exchangeInfo", 20, {"showPermissionSets": "false"}),
     tickers=Request("/api/v3/ticker/24hr", 80, {"type": "MINI"}),
@@ -58,6 +63,8 @@ BINANCE_SPOT = Market(
 BINANCE_USDM = Market(
     name="binance_usdm",
     contract=LINEAR,
+    streams="public_streams",
+    route="/public",
     info=Request("/fapi/v1/exchangeInfo", 1),
     tickers=Request("/fapi/v1/ticker/24hr", 40),
     depth=Request("/fapi/v1/depth", 20, {"limit": "1000"}),

@@ -12,8 +12,8 @@ if find_spec("aiohttp") is None:
     raise Refusal("live.simulated = true needs aiohttp: pip install 'hftpipe[sim]'")
 
 from hftpipe.simulation.binance_server.process import BinanceProcess
-from hftpipe.simulation.binance_server.settings import SPOT, USDM, BinanceConfig, Listing
-from hftpipe.venues.binance.markets import BINANCE_USDM, Market
+from hftpipe.simulation.binance_server.settings import RULES, BinanceConfig, Listing
+from hftpipe.venues.binance.markets import Market
 from hftpipe.venues.paper.demo import demo_market
 from hftpipe.venues.paper.flows import flow_rates
 
@@ -24,7 +24,7 @@ def simulated_venue(market: Market, config: Config, rows: np.ndarray) -> tuple[B
     Raises:
         Refusal: aiohttp is not installed (at the import); ValueError, OSError: as :class:`BinanceProcess`.
     """
-    rules = USDM if market is BINANCE_USDM else SPOT
+    rules = next(one for name, one in RULES.items() if market.name == f"binance_{name}")
     listing, given = Listing(rules, rows, flow_rates(config)), config.market
     process = BinanceProcess(
         BinanceConfig((listing,), seed=given.seed, speed=given.speed_e8 / 1e8, market=demo_market(given))

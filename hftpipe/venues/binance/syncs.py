@@ -32,10 +32,14 @@ def syncs_bytes(levels: np.ndarray) -> int:
     return sync_offsets(levels)[-1]
 
 
+def sync_views(memory: np.ndarray, levels: np.ndarray) -> list[np.ndarray]:
+    """The SYNC record of each instrument, an array of length 1; ``memory``, ``levels`` as for :func:`syncs_init`."""
+    return [memory[at : at + SYNC_BYTES].view(SYNC) for at in sync_offsets(levels)[:-1]]
+
+
 def sync_records(memory: np.ndarray, levels: np.ndarray) -> np.ndarray:
     """Copies of the SYNC records, one an instrument; ``memory``, ``levels`` as for :func:`syncs_init`."""
-    heads = [memory[at : at + SYNC_BYTES] for at in sync_offsets(levels)[:-1]]
-    return np.concatenate(heads).view(SYNC)
+    return np.concatenate(sync_views(memory, levels))
 
 
 def syncs_init(memory: np.ndarray, levels: np.ndarray, markets: list[int]) -> None:

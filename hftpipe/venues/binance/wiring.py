@@ -3,6 +3,7 @@
 import ctypes
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,7 @@ from hftpipe.venues.binance.codec import CODEC
 from hftpipe.venues.binance.discovery import client_of, discover
 from hftpipe.venues.binance.markets import BINANCE_SPOT, BINANCE_USDM, Market
 from hftpipe.venues.binance.streams import MOST_STREAMS, Snapshots, stream_names, subscribe
+from hftpipe.venues.binance.syncs import sync_views
 from hftpipe.venues.contract import About, Beside, Feed, Site, Venue, Wired
 from hftpipe.venues.live.keeper import Keeper, LiveMemory
 from hftpipe.venues.live.plan import LivePlan
@@ -60,17 +62,15 @@ def _counters(config: Config) -> list[Place]:
     ]
 
 
-def _share_out(shares: np.ndarray, count: int) -> None:
-    """Instruments 0 to count over the connections, as equally as can be."""
-    ends = [count * (index + 1) // len(shares) for index in range(len(shares))]
-    shares["first"], shares["end"], shares["lost"] = [0, *ends[:-1]], ends, KEPT
+def _share_ends(instruments: int, connections: int) -> list[int]:
+    """Where each connection's instruments end: shared out as equally as can be."""
+    return [instruments * (index + 1) // connections for index in range(connections)]
 
 
-def _lose(state: np.ndarray, syncs: np.ndarray, instrument: int) -> None:
+def _lose(state: np.ndarray, sync: np.ndarray, instrument: int) -> None:
     """Make the feed's book of an instrument INVALID; its readers are told with the next whole book, for they never had this one."""
-    sync = int(syncs[8 * instrument :][:8].view(np.uint64)[0])
     book = ctypes.c_uint64.from_address(int(state["books"][0]) + 8 * instrument).value
-    _LOSE(CODEC.lose)(sync, book)
+    _LOSE(CODEC.lose)(sync.ctypes.data, book)
 
 
 def _memory(site: Site, state: np.ndarray) -> LiveMemory:
@@ -79,32 +79,35 @@ def _memory(site: Site, state: np.ndarray) -> LiveMemory:
     live = memory.region("market.source")[: LIVE.itemsize].view(LIVE)
     links = memory.region("market.links").view(LINK)[:count]
     shares = memory.region("market.shares")[: SHARE.itemsize * count].view(SHARE)
-    _share_out(shares, len(site.instruments))
+    ends = _share_ends(len(site.instruments), count)
+    shares["first"], shares["end"], shares["lost"] = [0, *ends[:-1]], ends, KEPT
     received, levels = memory.region("market.received"), site.instruments["levels"].astype(np.int64)
-    syncs = memory.region("market.syncs")
+    syncs = sync_views(memory.region("market.syncs"), levels)
     return LiveMemory(
         state=state, live=live, links=links, shares=shares,
         buffers=received[: BUFFER_BYTES * count].reshape(count, BUFFER_BYTES),
         outs=received[BUFFER_BYTES * count :][: OUT_BYTES * count].reshape(count, OUT_BYTES),
-        message=memory.region("market.message"), syncs=lambda: CODEC.syncs(syncs, levels),
-        lose=lambda instrument: _lose(state, syncs, instrument), levels=levels,
+        message=memory.region("market.message"), syncs=syncs,
+        lose=lambda instrument: _lose(state, syncs[instrument], instrument), levels=levels,
     )  # fmt: skip
+
+
+def _net(market: Market, config: Config) -> Any:
+    """The addresses of a market on the net that is configured."""
+    return getattr(config.network, market.name).of(config.live.net)
 
 
 def _streams(market: Market, config: Config) -> str:
     """Where books, best prices and trades of a market are."""
-    nets, net = config.network, config.live.net
     if server := config.live.server:
         # http becomes ws, https wss.
-        return "ws" + server.removeprefix("http") + ("/public" if market is BINANCE_USDM else "")
-    if market is BINANCE_USDM:
-        return nets.binance_usdm.of(net).public_streams
-    return nets.binance_spot.of(net).market_streams
+        return f"ws{server.removeprefix('http')}{market.route}"
+    found: str = getattr(_net(market, config), market.streams)
+    return found
 
 
 def _client(market: Market, config: Config) -> RestClient:
-    nets = config.network.binance_usdm if market is BINANCE_USDM else config.network.binance_spot
-    return client_of(market, config.live.server or nets.of(config.live.net).rest, config.live.ca_file)
+    return client_of(market, config.live.server or _net(market, config).rest, config.live.ca_file)
 
 
 def _plan(market: Market, config: Config) -> LivePlan:
@@ -121,7 +124,7 @@ def _check_streams(config: Config) -> None:
     """Refuse more streams on a connection than the venue takes."""
     counts = [len(stream_names(item.symbol, item.depth == TOP_ONLY)) for item in config.instruments]
     connections = _connections(config)
-    ends = [len(counts) * (index + 1) // connections for index in range(connections)]
+    ends = _share_ends(len(counts), connections)
     most = max(sum(counts[first:end]) for first, end in zip([0, *ends[:-1]], ends, strict=True))
     if most > MOST_STREAMS:
         raise Refusal(

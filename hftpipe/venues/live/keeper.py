@@ -2,17 +2,17 @@
 
 ::
 
-    thread "connect"    connect, subscribe ──┐ done, errands + 1       ┌─▶ the connection is read from now on
-    thread "snapshots"  fetch ───────────────┴──▶ service (in the ─────┼─▶ a snapshot is the next text
-                                                  stage's own thread)  └─▶ an ended connection, a lost book: asked for again
+    a thread each connection   connect, subscribe ──┐ done, errands + 1      ┌─▶ the connection is read from now on
+    thread "snapshots"         fetch ───────────────┴──▶ service (in the ────┼─▶ a snapshot is the next text
+                                                         stage's own thread) └─▶ an ended connection, a lost book: asked for again
 
-The stage's thread waits for nobody: what takes time is in the other two.
+The stage's thread waits for nobody: what takes time is in the others.
 """
 
 import random
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -51,7 +51,7 @@ class LiveMemory:
     Attributes:
         state: STATE of the stage; live: LIVE array; links, shares: one of each a connection; buffers: uint8[connections, bytes];
             outs: uint8[connections, OUT_BYTES]; message: a MESSAGE with its levels (uint8).
-        syncs: copies of what the codec sequences by, one an instrument; lose: makes the book of an instrument INVALID, as if its
+        syncs: what the codec sequences by, an array of length 1 each instrument; lose: makes the book of an instrument INVALID, as if its
             connection were lost; levels: a side of each book.
     """
 
@@ -62,7 +62,7 @@ class LiveMemory:
     buffers: np.ndarray
     outs: np.ndarray
     message: np.ndarray
-    syncs: Callable[[], np.ndarray]
+    syncs: Sequence[np.ndarray]
     lose: Callable[[int], None]
     levels: np.ndarray
 
@@ -182,12 +182,14 @@ class Keeper:
         if int(cursor["need"][0]) == NEED_DECODE:
             self._page.decode()
         self._see_to_ended()
+        has_lost = live["invalidations"][0] != self._memory.state["invalidations"][0]
         live["invalidations"] = self._memory.state["invalidations"]
         while self._done and int(cursor["line_ready"][0]) == 0:
             live["seen"] += 1
             if self._done.popleft()():
                 break
-        self._ask_for_lost()
+        if has_lost:
+            self._ask_for_lost()
         return True
 
     def _see_to_ended(self) -> None:
@@ -252,11 +254,15 @@ class Keeper:
     def _is_wanted(self, instrument: int) -> bool:
         """Whether a book waits for its snapshot; one that has begun would have to begin anew."""
         is_read = any(instrument in self._share(index) for index in self._connections)
-        return is_read and not int(self._memory.syncs()[instrument]["loaded"])
+        return is_read and not int(self._memory.syncs[instrument]["loaded"][0])
+
+    def _state(self, instrument: int) -> int:
+        """State of a book."""
+        return int(self._memory.syncs[instrument]["state"][0])
 
     def _check(self, instrument: int) -> bool:
         """A snapshot that was too old is fetched again; so is one that nothing bridges to for long, for it is from ahead."""
-        if int(self._memory.syncs()[instrument]["state"]) == VALID:
+        if self._state(instrument) == VALID:
             self._tries[instrument] = 0
             self._given.discard(instrument)
         elif self._is_wanted(instrument):
@@ -272,12 +278,10 @@ class Keeper:
 
     def _ask_for_lost(self) -> None:
         """Snapshots for books that have been lost while their connection goes on."""
-        states = self._memory.syncs()["state"]
-        for index in range(len(self._memory.links)):
-            if index in self._connections:
-                for instrument in self._share(index):
-                    if states[instrument] == INVALID and instrument not in self._asked:
-                        self._begin_again(instrument)
+        for index in self._connections:
+            for instrument in self._share(index):
+                if instrument not in self._asked and self._state(instrument) == INVALID:
+                    self._begin_again(instrument)
 
     def _begin_again(self, instrument: int) -> None:
         """A snapshot for a lost book; the one before may have been of no use to it."""
@@ -290,8 +294,7 @@ class Keeper:
     def _look_for_silent(self, index: int, connection: Connection) -> bool:
         """A stream that was confirmed and brings nothing is said: the venue confirms streams that there are not."""
         if self._connections.get(index) is connection:
-            states = self._memory.syncs()["state"]
-            silent = [self._names[one] for one in self._share(index) if states[one] != VALID]
+            silent = [self._names[one] for one in self._share(index) if self._state(one) != VALID]
             if silent:
                 shown = ", ".join(silent[:8]) + (f" and {len(silent) - 8} more" if len(silent) > 8 else "")
                 self._report(f"connection {index + 1}: no book after {FIRST_DATA_S:.0f} s: {shown}")
