@@ -16,11 +16,11 @@ from websocket_server import PING, PONG, Client, Server, certificate, confirm, f
 from hftpipe.config import load
 from hftpipe.core.machine.clock import calibrate_once
 from hftpipe.core.machine.system_clock import steady_ns
-from hftpipe.core.schema.records import INVALID, VALID
+from hftpipe.core.schema.records import BID, INVALID, VALID
 from hftpipe.core.schema.refusal import Refusal
 from hftpipe.core.shared.private import PrivateSegment
 from hftpipe.core.shared.stage import SERVICE
-from hftpipe.core.trading.book import BOOK
+from hftpipe.core.trading.book import BOOK, book_level
 from hftpipe.core.trading.books import book_offsets
 from hftpipe.strategy.compile.loader import load as load_strategy
 from hftpipe.topology.pipeline import Pipeline
@@ -39,8 +39,10 @@ class Exchange:
     """USD-M's rules for a book, kept by the test: each change is a diff that chains to the one before."""
 
     def __init__(self) -> None:
-        self.last, self.bids = dict.fromkeys(SYMBOLS, 100), dict.fromkeys(SYMBOLS, 1)
-        self.history = {symbol: {100: 1} for symbol in SYMBOLS}
+        self.last = dict.fromkeys(SYMBOLS, 100)
+        #: The two bids of each symbol, and what they were at each update.
+        self.bids = {symbol: [1, 1] for symbol in SYMBOLS}
+        self.history = {symbol: {100: (1, 1)} for symbol in SYMBOLS}
         self.fetched, self.odd = list[str](), dict[str, bytes]()
 
     def snapshot(self, path: str) -> tuple[int, bytes]:
@@ -48,21 +50,26 @@ class Exchange:
         self.fetched.append(symbol)
         if symbol in self.odd:
             return 200, self.odd[symbol]
-        body = {
-            "lastUpdateId": self.last[symbol],
-            "bids": [["100.00", str(self.bids[symbol])]],
-            "asks": [["100.10", "5"]],
-        }
-        return 200, json.dumps(body).encode()
+        bids = [["100.00", str(self.bids[symbol][0])], ["99.99", str(self.bids[symbol][1])]]
+        return 200, json.dumps({"lastUpdateId": self.last[symbol], "bids": bids, "asks": [["100.10", "5"]]}).encode()
+
+    def _change(self, symbol: str) -> int:
+        """One bid becomes larger, the one or the other in turn: which."""
+        self.last[symbol] += 1
+        level = self.last[symbol] % 2
+        self.bids[symbol][level] += 1
+        self.history[symbol][self.last[symbol]] = tuple(self.bids[symbol])
+        return level
 
     def diff(self, symbol: str, skip: int = 0) -> str:
         """The next change of a book; ``skip``: so many before it are never told."""
-        self.last[symbol] += skip
-        before, self.last[symbol], self.bids[symbol] = self.last[symbol], self.last[symbol] + 1, self.bids[symbol] + 1
-        self.history[symbol][before + 1] = self.bids[symbol]
+        for _ in range(skip):
+            self._change(symbol)
+        before = self.last[symbol]
+        level = self._change(symbol)
         data = {
             "e": "depthUpdate", "E": 5, "T": 5, "s": symbol, "U": before + 1, "u": before + 1, "pu": before,
-            "b": [["100.00", str(self.bids[symbol])]], "a": [],
+            "b": [[("100.00", "99.99")[level], str(self.bids[symbol][level])]], "a": [],
         }  # fmt: skip
         return json.dumps({"stream": f"{symbol.lower()}@depth@100ms", "data": data}, separators=(",", ":"))
 
@@ -120,25 +127,37 @@ class Rig:
         """What was logged of connections and snapshots."""
         return "\n".join(record.getMessage() for record in self.caplog.records)
 
+    @property
+    def books_at(self) -> list[int]:
+        offsets = book_offsets(np.array(self.config.levels()))
+        return [self.pipeline.address("market.books") + int(at) for at in offsets]
+
     def books(self) -> list[np.void]:
-        levels = np.array(self.config.levels())
-        memory = self.pipeline.segment.region("market.books")
-        return [memory[at : at + BOOK.itemsize].view(BOOK)[0] for at in book_offsets(levels)]
+        memory, start = self.pipeline.segment.region("market.books"), self.pipeline.address("market.books")
+        return [memory[at - start :][: BOOK.itemsize].view(BOOK)[0] for at in self.books_at]
 
     def states(self) -> list[int]:
         return [int(book["state"]) for book in self.books()]
 
+    def bids(self, index: int) -> tuple[int, int]:
+        """The two bids of a book."""
+        at = np.uint64(self.books_at[index])
+        first, second = (int(book_level(at, BID, level)[1]) // 10**8 for level in (0, 1))
+        return first, second
+
     def is_right(self) -> bool:
         """Whether every book is VALID and as the exchange has it."""
-        want = [self.exchange.bids[symbol] * 10**8 for symbol in SYMBOLS]
-        return all(state == VALID for state in self.states()) and [int(b["bid_qty"]) for b in self.books()] == want
+        held = [tuple(self.exchange.bids[symbol]) for symbol in SYMBOLS]
+        return (
+            all(state == VALID for state in self.states()) and [self.bids(one) for one in range(len(SYMBOLS))] == held
+        )
 
     def never_wrong(self) -> None:
         """A VALID book that follows levels is as the exchange had it at that update."""
-        for book, symbol in zip(self.books(), SYMBOLS, strict=True):
+        for index, (book, symbol) in enumerate(zip(self.books(), SYMBOLS, strict=True)):
             at = int(book["update_id"])
             if book["state"] == VALID and at:
-                assert int(book["bid_qty"]) == self.exchange.history[symbol][at] * 10**8, (symbol, at)
+                assert self.bids(index) == self.exchange.history[symbol][at], (symbol, at)
 
     def tell(self, *symbols: str, skip: int = 0) -> None:
         """Changes of books, each over the connection that was last asked for it."""
