@@ -336,7 +336,7 @@ WRONG = [
     ("[market]\nsource = 'replay'", "market.replay", "the path of a recording"),
     ("[market]\nsource = 'replay'\nreplay = '/no/such'", "market.replay", "the path of a recording"),
     ("[rings]\nintents = 1000", "rings.intents", "a power of two in 8..4194304"),
-    ("[pipeline]\nmode = 'live'", "pipeline.mode", "live venues are not configured"),
+    ("[pipeline]\nmode = 'demo'", "pipeline.mode", '"paper" or "live"'),
     ("[pipeline]\nname = 'My Pipe'", "pipeline.name", "a-z, 0-9, _ and -"),
     ("[pipeline]\ncpus = '3-0'", "pipeline.cpus", "a CPU list"),
     ("[pipeline]\ncpus = '0,0'", "pipeline.cpus", "no CPU twice"),

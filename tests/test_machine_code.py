@@ -48,6 +48,8 @@ TABLE: dict[str, Any] = {
         "hftpipe.simulation.exchange_server.captured.play_entry": ["memchr", "send", "__errno_location"],
         "hftpipe.venues.nasdaq.itch.receive.receive_step": ["recvfrom", "recvmsg", "send", "__errno_location", "clock_gettime"],
         "hftpipe.venues.nasdaq.itch.wiring.receive_entry": ["recvfrom", "recvmsg", "send", "__errno_location", "clock_gettime"],
+        "hftpipe.venues.orders.venue.submit_entry": ["send", "__errno_location"],
+        "hftpipe.venues.orders.venue.poll_entry": ["send", "recv", "__errno_location"],
         "hftpipe.venues.nasdaq.ouch.venue.submit_entry": ["send", "close", "__errno_location"],
         "hftpipe.venues.nasdaq.ouch.venue.poll_entry": [
             "send", "recv", "socket", "connect", "setsockopt", "close", "__errno_location",
@@ -63,7 +65,10 @@ TABLE: dict[str, Any] = {
         "hftpipe.venues.taped.cursor", "hftpipe.venues.taped.publish", "hftpipe.venues.live.source",
         "hftpipe.simulation.exchange_server.captured",
         # OpenSSL, as Python's ssl has loaded it.
-        "hftpipe.transport.tls.reading", "hftpipe.transport.websocket.link",
+        "hftpipe.transport.tls.reading", "hftpipe.transport.websocket.link", "hftpipe.transport.websocket.sending",
+        "hftpipe.transport.signing.hmac_sha256",
+        # Whoever reads a venue's answers calls its scan.
+        "hftpipe.venues.orders.venue",
         # The world stands before any venue.
         "hftpipe.simulation.world.venue",
     ],
@@ -78,6 +83,9 @@ EXPECTED = {
     "hftpipe.venues.taped.source.source_entry": "hftpipe.venues.taped.publish.on_message",
     "hftpipe.venues.live.source.live_entry": "hftpipe.transport.websocket.link.next_message",
     "hftpipe.venues.binance.codec.scan_entry": "hftpipe.venues.binance.scanner.scan",
+    "hftpipe.venues.orders.venue.submit_entry": "hftpipe.venues.orders.template.write_request",
+    "hftpipe.venues.orders.venue.poll_entry": "hftpipe.venues.orders.apply.apply_fact",
+    "hftpipe.venues.binance.orders.scan.scan_entry": "hftpipe.core.machine.json_text.next_member",
     "hftpipe.strategy.stage.step_entry": "hftpipe.core.trading.book.book_clear",
     "hftpipe.risk.stage.step_entry": "hftpipe.risk.checks.evaluate",
     "hftpipe.gateway.stage.step_entry": "hftpipe.gateway.orders.apply_report",

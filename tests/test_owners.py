@@ -68,6 +68,8 @@ WRITERS: dict[str, tuple[str, set[str], dict[str, str]]] = {
             "strategy/undo.py": "the strategy's table",
             "venues/nasdaq/ouch/reports.py": "the order session's own table",
             "venues/nasdaq/ouch/venue.py": "the order session's own table",
+            "venues/orders/apply.py": "an account's own table",
+            "venues/orders/venue.py": "an account's own table",
             "simulation/world/mutants.py": "planted bugs",
         },
     ),
@@ -94,6 +96,9 @@ NOT_IT = {
     "gateway/stage.py": {"venue_id"},
     "risk/stage.py": {"venue_id"},
     "venues/nasdaq/ouch/state.py": {"venue_id"},
+    "venues/binance/orders/account.py": {"venue_id"},
+    "venues/binance/orders/answers.py": {"venue_id"},
+    "venues/binance/orders/events.py": {"venue_id"},
     "venues/paper/reports.py": {"venue_id"},
     "venues/paper/requests.py": {"venue_id"},
 }

@@ -248,6 +248,7 @@ def test_a_second_run_under_the_same_name_is_refused_and_the_first_goes_on():
 
 def test_top_attaches_read_only_to_a_running_pipeline():
     process = start("t-top")
+    until_open_orders("t-top")
     loaded = "print('compiler loaded:', bool({'numba', 'llvmlite'} & set(sys.modules)), file=sys.stderr)"
     code = f"import atexit, sys\nfrom hftpipe.cli import main\natexit.register(lambda: {loaded})\nmain()"
     top = [sys.executable, "-c", code, "top", "--name", "t-top", "--once"]

@@ -37,7 +37,10 @@ MAY_IMPORT = {
     "transport/": ("core", "config"),
     "venues/": ("core", "config"),
     "venues/live/": ("core", "transport", "venues.contract", "venues.message", "venues.taped"),
+    # Orders at a venue over WebSocket and REST.
+    "venues/orders/": ("core", "transport", "venues.live"),
     "venues/binance/": ("core", "venues.message", "venues.contract"),
+    "venues/binance/orders/": ("core", "config", "transport", "venues.orders", "venues.contract", "venues.binance"),
     "venues/binance/streams.py": ("core", "transport"),
     # Its simulated twin.
     "venues/binance/simulated.py": ("core", "config", "venues", "simulation.binance_server"),

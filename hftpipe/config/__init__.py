@@ -8,7 +8,7 @@ environment < command line. `schema.py` says what each key means and accepts; `l
 from hftpipe.config.defaults import defaults_toml
 from hftpipe.config.fields import ConfigError, Table
 from hftpipe.config.instruments import Instrument, Universe
-from hftpipe.config.kinds import parse_cpus, to_e8
+from hftpipe.config.kinds import LIVE_MODE, PAPER_MODE, parse_cpus, to_e8
 from hftpipe.config.limits import limit_warnings
 from hftpipe.config.loader import load
 from hftpipe.config.network import Network, network_of, network_toml
@@ -31,6 +31,8 @@ from hftpipe.config.secrets import Secret, looks_secret, redact, secrets_from_en
 from hftpipe.config.venue_sections import Live, Market, Sim, Udp
 
 __all__ = [
+    "LIVE_MODE",
+    "PAPER_MODE",
     "Config",
     "ConfigError",
     "Instrument",

@@ -231,14 +231,6 @@ def _cpu_list(value: Any) -> str:
     return value
 
 
-def _mode(value: Any) -> str:
-    if value == "live":
-        raise ValueError("live venues are not configured, so live trading is refused")
-    if value != "paper":
-        raise ValueError("not a mode")
-    return "paper"
-
-
 def _speed(value: Any) -> str:
     if value == "max":
         return "max"
@@ -286,7 +278,8 @@ def _scalar(value: Any) -> bool | int | float | str:
 
 BOOLEAN = Kind("true or false", _boolean)
 CPUS = Kind('a CPU list such as "0-3" or "0,2", no CPU twice', _cpu_list, literal=False)
-MODE = Kind('"paper" (live trading is not available)', _mode, literal=False)
+PAPER_MODE, LIVE_MODE = "paper", "live"
+MODE = choice(PAPER_MODE, LIVE_MODE)
 SPEED = Kind('a positive decimal number or "max"', _speed, literal=False)
 PROCESSES = Kind(
     f"lists of stages with each of {', '.join(STAGE_KINDS)} exactly once (and, of several venues, such as "

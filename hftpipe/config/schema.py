@@ -97,7 +97,9 @@ class Pipeline:
         "markets, orders on paper; or a venue that a package brings. "
         "Without meaning where there are [[venues]].",
     )
-    mode: str = key("paper", MODE, "Where orders go: paper = the simulated exchange.")
+    mode: str = key(
+        "paper", MODE, "Where orders go: paper = the simulated exchange, live = the venue itself, with real money."
+    )
 
     @property
     def cpu_ids(self) -> tuple[int, ...]:
@@ -242,7 +244,7 @@ class VenueEntry:
 
     name: str = key("venue", VENUE_NAME, "What it is called here; unique.")
     kind: str = key("paper", VENUE_NAME, "paper, taped, nasdaq, or the name of an installed venue.")
-    mode: str = key("paper", MODE, "Where its orders go: paper = the simulated exchange.")
+    mode: str = key("paper", MODE, "Where its orders go: paper = the simulated exchange, live = the venue itself.")
     rules: str = key("binance_usdm", RULES, "Whose rules its market follows.")
     market: Market = field(default_factory=Market)
     sim: Sim = field(default_factory=Sim)

@@ -128,7 +128,7 @@ class Sim:
 
 @dataclass(frozen=True)
 class Live:
-    """Live market data over the venue's own WebSocket and REST interfaces (binance_usdm, binance_spot)."""
+    """Live market data, and live orders, over the venue's own WebSocket and REST interfaces (binance_usdm, binance_spot)."""
 
     net: str = key("main", choice("main", "test"), "Which of the venue's nets; their addresses stand in network.toml.")
     simulated: bool = key(
@@ -143,6 +143,21 @@ class Live:
     )
     ca_file: str = key(
         "", text(r"[\s\S]*", "a path"), "Certificates (PEM) to trust instead of the system's, as of a simulated venue."
+    )
+    instance: str = key(
+        "a",
+        text(r"[A-Za-z0-9-]{1,12}", "1 to 12 of A-Z, a-z, 0-9 and -"),
+        "Live orders: part of every client order id; each engine on one account needs its own.",
+    )
+    answer_timeout_s: float = key(
+        1.0,
+        real(0.1, 60, above=False, allowed="a number of seconds in 0.1..60"),
+        "Live orders: nothing is known of a request without an answer for so long, and the venue is asked.",
+    )
+    login_timeout_s: float = key(
+        10.0,
+        real(0.1, 600, above=False, allowed="a number of seconds in 0.1..600"),
+        "Live orders: without a session for this long trading is halted; the run ends if there never was one.",
     )
     connections: int = key(1, integer(1, 64), "Connections that the instruments are shared out over.")
     silence_s: float = key(

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.config import Config, ConfigError, Limits, StrategyEntry, Table, VenueEntry
+from hftpipe.config import LIVE_MODE, Config, ConfigError, Limits, StrategyEntry, Table, VenueEntry
 from hftpipe.core.schema.instruments import CONTRACTS, DEPTHS, INSTRUMENT, MAX_POWER, VENUES, is_reckoned
 from hftpipe.core.schema.records import MAX_FEE_ASSETS
 from hftpipe.topology.graph import Graph
@@ -79,7 +79,10 @@ def at_venue(config: Config, venue: VenueEntry) -> Config:
     if not config.venues:
         return config
     own = tuple(replace(one, venue=venue.rules) for one in config.instruments if one.venue == venue.name)
-    return replace(config, market=venue.market, sim=venue.sim, udp=venue.udp, live=venue.live, instruments=own)
+    pipeline = replace(config.pipeline, mode=venue.mode)
+    return replace(
+        config, pipeline=pipeline, market=venue.market, sim=venue.sim, udp=venue.udp, live=venue.live, instruments=own
+    )
 
 
 def with_venue(config: Config, venue: VenueEntry, own: Config) -> Config:
@@ -127,6 +130,10 @@ def found(venue: VenueEntry) -> Venue:
     made = find_venue(venue)
     if made.feed is None:
         raise VenueError(f"venue {venue.kind!r} has no market data")
+    if venue.mode == LIVE_MODE:
+        if made.live_orders is None:
+            raise VenueError(f"venue {venue.name}: mode = live: {venue.kind} places no live orders; allowed: paper")
+        return replace(made, orders=made.live_orders)
     return made if made.orders else replace(made, orders=find("paper").orders)
 
 

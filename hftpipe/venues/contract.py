@@ -221,6 +221,7 @@ class Venue:
     Attributes:
         about: what is to be said of it as configured.
         feed, orders: its halves; a feed without orders is traded on paper.
+        live_orders: the half that places real orders, with ``mode = live``; None: it has none.
         catalogue: what it lists, as a LISTED array (:mod:`hftpipe.core.schema.catalogue`); None: it does not say. Instruments can
             then be chosen by patterns (``[[universe]]``).
         beside: makes what runs beside the pipeline for it (sockets open, not started), and the configuration that reaches it,
@@ -230,5 +231,6 @@ class Venue:
     about: Callable[[Config], About]
     feed: Feed | None = None
     orders: Orders | None = None
+    live_orders: Orders | None = None
     catalogue: Callable[[Config], np.ndarray] | None = None
     beside: Callable[[Config, np.ndarray, Callable[[str], None]], tuple[Beside | None, Config]] = _nobody_beside

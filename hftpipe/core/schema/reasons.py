@@ -73,6 +73,8 @@ VENUE_NUMBERS_USED_UP = 51
 DISCONNECTED = 52
 DEAD_WHEN_REPLACED = 53
 VENUE_ENDED = 54
+VENUE_REFUSED = 55
+INSUFFICIENT_BALANCE = 56
 
 REASONS = (
     Reason(NONE, "none", "no reason"),
@@ -129,6 +131,8 @@ REASONS = (
     Reason(DISCONNECTED, "disconnected", "cancelled by the venue: our session was lost or had ended"),
     Reason(DEAD_WHEN_REPLACED, "dead_when_replaced", "the venue took the replace and ended the order with it"),
     Reason(VENUE_ENDED, "venue_ended", "ended by the venue of its own accord: a halt, a time-out, supervision"),
+    Reason(VENUE_REFUSED, "venue_refused", "the venue refused the request, for a reason of its own"),
+    Reason(INSUFFICIENT_BALANCE, "insufficient_balance", "the account's balance or margin does not allow the order"),
 )
 
 #: Refusals that are nobody's fault, by the stage that counts them: the request was right when it was made, and the market

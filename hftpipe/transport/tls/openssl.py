@@ -39,6 +39,9 @@ _FUNCTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
         "BIO_ctrl": (ctypes.c_long, ctypes.c_void_p, ctypes.c_int, ctypes.c_long, ctypes.c_void_p),
         "BIO_write": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int),
         "ERR_clear_error": (None,),
+        "SHA256_Init": (ctypes.c_int, ctypes.c_void_p),
+        "SHA256_Update": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t),
+        "SHA256_Final": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
     },
 }
 
@@ -73,7 +76,12 @@ def functions() -> dict[str, ctypes._CFuncPtr]:  # type: ignore[name-defined]  #
     return found
 
 
-def _address(name: str) -> int:
+def function_address(name: str) -> int:
+    """Where one of OpenSSL's :func:`functions` is.
+
+    Raises:
+        TlsError: as :func:`functions`.
+    """
     return ctypes.cast(functions()[name], ctypes.c_void_p).value or 0
 
 
@@ -121,8 +129,8 @@ class TlsReader:
             self._cipher.ctypes.data,
             CIPHER_BYTES,
         )
-        row["read"], row["write"], row["error"] = map(_address, ("SSL_read", "SSL_write", "SSL_get_error"))
-        row["bio_write"], row["clear"] = _address("BIO_write"), _address("ERR_clear_error")
+        row["read"], row["write"], row["error"] = map(function_address, ("SSL_read", "SSL_write", "SSL_get_error"))
+        row["bio_write"], row["clear"] = function_address("BIO_write"), function_address("ERR_clear_error")
         # A record may have brought more than was read of it.
         row["pending"] = 1
 

@@ -1,4 +1,4 @@
-"""Binance's live market data as a venue's feed; orders on it go to the paper exchange."""
+"""Binance's live markets as venues: market data, and orders that go to the paper exchange or to Binance itself."""
 
 import ctypes
 import logging
@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from hftpipe.config import Config
+from hftpipe.config import LIVE_MODE, Config
 from hftpipe.core.schema.counters import Place, places
 from hftpipe.core.schema.event_time import REAL_TIME_MULT
+from hftpipe.core.schema.instruments import SPOT as SPOT_CONTRACT
 from hftpipe.core.schema.instruments import TOP_ONLY
 from hftpipe.core.schema.layout import offset_of, whole
 from hftpipe.core.schema.refusal import Refusal
@@ -22,11 +23,14 @@ from hftpipe.venues.binance.discovery import client_of, discover
 from hftpipe.venues.binance.markets import BINANCE_SPOT, BINANCE_USDM, Market
 from hftpipe.venues.binance.streams import MOST_STREAMS, Snapshots, stream_names, subscribe
 from hftpipe.venues.binance.syncs import sync_views
-from hftpipe.venues.contract import About, Beside, Feed, Site, Venue, Wired
+from hftpipe.venues.contract import About, Beside, Feed, Orders, Site, Venue, Wired
 from hftpipe.venues.live.keeper import Keeper, LiveMemory
 from hftpipe.venues.live.plan import LivePlan
 from hftpipe.venues.live.source import KEPT, LIVE, SHARE, live_entry, wire_live
 from hftpipe.venues.message import MAX_LEVELS, message_bytes
+from hftpipe.venues.orders.setup import account_bytes
+from hftpipe.venues.orders.state import ACCOUNT, REGION
+from hftpipe.venues.orders.state import COUNTERS as ORDER_COUNTERS
 from hftpipe.venues.paper.catalogue import embedded_catalogue
 from hftpipe.venues.taped.cursor import wire_cursor
 from hftpipe.venues.taped.text import symbols_of
@@ -173,11 +177,41 @@ def _catalogue(market: Market, config: Config) -> np.ndarray:
     return listing.rows
 
 
+def _about(market: Market, config: Config) -> About:
+    server = "simulated" if config.live.simulated else server_of(_streams(market, config))
+    source = f"{market.name} {server}"
+    if config.pipeline.mode != LIVE_MODE:
+        return About(source)
+    where = f"LIVE orders to {market.name} ({server}, {config.live.net} net)"
+    return About(source, where, ends_with_run=config.live.simulated, server=server, user=config.live.instance)
+
+
+def _wire_orders(market: Market, site: Site, state: np.ndarray) -> Wired:
+    # What places orders is compiled only where orders are placed.
+    from hftpipe.venues.binance.orders.wiring import wire_orders
+
+    return wire_orders(market.name, site, state, lambda line: _say(market, line))
+
+
+def _fee_assets(market: Market, config: Config) -> tuple[str, ...]:
+    """Fees are paid in BNB where that is chosen; on spot what is bought pays the fee of a purchase."""
+    bases = [one.currencies[0] for one in config.instruments] if market.contract == SPOT_CONTRACT else []
+    return tuple(dict.fromkeys(("BNB", *bases)))
+
+
+def _live_orders(market: Market) -> Orders:
+    return Orders(
+        sizes=lambda config: {REGION: account_bytes()},
+        wire=lambda site, state: _wire_orders(market, site, state),
+        counters=lambda config: places("orders", REGION, ACCOUNT, ORDER_COUNTERS),
+        fee_assets=lambda config: _fee_assets(market, config),
+    )
+
+
 def _venue(market: Market) -> Venue:
     return Venue(
-        about=lambda config: About(
-            f"{market.name} " + ("simulated" if config.live.simulated else server_of(_streams(market, config)))
-        ),
+        about=lambda config: _about(market, config),
+        live_orders=_live_orders(market),
         feed=Feed(_sizes, lambda config: MAX_LEVELS, lambda site, state: _wire(market, site, state), _counters),
         catalogue=lambda config: _catalogue(market, config),
         beside=lambda config, rows, report: _beside(market, config, rows, report),

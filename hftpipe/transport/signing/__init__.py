@@ -1,0 +1,1 @@
+"""Signing what is sent to a venue."""

@@ -1,0 +1,306 @@
+"""An account at Binance over Python: REST that is signed, log-ins, subscriptions, and what became of an order."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+import numpy as np
+import orjson
+
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.core.schema import reasons
+from hftpipe.transport.http.answer import Answer, Outcome
+from hftpipe.transport.http.rest import RestClient
+from hftpipe.transport.signing.keys import ED25519, Key
+from hftpipe.transport.websocket.connect import ConnectError, Connection
+from hftpipe.venues.binance.markets import Request
+from hftpipe.venues.binance.orders.market import AccountMarket
+from hftpipe.venues.orders.client_text import client_id_of, client_text
+from hftpipe.venues.orders.errors import ASK, UNLISTED
+from hftpipe.venues.orders.facts import (
+    ASKED_ABOUT,
+    CANCEL_ASKED,
+    CANCELLED,
+    DONE,
+    FACT,
+    GONE,
+    LAPSED,
+    LIVE,
+    REFUSED,
+    STATE,
+    TRADE,
+    TURNED_DOWN,
+)
+from hftpipe.venues.orders.keeper import NotNow, Question, Upkeep
+
+RECV_WINDOW_MS = 5000
+#: So long after it was first asked about an order that the venue does not find has never been there: what it answers from may lag.
+NOT_FOUND_NS = (RECV_WINDOW_MS + 10_000) * 1_000_000
+_AGAIN_S = 0.5
+_LATER_S = 2.0
+_ANSWER_S = 10.0
+_KEEP_KEY_S = 1200.0
+_NOT_FOUND = (-2013, -2026)
+_STATES = {
+    "NEW": LIVE, "PARTIALLY_FILLED": LIVE, "PENDING_CANCEL": LIVE, "FILLED": DONE, "CANCELED": CANCELLED, "EXPIRED": LAPSED,
+    "EXPIRED_IN_MATCH": LAPSED, "REJECTED": TURNED_DOWN,
+}  # fmt: skip
+_CLOCK_LOOKS = 5
+#: The venue refuses what comes from its future more strictly than what is late: we aim a little behind it.
+_BEHIND_NS = 50_000_000
+
+
+class RestError(OSError):
+    """A request over REST came to nothing; the message says what was asked and what the venue said."""
+
+
+@dataclass(frozen=True)
+class Instruments:
+    """What the account needs to know of each instrument: its symbol at the venue, its quote currency, the power of its pack."""
+
+    symbols: tuple[str, ...]
+    quotes: tuple[str, ...]
+    powers: tuple[int, ...]
+
+
+def scaled(text: Any, places: int) -> int:
+    """A decimal text of the venue in units of 10**-places, exactly.
+
+    Raises:
+        ValueError: it is none, or has more decimals.
+    """
+    try:
+        number = Decimal(text).scaleb(places)
+    except (ArithmeticError, TypeError) as wrong:
+        raise ValueError(f"not a decimal number: {text!r}") from wrong
+    whole = int(number)
+    if whole != number or not -(2**63) < whole < 2**63:
+        raise ValueError(f"{text!r} does not fit {places} decimals and 64 bits")
+    return whole
+
+
+class BinanceAccount:
+    """The plan of an account (:class:`hftpipe.venues.orders.keeper.AccountPlan`).
+
+    Args:
+        market: where it is; key: its key; rest: a client of its REST interface.
+        api_url, events_url: of the interface for requests, and of the connection for events (USD-M).
+        instruments: what is traded; prefix: of our client ids; assets: numbers of what fees are paid in.
+
+    """
+
+    def __init__(
+        self,
+        market: AccountMarket,
+        key: Key,
+        rest: RestClient,
+        api_url: str,
+        events_url: str,
+        instruments: Instruments,
+        prefix: bytes,
+        assets: Mapping[str, int],
+        ca_file: str = "",
+    ) -> None:
+        self._market, self._key, self._rest = market, key, rest
+        self._api_url, self._events_url, self._ca_file = api_url, events_url, ca_file
+        self._instruments, self._prefix, self._assets = instruments, prefix, assets
+        self._errors = {row.code: (row.action, row.reason) for row in market.errors}
+        self._offset_ns, self._listen_key = 0, ""
+
+    def __repr__(self) -> str:
+        return f"BinanceAccount({self._market.market.name})"
+
+    @property
+    def upkeep(self) -> Sequence[Upkeep]:
+        """Keys for events expire within the hour."""
+        return (Upkeep("key for events", _KEEP_KEY_S, self._keep_key),) if self._market.listen_key else ()
+
+    # Requests over REST.
+
+    def _timestamp(self) -> int:
+        return (wall_ns() + self._offset_ns) // 1_000_000
+
+    def ask(self, method: str, request: Request, query: Mapping[str, str | int] | None = None) -> Answer:
+        """Make one signed request. The signature is of the query exactly as it is sent."""
+        params = {**(query or {}), "recvWindow": RECV_WINDOW_MS, "timestamp": self._timestamp()}
+        params["signature"] = self._key.sign(urlencode(params).encode())
+        headers = {"X-MBX-APIKEY": self._key.name.reveal()}
+        return self._rest.send(method, request.path, params, request.weight, headers)
+
+    def _wanted(self, what: str, answer: Answer) -> Any:
+        if answer.outcome is Outcome.OK:
+            return answer.body
+        code = f" (code {answer.code})" if answer.code else ""
+        raise RestError(f"{self._rest.address}: {what}: {answer.outcome}: {answer.message}{code}")
+
+    def clock_offset_ns(self) -> int:
+        """The venue's clock less ours, by the quickest of some answers, a little behind it (section 3). Raises RestError."""
+        best = (1 << 62, 0)
+        for _ in range(_CLOCK_LOOKS):
+            sent = steady_ns()
+            body = self._wanted("time", self._rest.get(self._market.time.path, weight=self._market.time.weight))
+            took, now = steady_ns() - sent, wall_ns()
+            try:
+                best = min(best, (took, int(body["serverTime"]) * 1_000_000 - (now - took // 2)))
+            except (KeyError, TypeError, ValueError) as wrong:
+                raise RestError(f"{self._rest.address}: the answer has no time") from wrong
+        self._offset_ns = best[1] - _BEHIND_NS
+        return self._offset_ns
+
+    # The session.
+
+    def connect(self) -> list[Connection]:
+        """All connections of a session. Raises ConnectError, RestError."""
+        with ExitStack() as undo:
+            api = Connection(self._api_url, self._ca_file)
+            undo.callback(api.close)
+            if self._key.kind == ED25519:
+                self._log_on(api)
+            if self._market.is_spot:
+                self._subscribe(api)
+                events = []
+            else:
+                events = [Connection(f"{self._events_url}/ws/{self._new_listen_key()}", self._ca_file)]
+            undo.pop_all()
+        return [api, *events]
+
+    def _call(self, api: Connection, method: str, params: dict[str, str | int], is_signed: bool) -> Any:
+        """One request over the interface, before it is handed over."""
+        params = {**params, "timestamp": self._timestamp(), "recvWindow": RECV_WINDOW_MS}
+        if is_signed:
+            params["apiKey"] = self._key.name.reveal()
+            text = "&".join(f"{name}={params[name]}" for name in sorted(params))
+            params["signature"] = self._key.sign(text.encode())
+        api.send(orjson.dumps({"id": method, "method": method, "params": params}))
+        until = steady_ns() + int(_ANSWER_S * 1e9)
+        while steady_ns() < until:
+            answer = orjson.loads(api.receive(_ANSWER_S))
+            if isinstance(answer, dict) and answer.get("id") == method:
+                if answer.get("status") == 200:
+                    return answer.get("result")
+                error = answer.get("error") or {}
+                raise ConnectError(f"{api.server}: {method}: {error.get('msg', 'refused')} (code {error.get('code')})")
+        raise ConnectError(f"{api.server}: {method}: no answer within {_ANSWER_S:.0f} s")
+
+    def _log_on(self, api: Connection) -> None:
+        self._call(api, "session.logon", {}, is_signed=True)
+
+    def _subscribe(self, api: Connection) -> None:
+        if self._key.kind == ED25519:
+            self._call(api, "userDataStream.subscribe", {}, is_signed=False)
+        else:
+            self._call(api, "userDataStream.subscribe.signature", {}, is_signed=True)
+
+    def _listen(self, method: str) -> Any:
+        request = self._market.listen_key
+        assert request is not None, f"{self._market.market.name} has no keys for events"
+        headers = {"X-MBX-APIKEY": self._key.name.reveal()}
+        return self._wanted("key for events", self._rest.send(method, request.path, None, request.weight, headers))
+
+    def _new_listen_key(self) -> str:
+        body = self._listen("POST")
+        if not isinstance(body, dict) or not isinstance(body.get("listenKey"), str):
+            raise RestError(f"{self._rest.address}: the answer has no key for events")
+        self._listen_key = body["listenKey"]
+        return self._listen_key
+
+    def _keep_key(self) -> None:
+        if self._listen_key:
+            self._listen("PUT")
+
+    # What became of an order.
+
+    def find(self, question: Question) -> list[np.ndarray]:
+        """What has become of an order: its executions, then its state. Raises NotNow."""
+        revisions = [question.revision]
+        if self._market.is_spot:
+            # A replacement may have been made that we have not heard of.
+            revisions.insert(0, (question.revision + 1) & 0xFF)
+        for revision in revisions:
+            text = client_text(self._prefix, question.id, revision)
+            query = {"symbol": self._instruments.symbols[question.instrument], "origClientOrderId": text}
+            answer = self.ask("GET", self._market.order, query)
+            if answer.outcome is Outcome.OK:
+                return self._facts(question, answer.body)
+            if not (answer.outcome is Outcome.REFUSED and answer.code in _NOT_FOUND):
+                raise NotNow(max(answer.retry_after_s, _LATER_S), answer.message)
+        if steady_ns() - question.since_ns < NOT_FOUND_NS:
+            raise NotNow(_AGAIN_S, "not found yet")
+        return [self._fact(question, GONE)]
+
+    def _facts(self, question: Question, body: Any) -> list[np.ndarray]:
+        try:
+            state = self._state(question, body)
+            trades = self._trades(question, body) if int(state["cum"][0]) else []
+        except (KeyError, TypeError, ValueError) as wrong:
+            raise NotNow(_LATER_S, f"an answer that cannot be read: {wrong}") from wrong
+        for trade in trades:
+            trade["revision"] = state["revision"]
+        return [*trades, state]
+
+    def _fact(self, question: Question, kind: int) -> np.ndarray:
+        made = np.zeros(1, FACT)
+        made["id"], made["kind"], made["cum"], made["request"] = question.id, kind, -1, ASKED_ABOUT
+        made["revision"] = question.revision
+        return made
+
+    def _places(self, question: Question) -> tuple[int, int]:
+        power = self._instruments.powers[question.instrument]
+        return 8 + power, 8 - power
+
+    def _state(self, question: Question, body: Any) -> np.ndarray:
+        made, (price_places, qty_places) = self._fact(question, STATE), self._places(question)
+        id_, revision = client_id_of(self._prefix, body["clientOrderId"])
+        if id_ != question.id:
+            raise ValueError("another order")
+        made["revision"], made["venue_id"], made["state"] = revision, int(body["orderId"]), _STATES[body["status"]]
+        made["price"], made["qty"] = scaled(body["price"], price_places), scaled(body["origQty"], qty_places)
+        made["cum"] = scaled(body["executedQty"], qty_places)
+        made["ts"] = int(body.get("updateTime", body.get("transactTime", 0))) * 1_000_000
+        return made
+
+    def _trades(self, question: Question, body: Any) -> list[np.ndarray]:
+        query: dict[str, str | int] = {
+            "symbol": self._instruments.symbols[question.instrument],
+            "orderId": int(body["orderId"]),
+        }
+        answer = self.ask("GET", self._market.trades, query)
+        if answer.outcome is not Outcome.OK:
+            raise NotNow(max(answer.retry_after_s, _LATER_S), answer.message)
+        price_places, qty_places = self._places(question)
+        found = []
+        for row in answer.body:
+            made = self._fact(question, TRADE)
+            made["request"], made["trade_id"], made["ts"] = 0, int(row["id"]), int(row["time"]) * 1_000_000
+            made["last_price"], made["last_qty"] = scaled(row["price"], price_places), scaled(row["qty"], qty_places)
+            made["is_maker"] = bool(row["isMaker"] if self._market.is_spot else row["maker"])
+            made["fee"], made["state"] = scaled(row["commission"], 8), LIVE
+            asset = row["commissionAsset"]
+            if asset != self._instruments.quotes[question.instrument]:
+                made["fee_asset"] = self._assets.get(asset, 0)
+                if asset not in self._assets:
+                    made["fee"] = 0
+            found.append(made)
+        return found
+
+    # Cancelling.
+
+    def cancel(self, question: Question) -> list[np.ndarray]:
+        """Cancel an order over REST; what came of it. Raises NotNow."""
+        text = client_text(self._prefix, question.id, question.revision)
+        query = {"symbol": self._instruments.symbols[question.instrument], "origClientOrderId": text}
+        answer = self.ask("DELETE", self._market.order, query)
+        made = self._fact(question, REFUSED)
+        made["request"] = CANCEL_ASKED
+        if answer.outcome is Outcome.OK and answer.body.get("status") == "CANCELED":
+            made["kind"], made["state"], made["reason"] = STATE, CANCELLED, reasons.USER_REQUEST
+            made["cum"] = scaled(answer.body["executedQty"], self._places(question)[1])
+            return [made]
+        action, reason = self._errors.get(answer.code, UNLISTED)
+        if answer.outcome is not Outcome.REFUSED:
+            action, reason = ASK, reasons.VENUE_BUSY
+        made["action"], made["reason"], made["code"] = action, reason, answer.code
+        return [made]

@@ -1,0 +1,66 @@
+"""What differs between Binance's markets for whoever has an account there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from hftpipe.venues.binance.markets import BINANCE_SPOT, BINANCE_USDM, Market, Request
+from hftpipe.venues.binance.orders import errors
+from hftpipe.venues.orders.errors import Row
+
+
+@dataclass(frozen=True)
+class AccountMarket:
+    """A market as its accounts have it.
+
+    Attributes:
+        market: whose it is; is_spot: whether a change makes a new order, and events come over the interface for requests.
+        order, trades, open_orders, time: requests (with a symbol and more) for an order, its executions, what is open, the clock.
+        errors: what its codes mean; windows: orders that it takes, by length in ms.
+        silence_s: a connection without a word, pings included, for so long is of no use.
+        api_path: of the interface for requests where all interfaces have one address.
+        listen_key, countdown: its keys for events, the dead man's switch; None: it has none.
+    """
+
+    market: Market
+    is_spot: bool
+    order: Request
+    trades: Request
+    open_orders: Request
+    cancel_all: Request
+    time: Request
+    errors: tuple[Row, ...]
+    windows: Mapping[int, int]
+    silence_s: float
+    api_path: str
+    listen_key: Request | None = None
+    countdown: Request | None = None
+
+
+SPOT = AccountMarket(
+    market=BINANCE_SPOT,
+    is_spot=True,
+    order=Request("/api/v3/order", 4),
+    trades=Request("/api/v3/myTrades", 5),
+    open_orders=Request("/api/v3/openOrders", 80),
+    cancel_all=Request("/api/v3/openOrders", 1),
+    time=Request("/api/v3/time", 1),
+    errors=errors.SPOT,
+    windows={10_000: 100, 86_400_000: 200_000},
+    silence_s=90.0,
+    api_path="/ws-api/v3",
+)
+USDM = AccountMarket(
+    market=BINANCE_USDM,
+    is_spot=False,
+    order=Request("/fapi/v1/order", 1),
+    trades=Request("/fapi/v1/userTrades", 5),
+    open_orders=Request("/fapi/v1/openOrders", 40),
+    cancel_all=Request("/fapi/v1/allOpenOrders", 1),
+    time=Request("/fapi/v1/time", 1),
+    errors=errors.USDM,
+    windows={10_000: 300, 60_000: 1200},
+    silence_s=400.0,
+    api_path="/ws-fapi/v1",
+    listen_key=Request("/fapi/v1/listenKey", 1),
+    countdown=Request("/fapi/v1/countdownCancelAll", 10),
+)

@@ -1,0 +1,81 @@
+"""What a venue says of an order, however it says it: an answer to a request, an event of the account, or what REST found out.
+
+Which of them comes first is not told, and each may come late, twice or not at all; so each is a *fact* that is compared with what
+is known (:mod:`hftpipe.venues.orders.apply`), and only what is new becomes a report.
+"""
+
+import numpy as np
+
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import ONE, U64, ZERO, copy_bytes, load_acquire, store_release, view
+
+#: Kinds: what state an order is in; one of its executions (and the state after it); a request was refused; the venue has no
+#: such order; a connection is there again, so that all open orders are to be asked about.
+STATE, TRADE, REFUSED, GONE, RESYNC = range(1, 6)
+#: States of an order at the venue: nothing is said of it, it rests or did, all of it has filled, it was cancelled, it expired, it
+#: was refused.
+UNSAID, LIVE, DONE, CANCELLED, LAPSED, TURNED_DOWN = range(6)
+#: Which request a fact answers (0: none; it was not asked for); the last one: a question of ours.
+NO_REQUEST, PLACED, CHANGED, CANCEL_ASKED, ASKED_ABOUT = range(5)
+
+#: ``cum``: filled of it (1e-8; of this revision), -1: not told; ``price``, ``qty``: its terms, qty 0: not told; ``trade_id`` and
+#: ``last_*``: the execution; ``fee``: 1e-8 of the asset ``fee_asset`` (n of FEE_ASSET); ``action``, ``reason``: what a refusal
+#: means (:mod:`hftpipe.venues.orders.errors`); ``code``: the venue's own.
+FACT = np.dtype(
+    [
+        ("id", "u8"), ("venue_id", "u8"), ("trade_id", "u8"), ("ts", "i8"), ("price", "i8"), ("qty", "i8"), ("cum", "i8"),
+        ("last_price", "i8"), ("last_qty", "i8"), ("fee", "i8"), ("code", "i8"),
+        ("kind", "u1"), ("state", "u1"), ("request", "u1"), ("action", "u1"), ("reason", "u1"), ("revision", "u1"),
+        ("is_maker", "u1"), ("fee_asset", "u1"), ("_pad", "u8", 4),
+    ],
+    align=True,
+)  # fmt: skip
+FACT_BYTES = 128
+assert FACT.itemsize == FACT_BYTES
+
+#: A question for the threads beside: about an order (id), what is to be done.
+QUESTION = np.dtype(
+    [("id", "u8"), ("what", "i8"), ("venue_id", "u8"), ("instrument", "i8"), ("revision", "i8"), ("_pad", "i8", 3)]
+)
+QUESTION_BYTES = 64
+assert QUESTION.itemsize == QUESTION_BYTES
+#: What is asked: what has become of it; to cancel it over REST, for the connection is gone.
+ASK_STATE, ASK_CANCEL = 1, 2
+
+#: A queue of one writer and one reader, each with its own count; slots are a power of two.
+QUEUE = np.dtype(
+    [("written", "u8"), ("_pad0", "u8", 15), ("read", "u8"), ("slots", "u8"), ("at", "u8"), ("_pad1", "u8", 13)]
+)
+_READ = np.uint64(128)
+
+
+def queue_init(queue: np.ndarray, slots: np.ndarray) -> None:
+    """Make an empty queue (QUEUE array of length 1) of slots (array of a power of two, which must stay where it is)."""
+    queue[:] = 0
+    queue["slots"], queue["at"] = len(slots), slots.ctypes.data
+
+
+@jit
+def queue_put(queue, item, item_bytes):
+    """Put a copy of ``item`` in; False if there is no room."""
+    q = view(queue, QUEUE)
+    if q.written - load_acquire(queue + _READ) >= q.slots:
+        return False
+    copy_bytes(q.at + (q.written & (q.slots - ONE)) * U64(item_bytes), item, item_bytes)
+    store_release(queue, q.written + ONE)
+    return True
+
+
+@jit
+def queue_first(queue, item_bytes):
+    """Address of the oldest item; 0 if there is none. It stays there until :func:`queue_drop`."""
+    q = view(queue, QUEUE)
+    if load_acquire(queue) == q.read:
+        return ZERO
+    return q.at + (q.read & (q.slots - ONE)) * U64(item_bytes)
+
+
+@jit
+def queue_drop(queue):
+    """Forget the oldest item."""
+    store_release(queue + _READ, view(queue, QUEUE).read + ONE)

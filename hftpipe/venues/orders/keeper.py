@@ -1,0 +1,259 @@
+"""The Python half of an account's orders: connections, questions over REST, and what must be done every so often.
+
+::
+
+    thread "orders-session"    connect, log in, subscribe ──▶ the connections are compiled code's ──▶ one has ended: all again
+    thread "orders-questions"  ◀── questions ── compiled code;  REST ──▶ facts ──▶ compiled code
+    thread "orders-upkeep"     the venue's clock, keys that expire, the dead man's switch
+
+The session is one whole: when any of its connections ends, all are made anew, and every open order is asked about.
+"""
+
+import ctypes
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.transport.tls.openssl import TlsError
+from hftpipe.transport.websocket.connect import ConnectError, Connection
+from hftpipe.transport.websocket.link import CLOSED, ENDED, OPEN, OUT_BYTES, link_close, link_init, link_open, why_ended
+from hftpipe.venues.live.errands import Errands
+from hftpipe.venues.live.keeper import ALARM_AFTER, FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
+from hftpipe.venues.orders.facts import (
+    ASK_CANCEL,
+    FACT,
+    FACT_BYTES,
+    QUESTION,
+    QUESTION_BYTES,
+    RESYNC,
+    queue_drop,
+    queue_first,
+    queue_put,
+)
+
+#: How often the threads look at what compiled code wants of them, s.
+LOOK_S = 0.002
+BUFFER_BYTES = 1 << 20
+CLOCK_EVERY_S = 60.0
+
+
+class NotNow(Exception):
+    """A question cannot be answered yet: it is asked again in ``after_s``."""
+
+    def __init__(self, after_s: float, why: str) -> None:
+        super().__init__(why)
+        self.after_s = after_s
+
+
+@dataclass(frozen=True)
+class Question:
+    """What compiled code wants to know: of an order, its client id, the venue's number, its instrument and revision here, and
+    since when it has been asked (steady ns)."""
+
+    id: int
+    what: int
+    venue_id: int
+    instrument: int
+    revision: int
+    since_ns: int
+
+
+@dataclass(frozen=True)
+class Upkeep:
+    """Something to be done every ``every_s``; what it raises is reported, and it is done again all the same."""
+
+    name: str
+    every_s: float
+    do: Callable[[], None]
+
+
+class AccountPlan(Protocol):
+    """What a venue's account does over Python; each call may take long, and raise ConnectError or OSError."""
+
+    @property
+    def upkeep(self) -> Sequence[Upkeep]:
+        """What must be done every so often."""
+
+    def connect(self) -> list[Connection]:
+        """All connections of a session, logged in and subscribed, that for requests first."""
+
+    def clock_offset_ns(self) -> int:
+        """The venue's wall clock less ours."""
+
+    def find(self, question: Question) -> list[np.ndarray]:
+        """What has become of an order, as FACT arrays of length 1. Raises NotNow if that cannot be told yet."""
+
+    def cancel(self, question: Question) -> list[np.ndarray]:
+        """Cancel an order over REST; what came of it. Raises NotNow."""
+
+
+@dataclass
+class AccountMemory:
+    """What the threads share with compiled code.
+
+    Attributes:
+        account: ACCOUNT array (length 1); links: LINK array, one a connection; questions, facts: addresses of the queues.
+    """
+
+    account: np.ndarray
+    links: np.ndarray
+    questions: int
+    facts: int
+    buffers: list[np.ndarray] = field(default_factory=list)
+    outs: list[np.ndarray] = field(default_factory=list)
+
+
+class AccountKeeper:
+    """Keeps an account's session up, and answers what compiled code asks.
+
+    Args:
+        memory: the account's; plan: the venue's; report: takes one line about what goes wrong.
+    """
+
+    def __init__(self, memory: AccountMemory, plan: AccountPlan, report: Callable[[str], None]) -> None:
+        self._memory, self._plan, self._report = memory, plan, report
+        self._connections: list[Connection] = []
+        self._failures, self._is_over = 0, False
+        self._putting = threading.Lock()
+        self._since: dict[int, int] = {}
+        self._session, self._questions, self._upkeep = (
+            Errands(f"orders-{name}", report) for name in ("session", "questions", "upkeep")
+        )
+
+    def open(self) -> None:
+        """Begin, in the process that runs the gateway: threads do not survive a fork."""
+        for index in range(len(self._memory.links)):
+            self._memory.buffers.append(np.zeros(BUFFER_BYTES, np.uint8))
+            self._memory.outs.append(np.zeros(OUT_BYTES, np.uint8))
+            link_init(self._memory.links[index : index + 1], self._memory.buffers[-1], self._memory.outs[-1])
+        self._memory.account["wall_offset_ns"] = wall_ns() - steady_ns()
+        for errands in (self._session, self._questions, self._upkeep):
+            errands.start()
+        self._session.ask(self._begin)
+        self._questions.ask(self._answer_questions)
+
+    def close(self) -> None:
+        """End the threads and close every connection; compiled code does not run any more."""
+        self._is_over = True
+        for errands in (self._session, self._questions, self._upkeep):
+            errands.end()
+        for index, connection in enumerate(self._connections):
+            link_close(self._memory.links[index : index + 1])
+            connection.close()
+
+    # The session.
+
+    def _begin(self) -> None:
+        try:
+            self._set_clock()
+            connections = self._plan.connect()
+            handed = [one.hand_over() for one in connections]
+        except (ConnectError, TlsError, OSError) as wrong:
+            self._failures += 1
+            self._memory.account["refused_logins"] += 1
+            if self._failures == 1 or self._failures >= ALARM_AFTER:
+                self._report(f"orders: attempt {self._failures} failed: {wrong}")
+            self._session.ask(self._begin, pause_s(self._failures, FIRST_PAUSE_S, LONGEST_PAUSE_S))
+            return
+        is_first, self._failures = not self._connections, 0
+        self._connections = connections
+        # Compiled code ends connections without a session, so that comes first.
+        self._memory.account["session"] = 1
+        for index, (fd, tls) in enumerate(handed):
+            link_open(self._memory.links[index : index + 1], fd, steady_ns(), tls)
+        self.tell(_fact(RESYNC))
+        if is_first:
+            for one in self._plan.upkeep:
+                self._keep_up(one)
+            self._upkeep.ask(self._measure_clock, CLOCK_EVERY_S)
+        self._session.ask(self._watch, LOOK_S)
+
+    def _watch(self) -> None:
+        """Look whether the session is still there; if not, begin another one."""
+        states = self._memory.links["state"][: len(self._connections)]
+        if self._memory.account["session"][0] and not (states == ENDED).any():
+            self._session.ask(self._watch, LOOK_S)
+            return
+        self._memory.account["session"] = 0
+        if (states == OPEN).any():
+            # Compiled code has not let go of it yet.
+            self._session.ask(self._watch, LOOK_S)
+            return
+        whys = [why_ended(self._memory.links[at : at + 1]) for at in np.flatnonzero(states == ENDED).tolist()]
+        self._report(f"orders: session lost ({', '.join(whys) or 'ended by the venue'}); connecting again")
+        for index, connection in enumerate(self._connections):
+            link_close(self._memory.links[index : index + 1])
+            connection.close()
+        assert (self._memory.links["state"][: len(self._connections)] == CLOSED).all()
+        self._session.ask(self._begin, pause_s(1, FIRST_PAUSE_S, LONGEST_PAUSE_S))
+
+    # The clock and other upkeep.
+
+    def _set_clock(self) -> None:
+        self._memory.account["wall_offset_ns"] = wall_ns() - steady_ns() + self._plan.clock_offset_ns()
+
+    def _measure_clock(self) -> None:
+        try:
+            self._set_clock()
+        except OSError as wrong:
+            self._report(f"orders: clock: {wrong}")
+        self._upkeep.ask(self._measure_clock, CLOCK_EVERY_S)
+
+    def _keep_up(self, one: Upkeep) -> None:
+        try:
+            one.do()
+        except OSError as wrong:
+            self._report(f"orders: {one.name}: {wrong}")
+        self._upkeep.ask(lambda: self._keep_up(one), one.every_s)
+
+    # Questions.
+
+    def tell(self, fact: np.ndarray) -> None:
+        """Give compiled code a FACT (array of length 1); waits while it has too many."""
+        while not self._is_over:
+            with self._putting:
+                if queue_put(np.uint64(self._memory.facts), np.uint64(fact.ctypes.data), np.int64(FACT_BYTES)):
+                    return
+            threading.Event().wait(LOOK_S)
+
+    def _answer_questions(self) -> None:
+        while question := self._next_question():
+            self._answer(question)
+        self._questions.ask(self._answer_questions, LOOK_S)
+
+    def _next_question(self) -> Question | None:
+        address = int(queue_first(np.uint64(self._memory.questions), np.int64(QUESTION_BYTES)))
+        if not address:
+            return None
+        row = np.frombuffer(ctypes.string_at(address, QUESTION_BYTES), QUESTION)[0]
+        since_ns = self._since.setdefault(int(row["id"]), steady_ns())
+        made = Question(
+            int(row["id"]),
+            int(row["what"]),
+            int(row["venue_id"]),
+            int(row["instrument"]),
+            int(row["revision"]),
+            since_ns,
+        )
+        queue_drop(np.uint64(self._memory.questions))
+        return made
+
+    def _answer(self, question: Question) -> None:
+        try:
+            facts = (self._plan.cancel if question.what == ASK_CANCEL else self._plan.find)(question)
+        except NotNow as later:
+            self._questions.ask(lambda: self._answer(question), later.after_s)
+            return
+        self._since.pop(question.id, None)
+        for fact in facts:
+            self.tell(fact)
+
+
+def _fact(kind: int) -> np.ndarray:
+    made = np.zeros(1, FACT)
+    made["kind"], made["cum"] = kind, -1
+    return made

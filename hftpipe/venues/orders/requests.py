@@ -1,0 +1,115 @@
+"""Requests to a venue: each is a variant with a template of its own, signed, framed and sent with one call of the system."""
+
+import numpy as np
+
+from hftpipe.core.machine.digits import read_hex, write_hex, write_number
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import U64, ZERO, load_i64, load_u8, store_u8, view
+from hftpipe.core.schema.records import MARKET, REDUCE_ONLY, TIF_MASK
+from hftpipe.core.trading.amounts import write_price, write_qty
+from hftpipe.core.trading.order_table import ORDER
+from hftpipe.transport.websocket.link import LINK_BYTES
+from hftpipe.transport.websocket.sending import HEADER_ROOM, send_text
+from hftpipe.venues.orders.client_text import write_client_text
+from hftpipe.venues.orders.state import ACCOUNT, REVISION
+from hftpipe.venues.orders.template import VALUE, Value, set_value, write_request
+
+#: What is asked of the venue, and the letter by which its answer says so.
+PLACE, CHANGE, CANCEL_IT = range(3)
+LETTERS = "nrc"
+_LETTERS = np.frombuffer(LETTERS.encode(), np.uint8).copy()
+_SIDES, _TIFS = 2, MARKET + 1
+VARIANTS = len(LETTERS) * _SIDES * _TIFS * 2
+#: Characters of a request's id: the client id and the letter.
+REQUEST_ID_BYTES = 17
+#: Where the text of each value is written, from ACCOUNT's ``values`` on; that of a symbol stands still.
+TEXT_ROOM = 64
+NO_TEMPLATE = -1
+#: The link that requests go over.
+REQUEST_LINK = 0
+_VALUE_SHIFT = np.uint64(4)
+_ID, _CLIENT, _OLD, _SYMBOL, _PRICE, _QTY, _TIME = (
+    np.int64(one)
+    for one in (
+        Value.REQUEST_ID, Value.CLIENT_ID, Value.OLD_CLIENT_ID, Value.SYMBOL, Value.PRICE, Value.QUANTITY, Value.TIMESTAMP,
+    )
+)  # fmt: skip
+_MS = np.int64(1_000_000)
+_TEXT_AT = np.uint64(-(-HEADER_ROOM // 8) * 8)
+
+
+def variant_of(what: int, side: int, tif: int, is_reduce_only: bool) -> int:
+    """The number of a variant of a request."""
+    return ((what * _SIDES + side) * _TIFS + tif) * 2 + int(is_reduce_only)
+
+
+@jit
+def template_of(a, what, side, flags):
+    """The template of a request; NO_TEMPLATE: the venue cannot be told it. A cancel is the same for all."""
+    tif = np.int64(flags & TIF_MASK)
+    if tif > MARKET or side > 1:
+        return np.int64(NO_TEMPLATE)
+    reduce = np.int64(flags & REDUCE_ONLY != 0)
+    variant = ((what * _SIDES + np.int64(side)) * _TIFS + tif) * 2 + reduce
+    return load_i64(a.variants + (U64(variant) << U64(3)))
+
+
+@jit
+def _put_client_text(a, value, id_, revision):
+    at = view(a.values + (U64(value) << _VALUE_SHIFT), VALUE).at
+    end = write_client_text(a.prefix, a.prefix_bytes, id_, revision, at)
+    set_value(a.values, value, at, np.int64(end - at))
+
+
+@jit
+def put_amounts(a, instrument, price, qty, is_market):
+    """Write a price and a quantity as the venue reads them; False if they are none of this instrument."""
+    at = view(a.values + (U64(_QTY) << _VALUE_SHIFT), VALUE).at
+    end = write_qty(a.amounts, instrument, qty, at)
+    if end == ZERO:
+        return False
+    set_value(a.values, _QTY, at, np.int64(end - at))
+    if is_market:
+        return True
+    at = view(a.values + (U64(_PRICE) << _VALUE_SHIFT), VALUE).at
+    end = write_price(a.amounts, instrument, price, at)
+    if end == ZERO:
+        return False
+    set_value(a.values, _PRICE, at, np.int64(end - at))
+    return True
+
+
+@jit
+def send_request(account, slot, what, template, revision, now_ns):
+    """Send a request about the order at ``slot``: SENT, NOT_SENT or LOST. Its amounts have been put.
+
+    ``revision``: of the order as the request makes it; that which the venue knows now is in the order.
+    """
+    a, o = view(account, ACCOUNT), view(slot, ORDER)
+    values = a.values
+    _put_client_text(a, _CLIENT, o.id, revision)
+    _put_client_text(a, _OLD, o.id, o.user & REVISION)
+    at = view(values + (U64(_ID) << _VALUE_SHIFT), VALUE).at
+    store_u8(write_hex(at, o.id), _LETTERS[what])
+    set_value(values, _ID, at, np.int64(REQUEST_ID_BYTES))
+    at = view(values + (U64(_TIME) << _VALUE_SHIFT), VALUE).at
+    set_value(values, _TIME, at, np.int64(write_number(at, U64((now_ns + a.wall_offset_ns) // _MS)) - at))
+    symbol = view(a.symbols + (U64(o.instrument) << _VALUE_SHIFT), VALUE)
+    set_value(values, _SYMBOL, symbol.at, symbol.length)
+    text = a.text + _TEXT_AT
+    end = write_request(a.templates, template, values, a.signer, a.signed, text)
+    return send_text(a.links + U64(LINK_BYTES * REQUEST_LINK), text, np.int64(end - text))
+
+
+@jit
+def read_request_id(at, length):
+    """What an answer is about: (client id, PLACE, CHANGE or CANCEL_IT); (0, -1): none of our requests."""
+    if length != REQUEST_ID_BYTES:
+        return ZERO, np.int64(-1)
+    is_id, id_ = read_hex(at, np.int64(REQUEST_ID_BYTES - 1))
+    if is_id:
+        letter = load_u8(at + U64(REQUEST_ID_BYTES - 1))
+        for what in range(3):
+            if letter == _LETTERS[what]:
+                return id_, np.int64(what)
+    return ZERO, np.int64(-1)

@@ -1,0 +1,145 @@
+"""An account's memory, laid out before the processes are forked; and what is private, made in the gateway's own process."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from hftpipe.core.machine.json_text import key_code
+from hftpipe.core.schema.amounts import amounts_table
+from hftpipe.core.schema.layout import aligned
+from hftpipe.core.trading.order_table import table_init
+from hftpipe.core.trading.seen_fills import seen_init
+from hftpipe.transport.signing.hmac_sha256 import SIGNER, signer_init
+from hftpipe.transport.signing.keys import HMAC, Key
+from hftpipe.venues.orders.errors import Row, error_table
+from hftpipe.venues.orders.facts import queue_init
+from hftpipe.venues.orders.keeper import AccountMemory
+from hftpipe.venues.orders.requests import TEXT_ROOM
+from hftpipe.venues.orders.state import ORDERS, SEEN_FILLS, WINDOWS, account_layout
+from hftpipe.venues.orders.template import VALUE, VALUES, Piece, Templates
+
+#: Memory for a request, and for what of it is signed.
+_REQUEST_ROOM = 4096
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How an account is dealt with.
+
+    Attributes:
+        links: its connections; is_revised: whether a change makes a new order; answer_s: an unanswered request counts as unknown;
+        login_s: how long we may be without a session; silence_s: a connection without a word.
+        windows: orders the venue takes, by length in ms.
+    """
+
+    links: int
+    is_revised: bool
+    answer_s: float
+    login_s: float
+    silence_s: float
+    windows: Mapping[int, int]
+
+
+def account_bytes() -> int:
+    """Memory of an account."""
+    return account_layout().size
+
+
+def account_init(
+    memory: np.ndarray, instruments: int, clock: int, scan: int, terms: Terms, halts: int = 0, venue_index: int = 0
+) -> AccountMemory:
+    """Lay out an account in ``memory`` (uint8 array of :func:`account_bytes`); nothing is connected yet.
+
+    Args:
+        instruments: how many there are; clock: address of a CLOCK record; scan: of the C function that reads the venue's messages;
+        halts: address of HALTS, 0: nobody is told whether orders are taken; venue_index: the venue's number there.
+
+    Raises:
+        ValueError: more windows than are kept.
+    """
+    layout = account_layout()
+    memory[: layout.size] = 0
+    part = {name: layout.view(memory, name) for name in layout.parts}
+    account = part["account"]
+    table_init(part["table"], ORDERS)
+    seen_init(part["seen"], SEEN_FILLS)
+    for name, slots in (("questions", "question_slots"), ("facts", "fact_slots"), ("reports", "report_slots")):
+        queue_init(part[name], part[slots])
+    for name in ("table", "seen", "links", "questions", "facts", "reports"):
+        account[name] = part[name].ctypes.data
+    if len(terms.windows) > WINDOWS:
+        raise ValueError(f"{len(terms.windows)} windows of orders; allowed: at most {WINDOWS}")
+    for index, (length_ms, limit) in enumerate(terms.windows.items()):
+        account["windows"][0][index]["length_ms"], account["windows"][0][index]["limit"] = length_ms, limit
+    account["n_links"], account["n_instruments"], account["clock"], account["scan"] = (
+        terms.links,
+        instruments,
+        clock,
+        scan,
+    )
+    account["halts"], account["venue_index"], account["is_revised"] = halts, venue_index, terms.is_revised
+    for name, seconds in (("answer_ns", terms.answer_s), ("login_ns", terms.login_s), ("silence_ns", terms.silence_s)):
+        account[name] = int(seconds * 1e9)
+    links = part["links"][: terms.links]
+    return AccountMemory(account, links, part["questions"].ctypes.data, part["facts"].ctypes.data)
+
+
+@dataclass
+class Private:
+    """What holds the key or signatures: memory of this process alone, to be kept as long as it is used."""
+
+    keep: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def make(self, name: str, content: np.ndarray) -> np.ndarray:
+        """Keep an array under a name."""
+        self.keep[name] = content
+        return content
+
+
+def open_private(
+    account: np.ndarray,
+    instruments: np.ndarray,
+    key: Key,
+    prefix: bytes,
+    requests: tuple[Sequence[Sequence[Piece]], np.ndarray],
+    errors: Sequence[Row],
+    assets: Sequence[str],
+    scan_bytes: int,
+) -> Private:
+    """Make what compiled code needs beside the segment, and put its addresses into the ACCOUNT array (length 1).
+
+    Args:
+        instruments: INSTRUMENT array; key: of the account; prefix: of our client ids.
+        requests: templates, and which one each variant of a request is; errors: the venue's table.
+        assets: what fees may be paid in besides the quote currency; the first one has number 1.
+        scan_bytes: memory that the venue's scan notes what it has found in.
+
+    Raises:
+        TlsError: OpenSSL's SHA-256 cannot be reached.
+    """
+    private = Private()
+    templates, variants = Templates(requests[0]), private.make("variants", requests[1].copy())
+    private.keep["templates"] = templates
+    signer = private.make("signer", np.zeros(1, SIGNER))
+    if key.kind == HMAC:
+        signer_init(signer, key.secret)
+    symbols = private.make("symbols", np.zeros(len(instruments), VALUE))
+    texts = private.make("symbol_texts", instruments["symbol"].copy())
+    symbols["at"] = texts.ctypes.data + np.arange(len(texts), dtype=np.uint64) * texts.itemsize
+    symbols["length"] = np.char.str_len(texts)
+    values, room = private.make("values", np.zeros(VALUES, VALUE)), private.make("texts", aligned(VALUES * TEXT_ROOM))
+    values["at"] = room.ctypes.data + np.arange(VALUES, dtype=np.uint64) * TEXT_ROOM
+    pieces = {
+        "amounts": amounts_table(instruments), "templates": templates.table, "variants": variants, "signer": signer,
+        "symbols": symbols, "values": values, "signed": aligned(_REQUEST_ROOM), "text": aligned(_REQUEST_ROOM),
+        "errors": error_table(errors), "prefix": np.frombuffer(prefix.ljust(64, b"\0"), np.uint8).copy(),
+        "assets": np.array([key_code(one) for one in assets], np.uint64), "powers": instruments["power"].copy(),
+        "quotes": np.array([key_code(bytes(one).decode()) for one in instruments["quote"]], np.uint64),
+        "spots": aligned(scan_bytes),
+    }  # fmt: skip
+    for name, piece in pieces.items():
+        account[name] = private.make(f"at_{name}", piece).ctypes.data
+    account["n_errors"], account["prefix_bytes"], account["n_assets"] = len(pieces["errors"]), len(prefix), len(assets)
+    return private

@@ -1,0 +1,414 @@
+"""Orders at Binance as compiled code says and hears them: whatever comes first, late, twice or never, each thing is told once."""
+
+import hashlib
+import hmac
+import time
+from collections.abc import Iterator
+
+import pytest
+from orders_rig import ONE, SECRET, Desk
+
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.cells import LOGIN_REFUSED, ORPHAN_FILL, SESSION_LOST, VENUE_FORGOT
+from hftpipe.core.schema.records import (
+    ANSWERED_HERE,
+    FOK,
+    GTC,
+    IOC,
+    LEFT,
+    MARKET,
+    NOT_TAKEN,
+    POST_ONLY,
+    REDUCE_ONLY,
+    SELL,
+)
+from hftpipe.venues.orders.facts import ASK_CANCEL, ASK_STATE, ASKED_ABOUT, GONE, LIVE, RESYNC, STATE
+
+ID = 0x0102_0000_65A1_0007
+PRICE, QTY = 61_000 * ONE, ONE // 100
+
+
+@pytest.fixture(params=["usdm", "spot"])
+def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
+    made = Desk(request.param)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def usdm() -> Iterator[Desk]:
+    made = Desk("usdm")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def spot() -> Iterator[Desk]:
+    made = Desk("spot")
+    yield made
+    made.close()
+
+
+def signed(params: dict[str, object]) -> str:
+    text = "&".join(f"{name}={params[name]}" for name in sorted(params) if name != "signature")
+    return hmac.new(SECRET.encode(), text.encode(), hashlib.sha256).hexdigest()
+
+
+def working(desk: Desk, id_: int = ID) -> None:
+    """An order that rests, with nothing left to hear of it."""
+    assert desk.new(id_) == LEFT
+    desk.accept(desk.requests()[0])
+    assert desk.poll() == [("ack", id_, PRICE, QTY, GTC)]
+
+
+# --- what is said ------------------------------------------------------------------------------------------------------------
+
+CASES = [
+    ("usdm", GTC, {"type": "LIMIT", "timeInForce": "GTC", "price": "61000.0"}),
+    ("usdm", IOC, {"type": "LIMIT", "timeInForce": "IOC", "price": "61000.0"}),
+    ("usdm", FOK, {"type": "LIMIT", "timeInForce": "FOK", "price": "61000.0"}),
+    ("usdm", POST_ONLY, {"type": "LIMIT", "timeInForce": "GTX", "price": "61000.0"}),
+    ("usdm", MARKET, {"type": "MARKET"}),
+    ("usdm", GTC | REDUCE_ONLY, {"type": "LIMIT", "timeInForce": "GTC", "price": "61000.0", "reduceOnly": "true"}),
+    ("spot", GTC, {"type": "LIMIT", "timeInForce": "GTC", "price": "61000.0"}),
+    ("spot", IOC, {"type": "LIMIT", "timeInForce": "IOC", "price": "61000.0"}),
+    ("spot", FOK, {"type": "LIMIT", "timeInForce": "FOK", "price": "61000.0"}),
+    ("spot", POST_ONLY, {"type": "LIMIT_MAKER", "price": "61000.0"}),
+    ("spot", MARKET, {"type": "MARKET"}),
+]
+
+
+@pytest.mark.parametrize(("market", "flags", "own"), CASES)
+def test_an_order_is_said_in_the_venues_words_and_signed(market: str, flags: int, own: dict[str, str]) -> None:
+    desk = Desk(market)
+    assert desk.new(ID, flags=flags, side=SELL, price=0 if flags == MARKET else PRICE) == LEFT
+    (request,) = desk.requests()
+    params = request["params"]
+    common = {
+        "symbol": "BTCUSDT", "side": "SELL", "quantity": "0.010", "newClientOrderId": desk.text(ID), "recvWindow": 5000,
+        "newOrderRespType": "RESULT", "apiKey": "the-api-key", "timestamp": params["timestamp"],
+    }  # fmt: skip
+    assert request["method"] == "order.place" and isinstance(params["timestamp"], int)
+    assert params == common | own | {"signature": signed(params)}
+    desk.close()
+
+
+def test_a_client_id_is_within_the_venues_rules_and_read_back(desk: Desk) -> None:
+    text = desk.text(ID)
+    assert text == "cm_t1_000065a1_01020007" and len(text) <= 36
+    working(desk)
+
+
+def test_what_the_venue_cannot_be_told_is_refused_here(spot: Desk) -> None:
+    assert spot.new(ID, flags=GTC | REDUCE_ONLY) == ANSWERED_HERE
+    assert spot.new(ID + 1, price=PRICE + 1) == ANSWERED_HERE
+    assert spot.new(ID + 2, qty=QTY + 1) == ANSWERED_HERE
+    assert [one[0::4] for one in spot.poll()] == [("reject", reasons.VENUE_FILTER)] * 3
+    assert spot.requests() == []
+
+
+def test_orders_stop_at_the_share_of_the_venues_window_that_is_ours_and_cancels_do_not() -> None:
+    desk = Desk(windows={86_400_000: 10})
+    assert [desk.new(ID + at) for at in range(9)] == [LEFT] * 8 + [NOT_TAKEN]
+    desk.accept(desk.requests()[0])
+    desk.poll()
+    assert desk.cancel(ID) == LEFT and desk.counter("limited") == 1
+    desk.close()
+
+
+# --- what is heard -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_order_is_acknowledged_once_by_answer_or_event_whichever_comes_first(desk: Desk) -> None:
+    desk.new(ID)
+    request = desk.requests()[0]
+    desk.event(ID, "NEW", "NEW")
+    assert desk.poll() == [("ack", ID, PRICE, QTY, GTC)]
+    desk.accept(request)
+    assert desk.poll() == []
+
+
+def test_a_fill_before_the_answer_is_told_behind_an_acknowledgement(desk: Desk) -> None:
+    desk.new(ID)
+    request = desk.requests()[0]
+    desk.event(
+        ID, "TRADE", "PARTIALLY_FILLED", l="0.004", z="0.004", L="60999.90", t=77, n="0.00000400", N="BTC", m=False
+    )
+    fee_asset = 2 << 1
+    assert desk.poll() == [
+        ("ack", ID, PRICE, QTY, GTC),
+        ("fill", ID, 6_099_990_000_000, 400_000, 77, 400, fee_asset),
+    ]
+    desk.accept(request, status="PARTIALLY_FILLED", executedQty="0.004")
+    assert desk.poll() == []
+
+
+def test_an_execution_told_twice_is_booked_once(desk: Desk) -> None:
+    working(desk)
+    for _ in range(2):
+        desk.event(ID, "TRADE", "PARTIALLY_FILLED", l="0.004", z="0.004", L="61000.00", t=77, n="-0.1", N="USDT")
+    assert desk.poll() == [("fill", ID, PRICE, 400_000, 77, -10_000_000, 1)]
+    assert desk.counter("repeated") == 1
+
+
+def test_an_order_ends_filled_by_its_executions_alone(desk: Desk) -> None:
+    working(desk)
+    desk.event(ID, "TRADE", "FILLED", l="0.010", z="0.010", L="61000.00", t=78)
+    assert [one[0] for one in desk.poll()] == ["fill"]
+    assert desk.state(ID) == "FILLED"
+
+
+def test_an_end_that_overtakes_its_executions_waits_for_them(desk: Desk) -> None:
+    """A cancel is answered on one connection, and what filled before it is told on another."""
+    working(desk)
+    desk.cancel(ID)
+    request = desk.requests()[0]
+    assert request["method"] == "order.cancel" and request["params"]["origClientOrderId"] == desk.text(ID)
+    result = {"origClientOrderId": desk.text(ID), "clientOrderId": "x", "orderId": 9001, "status": "CANCELED"}
+    desk.say({"id": request["id"], "status": 200, "result": result | {"executedQty": "0.004"}})
+    assert desk.poll() == [] and desk.state(ID) == "PENDING_CANCEL"
+    desk.event(ID, "TRADE", "PARTIALLY_FILLED", l="0.004", z="0.004", L="61000.00", t=5)
+    assert desk.poll() == [
+        ("fill", ID, PRICE, 400_000, 5, 0, 1),
+        ("canceled", ID, PRICE, 600_000, reasons.USER_REQUEST),
+    ]
+
+
+def test_executions_that_never_come_are_asked_for(desk: Desk) -> None:
+    working(desk)
+    desk.event(ID, "CANCELED", "CANCELED", z="0.004", C=desk.text(ID))
+    assert desk.poll() == [] and desk.unanswered() == []
+    desk.account["answer_ns"] = 1
+    assert desk.unanswered() == [ID] and desk.state(ID) == "UNKNOWN"
+    (question,) = desk.questions()
+    assert (int(question["id"]), int(question["what"])) == (ID, ASK_STATE)
+
+
+def test_what_the_venue_ends_by_itself_is_told_with_its_reason(desk: Desk) -> None:
+    assert desk.new(ID, flags=IOC) == LEFT
+    request = desk.requests()[0]
+    desk.event(ID, "EXPIRED", "EXPIRED", f="IOC")
+    told = [("ack", ID, PRICE, QTY, IOC), ("expired", ID, PRICE, QTY, reasons.IOC_REMAINDER)]
+    assert desk.poll() == told
+    desk.accept(request, status="EXPIRED")
+    assert desk.poll() == []
+    working(desk, ID + 1)
+    desk.event(ID + 1, "CANCELED", "CANCELED", C=desk.text(ID + 1), i=9002)
+    assert desk.poll() == [("expired", ID + 1, PRICE, QTY, reasons.VENUE_ENDED)]
+
+
+REFUSALS = [
+    ("usdm", -5022, "", reasons.POST_ONLY_WOULD_TAKE),
+    ("usdm", -2019, "Margin is insufficient.", reasons.INSUFFICIENT_BALANCE),
+    ("usdm", -2022, "ReduceOnly Order is rejected.", reasons.REDUCE_ONLY_REJECT),
+    ("usdm", -4164, "notional", reasons.VENUE_FILTER),
+    ("usdm", -9876, "nobody has heard of this one", reasons.VENUE_REFUSED),
+    ("spot", -2010, "Order would immediately match and take.", reasons.POST_ONLY_WOULD_TAKE),
+    ("spot", -2010, "Account has insufficient balance for requested action.", reasons.INSUFFICIENT_BALANCE),
+    ("spot", -2010, "Market is closed.", reasons.VENUE_REFUSED),
+    ("spot", -1013, "Filter failure: LOT_SIZE", reasons.VENUE_FILTER),
+]
+
+
+@pytest.mark.parametrize(("market", "code", "text", "reason"), REFUSALS)
+def test_a_refused_order_is_rejected_with_what_the_code_means(market: str, code: int, text: str, reason: int) -> None:
+    desk = Desk(market)
+    desk.new(ID)
+    desk.refuse(desk.requests()[0], code, text)
+    assert desk.poll() == [("reject", ID, PRICE, QTY, reason)] and desk.state(ID) == "REJECTED"
+    desk.close()
+
+
+UNKNOWN = [
+    ("usdm", -1007, "Timeout", 408),
+    ("usdm", -1000, "Unknown error, please check your request or try again later.", 503),
+    ("usdm", -4116, "ClientOrderId is duplicated.", 400),
+    ("spot", -2010, "Duplicate order sent.", 400),
+    ("spot", 0, "odd", 500),
+]
+
+
+@pytest.mark.parametrize(("market", "code", "text", "status"), UNKNOWN)
+def test_an_order_of_which_the_venue_does_not_know_is_unknown_and_asked_about(
+    market: str, code: int, text: str, status: int
+) -> None:
+    desk = Desk(market)
+    desk.new(ID)
+    desk.refuse(desk.requests()[0], code, text, status)
+    assert desk.poll() == [] and desk.unanswered() == [ID]
+    assert [int(one["what"]) for one in desk.questions()] == [ASK_STATE]
+    desk.tell(kind=STATE, id=ID, request=ASKED_ABOUT, state=LIVE, cum=0, price=PRICE, qty=QTY, venue_id=9001)
+    assert desk.poll() == [("ack", ID, PRICE, QTY, GTC)] and desk.state(ID) == "WORKING"
+    desk.close()
+
+
+def test_an_order_that_the_venue_has_never_had_is_rejected_in_the_end(desk: Desk) -> None:
+    desk.new(ID)
+    desk.refuse(desk.requests()[0], -1007, status=408)
+    desk.poll()
+    desk.tell(kind=GONE, id=ID, request=ASKED_ABOUT)
+    assert desk.poll() == [("reject", ID, PRICE, QTY, reasons.VENUE_REFUSED)]
+
+
+def test_an_acknowledged_order_that_the_venue_does_not_know_is_a_fault(desk: Desk) -> None:
+    working(desk)
+    desk.tell(kind=GONE, id=ID, request=ASKED_ABOUT)
+    assert desk.poll() == [("venue_fault", ID, 0, 0, 0, 0, VENUE_FORGOT)]
+
+
+def test_a_refused_key_is_a_fault_and_the_order_rejected(desk: Desk) -> None:
+    desk.new(ID)
+    desk.refuse(desk.requests()[0], -2015, "Invalid API-key, IP, or permissions for action.", 401)
+    assert [one[0::6] for one in desk.poll()] == [("reject",), ("venue_fault", LOGIN_REFUSED)]
+
+
+# --- changes -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_change_is_told_once_by_answer_or_event(usdm: Desk) -> None:
+    working(usdm)
+    assert usdm.replace(ID, PRICE - ONE) == LEFT
+    request = usdm.requests()[0]
+    assert request["method"] == "order.modify"
+    assert request["params"]["origClientOrderId"] == usdm.text(ID) and request["params"]["price"] == "60999.0"
+    usdm.event(ID, "AMENDMENT", "NEW", p="60999.00")
+    assert usdm.poll() == [("replaced", ID, PRICE - ONE, QTY, 0)]
+    usdm.accept(request)
+    assert usdm.poll() == [] and usdm.state(ID) == "WORKING"
+
+
+def test_an_execution_on_the_old_terms_is_no_answer_to_a_change(usdm: Desk) -> None:
+    working(usdm)
+    usdm.replace(ID, PRICE - ONE)
+    usdm.event(ID, "TRADE", "PARTIALLY_FILLED", l="0.004", z="0.004", L="61000.00", t=5)
+    assert [one[0] for one in usdm.poll()] == ["fill"] and usdm.state(ID) == "PENDING_REPLACE"
+    usdm.refuse(usdm.requests()[0], -5027, "No need to modify the order.")
+    assert usdm.poll() == [("cancel_reject", ID, 0, 0, reasons.VENUE_FILTER)] and usdm.state(ID) == "PARTIAL"
+
+
+def test_a_spot_order_is_replaced_by_one_with_another_text_and_stays_the_same_here(spot: Desk) -> None:
+    working(spot)
+    assert spot.replace(ID, PRICE - ONE, 2 * QTY) == LEFT
+    request = spot.requests()[0]
+    params = request["params"]
+    assert request["method"] == "order.cancelReplace" and params["cancelReplaceMode"] == "STOP_ON_FAILURE"
+    assert (params["cancelOrigClientOrderId"], params["newClientOrderId"]) == (spot.text(ID), spot.text(ID, 1))
+    assert params["cancelRestrictions"] == "ONLY_NEW" and params["signature"] == signed(params)
+    spot.event(ID, "CANCELED", "CANCELED", c="cancel-of-it", C=spot.text(ID))
+    assert spot.poll() == [], "the end of the old one is none of the order's"
+    spot.event(ID, "NEW", "NEW", c=spot.text(ID, 1), p="60999.00", q="0.020", i=9002)
+    assert spot.poll() == [("replaced", ID, PRICE - ONE, 2 * QTY, 0)]
+    spot.say({"id": request["id"], "status": 200, "result": {
+        "cancelResult": "SUCCESS", "newOrderResult": "SUCCESS", "cancelResponse": {"status": "CANCELED"},
+        "newOrderResponse": {"orderId": 9002, "clientOrderId": spot.text(ID, 1), "status": "NEW", "price": "60999.00",
+                             "origQty": "0.020", "executedQty": "0"}}})  # fmt: skip
+    assert spot.poll() == [] and spot.state(ID) == "WORKING"
+    spot.cancel(ID)
+    assert spot.requests()[0]["params"]["origClientOrderId"] == spot.text(ID, 1)
+
+
+def replacing(spot: Desk) -> dict[str, object]:
+    working(spot)
+    spot.replace(ID, PRICE - ONE)
+    (request,) = spot.requests()
+    return request
+
+
+def test_a_replacement_refused_after_its_cancel_ends_the_order(spot: Desk) -> None:
+    request = replacing(spot)
+    spot.event(ID, "CANCELED", "CANCELED", c="x", C=spot.text(ID))
+    spot.refuse(
+        request, -2021, "Order cancel-replace partially failed.", 409, cancelResult="SUCCESS", newOrderResult="FAILURE",
+        cancelResponse={"status": "CANCELED", "executedQty": "0.000"}, newOrderResponse={"code": -2010, "msg": "no"},
+    )  # fmt: skip
+    assert spot.poll() == [("expired", ID, PRICE, QTY, reasons.DEAD_WHEN_REPLACED)]
+
+
+def test_a_replacement_not_attempted_leaves_the_order_as_it_is(spot: Desk) -> None:
+    request = replacing(spot)
+    spot.refuse(
+        request, -2022, "Order cancel-replace failed.", 400, cancelResult="FAILURE", newOrderResult="NOT_ATTEMPTED",
+        cancelResponse={"code": -2011, "msg": "Unknown order sent."}, newOrderResponse=None,
+    )  # fmt: skip
+    assert spot.poll() == [("cancel_reject", ID, 0, 0, reasons.VENUE_UNKNOWN_ORDER)] and spot.state(ID) == "WORKING"
+    spot.event(ID, "TRADE", "FILLED", l="0.010", z="0.010", L="61000.00", t=8)
+    assert [one[0] for one in spot.poll()] == ["fill"] and spot.state(ID) == "FILLED"
+
+
+def test_a_spot_order_that_has_filled_in_part_is_not_replaced(spot: Desk) -> None:
+    """A replacement has all of the new quantity: what has filled of the old one would come on top."""
+    working(spot)
+    spot.event(ID, "TRADE", "PARTIALLY_FILLED", l="0.004", z="0.004", L="61000.00", t=5)
+    spot.poll()
+    assert spot.replace(ID, PRICE - ONE) == ANSWERED_HERE
+    assert spot.poll() == [("cancel_reject", ID, 0, 0, reasons.AMEND_BELOW_FILLED)] and spot.requests() == []
+
+
+# --- cancels -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_cancel_waits_for_the_order_to_be_known_there(desk: Desk) -> None:
+    desk.new(ID)
+    request = desk.requests()[0]
+    assert desk.cancel(ID) == LEFT and desk.requests() == []
+    desk.accept(request)
+    assert [one[0] for one in desk.poll()] == ["ack"]
+    assert [one["method"] for one in desk.requests()] == ["order.cancel"]
+
+
+def test_a_refused_cancel_is_told_and_the_order_asked_about(desk: Desk) -> None:
+    working(desk)
+    desk.cancel(ID)
+    desk.refuse(desk.requests()[0], -2011, "Unknown order sent.")
+    assert desk.poll() == [("cancel_reject", ID, 0, 0, reasons.VENUE_UNKNOWN_ORDER)]
+    assert [int(one["what"]) for one in desk.questions()] == [ASK_STATE]
+
+
+def test_without_a_connection_orders_are_not_taken_and_cancels_go_over_rest(desk: Desk) -> None:
+    working(desk)
+    desk.theirs[0].close()
+    desk.poll()
+    assert desk.new(ID + 1) == NOT_TAKEN and desk.cancel(ID) == LEFT
+    (question,) = desk.questions()
+    assert (int(question["id"]), int(question["what"]), int(question["venue_id"])) == (ID, ASK_CANCEL, 9001)
+
+
+def test_after_an_outage_every_open_order_is_asked_about(desk: Desk) -> None:
+    working(desk)
+    working(desk, ID + 1)
+    desk.tell(kind=RESYNC)
+    desk.poll()
+    assert sorted(int(one["id"]) for one in desk.questions()) == [ID, ID + 1]
+
+
+# --- other people's orders, and trouble --------------------------------------------------------------------------------------
+
+
+def test_events_of_other_peoples_orders_are_counted_and_not_believed_to_be_ours(desk: Desk) -> None:
+    for text in ("web_123", "cm_t2_000065a1_01020007", "cm_t1_000065a1_0102000Z", "cm_t1_", ""):
+        desk.event(ID, "TRADE", "FILLED", c=text, l="0.010", z="0.010", L="1.00", t=5)
+    assert desk.poll() == [] and desk.counter("external_fills") == 5
+
+
+def test_an_execution_under_an_id_of_ours_that_we_do_not_know_is_a_fault(desk: Desk) -> None:
+    desk.event(ID, "TRADE", "FILLED", l="0.010", z="0.010", L="61000.00", t=5)
+    assert desk.poll() == [("venue_fault", ID, 0, 0, 0, 0, ORPHAN_FILL)]
+
+
+@pytest.mark.parametrize("field", ["l", "L", "t", "z", "X", "i", "q", "T"])
+def test_an_event_that_cannot_be_read_books_nothing_and_is_asked_about(desk: Desk, field: str) -> None:
+    working(desk)
+    fields = {"l": "0.004", "z": "0.004", "L": "61000.00", "t": 5, "X": "PARTIALLY_FILLED"} | {field: "odd"}
+    desk.event(ID, "TRADE", state=str(fields.pop("X")), **fields)
+    assert desk.poll() == [] and desk.counter("unread") == 1
+    assert desk.unanswered() == [ID] and [int(one["id"]) for one in desk.questions()] == [ID]
+
+
+def test_a_session_that_stays_away_is_a_fault_once(desk: Desk) -> None:
+    desk.poll()
+    desk.account["session"], desk.account["login_ns"] = 0, 50_000_000
+    found = []
+    for _ in range(100):
+        time.sleep(0.002)
+        found += desk.poll()
+    assert [one[6] for one in found] == [SESSION_LOST]
