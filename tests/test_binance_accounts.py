@@ -258,3 +258,145 @@ def test_a_wrong_signature_key_or_time_opens_nothing(account: Account) -> None:
 def code_of(answer: Answer) -> tuple[int, str]:
     assert answer.status == 400, (answer.status, answer.body)
     return answer.code, answer.body["msg"]
+
+
+#: What is asked for beyond symbol, side and a far price, and the refusals of spot and of USD-M: code and the end of the text.
+BAD = {
+    "tick": ({"price": "50000.001"}, (-1013, "PRICE_FILTER"), (-1111, "precision.")),
+    "odd tick": ({"price": "50000.05"}, None, (-4014, "tick size.")),
+    "step": ({"quantity": "0.0100001"}, (-1013, "LOT_SIZE"), (-1111, "precision.")),
+    "too many decimals": ({"price": "50000.000000001"}, (-1111, "precision."), (-1111, "precision.")),
+    "no amount": ({"quantity": "lots"}, (-1100, "$'."), (-1100, "$'.")),
+    "nothing": ({"quantity": "0"}, (-1013, "LOT_SIZE"), (-4003, "zero.")),
+    "too little": ({"quantity": "0.001", "price": "4000"}, (-1013, "PERCENT_PRICE_BY_SIDE"), (-4164, "only).")),
+    "too much": ({"quantity": "90", "price": "110000"}, (-1013, "NOTIONAL"), (-4016, "")),
+    "too dear": ({"price": "400000"}, (-1013, "PERCENT_PRICE_BY_SIDE"), (-4016, "")),
+    "beyond all": ({"price": "99000000"}, (-1013, "PRICE_FILTER"), (-4002, "max price.")),
+    "no side": ({"side": None}, (-1102, "malformed."), (-1102, "malformed.")),
+    "wrong side": ({"side": "LONG"}, (-1117, "side."), (-1117, "side.")),
+    "wrong type": ({"type": "BEST"}, (-1116, "orderType."), (-1116, "orderType.")),
+    "wrong time": ({"timeInForce": "DAY"}, (-1115, "timeInForce."), (-1115, "timeInForce.")),
+    "no price": ({"price": None}, (-1102, "malformed."), (-1102, "malformed.")),
+    "wrong symbol": ({"symbol": "NOPE"}, (-1121, "symbol."), (-1121, "symbol.")),
+    "wrong id": ({"newClientOrderId": "a b"}, (-1100, "$'."), (-1100, "$'.")),
+    "long id": ({"newClientOrderId": "a" * 37}, (-1100, "$'."), (-1100, "$'.")),
+    "stop": ({"type": "STOP_MARKET"}, (-1116, "orderType."), (-4120, "instead.")),
+    "hedge": ({"positionSide": "LONG"}, None, (-4061, "setting.")),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_an_order_that_breaks_a_rule_is_refused_with_its_code(account: Account, name: str) -> None:
+    more, *refusals = BAD[name]
+    refusal = refusals[MARKETS.index(account.market)]
+    given = {"symbol": "BTCUSDT", "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "quantity": "0.01"}
+    given = {key: value for key, value in (given | {"price": "50000"} | more).items() if value is not None}
+    for path in ("order/test", "order"):
+        got = account.request("POST", path, **given)
+        if refusal is None:
+            assert got.status == 200
+        else:
+            assert code_of(got)[0] == refusal[0] and code_of(got)[1].endswith(refusal[1])
+    assert bool(account.truth()["openOrders"]) is (refusal is None)
+
+
+def test_an_account_cannot_spend_what_it_does_not_have(spot: Account, usdm: Account) -> None:
+    assert code_of(spot.buy("25", "50000"))[0] == -2010
+    free = Decimal(spot.truth()["balances"]["BTC"]["free"])
+    assert code_of(spot.sell(str(int(free) + 1), "70000"))[0] == -2010
+    assert code_of(spot.sell(str(int(free) + 1)))[0] == -2010
+    assert spot.sell(str(int(free) - 1), "70000").status == 200
+    assert code_of(spot.sell("2.5", "70000"))[0] == -2010
+    assert spot.sell("0.9", "70000").status == 200
+    assert code_of(usdm.buy("400", "50000"))[0] == -2019
+    assert usdm.buy("300", "50000").status == 200
+    assert code_of(usdm.buy("100", "50000"))[0] == -2019
+    assert usdm.request("POST", "leverage", symbol="BTCUSDT", leverage=40).body["leverage"] == 40
+    assert usdm.buy("100", "50000").status == 200
+    check_balances(spot)
+    check_balances(usdm)
+
+
+def test_a_clients_id_is_its_own_while_the_order_is_open(account: Account) -> None:
+    made = account.buy("0.01", far_below(account), newClientOrderId="same").body
+    twice = code_of(account.buy("0.01", far_below(account), newClientOrderId="same"))
+    assert twice == (
+        (-2010, "Duplicate order sent.") if account.market == "spot" else (-4116, "ClientOrderId is duplicated.")
+    )
+    account.done("DELETE", "order", symbol="BTCUSDT", origClientOrderId="same")
+    again = account.buy("0.01", far_below(account), newClientOrderId="same").body
+    assert again["orderId"] == made["orderId"] + 1
+
+
+# --- how long orders live -------------------------------------------------------------------------------
+
+
+def test_post_only_is_refused_if_it_would_take(spot: Account, usdm: Account) -> None:
+    dear = str(int(spot.best()[1]) + 100)
+    assert code_of(spot.buy("0.01", dear, type="LIMIT_MAKER", timeInForce=None)) == (
+        -2010,
+        "Order would immediately match and take.",
+    )
+    assert code_of(spot.buy("0.01", dear, type="LIMIT_MAKER"))[0] == -1106
+    assert code_of(usdm.buy("0.01", dear, timeInForce="GTX"))[0] == -5022
+    counts = usdm.done("GET", "rateLimit/order")
+    rests = usdm.buy("0.01", far_below(usdm), timeInForce="GTX").body
+    assert (
+        rests["status"] == "NEW"
+        and rests["orderId"]
+        and usdm.done("GET", "rateLimit/order")[0]["count"] == counts[0]["count"] + 1
+    )
+
+
+def test_what_is_left_of_an_immediate_order_expires(account: Account) -> None:
+    account.venue.control(freeze=True)
+    path = "/api/v3/depth" if account.market == "spot" else "/fapi/v1/depth"
+    price, qty = account.venue.json(path, symbol="BTCUSDT", limit=5)["asks"][0]
+    more = str(Decimal(qty) + Decimal("0.01"))
+    line = account.user_data()
+    fok = account.buy(more, price, timeInForce="FOK")
+    if account.market == "spot":
+        assert (fok.status, fok.body["status"], Decimal(fok.body["executedQty"])) == (200, "EXPIRED", 0)
+    else:
+        assert code_of(fok)[0] == -5021
+    ioc = account.buy(more, price, timeInForce="IOC", newOrderRespType="RESULT").body
+    assert (ioc["status"], Decimal(ioc["executedQty"])) == ("EXPIRED", Decimal(qty))
+    events = line.for_seconds(0.4)
+    if account.market == "spot":
+        assert [one["eR"] for one in events if one.get("x") == "EXPIRED"] == [
+            "UNFILLED_FOK_ORDER_EXPIRED",
+            "UNFILLED_IOC_QUANTITY_EXPIRED",
+        ]
+    else:
+        assert [one["o"]["x"] for one in events if one["e"] == "ORDER_TRADE_UPDATE"][-1] == "EXPIRED"
+    line.close()
+    check_balances(account)
+
+
+@pytest.mark.parametrize("mode", ["EXPIRE_MAKER", "EXPIRE_TAKER", "EXPIRE_BOTH"])
+def test_an_order_does_not_trade_with_its_own_account(account: Account, mode: str) -> None:
+    account.venue.control(freeze=True)
+    bid, ask = account.best()
+    tick = Decimal("0.01") if account.market == "spot" else Decimal("0.1")
+    own = account.buy("0.01", str(bid + tick if bid + tick < ask else bid)).body
+    if bid + tick >= ask:
+        account.sell("5", str(bid), timeInForce="IOC")
+    met = account.sell("0.01", own["price"], selfTradePreventionMode=mode, newOrderRespType="RESULT").body
+    resting = account.done("GET", "order", symbol="BTCUSDT", orderId=own["orderId"])["status"]
+    expected = {
+        "EXPIRE_MAKER": ("EXPIRED_IN_MATCH", "NEW"), "EXPIRE_TAKER": ("NEW", "EXPIRED_IN_MATCH"),
+        "EXPIRE_BOTH": ("EXPIRED_IN_MATCH", "EXPIRED_IN_MATCH"),
+    }  # fmt: skip
+    assert (resting, met["status"]) == expected[mode]
+    check_balances(account)
+
+
+def test_a_quote_quantity_buys_and_sells_what_it_is_worth(spot: Account) -> None:
+    spot.venue.control(freeze=True)
+    bought = spot.buy("", quoteOrderQty="1000").body
+    assert bought["status"] == "FILLED" and 990 < Decimal(bought["cummulativeQuoteQty"]) <= 1000
+    assert Decimal(bought["origQuoteOrderQty"]) == 1000
+    sold = spot.sell("", quoteOrderQty="1000").body
+    assert sold["status"] == "FILLED" and 990 < Decimal(sold["cummulativeQuoteQty"]) <= 1000
+    assert code_of(spot.buy("1", quoteOrderQty="1000"))[0] == -1128
+    check_balances(spot)

@@ -1,10 +1,18 @@
 """Who may trade at the simulated venue, with what, and what it costs. The defaults are names, not secrets."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 SIM_KEY, SIM_SECRET = "sim-key", "sim-secret"
-_SCALE = 10**8
+#: Where other ones are taken from: both or none.
+KEY_ENV, SECRET_ENV = "HFTPIPE_SIM_API_KEY", "HFTPIPE_SIM_API_SECRET"
+#: Name of the key that goes with a public key.
+SIM_PUBLIC_KEY_ID = "sim-public-key"
+_SCALE, _DECIMALS = 10**8, 8
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_BALANCE = re.compile(r"([A-Z0-9]{1,16})=(\d{1,10})(?:\.(\d{1,8}))?")
 
 
 @dataclass(frozen=True)
@@ -59,3 +67,40 @@ def base_at_start(reference_price: int) -> int:
     while ten * 10 <= whole:
         ten *= 10
     return ten * _SCALE
+
+
+def _balances_in(texts: Sequence[str]) -> dict[str, int]:
+    """``USDT=1000.5`` and the like, 1e-8."""
+    made = {}
+    for text in texts:
+        found = _BALANCE.fullmatch(text)
+        if not found:
+            raise ValueError(f"--balance {text}: allowed: ASSET=AMOUNT, at most 8 decimals, below 10,000,000,000")
+        made[found[1]] = int(found[2]) * _SCALE + int((found[3] or "").ljust(_DECIMALS, "0"))
+    return made
+
+
+def account_from(env: Mapping[str, str], public_key_file: str = "", balances: Sequence[str] = ()) -> AccountSettings:
+    """The account of a venue.
+
+    Args:
+        env: KEY_ENV and SECRET_ENV are taken from here; without them the key and its secret are the default ones.
+        public_key_file: PEM; empty: the account has no public key. balances: ``ASSET=AMOUNT`` each.
+
+    Raises:
+        ValueError: naming what is wrong, and what is allowed; OSError: a file that cannot be read.
+    """
+    key, secret = env.get(KEY_ENV, ""), env.get(SECRET_ENV, "")
+    if bool(key) != bool(secret):
+        given, absent = (KEY_ENV, SECRET_ENV) if key else (SECRET_ENV, KEY_ENV)
+        raise ValueError(f"{given} is set and {absent} is not; allowed: both, or none")
+    if key and not _NAME.fullmatch(key):
+        raise ValueError(f"{KEY_ENV}: allowed: 1 to 128 letters, digits and _ . -")
+    public_key = Path(public_key_file).read_text() if public_key_file else ""
+    return AccountSettings(
+        key or SIM_KEY,
+        secret or SIM_SECRET,
+        SIM_PUBLIC_KEY_ID if public_key else "",
+        public_key,
+        _balances_in(balances),
+    )
