@@ -526,7 +526,7 @@ def test_rest_is_refused_as_often_as_asked(venue: Venue) -> None:
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"explode": 1}, "explode: no such key; allowed: ban_418"),
+        ({"explode": 1}, "explode: no such key; allowed: ack_dropped"),
         ({"drop_next_depth": -1}, "drop_next_depth = -1; allowed: a whole number"),
         ({"disconnect": "some"}, "allowed: all or one"),
         ({"freeze": 1}, "true or false"),

@@ -19,6 +19,9 @@ TruthFile = Annotated[str, typer.Option(help="Keep orders and executions of ever
 Listed = Annotated[int | None, typer.Option(min=1, help="List so many symbols of the embedded universe.")]
 Weight = Annotated[int, typer.Option(min=0, help="Request weight allowed in a minute (default: as the venue has it).")]
 
+PublicKey = Annotated[str, typer.Option(help="binance: Ed25519 or RSA public key of the account (PEM file).")]
+Balance = Annotated[list[str] | None, typer.Option(help="binance: what the account has of an asset, ASSET=AMOUNT.")]
+
 PROTOCOLS = ("itch", "binance")
 MARKETS = ("spot", "usdm", "both")
 #: Options that only one protocol has.
@@ -28,7 +31,7 @@ _OWN = {
         "loss_a", "loss_b", "dup_a", "dup_b", "reorder_a", "reorder_b", "delay_a_us", "delay_b_us", "store_messages",
         "truth", "cpu",
     ),
-    "binance": ("market", "port", "tls", "cert_file", "listed", "weight_limit"),
+    "binance": ("market", "port", "tls", "cert_file", "listed", "weight_limit", "public_key", "balance"),
 }  # fmt: skip
 
 
@@ -121,6 +124,8 @@ def _serve_binance(given: dict[str, Any]) -> int:
         raise fail(f"--market {given['market']}: allowed: {', '.join(MARKETS)}")
     if given["cert_file"] and not given["tls"]:
         raise fail(f"--cert-file {given['cert_file']}: there is a certificate only with --tls")
+    if given["public_key"] and find_spec("cryptography") is None:
+        raise fail("--public-key needs cryptography: pip install 'hftpipe[sim]'")
     if find_spec("aiohttp") is None:
         raise fail("--protocol binance needs aiohttp: pip install 'hftpipe[sim]'")
     overrides: dict[str, Any] = {"market.source": "synthetic"}
@@ -131,13 +136,14 @@ def _serve_binance(given: dict[str, Any]) -> int:
     def action() -> int:
         from hftpipe.simulation.binance_server.command import run_binance
         from hftpipe.simulation.binance_server.settings import BinanceConfig
+        from hftpipe.simulation.binance_server.trading.settings import account_from
         from hftpipe.venues.paper.demo import demo_market
 
         listings = _listed(settings, given["market"], given["rate"])
         seed = settings.market.seed if given["seed"] is None else given["seed"]
         config = BinanceConfig(
             listings, given["port"], given["tls"], seed, given["speed"], demo_market(settings.market),
-            given["weight_limit"],
+            given["weight_limit"], (account_from(os.environ, given["public_key"], given["balance"] or ()),),
         )  # fmt: skip
         figures = run_binance(config, given["duration"], given["ports_file"], given["cert_file"], typer.echo)
         typer.echo(" ".join(f"{name}={value}" for name, value in figures.items()))
@@ -184,12 +190,14 @@ def sim_exchange(
     cert_file: Annotated[str, typer.Option(help="Write that certificate (PEM) to this file.")] = "",
     listed: Listed = None,
     weight_limit: Weight = 0,
+    public_key: PublicKey = "",
+    balance: Balance = None,
     duration: Duration = None,
     ports_file: Annotated[str, typer.Option(help="Write the open ports to this file, name=number.")] = "",
     truth: TruthFile = "",
     cpu: Annotated[int, typer.Option(help="Pin to this CPU.")] = -1,
 ) -> None:
-    """Run a simulated exchange: ITCH over multicast and OUCH, or Binance's market data over REST and WebSocket."""
+    """Run a simulated exchange: ITCH over multicast and OUCH, or Binance's REST and WebSocket interfaces."""
     given = dict(locals())
     if protocol not in PROTOCOLS:
         raise fail(f"--protocol {protocol}: allowed: {', '.join(PROTOCOLS)}")

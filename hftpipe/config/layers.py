@@ -13,7 +13,7 @@ from hftpipe.config.secrets import is_secret_env, redact
 
 ENV_PREFIX = "HFTPIPE_"
 # Where compiled code and run numbers are kept; neither changes anything that is computed.
-NOT_KEYS = frozenset({"HFTPIPE_CACHE_DIR", "HFTPIPE_STATE_DIR"})
+NOT_KEYS = frozenset({"HFTPIPE_CACHE_DIR", "HFTPIPE_STATE_DIR", "HFTPIPE_SIM_API_KEY", "HFTPIPE_SIM_API_SECRET"})
 #: Of an address: who asks, and what for; either may hold a key.
 _NOT_SHOWN = re.compile(r"(?<=://).*@|(?<=\?).*")
 

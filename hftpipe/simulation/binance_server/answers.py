@@ -26,11 +26,11 @@ _SCALE = 10**8
 
 
 class Refused(Exception):
-    """A request that the venue answers with HTTP 400, its code and its text."""
+    """A request that the venue answers with an HTTP status, its code and its text; ``data`` is what else it says."""
 
-    def __init__(self, code: int, text: str) -> None:
+    def __init__(self, code: int, text: str, status: int = 400, data: Any = None) -> None:
         super().__init__(text)
-        self.code = code
+        self.code, self.status, self.data = code, status, data
 
 
 def number_in(query: Query, name: str, default: int | None = None) -> int | None:
@@ -78,7 +78,12 @@ class Answers:
             raise Refused(-1121, "Invalid symbol.")
         return symbol
 
-    def _symbol(self, query: Query) -> Symbol:
+    def symbol_of(self, query: Query) -> Symbol:
+        """The one that is asked for.
+
+        Raises:
+            Refused: none is, or there is none of that name.
+        """
         if not query.get("symbol"):
             raise Refused(-1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
         return self.symbol_named(query["symbol"])
@@ -97,7 +102,7 @@ class Answers:
 
     def _one_or_many(self, query: Query, make: Callable[[Symbol], Any]) -> Any:
         if "symbol" in query:
-            return make(self._symbol(query))
+            return make(self.symbol_of(query))
         asked = self._asked(query)
         return [make(one) for one in (self._symbols.all if asked is None else asked)]
 
@@ -111,14 +116,14 @@ class Answers:
 
     def exchange_info(self, query: Query) -> Any:
         """Limits, and symbols with their filters."""
-        asked = [self._symbol(query)] if "symbol" in query else self._asked(query)
+        asked = [self.symbol_of(query)] if "symbol" in query else self._asked(query)
         rows = self._market.listing.instruments
         symbols = self._symbols.all if asked is None else asked
         return exchange_info(self.rules, symbols, rows, self._per_min, self.now_ms(), self._opened_ms)
 
     def depth(self, query: Query) -> Any:
         """The book as the engine has it now."""
-        symbol, limit = self._symbol(query), self.depth_limit(query)
+        symbol, limit = self.symbol_of(query), self.depth_limit(query)
         index, now = symbol.index, self.now_ms()
         bids, asks = (symbol.decimals.pairs(self._market.side(index, side, limit)) for side in (BID, ASK))
         head: dict[str, Any] = {"lastUpdateId": self._market.update_id(index)}
@@ -155,7 +160,7 @@ class Answers:
 
     def trades(self, query: Query) -> Any:
         """The last trades."""
-        symbol, count = self._symbol(query), self._count(query, _TRADES_DEFAULT, _TRADES_MOST)
+        symbol, count = self.symbol_of(query), self._count(query, _TRADES_DEFAULT, _TRADES_MOST)
         return [self._trade_row(symbol, one) for one in list(symbol.history.trades)[-count:]]
 
     def old_trades(self, query: Query) -> Any:
@@ -163,7 +168,7 @@ class Answers:
         since = number_in(query, "fromId")
         if since is None:
             return self.trades(query)
-        symbol, count = self._symbol(query), self._count(query, _TRADES_DEFAULT, _TRADES_MOST)
+        symbol, count = self.symbol_of(query), self._count(query, _TRADES_DEFAULT, _TRADES_MOST)
         return [self._trade_row(symbol, one) for one in symbol.history.trades if one.id >= since][:count]
 
     def _aggregate_row(self, symbol: Symbol, one: Aggregate) -> dict[str, Any]:
@@ -175,7 +180,7 @@ class Answers:
 
     def aggregates(self, query: Query) -> Any:
         """Aggregate trades: from an id on, or of a time, or the last ones."""
-        symbol, count = self._symbol(query), self._count(query, _TRADES_DEFAULT, _TRADES_MOST)
+        symbol, count = self.symbol_of(query), self._count(query, _TRADES_DEFAULT, _TRADES_MOST)
         since = number_in(query, "fromId")
         found: Iterable[Aggregate] = symbol.history.aggregates
         if since is not None:
@@ -186,7 +191,7 @@ class Answers:
 
     def klines(self, query: Query) -> Any:
         """Candles."""
-        symbol, interval = self._symbol(query), query.get("interval", "")
+        symbol, interval = self.symbol_of(query), query.get("interval", "")
         if interval not in INTERVALS or (self._is_usdm and interval == "1s"):
             raise Refused(-1120, "Invalid interval.")
         count = self._count(query, _TRADES_DEFAULT, self.rules.klines_most)
@@ -198,12 +203,21 @@ class Answers:
 
     def average(self, query: Query) -> Any:
         """Average price of the last five minutes, weighted by quantity; the last one if nothing was traded in them."""
-        symbol, now = self._symbol(query), self.now_ms()
-        trades = symbol.history.trades
-        recent = symbol.history.since((now // MINUTE_MS - _AVERAGE_MINUTES + 1) * MINUTE_MS)
-        price = recent.quote // recent.volume if recent else trades[-1].price if trades else 0
+        symbol, now = self.symbol_of(query), self.now_ms()
+        trades, price = symbol.history.trades, self.average_price(symbol)
         closed = trades[-1].ts // 1_000_000 if trades else now
         return {"mins": _AVERAGE_MINUTES, "price": symbol.decimals.price_text(price), "closeTime": closed}
+
+    def average_price(self, symbol: Symbol) -> int:
+        """The same as a number, 1e-8; 0 if nothing was ever traded."""
+        trades = symbol.history.trades
+        recent = symbol.history.since((self.now_ms() // MINUTE_MS - _AVERAGE_MINUTES + 1) * MINUTE_MS)
+        return recent.quote // recent.volume if recent else trades[-1].price if trades else 0
+
+    def mark_price(self, symbol: Symbol) -> int:
+        """The middle of the book; what the flow takes the symbol to be worth while a side is empty."""
+        bid, _, ask, _ = self._market.top(symbol.index)
+        return (bid + ask) // 2 if bid and ask else self._market.fair_price(symbol.index)
 
     def day(self, query: Query) -> Any:
         """24 hours."""
@@ -261,8 +275,7 @@ class Answers:
         return self._one_or_many(query, self._premium_row)
 
     def _premium_row(self, symbol: Symbol) -> dict[str, Any]:
-        bid, _, ask, _ = self._market.top(symbol.index)
-        index, mark, now = self._market.fair_price(symbol.index), (bid + ask) // 2, self.now_ms()
+        index, mark, now = self._market.fair_price(symbol.index), self.mark_price(symbol), self.now_ms()
         premium = (mark - index) * _SCALE // index
         funding = premium + max(-_CLAMP, min(_CLAMP, _INTEREST - premium))
         return {

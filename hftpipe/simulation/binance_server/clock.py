@@ -8,11 +8,11 @@ class VenueClock:
 
     Attributes:
         start_ns: of both clocks, the wall clock at the start.
-        frozen: while it is set the flow's time stands still.
+        frozen: while it is set the flow's time stands still; offset_ns: how far the venue's clock is off.
     """
 
     def __init__(self, speed: float) -> None:
-        self.start_ns, self.frozen = wall_ns(), False
+        self.start_ns, self.frozen, self.offset_ns = wall_ns(), False, 0
         self._steady_ns, self._speed = steady_ns(), speed
         self._now_ns = self._flow_ns = self.start_ns
 
@@ -29,8 +29,8 @@ class VenueClock:
 
     @property
     def now_ns(self) -> int:
-        """The venue's time: wall clock at the start, and steady from there on."""
-        return self._now_ns
+        """The venue's time: wall clock at the start, steady from there on, and off by ``offset_ns``."""
+        return self._now_ns + self.offset_ns
 
     @property
     def flow_ns(self) -> int:
@@ -43,4 +43,4 @@ class VenueClock:
 
     def when(self, flow_ns: int) -> int:
         """When something happened (the venue's time) that the flow has at ``flow_ns``."""
-        return self._now_ns - int((self._flow_ns - flow_ns) / self._speed) if self._speed else self._now_ns
+        return self.now_ns - int((self._flow_ns - flow_ns) / self._speed) if self._speed else self.now_ns

@@ -7,13 +7,18 @@ payload: other pongs do not count), or leaves more unread than the venue keeps f
 import asyncio
 import struct
 from collections import deque
+from collections.abc import Callable
+from typing import Protocol
 
 import orjson
 from aiohttp import WSMsgType, web
 
 from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.simulation.binance_server.clock import VenueClock
 from hftpipe.simulation.binance_server.commands import answer
 from hftpipe.simulation.binance_server.feed import Feed
+from hftpipe.simulation.binance_server.payloads import Payload
+from hftpipe.simulation.binance_server.settings import MarketRules
 from hftpipe.simulation.binance_server.streams import Build, Kept
 
 MS_NS, US_NS = 1_000_000, 1000
@@ -43,25 +48,36 @@ class Line:
             await asyncio.sleep(left / _SECOND_NS)
 
 
+class PrivateStreams(Protocol):
+    """Where the streams of listen keys are."""
+
+    def follow(self, key: str, who: object, hear: Callable[[str, Payload], None]) -> None:
+        """Let somebody hear the events of a key."""
+
+    def leave(self, key: str, who: object) -> None:
+        """He hears no more of them."""
+
+
 def _text(payload: object, combined: bool, stream: str) -> str:
     data = orjson.dumps(payload).decode()
     return f'{{"stream":"{stream}","data":{data}}}' if combined else data
 
 
-class Connection:
-    """A client of the market streams.
-
-    Attributes:
-        combined: whether messages are wrapped with the name of their stream; names: what it has subscribed to.
+class Peer:
+    """A client on a WebSocket.
 
     Args:
-        request: the HTTP request that becomes the connection; feed: whose streams; line: what all have in common.
-        route: under which path (USD-M); unit: ns of one unit of time in its messages.
+        request: the HTTP request that becomes the connection; rules: of its market; clock: the venue's; line: what all have in
+            common; unit: ns of one unit of time in its messages.
+
+    Attributes:
+        limits_texts: whether texts count among the frames it may send; pings and pongs always do.
     """
 
-    def __init__(self, request: web.Request, feed: Feed, line: Line, route: str, combined: bool, unit: int) -> None:
-        self.combined, self.names = combined, dict[str, None]()
-        self._request, self._feed, self._line, self._route, self._unit = request, feed, line, route, unit
+    limits_texts = True
+
+    def __init__(self, request: web.Request, rules: MarketRules, clock: VenueClock, line: Line, unit: int) -> None:
+        self._request, self._rules, self._clock, self._line, self._unit = request, rules, clock, line, unit
         self._socket = web.WebSocketResponse(timeout=_CLOSE_S, autoping=False, compress=False)
         self._waiting, self._wake = deque[str](), asyncio.Event()
         self._pings, self._inbound = dict[bytes, int](), deque[int]()
@@ -70,27 +86,15 @@ class Connection:
     @property
     def market(self) -> str:
         """``spot`` or ``usdm``."""
-        return self._feed.rules.name
+        return self._rules.name
 
-    def subscribe(self, names: list[str]) -> None:
-        """Hear these streams from now on."""
-        for name in names:
-            self.names[name] = None
-            self._feed.follow(name, self._route, self)
+    def take(self, text: str) -> None:
+        """Answer a text of the client."""
+        raise NotImplementedError
 
-    def unsubscribe(self, names: list[str]) -> None:
-        """Hear these no longer."""
-        for name in names:
-            if name in self.names:
-                del self.names[name]
-                self._feed.leave(name, self)
-
-    def hear(self, stream: str, build: Build, kept: Kept) -> None:
-        """Take a message of a stream."""
-        form = self.combined, self._unit
-        if form not in kept:
-            kept[form] = _text(build(self._unit), self.combined, stream)
-        self.say(kept[form])
+    def warning(self) -> str:
+        """What it is told when the venue is about to close the connection."""
+        raise NotImplementedError
 
     def say(self, text: str) -> None:
         """Send a text in its turn."""
@@ -117,7 +121,8 @@ class Connection:
             message = await self._socket.receive()
             if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return
-            if self._is_too_fast():
+            counts = self.limits_texts or message.type != WSMsgType.TEXT
+            if counts and self._is_too_fast():
                 await self._socket.close(code=_POLICY, message=b"Too many requests")
                 return
             if message.type == WSMsgType.PING:
@@ -126,10 +131,10 @@ class Connection:
             elif message.type == WSMsgType.PONG:
                 self._pings.pop(bytes(message.data), None)
             elif message.type == WSMsgType.TEXT:
-                self.say(orjson.dumps(answer(message.data, self)).decode())
+                self.take(message.data)
 
     def _is_too_fast(self) -> bool:
-        now, most = steady_ns(), self._feed.rules.inbound_per_s
+        now, most = steady_ns(), self._rules.inbound_per_s
         self._inbound.append(now)
         while self._inbound[0] <= now - _SECOND_NS:
             self._inbound.popleft()
@@ -154,7 +159,7 @@ class Connection:
         """Ping, and end what does not answer or has lived long enough."""
         opened = pinged = steady_ns()
         while True:
-            rules, line = self._feed.rules, self._line
+            rules, line = self._rules, self._line
             ping_s, pong_s = line.ping_s or rules.ping_s, line.pong_s or rules.pong_s
             await asyncio.sleep(min(1.0, ping_s / 4, pong_s / 4))
             now = steady_ns()
@@ -165,7 +170,7 @@ class Connection:
                 await self.end(_CLOSE_S)
                 return
             if now - pinged >= ping_s * _SECOND_NS:
-                pinged, payload = now, str(self._feed.clock.now_ns // MS_NS).encode()
+                pinged, payload = now, str(self._clock.now_ns // MS_NS).encode()
                 await line.unstalled()
                 self._pings.setdefault(payload, now)
                 try:
@@ -173,14 +178,9 @@ class Connection:
                 except ConnectionError:
                     return
 
-    def warn(self) -> None:
-        """Tell that the venue is about to close the connection."""
-        event = {"e": "serverShutdown", "E": self._feed.clock.now_ns // self._unit}
-        self.say(_text(event, self.combined, "!serverShutdown"))
-
     async def end(self, grace_s: float) -> None:
         """Warn, and close the connection after a while."""
-        self.warn()
+        self.say(self.warning())
         await asyncio.sleep(grace_s)
         await self._socket.close(code=_GOING_AWAY, message=b"Server shutdown")
 
@@ -206,3 +206,63 @@ class Connection:
         transport = self._request.transport
         if transport is not None:
             transport.abort()
+
+
+class Connection(Peer):
+    """A client of the market streams, and on USD-M's ``/private`` of user data.
+
+    Attributes:
+        combined: whether messages are wrapped with the name of their stream; names: what it has subscribed to.
+
+    Args:
+        request: the HTTP request that becomes the connection; feed: whose streams; line: what all have in common.
+        route: under which path (USD-M); unit: ns of one unit of time in its messages.
+        private: where the streams of listen keys are, on ``/private``; wanted: the only events of those; empty: all.
+    """
+
+    def __init__(
+        self, request: web.Request, feed: Feed, line: Line, route: str, combined: bool, unit: int,
+        private: PrivateStreams | None = None, wanted: frozenset[str] = frozenset(),
+    ) -> None:  # fmt: skip
+        super().__init__(request, feed.rules, feed.clock, line, unit)
+        self.combined, self.names = combined, dict[str, None]()
+        self._feed, self._route, self._private, self._wanted = feed, route, private, wanted
+
+    def subscribe(self, names: list[str]) -> None:
+        """Hear these streams from now on."""
+        for name in names:
+            self.names[name] = None
+            if self._private is not None:
+                self._private.follow(name, self, self._hear_private)
+            else:
+                self._feed.follow(name, self._route, self)
+
+    def unsubscribe(self, names: list[str]) -> None:
+        """Hear these no longer."""
+        for name in names:
+            if name in self.names:
+                del self.names[name]
+                if self._private is not None:
+                    self._private.leave(name, self)
+                else:
+                    self._feed.leave(name, self)
+
+    def hear(self, stream: str, build: Build, kept: Kept) -> None:
+        """Take a message of a stream."""
+        form = self.combined, self._unit
+        if form not in kept:
+            kept[form] = _text(build(self._unit), self.combined, stream)
+        self.say(kept[form])
+
+    def _hear_private(self, stream: str, event: Payload) -> None:
+        if not self._wanted or event["e"] in self._wanted:
+            self.say(_text(event, self.combined, stream))
+
+    def take(self, text: str) -> None:
+        """Carry out a command."""
+        self.say(orjson.dumps(answer(text, self)).decode())
+
+    def warning(self) -> str:
+        """What it is told when the venue is about to close the connection."""
+        event = {"e": "serverShutdown", "E": self._clock.now_ns // self._unit}
+        return _text(event, self.combined, "!serverShutdown")

@@ -18,8 +18,10 @@ ban_429             the next n are answered 429 with Retry-After
 ban_418             the next n are answered 418 with Retry-After
 retry_after_s       what Retry-After says then, 1 if not given
 freeze              ``true``: nothing happens in the market any more; ``false``: it goes on
-market              ``"spot"`` or ``"usdm"``: only that one (not for freeze, stall_ms)
+market              ``"spot"`` or ``"usdm"``: only that one (not for freeze, stall_ms, clock and keys)
 =================== ============================================================================================================
+
+What befalls requests of accounts and user data is in :mod:`hftpipe.simulation.binance_server.trading.faults`.
 """
 
 from collections.abc import Mapping
@@ -27,12 +29,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hftpipe.simulation.binance_server.streams import Build, Stream
+from hftpipe.simulation.binance_server.trading import faults as of_trading
 
 _COUNT = (
     "drop_next_depth", "double_next_depth", "reorder_next_depth", "status_5xx", "ban_429", "ban_418", "retry_after_s",
-    "stall_ms", "grace_ms", "ping_ms", "pong_ms",
+    "stall_ms", "grace_ms", "ping_ms", "pong_ms", *of_trading.COUNTS,
 )  # fmt: skip
-_FLAGS = ("shutdown", "expire", "freeze")
+_FLAGS = ("shutdown", "expire", "freeze", *of_trading.FLAGS)
+_SIGNED, _TEXTS = of_trading.SIGNED, ("symbol", *of_trading.TEXTS)
 _CHOICES = {"disconnect": ("all", "one"), "market": ("spot", "usdm")}
 _MOST = 1_000_000
 
@@ -52,14 +56,16 @@ def checked(asked: object) -> Mapping[str, Any]:
     for key, value in asked.items():
         if key in _COUNT:
             fits, allowed = type(value) is int and 0 <= value <= _MOST, f"a whole number from 0 to {_MOST}"
+        elif key in _SIGNED:
+            fits, allowed = type(value) is int and abs(value) <= _MOST, f"a whole number from -{_MOST} to {_MOST}"
         elif key in _FLAGS:
             fits, allowed = type(value) is bool, "true or false"
         elif key in _CHOICES:
             fits, allowed = value in _CHOICES[key], " or ".join(_CHOICES[key])
-        elif key == "symbol":
-            fits, allowed = isinstance(value, str), "the name of a symbol"
+        elif key in _TEXTS:
+            fits, allowed = isinstance(value, str), "a name"
         else:
-            known = ", ".join(sorted([*_COUNT, *_FLAGS, *_CHOICES, "symbol"]))
+            known = ", ".join(sorted([*_COUNT, *_FLAGS, *_CHOICES, *_SIGNED, *_TEXTS]))
             raise BadOrder(f"control: {key}: no such key; allowed: {known}")
         if not fits:
             raise BadOrder(f"control: {key} = {value!r}; allowed: {allowed}")

@@ -6,11 +6,13 @@ on spot, the best prices. What is told at intervals is told on multiples of them
 
 from collections import defaultdict
 
+import numpy as np
+
 from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL, TOP, TRADE
 from hftpipe.simulation.binance_server.clock import VenueClock
 from hftpipe.simulation.binance_server.faults import DepthFaults
 from hftpipe.simulation.binance_server.history import Aggregate, Trade
-from hftpipe.simulation.binance_server.market import Market
+from hftpipe.simulation.binance_server.market import Asked, Market
 from hftpipe.simulation.binance_server.payloads import DepthChange, Payload, SpotPayloads, UsdmPayloads
 from hftpipe.simulation.binance_server.settings import MarketRules
 from hftpipe.simulation.binance_server.streams import (
@@ -110,12 +112,25 @@ class Feed:
         self._play()
         self._settle_aggregates()
         now_ms = self.clock.now_ns // 1_000_000
-        for stream in [one for one in self._timed.values() if now_ms >= one.due_ms]:
+        # A clock that was set back must not silence what is due by it.
+        for stream in [one for one in self._timed.values() if not 0 < one.due_ms - now_ms <= one.meaning.every_ms]:
             stream.due_ms = (now_ms // stream.meaning.every_ms + 1) * stream.meaning.every_ms
             self._tell_timed(stream)
 
+    def order(self, index: int, asked: Asked) -> int:
+        """Carry out now what an account asks of a book, and tell of what that changes; what it came to."""
+        reason, records = self.market.order(index, asked, self.clock.flow_ns)
+        self._tell(records)
+        return reason
+
     def _play(self) -> None:
-        records = self.market.play(self.clock.flow_ns, _MOST_EVENTS)
+        self._tell(self.market.play(self.clock.flow_ns, _MOST_EVENTS))
+        late = self.market.next_ts()
+        if late < self.clock.flow_ns - _BEHIND_NS:
+            self.behind += 1
+            self.clock.hold(late)
+
+    def _tell(self, records: np.ndarray) -> None:
         columns = (records[name].tolist() for name in ("instrument", "kind", "side", "price", "qty", "id", "flags"))
         times = records["exchange_ts"].tolist()
         bid = (0, 0)
@@ -131,10 +146,6 @@ class Feed:
                 bid = price, qty
             elif kind == TOP:
                 self._top(instrument, id_, (*bid, price, qty), self.clock.when(ts))
-        late = self.market.next_ts()
-        if late < self.clock.flow_ns - _BEHIND_NS:
-            self.behind += 1
-            self.clock.hold(late)
 
     def _stream_at_once(self, instrument: int, kind: str) -> Stream | None:
         streams = self._at_once.get(instrument)

@@ -14,6 +14,11 @@ _SPOT_TYPES = (
 )  # fmt: skip
 _USDM_TYPES = ("LIMIT", "MARKET", "STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET")
 _PREVENTION = ("EXPIRE_TAKER", "EXPIRE_MAKER", "EXPIRE_BOTH")
+#: Open orders of a symbol that an account may have; amendments of an order; how far from the reference price a price may be,
+#: 1e-8: least and most.
+MAX_ORDERS, MAX_AMENDS = 200, 10
+PERCENT = {"spot": (20_000_000, 500_000_000), "usdm": (95_000_000, 105_000_000)}
+MAX_NOTIONAL = 9_000_000 * 10**8
 #: Perpetual contracts are "delivered" in 2100.
 _NEVER_MS = 4_133_404_800_000
 #: Largest price over the reference price, and largest quantity in lots.
@@ -21,19 +26,21 @@ _MOST_PRICE, _MOST_LOTS = 10, 10**7
 _MOST_AMOUNT = 9 * 10**17
 
 
-def _steps(row: np.void) -> tuple[int, int, int, int]:
+def steps_of(row: np.void) -> tuple[int, int, int, int]:
     """Tick, largest price, lot, largest quantity (1e-8)."""
     tick, lot = int(row["tick"]), int(row["lot"])
     price = min(int(row["reference_price"]) * _MOST_PRICE, _MOST_AMOUNT) // tick * tick
     return tick, price, lot, min(lot * _MOST_LOTS, _MOST_AMOUNT) // lot * lot
 
 
-def _currencies(row: np.void) -> tuple[str, str]:
+def currencies_of(row: np.void) -> tuple[str, str]:
+    """Base and quote."""
     return bytes(row["base"]).decode(), bytes(row["quote"]).decode()
 
 
 def _spot_filters(row: np.void) -> list[Info]:
-    tick, price, lot, qty = (decimal_text(value, 8) for value in _steps(row))
+    tick, price, lot, qty = (decimal_text(value, 8) for value in steps_of(row))
+    low, high = (_plain(value) for value in PERCENT["spot"])
     notional = decimal_text(int(row["min_notional"]), 8)
     return [
         {"filterType": "PRICE_FILTER", "minPrice": tick, "maxPrice": price, "tickSize": tick},
@@ -42,17 +49,18 @@ def _spot_filters(row: np.void) -> list[Info]:
         {"filterType": "MARKET_LOT_SIZE", "minQty": "0.00000000", "maxQty": qty, "stepSize": "0.00000000"},
         {"filterType": "TRAILING_DELTA", "minTrailingAboveDelta": 10, "maxTrailingAboveDelta": 2000,
          "minTrailingBelowDelta": 10, "maxTrailingBelowDelta": 2000},
-        {"filterType": "PERCENT_PRICE_BY_SIDE", "bidMultiplierUp": "5", "bidMultiplierDown": "0.2",
-         "askMultiplierUp": "5", "askMultiplierDown": "0.2", "avgPriceMins": 5},
+        {"filterType": "PERCENT_PRICE_BY_SIDE", "bidMultiplierUp": high, "bidMultiplierDown": low,
+         "askMultiplierUp": high, "askMultiplierDown": low, "avgPriceMins": 5},
         {"filterType": "NOTIONAL", "minNotional": notional, "applyMinToMarket": True,
-         "maxNotional": "9000000.00000000", "applyMaxToMarket": False, "avgPriceMins": 5},
-        {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": 200},
+         "maxNotional": decimal_text(MAX_NOTIONAL, 8), "applyMaxToMarket": False, "avgPriceMins": 5},
+        {"filterType": "MAX_NUM_ORDERS", "maxNumOrders": MAX_ORDERS},
         {"filterType": "MAX_NUM_ALGO_ORDERS", "maxNumAlgoOrders": 5},
+        {"filterType": "MAX_NUM_ORDER_AMENDS", "maxNumOrderAmends": MAX_AMENDS},
     ]  # fmt: skip
 
 
 def _spot_symbol(one: Symbol, row: np.void) -> Info:
-    base, quote = _currencies(row)
+    base, quote = currencies_of(row)
     return {
         "symbol": one.name, "status": "TRADING", "baseAsset": base, "baseAssetPrecision": 8, "quoteAsset": quote,
         "quotePrecision": 8, "quoteAssetPrecision": 8, "baseCommissionPrecision": 8, "quoteCommissionPrecision": 8,
@@ -70,23 +78,24 @@ def _plain(value: int, least: int = 0) -> str:
 
 
 def _usdm_filters(one: Symbol, row: np.void) -> list[Info]:
-    tick, price, lot, qty = _steps(row)
+    tick, price, lot, qty = steps_of(row)
     least, step = one.decimals.price_text(tick), one.decimals.qty_text(lot)
+    low, high = (decimal_text(value, 4) for value in PERCENT["usdm"])
     lots = {"minQty": step, "maxQty": _plain(qty), "stepSize": step}
     return [
         {"filterType": "PRICE_FILTER", "minPrice": least, "maxPrice": _plain(price), "tickSize": least},
         {"filterType": "LOT_SIZE", **lots},
         {"filterType": "MARKET_LOT_SIZE", **lots},
-        {"filterType": "MAX_NUM_ORDERS", "limit": 200},
+        {"filterType": "MAX_NUM_ORDERS", "limit": MAX_ORDERS},
         {"filterType": "MAX_NUM_ALGO_ORDERS", "limit": 10},
         {"filterType": "MIN_NOTIONAL", "notional": _plain(int(row["min_notional"]))},
-        {"filterType": "PERCENT_PRICE", "multiplierUp": "1.0500", "multiplierDown": "0.9500", "multiplierDecimal": "4"},
+        {"filterType": "PERCENT_PRICE", "multiplierUp": high, "multiplierDown": low, "multiplierDecimal": "4"},
         {"filterType": "POSITION_RISK_CONTROL", "positionControlSide": "NONE"},
     ]
 
 
 def _usdm_symbol(one: Symbol, row: np.void, opened_ms: int) -> Info:
-    base, quote = _currencies(row)
+    base, quote = currencies_of(row)
     return {
         "symbol": one.name, "pair": one.name, "contractType": "PERPETUAL", "deliveryDate": _NEVER_MS,
         "onboardDate": opened_ms, "status": "TRADING", "maintMarginPercent": "2.5000",
@@ -121,7 +130,7 @@ def exchange_info(
         listed = [_spot_symbol(one, rows[one.index]) for one in symbols]
         return head | {"rateLimits": limits, "exchangeFilters": [], "symbols": listed}
     limits = [weight, _limit("ORDERS", "MINUTE", 1, 1200), _limit("ORDERS", "SECOND", 10, 300)]
-    assets = sorted({_currencies(rows[one.index])[1] for one in symbols})
+    assets = sorted({currencies_of(rows[one.index])[1] for one in symbols})
     margins = [{"asset": name, "marginAvailable": True, "autoAssetExchange": "-10000"} for name in assets]
     listed = [_usdm_symbol(one, rows[one.index], opened_ms) for one in symbols]
     return head | {

@@ -12,12 +12,13 @@ from hftpipe.simulation.binance_server.weights import Weights
 
 _Weight = Callable[[Query], int]
 _Answer = Callable[[Query], Any]
-_FAULT_TEXTS = {
+#: What is said with a status that a test has asked for; from SERVER_ERRORS on there is no time to come back.
+FAULT_TEXTS = {
     503: {"code": -1000, "msg": "Unknown error, please check your request or try again later."},
     429: {"code": -1003, "msg": "Too many requests; please use the websocket for live updates."},
     418: {"code": -1003, "msg": "Way too much request weight used; IP banned."},
 }
-_SERVER_ERRORS = 500
+SERVER_ERRORS = 500
 
 
 def _flat(weight: int) -> _Weight:
@@ -96,12 +97,15 @@ def _said(body: Any, status: int = 200, headers: dict[str, str] | None = None) -
 class Rest:
     """The REST calls of one market.
 
+    Attributes:
+        weights: its limit.
+
     Args:
-        answers: of the market; weights: its limit; faults: what tests have asked for; refresh: called before each answer.
+        answers: of the market; faults: what tests have asked for; refresh: called before each answer.
     """
 
     def __init__(self, answers: Answers, weights: Weights, faults: RestFaults, refresh: Callable[[], None]) -> None:
-        self._answers, self._weights, self._faults, self._refresh = answers, weights, faults, refresh
+        self._answers, self.weights, self._faults, self._refresh = answers, weights, faults, refresh
 
     def routes(self) -> list[web.RouteDef]:
         """What is served."""
@@ -113,12 +117,16 @@ class Rest:
             self._refresh()
             status = self._faults.next_status()
             if status != 200:
-                waits = {} if status >= _SERVER_ERRORS else {"Retry-After": str(self._faults.retry_after_s)}
-                return _said(_FAULT_TEXTS[status], status, waits)
-            verdict = self._weights.charge(request.remote or "", weight(request.query), self._answers.now_ms())
+                waits = {} if status >= SERVER_ERRORS else {"Retry-After": str(self._faults.retry_after_s)}
+                return _said(FAULT_TEXTS[status], status, waits)
+            verdict = self.weights.charge(request.remote or "", weight(request.query), self._answers.now_ms())
             headers = {"X-MBX-USED-WEIGHT": str(verdict.used), "X-MBX-USED-WEIGHT-1M": str(verdict.used)}
             if verdict.status != 200:
-                return _said(self._limit_text(), verdict.status, headers | {"Retry-After": str(verdict.retry_after_s)})
+                return _said(
+                    limit_text(self.weights.per_min),
+                    verdict.status,
+                    headers | {"Retry-After": str(verdict.retry_after_s)},
+                )
             try:
                 return _said(answer(request.query), headers=headers)
             except Refused as wrong:
@@ -126,6 +134,8 @@ class Rest:
 
         return handle
 
-    def _limit_text(self) -> dict[str, Any]:
-        text = f"Too much request weight used; current limit is {self._weights.per_min} request weight per 1 MINUTE."
-        return {"code": -1003, "msg": f"{text} Please use WebSocket Streams for live updates to avoid polling the API."}
+
+def limit_text(per_min: int) -> dict[str, Any]:
+    """What is said beyond the request weight of a minute."""
+    text = f"Too much request weight used; current limit is {per_min} request weight per 1 MINUTE."
+    return {"code": -1003, "msg": f"{text} Please use WebSocket Streams for live updates to avoid polling the API."}

@@ -5,6 +5,7 @@ from typing import Literal
 
 import numpy as np
 
+from hftpipe.simulation.binance_server.trading.settings import AccountSettings
 from hftpipe.simulation.flow.demo_market import DemoMarket
 
 MarketName = Literal["spot", "usdm"]
@@ -76,6 +77,7 @@ class BinanceConfig:
         seed, speed: of the flow; speed is a multiple of real time, 0 lets nothing happen.
         market: what market the flow is; None: the tight one without news.
         weight_per_min: request weight allowed in a minute, of every market; 0: as the market has it.
+        accounts: who may trade.
     """
 
     listings: tuple[Listing, ...]
@@ -85,3 +87,4 @@ class BinanceConfig:
     speed: float = 1.0
     market: DemoMarket | None = None
     weight_per_min: int = 0
+    accounts: tuple[AccountSettings, ...] = (AccountSettings(),)

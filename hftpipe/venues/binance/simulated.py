@@ -1,5 +1,6 @@
 """A Binance market without a network: the simulated venue beside a run, and the configuration that reaches it."""
 
+import os
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -13,6 +14,7 @@ if find_spec("aiohttp") is None:
 
 from hftpipe.simulation.binance_server.process import BinanceProcess
 from hftpipe.simulation.binance_server.settings import RULES, BinanceConfig, Listing
+from hftpipe.simulation.binance_server.trading.settings import account_from
 from hftpipe.venues.binance.markets import Market
 from hftpipe.venues.paper.demo import demo_market
 from hftpipe.venues.paper.flows import flow_rates
@@ -26,7 +28,7 @@ def simulated_venue(market: Market, config: Config, rows: np.ndarray) -> tuple[B
     """
     rules = next(one for name, one in RULES.items() if market.name == f"binance_{name}")
     listing, given = Listing(rules, rows, flow_rates(config)), config.market
-    process = BinanceProcess(
-        BinanceConfig((listing,), seed=given.seed, speed=given.speed_e8 / 1e8, market=demo_market(given))
-    )
+    speed, account = given.speed_e8 / 1e8, account_from(os.environ)
+    venue = BinanceConfig((listing,), seed=given.seed, speed=speed, market=demo_market(given), accounts=(account,))
+    process = BinanceProcess(venue)
     return process, replace(config, live=replace(config.live, server=f"http://{process.address}"))

@@ -1,0 +1,257 @@
+"""Orders of accounts on their way into the books of a market, and what befalls them there.
+
+============================================= ====================================================================
+what the book says of a new order             what becomes of it
+============================================= ====================================================================
+post-only that would take                     refused
+fill-or-kill that cannot be filled            spot: EXPIRED; USD-M: refused
+what is left of an immediate one              EXPIRED
+met one of its owner                          EXPIRE_MAKER, EXPIRE_TAKER: that one is EXPIRED_IN_MATCH; EXPIRE_BOTH: both
+priced beyond what the book can hold          it rests on its level alone, and enters the book when that comes near; one that
+                                              takes is executed, and what is left of it EXPIRED
+no room in the book                           refused
+============================================= ====================================================================
+"""
+
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+from hftpipe.core.schema import reasons
+from hftpipe.core.schema.records import BUY
+from hftpipe.core.schema.records import FOK as BOOK_FOK
+from hftpipe.core.schema.records import GTC as BOOK_GTC
+from hftpipe.core.schema.records import IOC as BOOK_IOC
+from hftpipe.core.schema.records import MARKET as BOOK_MARKET
+from hftpipe.core.schema.records import POST_ONLY as BOOK_POST_ONLY
+from hftpipe.simulation.binance_server.feed import Feed
+from hftpipe.simulation.binance_server.market import ENTER, REDUCE, REMOVE, SET_FAR, Asked, Happened
+from hftpipe.simulation.binance_server.trading import orders as words
+from hftpipe.simulation.binance_server.trading.orders import Fill, NewOrder, Order
+from hftpipe.simulation.binance_server.trading.trader import Books, Trader
+from hftpipe.simulation.matching.memory import (
+    DELETE,
+    EXECUTE,
+    EXPIRE,
+    STP_CANCEL_MAKER,
+    STP_CANCEL_TAKER,
+    STP_NONE,
+)
+
+_TIF = {words.GTC: BOOK_GTC, words.IOC: BOOK_IOC, words.FOK: BOOK_FOK, words.GTX: BOOK_POST_ONLY}
+_STP = {
+    words.STP_NONE: STP_NONE, words.EXPIRE_MAKER: STP_CANCEL_MAKER, words.EXPIRE_TAKER: STP_CANCEL_TAKER,
+    words.EXPIRE_BOTH: STP_CANCEL_TAKER,
+}  # fmt: skip
+_MS_NS = 1_000_000
+AnyTrader = TypeVar("AnyTrader", bound=Trader[Any])
+
+
+def book_tif(asked: NewOrder) -> int:
+    """Time in force of an order as the matching engine has it."""
+    if asked.type == words.MARKET:
+        return BOOK_MARKET
+    if asked.type == words.LIMIT_MAKER:
+        return BOOK_POST_ONLY
+    return _TIF[asked.tif]
+
+
+class Desk(Generic[AnyTrader]):
+    """The orders of one market.
+
+    Attributes:
+        traders: by index of the account.
+
+    Args:
+        feed: the market; books: how it keeps accounts; first_order: order ids of each symbol come after this.
+    """
+
+    def __init__(self, feed: Feed, books: Books[AnyTrader], traders: list[AnyTrader], first_order: int) -> None:
+        self._feed, self._books, self.traders = feed, books, traders
+        self._last_order = dict.fromkeys(range(len(feed.symbols.all)), first_order)
+        self._place = 0
+        self._far: dict[int, list[Order]] = {}
+        self._touched: dict[int, AnyTrader] = {}
+
+    def now_ms(self) -> int:
+        """The venue's time."""
+        return self._feed.clock.now_ns // _MS_NS
+
+    # Requests.
+
+    def place(self, trader: AnyTrader, asked: NewOrder) -> Order:
+        """Enter an order that has been checked and counted.
+
+        Raises:
+            Refused: the book does not take it; nothing has happened, and it does not count.
+        """
+        index, now = asked.symbol.index, self.now_ms()
+        id_ = self._last_order[index] + 1
+        order = Order(id_, trader.account, asked, asked.client_id or f"sim{id_}", now, now)
+        reason = self._enter(trader, order)
+        if reason != reasons.NONE and (refused := self._books.refusal(reason)):
+            self._feed.market.happened()
+            trader.counts.refund(now)
+            raise refused
+        self._last_order[index] = id_
+        trader.orders.add(order)
+        self._books.opened(trader, order)
+        self._rest_far(order)
+        self._end_request(trader, order)
+        return order
+
+    def _enter(self, trader: AnyTrader, order: Order) -> int:
+        """Enter what is left of an order; what that came to."""
+        asked, index = order.asked, order.symbol.index
+        self._place += 1
+        order.place, order.is_far = self._place, False
+        tif, stp = book_tif(asked), _STP[asked.stp]
+        ask = Asked(ENTER, order.id, trader.owner, order.side, asked.price, order.left, tif, stp)
+        reason = self._feed.order(index, ask)
+        if reason == reasons.VENUE_FILTER:
+            if self._takes(order):
+                reason = self._feed.order(index, ask._replace(tif=BOOK_IOC))
+            else:
+                order.is_far, reason = True, reasons.NONE
+        return reason
+
+    def _takes(self, order: Order) -> bool:
+        bid, _, ask, _ = self._feed.market.top(order.symbol.index)
+        price = order.asked.price
+        return bool(ask) and price >= ask if order.side == BUY else price <= bid
+
+    def _end_request(self, trader: AnyTrader, order: Order) -> None:
+        """Reckon in what a request has led to, and tell of it."""
+        self._touched[trader.account] = trader
+        self._settle()
+        if order.status == words.EXPIRED_IN_MATCH and order.asked.stp == words.EXPIRE_BOTH:
+            self._expire_met(trader, order)
+        self._tell_touched()
+
+    def _expire_met(self, trader: AnyTrader, order: Order) -> None:
+        """The order that this one met, which is at the head of the best level."""
+        others = [one for one in trader.orders.of(order.symbol.index) if one.side != order.side and not one.is_far]
+        if others:
+            sign = -1 if order.side == BUY else 1
+            met = max(others, key=lambda one: (sign * one.asked.price, -one.place))
+            self._remove(met)
+            self._end(trader, met, words.EXPIRED_IN_MATCH, reasons.SELF_TRADE, "")
+
+    def cancel(self, trader: AnyTrader, order: Order, cancel_id: str = "") -> None:
+        """Take an open order out; ``cancel_id``: what the client calls this request."""
+        self._remove(order)
+        self._end(trader, order, words.CANCELED, reasons.USER_REQUEST, cancel_id)
+        self._end_request(trader, order)
+
+    def expire(self, trader: AnyTrader, order: Order) -> None:
+        """Take an open order out of the venue's own accord."""
+        self._remove(order)
+        self._end(trader, order, words.EXPIRED, reasons.VENUE_ENDED, "")
+        self._end_request(trader, order)
+
+    def reduce(self, trader: AnyTrader, order: Order, qty: int, client_id: str) -> None:
+        """Make the total of an open order smaller, but larger than what is executed: it keeps its place."""
+        by = order.asked.qty - qty
+        if not order.is_far:
+            self._feed.order(order.symbol.index, Asked(REDUCE, order.id, trader.owner, order.side, 0, by, 0, 0))
+        self._books.changed(trader, order, order.asked.price, qty, client_id)
+        if order.is_far:
+            self._set_far(order.symbol.index, order.side, order.asked.price)
+        self._end_request(trader, order)
+
+    def replace(self, trader: AnyTrader, order: Order, price: int, qty: int) -> None:
+        """Give an open order another price and total, above what is executed: it goes to the back of its queue.
+
+        A post-only one that would take is cancelled.
+        """
+        self._remove(order)
+        self._books.changed(trader, order, price, qty, "")
+        reason = self._enter(trader, order)
+        if reason != reasons.NONE and self._books.refusal(reason):
+            self._feed.market.happened()
+            self._end(trader, order, words.CANCELED, reason, "")
+        self._rest_far(order)
+        self._end_request(trader, order)
+
+    def _remove(self, order: Order) -> None:
+        index = order.symbol.index
+        if order.is_far:
+            self._far[index].remove(order)
+            self._set_far(index, order.side, order.asked.price)
+        else:
+            self._feed.order(index, Asked(REMOVE, order.id, order.account + 1, order.side, 0, 0, 0, 0))
+
+    # What is too far away for the book.
+
+    def _rest_far(self, order: Order) -> None:
+        if order.is_far and order.is_open:
+            self._far.setdefault(order.symbol.index, []).append(order)
+            self._set_far(order.symbol.index, order.side, order.asked.price)
+
+    def _set_far(self, index: int, side: int, price: int) -> None:
+        rest = sum(one.left for one in self._far[index] if (one.side, one.asked.price) == (side, price))
+        self._feed.order(index, Asked(SET_FAR, 0, 0, side, price, rest, 0, 0))
+
+    def _bring_near(self) -> None:
+        for index, far in self._far.items():
+            for order in [one for one in far if self._feed.market.reaches(index, one.asked.price)]:
+                trader = self.traders[order.account]
+                self._remove(order)
+                if self._enter(trader, order) != reasons.NONE and not order.is_far:
+                    self._end(trader, order, words.EXPIRED, reasons.VENUE_ENDED, "")
+                self._rest_far(order)
+                self._end_request(trader, order)
+
+    # What befalls orders.
+
+    def advance(self) -> None:
+        """Reckon in what the market has done since."""
+        self._settle()
+        self._tell_touched()
+        if self._far:
+            self._bring_near()
+
+    def _settle(self) -> None:
+        for one in self._feed.market.happened():
+            if one.kind == EXECUTE:
+                self._execute(one, one.maker_owner, one.maker_id, True)
+                self._execute(one, one.owner, one.order_id, False)
+            elif one.kind == EXPIRE or (one.kind == DELETE and one.reason == reasons.SELF_TRADE):
+                self._expire(one)
+
+    def _order_of(self, one: Happened, owner: int, id_: int) -> tuple[AnyTrader, Order]:
+        trader = self.traders[owner - 1]
+        order = trader.orders.by_id(one.instrument, id_)
+        assert order is not None and order.is_open, f"order {id_} of account {owner - 1} is not open"
+        return trader, order
+
+    def _execute(self, one: Happened, owner: int, id_: int, is_maker: bool) -> None:
+        if not owner:
+            return
+        trader, order = self._order_of(one, owner, id_)
+        is_first, ts_ms = not order.executed, self._feed.clock.when(one.ts) // _MS_NS
+        fill: Fill = self._books.executed(trader, order, one.price, one.qty, one.trade_id, is_maker, ts_ms)
+        trader.orders.fills.append(fill)
+        if is_first:
+            trader.counts.executed(is_maker, ts_ms)
+        if not order.is_open:
+            trader.orders.close(order)
+        self._touched[trader.account] = trader
+
+    def _expire(self, one: Happened) -> None:
+        trader, order = self._order_of(one, one.owner, one.order_id)
+        status = words.EXPIRED_IN_MATCH if one.reason == reasons.SELF_TRADE else words.EXPIRED
+        self._end(trader, order, status, one.reason, "")
+        self._touched[trader.account] = trader
+
+    def _end(self, trader: AnyTrader, order: Order, status: str, why: int, cancel_id: str) -> None:
+        order.updated_ms = self.now_ms()
+        self._books.ended(trader, order, status, why, cancel_id)
+        trader.orders.close(order)
+
+    def _tell_touched(self) -> None:
+        while self._touched:
+            self._books.told(self._touched.popitem()[1])
+
+    def each_due(self, due: Callable[[AnyTrader, Order], bool]) -> list[tuple[AnyTrader, Order]]:
+        """Open orders of all traders for which something is due."""
+        return [(trader, one) for trader in self.traders for one in trader.orders.of() if due(trader, one)]

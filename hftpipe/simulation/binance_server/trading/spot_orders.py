@@ -1,0 +1,162 @@
+"""Spot: from the parameters of a new order to one that may enter the book.
+
+Filters are those of ``exchangeInfo``. The price of PERCENT_PRICE_BY_SIDE and of the NOTIONAL of market orders is the average of
+the last five minutes.
+"""
+
+from dataclasses import dataclass
+
+from hftpipe.core.schema.records import ASK, BID, BUY, SELL
+from hftpipe.simulation.binance_server.answers import Answers, Refused
+from hftpipe.simulation.binance_server.listing import MAX_NOTIONAL, MAX_ORDERS, PERCENT, currencies_of, steps_of
+from hftpipe.simulation.binance_server.market import Market
+from hftpipe.simulation.binance_server.symbols import Symbol
+from hftpipe.simulation.binance_server.trading import orders as words
+from hftpipe.simulation.binance_server.trading.orders import NewOrder, worth
+from hftpipe.simulation.binance_server.trading.params import (
+    Params,
+    amount_in,
+    choice_in,
+    client_id_in,
+    needed_amount,
+)
+from hftpipe.simulation.binance_server.trading.refused import filter_failure, missing, unwanted
+from hftpipe.simulation.binance_server.trading.spot_books import SpotTrader
+
+CLIENT_ID = "^[a-zA-Z0-9-_]{1,36}$"
+_TYPES = (words.LIMIT, words.LIMIT_MAKER, words.MARKET)
+#: Types that the venue has and this one does not.
+_OTHER_TYPES = ("STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
+_TIFS = (words.GTC, words.IOC, words.FOK)
+_STPS = (words.STP_NONE, words.EXPIRE_TAKER, words.EXPIRE_MAKER, words.EXPIRE_BOTH)
+_SCALE = 10**8
+_EVERY_LEVEL = 8192
+
+
+@dataclass(frozen=True)
+class SpotEntry:
+    """What checks new orders of spot.
+
+    Attributes:
+        answers: of the market; market: its books.
+    """
+
+    answers: Answers
+    market: Market
+
+    def read(self, params: Params) -> NewOrder:
+        """The order that is asked for.
+
+        Raises:
+            Refused: the parameters make none.
+        """
+        symbol = self.answers.symbol_of(params)
+        side = choice_in(params, "side", ("BUY", "SELL"), -1117, "Invalid side.")
+        kind = params.get("type", "")
+        if not kind:
+            raise missing("type")
+        if kind in _OTHER_TYPES:
+            raise Refused(-1013, "This order type is not served by the simulated venue.")
+        choice_in(params, "type", _TYPES, -1116, "Invalid orderType.")
+        tif = self._tif(params, kind)
+        price = needed_amount(params, "price") if kind != words.MARKET else 0
+        if kind == words.MARKET and "price" in params:
+            raise unwanted("price")
+        quote_qty = amount_in(params, "quoteOrderQty") if kind == words.MARKET else None
+        if quote_qty is None:
+            qty = needed_amount(params, "quantity")
+        elif "quantity" in params:
+            raise Refused(-1128, "Combination of optional parameters invalid.")
+        else:
+            qty = 0
+        default = "ACK" if kind == words.LIMIT_MAKER else "FULL"
+        text = "Invalid newOrderRespType."
+        return NewOrder(
+            symbol, BUY if side == "BUY" else SELL, kind, tif, price, qty, quote_qty or 0,
+            client_id_in(params, "newClientOrderId", CLIENT_ID),
+            stp=choice_in(params, "selfTradePreventionMode", _STPS, -1130, "Data sent for parameter 'selfTradePreventionMode' is not valid.", words.EXPIRE_MAKER),
+            answer=choice_in(params, "newOrderRespType", ("ACK", "RESULT", "FULL"), -1130, text, default),
+        )  # fmt: skip
+
+    @staticmethod
+    def _tif(params: Params, kind: str) -> str:
+        if kind == words.LIMIT:
+            return choice_in(params, "timeInForce", _TIFS, -1115, "Invalid timeInForce.")
+        if "timeInForce" in params:
+            raise unwanted("timeInForce")
+        return words.GTC
+
+    def check(self, trader: SpotTrader, asked: NewOrder) -> None:
+        """Let an order through that the filters, the account's other orders and its balances allow; what a quote quantity buys or
+        sells is found here.
+
+        Raises:
+            Refused: they do not.
+        """
+        self._filters(asked)
+        index = asked.symbol.index
+        if len(trader.orders.open.get(index, ())) >= MAX_ORDERS:
+            raise filter_failure("MAX_NUM_ORDERS")
+        if asked.client_id and trader.orders.is_taken(index, asked.client_id):
+            raise Refused(-2010, "Duplicate order sent.")
+        base, quote = currencies_of(self.market.listing.instruments[index])
+        if asked.quote_qty:
+            asked.qty = self._bought(trader, asked)
+        if not asked.qty:
+            raise filter_failure("LOT_SIZE")
+        if asked.side == SELL:
+            trader.ledger.require(base, asked.qty)
+        elif asked.type == words.MARKET:
+            trader.ledger.require(quote, self._cost(trader, asked))
+        else:
+            trader.ledger.require(quote, worth(asked.price, asked.qty))
+
+    def _filters(self, asked: NewOrder) -> None:
+        row = self.market.listing.instruments[asked.symbol.index]
+        tick, most_price, lot, most_qty = steps_of(row)
+        reference = self.reference(asked.symbol)
+        price = asked.price if asked.type != words.MARKET else reference
+        if asked.type != words.MARKET:
+            if not tick <= price <= most_price or price % tick:
+                raise filter_failure("PRICE_FILTER")
+            low, high = PERCENT["spot"]
+            if not reference * low // _SCALE <= price <= reference * high // _SCALE:
+                raise filter_failure("PERCENT_PRICE_BY_SIDE")
+        if not asked.quote_qty and (not lot <= asked.qty <= most_qty or asked.qty % lot):
+            raise filter_failure("LOT_SIZE")
+        value = asked.quote_qty or worth(price, asked.qty)
+        if value < int(row["min_notional"]) or (asked.type != words.MARKET and value > MAX_NOTIONAL):
+            raise filter_failure("NOTIONAL")
+
+    def reference(self, symbol: Symbol) -> int:
+        """The price that others are measured by."""
+        return self.answers.average_price(symbol) or self.answers.mark_price(symbol)
+
+    def _levels(self, trader: SpotTrader, asked: NewOrder) -> list[tuple[int, int]]:
+        """What a market order meets, best first: (price, quantity), without the account's own where those are prevented."""
+        index = asked.symbol.index
+        own: dict[int, int] = {}
+        if asked.stp != words.STP_NONE:
+            for one in trader.orders.of(index):
+                own[one.asked.price] = own.get(one.asked.price, 0) + one.left
+        levels = self.market.side(index, ASK if asked.side == BUY else BID, _EVERY_LEVEL)
+        return [(price, qty - own.get(price, 0)) for price, qty in levels]
+
+    def _cost(self, trader: SpotTrader, asked: NewOrder) -> int:
+        """What a market order to buy would cost now."""
+        left, cost = asked.qty, 0
+        for price, qty in self._levels(trader, asked):
+            taken = min(left, qty)
+            cost, left = cost + worth(price, taken), left - taken
+        return cost
+
+    def _bought(self, trader: SpotTrader, asked: NewOrder) -> int:
+        """The most that a quote quantity buys, or what must be sold to get it, in whole lots."""
+        lot = steps_of(self.market.listing.instruments[asked.symbol.index])[2]
+        left, total = asked.quote_qty, 0
+        for price, qty in self._levels(trader, asked):
+            taken = min(qty, left * _SCALE // price // lot * lot)
+            total, left = total + taken, left - worth(price, taken)
+            if taken < qty:
+                break
+        return total
