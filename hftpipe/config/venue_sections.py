@@ -159,6 +159,11 @@ class Live:
         real(0.1, 600, above=False, allowed="a number of seconds in 0.1..600"),
         "Live orders: without a session for this long trading is halted; the run ends if there never was one.",
     )
+    dead_man_s: float = key(
+        10.0,
+        real(0, 600, above=False, allowed="a number of seconds in 0..600"),
+        "Live orders: the venue cancels them when nothing is heard of us for so long, where it can; 0 = do not ask.",
+    )
     connections: int = key(1, integer(1, 64), "Connections that the instruments are shared out over.")
     silence_s: float = key(
         60.0,

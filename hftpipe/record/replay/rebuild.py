@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from hftpipe.config import (
+    PAPER_MODE,
     Config,
     Instrument,
     LimitGroup,
@@ -104,8 +105,8 @@ def build(config: Config, strategies: Sequence[LoadedStrategy], epoch: int, star
     Its rings are never full: they need not be as large as the recorded ones, for each is emptied after every step.
     """
     market = dataclasses.replace(config.market, source="replay", replay="the tape")
-    paper = dataclasses.replace(config.pipeline, venue="sim")
-    venues = tuple(dataclasses.replace(one, kind="taped") for one in config.venues)
+    paper = dataclasses.replace(config.pipeline, venue="sim", mode=PAPER_MODE)
+    venues = tuple(dataclasses.replace(one, kind="taped", mode=PAPER_MODE) for one in config.venues)
     config = dataclasses.replace(
         config, pipeline=paper, market=market, venues=venues, rings=Rings(), record=Record()
     )  # fmt: skip

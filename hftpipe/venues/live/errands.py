@@ -11,7 +11,7 @@ from hftpipe.core.machine.system_clock import steady_ns
 _LONGEST_WAIT_S, _AGAIN_S = 0.5, 5.0
 
 
-def _leave_hot_cpu() -> None:
+def leave_hot_cpu() -> None:
     """Run where the process that started the stages may: the stage's own CPU belongs to its loop."""
     try:
         os.sched_setaffinity(threading.get_native_id(), os.sched_getaffinity(os.getppid()))
@@ -55,7 +55,7 @@ class Errands(threading.Thread):
         return None
 
     def run(self) -> None:
-        _leave_hot_cpu()
+        leave_hot_cpu()
         while job := self._next():
             # Whatever the other side has sent: a thread that has ended would bring no book back, and say nothing.
             try:

@@ -96,13 +96,15 @@ class AccountMemory:
     """What the threads share with compiled code.
 
     Attributes:
-        account: ACCOUNT array (length 1); links: LINK array, one a connection; questions, facts: addresses of the queues.
+        account: ACCOUNT array (length 1); links: LINK array, one a connection; questions, facts: addresses of the queues;
+        table: the order table (uint8).
     """
 
     account: np.ndarray
     links: np.ndarray
     questions: int
     facts: int
+    table: np.ndarray
     buffers: list[np.ndarray] = field(default_factory=list)
     outs: list[np.ndarray] = field(default_factory=list)
 

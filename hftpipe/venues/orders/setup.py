@@ -83,7 +83,7 @@ def account_init(
     for name, seconds in (("answer_ns", terms.answer_s), ("login_ns", terms.login_s), ("silence_ns", terms.silence_s)):
         account[name] = int(seconds * 1e9)
     links = part["links"][: terms.links]
-    return AccountMemory(account, links, part["questions"].ctypes.data, part["facts"].ctypes.data)
+    return AccountMemory(account, links, part["questions"].ctypes.data, part["facts"].ctypes.data, part["table"])
 
 
 @dataclass

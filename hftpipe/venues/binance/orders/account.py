@@ -1,6 +1,7 @@
 """An account at Binance over Python: REST that is signed, log-ins, subscriptions, and what became of an order."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
@@ -43,12 +44,16 @@ _AGAIN_S = 0.5
 _LATER_S = 2.0
 _ANSWER_S = 10.0
 _KEEP_KEY_S = 1200.0
+#: Id of the one request that is under way: letters and digits alone (1.2).
+_CALL = "session"
 _NOT_FOUND = (-2013, -2026)
 _STATES = {
     "NEW": LIVE, "PARTIALLY_FILLED": LIVE, "PENDING_CANCEL": LIVE, "FILLED": DONE, "CANCELED": CANCELLED, "EXPIRED": LAPSED,
     "EXPIRED_IN_MATCH": LAPSED, "REJECTED": TURNED_DOWN,
 }  # fmt: skip
 _CLOCK_LOOKS = 5
+#: Cancels under way at once.
+_AT_ONCE = 4
 #: The venue refuses what comes from its future more strictly than what is late: we aim a little behind it.
 _BEHIND_NS = 50_000_000
 
@@ -109,14 +114,22 @@ class BinanceAccount:
         self._instruments, self._prefix, self._assets = instruments, prefix, assets
         self._errors = {row.code: (row.action, row.reason) for row in market.errors}
         self._offset_ns, self._listen_key = 0, ""
+        self._more: list[Upkeep] = []
 
     def __repr__(self) -> str:
         return f"BinanceAccount({self._market.market.name})"
 
     @property
     def upkeep(self) -> Sequence[Upkeep]:
-        """Keys for events expire within the hour."""
-        return (Upkeep("key for events", _KEEP_KEY_S, self._keep_key),) if self._market.listen_key else ()
+        """Keys for events expire within the hour; what else was asked for (:meth:`keep_up`)."""
+        return (
+            *self._more,
+            *((Upkeep("key for events", _KEEP_KEY_S, self._keep_key),) if self._market.listen_key else ()),
+        )
+
+    def keep_up(self, more: Upkeep) -> None:
+        """Have something else done every so often."""
+        self._more.append(more)
 
     # Requests over REST.
 
@@ -174,11 +187,11 @@ class BinanceAccount:
             params["apiKey"] = self._key.name.reveal()
             text = "&".join(f"{name}={params[name]}" for name in sorted(params))
             params["signature"] = self._key.sign(text.encode())
-        api.send(orjson.dumps({"id": method, "method": method, "params": params}))
+        api.send(orjson.dumps({"id": _CALL, "method": method, "params": params}))
         until = steady_ns() + int(_ANSWER_S * 1e9)
         while steady_ns() < until:
             answer = orjson.loads(api.receive(_ANSWER_S))
-            if isinstance(answer, dict) and answer.get("id") == method:
+            if isinstance(answer, dict) and answer.get("id") in (_CALL, None) and "status" in answer:
                 if answer.get("status") == 200:
                     return answer.get("result")
                 error = answer.get("error") or {}
@@ -287,6 +300,27 @@ class BinanceAccount:
         return found
 
     # Cancelling.
+
+    def cancel_all(self) -> int:
+        """Cancel every open order under our ids, at once; how many there were. Raises RestError."""
+        body = self._wanted("open orders", self.ask("GET", self._market.open_orders))
+        ours = [one for one in body if str(one.get("clientOrderId", "")).startswith(self._prefix.decode())]
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            answers = list(pool.map(self._cancel_one, ours))
+        for answer in answers:
+            if answer.outcome not in (Outcome.OK, Outcome.REFUSED):
+                self._wanted("cancel", answer)
+        return len(ours)
+
+    def _cancel_one(self, order: Mapping[str, Any]) -> Answer:
+        return self.ask("DELETE", self._market.order, {"symbol": order["symbol"], "orderId": int(order["orderId"])})
+
+    def hold_off(self, symbols: Iterable[str], countdown_ms: int) -> None:
+        """Have the venue cancel what is open in each symbol in so many ms, unless it is told again (0: not at all). Raises RestError."""
+        assert self._market.countdown is not None, f"{self._market.market.name} has no dead man's switch"
+        for symbol in symbols:
+            query: dict[str, str | int] = {"symbol": symbol, "countdownTime": countdown_ms}
+            self._wanted("dead man's switch", self.ask("POST", self._market.countdown, query))
 
     def cancel(self, question: Question) -> list[np.ndarray]:
         """Cancel an order over REST; what came of it. Raises NotNow."""

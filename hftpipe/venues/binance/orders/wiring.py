@@ -10,6 +10,7 @@ from hftpipe.config import Config, Secret
 from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.halts import CLOSED_SCOPE, set_scope
 from hftpipe.core.schema.refusal import Refusal
+from hftpipe.core.trading.order_table import TABLE
 from hftpipe.transport.signing.keys import ED25519, HMAC, RSA, Key, key_of
 from hftpipe.venues.binance.discovery import client_of
 from hftpipe.venues.binance.orders.account import RECV_WINDOW_MS, BinanceAccount, Instruments
@@ -19,13 +20,15 @@ from hftpipe.venues.binance.orders.wire import Wire
 from hftpipe.venues.contract import Site, Wired
 from hftpipe.venues.orders import venue
 from hftpipe.venues.orders.client_text import prefix_of
-from hftpipe.venues.orders.keeper import AccountKeeper
+from hftpipe.venues.orders.dead_man import DeadMan
+from hftpipe.venues.orders.keeper import AccountKeeper, Upkeep
 from hftpipe.venues.orders.setup import Terms, account_init, open_private
 from hftpipe.venues.orders.state import REGION
+from hftpipe.venues.orders.watchdog import Watchdog
 
+#: How often the dead man's switch is held off in the time that it waits; the share of the request weight that this may cost.
+_TELLINGS, _SHARE_OF_WEIGHT = 4, 0.25
 MARKETS = {one.market.name: one for one in (SPOT, USDM)}
-#: Of a simulated venue beside the run: no secret.
-_SIM_KEY, _SIM_SECRET = "sim-key", "sim-secret"
 
 
 def account_key(name: str, config: Config) -> Key:
@@ -35,7 +38,10 @@ def account_key(name: str, config: Config) -> Key:
         Refusal: there is none in the environment, or it is one that orders cannot be signed with.
     """
     if config.live.simulated:
-        return Key(Secret(_SIM_KEY), Secret(_SIM_SECRET))
+        from hftpipe.simulation.binance_server.trading.settings import account_from
+
+        account = account_from(os.environ)
+        return Key(Secret(account.key), Secret(account.secret))
     key = key_of(name, os.environ)
     if key.kind == RSA:
         raise Refusal(f"venue {name}: an RSA key takes a millisecond an order; allowed: {HMAC}, {ED25519}")
@@ -77,10 +83,25 @@ def wire_orders(name: str, site: Site, state: np.ndarray, report: Callable[[str]
         Instruments(symbols, quotes, tuple(site.instruments["power"].tolist())), prefix,
         {asset: site.fee_number(asset) for asset in site.fee_assets}, live.ca_file,
     )  # fmt: skip
+    if market.countdown and live.dead_man_s:
+        dead_man = DeadMan(
+            account.hold_off,
+            memory.table,
+            memory.account,
+            symbols,
+            live.dead_man_s,
+            _most_held(market, live.dead_man_s),
+            report,
+        )
+        account.keep_up(Upkeep("dead man's switch", live.dead_man_s / _TELLINGS, dead_man.tell))
     keeper = AccountKeeper(memory, account, report)
-    kept: list[Any] = [keeper]
+    n_open = memory.table[: TABLE.itemsize].view(TABLE)["n_open"]
+    watchdog = Watchdog(memory.account, n_open, account, report)
+    kept: list[Any] = [keeper, watchdog]
 
     def opened() -> None:
+        # Before there are threads, which no fork takes along.
+        watchdog.start()
         wire = Wire(market.is_spot, "" if key.kind == ED25519 else key.name.reveal(), RECV_WINDOW_MS)
         kept.append(
             open_private(
@@ -90,4 +111,15 @@ def wire_orders(name: str, site: Site, state: np.ndarray, report: Callable[[str]
         )  # fmt: skip
         keeper.open()
 
-    return Wired(opened=opened, closed=keeper.close, keep=(kept,))
+    def closed() -> None:
+        watchdog.stop()
+        keeper.close()
+
+    return Wired(opened=opened, closed=closed, keep=(kept,))
+
+
+def _most_held(market: AccountMarket, countdown_s: float) -> int:
+    """How many symbols the dead man's switch can be held off in, within its share of the request weight."""
+    assert market.countdown is not None, "no dead man's switch"
+    tellings_per_min = 60 * _TELLINGS / countdown_s
+    return max(1, int(market.market.weight_limit * _SHARE_OF_WEIGHT / (market.countdown.weight * tellings_per_min)))
