@@ -262,6 +262,8 @@ def test_post_only_is_refused_if_it_would_take(spot: Account, usdm: Account) -> 
         "Order would immediately match and take.",
     )
     assert code_of(spot.buy("0.01", dear, type="LIMIT_MAKER"))[0] == -1106
+    # Farther than the matching engine's window reaches, too.
+    assert code_of(spot.buy("0.01", "90000", type="LIMIT_MAKER", timeInForce=None))[0] == -2010
     assert code_of(usdm.buy("0.01", dear, timeInForce="GTX"))[0] == -5022
     counts = usdm.done("GET", "rateLimit/order")
     rests = usdm.buy("0.01", far_below(usdm), timeInForce="GTX").body
@@ -313,6 +315,12 @@ def test_an_order_does_not_trade_with_its_own_account(account: Account, mode: st
     }  # fmt: skip
     assert (resting, met["status"]) == expected[mode]
     check_balances(account)
+
+
+def test_an_order_far_through_the_market_takes_and_does_not_rest(spot: Account) -> None:
+    made = spot.buy("0.01", "90000").body
+    assert (made["status"], Decimal(made["executedQty"])) == ("FILLED", Decimal("0.01"))
+    check_balances(spot)
 
 
 def test_a_quote_quantity_buys_and_sells_what_it_is_worth(spot: Account) -> None:

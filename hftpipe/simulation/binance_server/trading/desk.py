@@ -107,12 +107,14 @@ class Desk(Generic[AnyTrader]):
         tif, stp = book_tif(asked), _STP[asked.stp]
         ask = Asked(ENTER, order.id, trader.owner, order.side, asked.price, order.left, tif, stp)
         reason = self._feed.order(index, ask)
-        if reason == reasons.VENUE_FILTER:
-            if self._takes(order):
-                reason = self._feed.order(index, ask._replace(tif=BOOK_IOC))
-            else:
-                order.is_far, reason = True, reasons.NONE
-        return reason
+        if reason != reasons.VENUE_FILTER:
+            return reason
+        if not self._takes(order):
+            order.is_far = True
+            return reasons.NONE
+        if tif == BOOK_POST_ONLY:
+            return reasons.POST_ONLY_WOULD_TAKE
+        return self._feed.order(index, ask._replace(tif=BOOK_IOC))
 
     def _takes(self, order: Order) -> bool:
         bid, _, ask, _ = self._feed.market.top(order.symbol.index)
