@@ -198,7 +198,8 @@ class Desk(Generic[AnyTrader]):
             for order in [one for one in far if self._feed.market.reaches(index, one.asked.price)]:
                 trader = self.traders[order.account]
                 self._remove(order)
-                if self._enter(trader, order) != reasons.NONE and not order.is_far:
+                reason = self._enter(trader, order)
+                if reason != reasons.NONE and self._books.refusal(reason):
                     self._end(trader, order, words.EXPIRED, reasons.VENUE_ENDED, "")
                 self._rest_far(order)
                 self._end_request(trader, order)
