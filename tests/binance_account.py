@@ -13,6 +13,7 @@ import requests
 from binance_rig import Line, Venue
 
 KEY, SECRET = "sim-key", "sim-secret"
+MARKETS = ("spot", "usdm")
 BASE = {"spot": "/api/v3", "usdm": "/fapi/v1"}
 API = {"spot": "/ws-api/v3", "usdm": "/ws-fapi/v1"}
 
@@ -37,6 +38,12 @@ class Answer:
     def code(self) -> int:
         """The venue's code of a refusal."""
         return int(self.body["code"])
+
+
+def code_of(answer: Answer) -> tuple[int, str]:
+    """Code and text of a refusal."""
+    assert answer.status == 400, (answer.status, answer.body)
+    return answer.code, answer.body["msg"]
 
 
 @dataclass
@@ -140,3 +147,39 @@ class Api:
 
     def close(self) -> None:
         self.line.close()
+
+
+def far_below(account: Account) -> str:
+    """A price to buy at that nobody sells at."""
+    return str(int(account.best()[0]) - 50)
+
+
+def check_balances(account: Account) -> None:
+    """What an account has is what it started with and what its executions say; what is locked is what its orders need."""
+    truth = account.truth()
+    fills, e8 = truth["fills"], Decimal(10) ** -8
+    if account.market == "spot":
+        have = {name: Decimal(one["free"]) + Decimal(one["locked"]) for name, one in truth["balances"].items()}
+        want = {"BTC": Decimal(10), "ETH": Decimal(100), "USDT": Decimal(1_000_000)}
+        for one in fills:
+            sign = 1 if one["isBuyer"] else -1
+            want["BTC"] += sign * Decimal(one["qty"])
+            want["USDT"] -= sign * (Decimal(one["price"]) * Decimal(one["qty"])).quantize(e8, "ROUND_DOWN")
+            want[one["commissionAsset"]] -= Decimal(one["commission"])
+        assert have == want
+        locked = dict.fromkeys(have, Decimal(0))
+        for one in truth["openOrders"]:
+            left = Decimal(one["origQty"]) - Decimal(one["executedQty"])
+            locked["USDT" if one["side"] == "BUY" else "BTC"] += left * (
+                Decimal(one["price"]) if one["side"] == "BUY" else 1
+            )
+        assert {name: Decimal(one["locked"]) for name, one in truth["balances"].items()} == locked
+        return
+    cash, qty = Decimal(1_000_000), Decimal(0)
+    for one in fills:
+        sign = 1 if one["buyer"] else -1
+        qty += sign * Decimal(one["qty"])
+        cash -= sign * Decimal(one["price"]) * Decimal(one["qty"]) + Decimal(one["commission"])
+    held = truth["positions"].get("BTCUSDT", {"qty": "0", "cost": "0"})
+    assert Decimal(held["qty"]) == qty
+    assert Decimal(truth["balances"]["USDT"]["wallet"]) == cash + Decimal(held["cost"])

@@ -1,86 +1,14 @@
 """Accounts and orders on the simulated Binance venue as a process, checked by a trader written from the documents."""
 
-from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from binance_account import Account, Answer, signature
-from binance_rig import Venue, wait_until
+from binance_account import MARKETS, Account, check_balances, code_of, far_below, signature
+from binance_rig import wait_until
 
+pytest_plugins = ("binance_account_rig",)
 pytest.importorskip("aiohttp", reason="the simulated Binance venue needs aiohttp (hftpipe[sim])")
-
-MARKETS = ("spot", "usdm")
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
-    made = Venue(tmp_path_factory.mktemp("binance"), "--rate", 300, "--weight-limit", 1_000_000)
-    yield made
-    made.close()
-
-
-@pytest.fixture(params=MARKETS)
-def account(running: Venue, request: pytest.FixtureRequest) -> Iterator[Account]:
-    yield from flat(Account(running, request.param))
-
-
-@pytest.fixture
-def spot(running: Venue) -> Iterator[Account]:
-    yield from flat(Account(running, "spot"))
-
-
-@pytest.fixture
-def usdm(running: Venue) -> Iterator[Account]:
-    yield from flat(Account(running, "usdm"))
-
-
-def flat(account: Account) -> Iterator[Account]:
-    """An account whose orders are gone after the test, and whose position on USD-M is closed."""
-    yield account
-    account.venue.control(freeze=False)
-    for one in account.truth()["openOrders"]:
-        account.request("DELETE", "order", symbol=one["symbol"], orderId=one["orderId"])
-    if account.market == "usdm":
-        qty = Decimal(account.truth()["positions"].get("BTCUSDT", {"qty": "0"})["qty"])
-        if qty:
-            assert (account.sell if qty > 0 else account.buy)(str(abs(qty)), reduceOnly="true").status == 200
-
-
-def far_below(account: Account) -> str:
-    """A price to buy at that nobody sells at."""
-    return str(int(account.best()[0]) - 50)
-
-
-def check_balances(account: Account) -> None:
-    """What an account has is what it started with and what its executions say; what is locked is what its orders need."""
-    truth = account.truth()
-    fills, e8 = truth["fills"], Decimal(10) ** -8
-    if account.market == "spot":
-        have = {name: Decimal(one["free"]) + Decimal(one["locked"]) for name, one in truth["balances"].items()}
-        want = {"BTC": Decimal(10), "ETH": Decimal(100), "USDT": Decimal(1_000_000)}
-        for one in fills:
-            sign = 1 if one["isBuyer"] else -1
-            want["BTC"] += sign * Decimal(one["qty"])
-            want["USDT"] -= sign * (Decimal(one["price"]) * Decimal(one["qty"])).quantize(e8, "ROUND_DOWN")
-            want[one["commissionAsset"]] -= Decimal(one["commission"])
-        assert have == want
-        locked = dict.fromkeys(have, Decimal(0))
-        for one in truth["openOrders"]:
-            left = Decimal(one["origQty"]) - Decimal(one["executedQty"])
-            locked["USDT" if one["side"] == "BUY" else "BTC"] += left * (
-                Decimal(one["price"]) if one["side"] == "BUY" else 1
-            )
-        assert {name: Decimal(one["locked"]) for name, one in truth["balances"].items()} == locked
-        return
-    cash, qty = Decimal(1_000_000), Decimal(0)
-    for one in fills:
-        sign = 1 if one["buyer"] else -1
-        qty += sign * Decimal(one["qty"])
-        cash -= sign * Decimal(one["price"]) * Decimal(one["qty"]) + Decimal(one["commission"])
-    held = truth["positions"].get("BTCUSDT", {"qty": "0", "cost": "0"})
-    assert Decimal(held["qty"]) == qty
-    assert Decimal(truth["balances"]["USDT"]["wallet"]) == cash + Decimal(held["cost"])
 
 
 # --- orders ---------------------------------------------------------------------------------------------
@@ -169,7 +97,8 @@ def test_the_flow_takes_a_resting_order(account: Account) -> None:
     account.venue.control(freeze=True)
     bid, ask = account.best()
     tick = Decimal("0.01") if account.market == "spot" else Decimal("0.1")
-    made = account.buy("0.005", str(bid + tick if bid + tick < ask else bid)).body
+    # So near to those who sell that it is dearer than what the flow takes the thing to be worth.
+    made = account.buy("0.005", str(max(bid, ask - tick))).body
     account.venue.control(freeze=False)
 
     def status() -> str:
@@ -255,11 +184,6 @@ def test_a_wrong_signature_key_or_time_opens_nothing(account: Account) -> None:
     assert (nobody.status, nobody.code) == (401, -2014)
 
 
-def code_of(answer: Answer) -> tuple[int, str]:
-    assert answer.status == 400, (answer.status, answer.body)
-    return answer.code, answer.body["msg"]
-
-
 #: What is asked for beyond symbol, side and a far price, and the refusals of spot and of USD-M: code and the end of the text.
 BAD = {
     "tick": ({"price": "50000.001"}, (-1013, "PRICE_FILTER"), (-1111, "precision.")),
@@ -338,6 +262,8 @@ def test_post_only_is_refused_if_it_would_take(spot: Account, usdm: Account) -> 
         "Order would immediately match and take.",
     )
     assert code_of(spot.buy("0.01", dear, type="LIMIT_MAKER"))[0] == -1106
+    # Farther than the matching engine's window reaches, too.
+    assert code_of(spot.buy("0.01", "90000", type="LIMIT_MAKER", timeInForce=None))[0] == -2010
     assert code_of(usdm.buy("0.01", dear, timeInForce="GTX"))[0] == -5022
     counts = usdm.done("GET", "rateLimit/order")
     rests = usdm.buy("0.01", far_below(usdm), timeInForce="GTX").body
@@ -389,6 +315,12 @@ def test_an_order_does_not_trade_with_its_own_account(account: Account, mode: st
     }  # fmt: skip
     assert (resting, met["status"]) == expected[mode]
     check_balances(account)
+
+
+def test_an_order_far_through_the_market_takes_and_does_not_rest(spot: Account) -> None:
+    made = spot.buy("0.01", "90000").body
+    assert (made["status"], Decimal(made["executedQty"])) == ("FILLED", Decimal("0.01"))
+    check_balances(spot)
 
 
 def test_a_quote_quantity_buys_and_sells_what_it_is_worth(spot: Account) -> None:

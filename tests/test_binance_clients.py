@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from binance_account import KEY, MARKETS, SECRET, Account
 from binance_rig import PlainBook, Venue
 from client_envs import NoClient, client_python
 
@@ -27,6 +28,17 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
 def venue(running: Venue) -> Iterator[Venue]:
     yield running
     running.control(freeze=False, drop_next_depth=0)
+
+
+@pytest.fixture
+def trading(running: Venue) -> Iterator[Venue]:
+    """A venue whose accounts are flat, before and after."""
+    running.control(freeze=False)
+    yield running
+    for market in MARKETS:
+        truth = Account(running, market).truth()
+        assert truth["openOrders"] == []
+        assert {Decimal(one["qty"]) for one in truth.get("positions", {}).values()} <= {Decimal(0)}
 
 
 def run(client: str, script: str, *arguments: object) -> Any:
@@ -82,3 +94,78 @@ def test_the_official_client_hears_what_makes_the_book(venue: Venue, market: str
     assert len(got["aggregates"]) > 1 and all(Decimal(one["q"]) > 0 for one in got["aggregates"])
     numbers = [one["a"] for one in got["aggregates"]]
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+
+
+# --- trading --------------------------------------------------------------------------------------------
+
+
+def check_told(venue: Venue, market: str, got: dict[str, Any], before: int) -> None:
+    """What a client was told of its two executions and its balances is what the account has."""
+    truth = Account(venue, market).truth()
+    fills = [one["id"] for one in truth["fills"]]
+    assert [int(one) for one in got["trades"]][-len(fills) :] == fills and len(fills) > before
+    kind = "wallet" if market == "usdm" else "free"
+    assert {name: Decimal(str(value)) for name, value in got["balances"].items()} == {
+        name: Decimal(one[kind]) for name, one in truth["balances"].items()
+    }
+
+
+def statuses(events: list[dict[str, Any]], market: str) -> list[str]:
+    """Execution types that user data told of."""
+    if market == "spot":
+        return [one["x"] for one in events if "x" in one]
+    return [one["o"]["x"] for one in events if "o" in one]
+
+
+#: What becomes of the orders of a client: one that is changed and cancelled, two at the market, one more by WebSocket API.
+LIVES = {
+    "spot": ["NEW", "CANCELED", "NEW", "CANCELED", "NEW", "NEW", "NEW", "CANCELED"],
+    "usdm": ["NEW", "AMENDMENT", "CANCELED", "NEW", "NEW", "NEW", "AMENDMENT", "CANCELED"],
+    "official": ["NEW", "REPLACED", "CANCELED", "NEW", "NEW", "NEW", "REPLACED", "CANCELED"],
+}
+
+
+@pytest.mark.parametrize("market", MARKETS)
+def test_python_binance_trades(trading: Venue, market: str) -> None:
+    before = len(Account(trading, market).truth()["fills"])
+    got = run("python-binance", "python_binance_trade.py", trading.port, market, KEY, SECRET)
+    assert (got["placed"], got["seen"], got["open"], got["gone"]) == ("NEW", "NEW", 1, "CANCELED")
+    assert got["changed"] == ("SUCCESS" if market == "spot" else "0.030") and got["api"] == ["NEW", "CANCELED"]
+    assert Decimal(got["bought"]) == Decimal(got["sold"]) == Decimal("0.02")
+    assert [one for one in statuses(got["events"], market) if one != "TRADE"] == LIVES[market]
+    check_told(trading, market, got, before)
+
+
+@pytest.mark.parametrize(
+    ("name", "symbol", "market"), [("binance", "BTC/USDT", "spot"), ("binanceusdm", "BTC/USDT:USDT", "usdm")]
+)
+def test_ccxt_trades(trading: Venue, name: str, symbol: str, market: str) -> None:
+    before = len(Account(trading, market).truth()["fills"])
+    got = run("ccxt", "ccxt_trade.py", trading.port, name, symbol, KEY, SECRET)
+    assert (got["placed"], got["seen"], got["open"], got["changed"], got["gone"]) == (
+        "open",
+        "open",
+        1,
+        0.03,
+        "canceled",
+    )
+    assert got["api"] == ["open", "canceled"] and got["held"] == ([0.02] if market == "usdm" else [])
+    assert got["refusal"] == ("OrderImmediatelyFillable" if market == "spot" else "InvalidOrder")
+    assert got["failed"] == [] and got["left"] == 0
+    assert [got["bought"], "closed"] in got["watched"] and [got["sold"], "closed"] in got["watched"]
+    fills = [str(one["id"]) for one in Account(trading, market).truth()["fills"]]
+    assert got["watched_trades"] == fills[before:]
+    check_told(trading, market, got, before)
+
+
+@pytest.mark.parametrize("market", MARKETS)
+def test_the_official_client_trades(trading: Venue, market: str) -> None:
+    before = len(Account(trading, market).truth()["fills"])
+    got = run("official", "official_trade.py", trading.port, market, KEY, SECRET)
+    changed = "0.01000000" if market == "spot" else "0.030"
+    assert (got["placed"], got["seen"], got["open"], got["gone"]) == ("NEW", "NEW", 1, "CANCELED")
+    assert got["changed"] == changed and got["api"] == ["NEW", changed, "CANCELED"]
+    assert Decimal(got["bought"]) == Decimal(got["sold"]) == Decimal("0.02")
+    lives = LIVES["official" if market == "spot" else "usdm"]
+    assert [one for one in statuses(got["events"], market) if one != "TRADE"] == lives
+    check_told(trading, market, got, before)

@@ -90,7 +90,8 @@ class ApiConnection(Peer):
             asked = json.loads(text, parse_float=str)
             if not isinstance(asked, dict):
                 raise ValueError
-            id_, method, params = _id_of(asked), asked.get("method"), asked.get("params") or {}
+            id_, method, params = _id_of(asked), asked.get("method"), asked.get("params", {})
+            params = {} if params is None else params
             if not isinstance(method, str) or not isinstance(params, dict):
                 raise ValueError
         except Refused as wrong:

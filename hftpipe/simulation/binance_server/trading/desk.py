@@ -107,12 +107,14 @@ class Desk(Generic[AnyTrader]):
         tif, stp = book_tif(asked), _STP[asked.stp]
         ask = Asked(ENTER, order.id, trader.owner, order.side, asked.price, order.left, tif, stp)
         reason = self._feed.order(index, ask)
-        if reason == reasons.VENUE_FILTER:
-            if self._takes(order):
-                reason = self._feed.order(index, ask._replace(tif=BOOK_IOC))
-            else:
-                order.is_far, reason = True, reasons.NONE
-        return reason
+        if reason != reasons.VENUE_FILTER:
+            return reason
+        if not self._takes(order):
+            order.is_far = True
+            return reasons.NONE
+        if tif == BOOK_POST_ONLY:
+            return reasons.POST_ONLY_WOULD_TAKE
+        return self._feed.order(index, ask._replace(tif=BOOK_IOC))
 
     def _takes(self, order: Order) -> bool:
         bid, _, ask, _ = self._feed.market.top(order.symbol.index)
@@ -196,7 +198,8 @@ class Desk(Generic[AnyTrader]):
             for order in [one for one in far if self._feed.market.reaches(index, one.asked.price)]:
                 trader = self.traders[order.account]
                 self._remove(order)
-                if self._enter(trader, order) != reasons.NONE and not order.is_far:
+                reason = self._enter(trader, order)
+                if reason != reasons.NONE and self._books.refusal(reason):
                     self._end(trader, order, words.EXPIRED, reasons.VENUE_ENDED, "")
                 self._rest_far(order)
                 self._end_request(trader, order)
