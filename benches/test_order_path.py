@@ -38,7 +38,7 @@ from hftpipe.venues.binance.orders.market import USDM
 from hftpipe.venues.binance.orders.scan import SPOTS_BYTES, scan_entry
 from hftpipe.venues.binance.orders.wire import Wire
 from hftpipe.venues.orders.client_text import prefix_of
-from hftpipe.venues.orders.setup import Terms, account_bytes, account_init, open_private
+from hftpipe.venues.orders.setup import Speech, Terms, account_bytes, account_init, open_private
 from hftpipe.venues.orders.state import ACCOUNT
 from hftpipe.venues.orders.venue import venue_submit
 
@@ -115,13 +115,11 @@ class Ours:
         rows = np.zeros(1, INSTRUMENT)
         rows["symbol"], rows["quote"], rows["tick"], rows["lot"] = "BTCUSDT", "USDT", ONE // 10, ONE // 1000
         self._rows, self._memory = rows, aligned(account_bytes(), 128)
-        made = account_init(
-            self._memory, 1, clock.ctypes.data, scan_entry.address, Terms(1, False, 60.0, 600.0, 600.0, {})
-        )
+        made = account_init(self._memory, 1, clock.ctypes.data, Terms(1, False, 60.0, 600.0, 600.0, {}))
         wire = Wire(False, "the-api-key-of-64-characters-as-the-venue-gives-them-to-everybody", 5000)
         self._private = open_private(
-            made.account, rows, Key(Secret("k"), Secret(SECRET)), prefix_of("a"), (wire.templates, wire.variants),
-            USDM.errors, (), SPOTS_BYTES,
+            made.account, rows, Key(Secret("k"), Secret(SECRET)), prefix_of("a"),
+            Speech(wire.templates, wire.variants, USDM.errors, scan_entry.address, SPOTS_BYTES), (),
         )  # fmt: skip
         made.account["wall_offset_ns"] = wall_ns() - steady_ns()
         self.connection = Connection(sink.url, str(sink.certificate))

@@ -36,7 +36,7 @@ from hftpipe.venues.binance.orders.scan import SPOTS_BYTES, scan_entry
 from hftpipe.venues.binance.orders.wire import Wire
 from hftpipe.venues.orders.client_text import client_text, prefix_of
 from hftpipe.venues.orders.facts import FACT, FACT_BYTES, QUESTION, QUESTION_BYTES, queue_drop, queue_first, queue_put
-from hftpipe.venues.orders.setup import Terms, account_bytes, account_init, open_private
+from hftpipe.venues.orders.setup import Speech, Terms, account_bytes, account_init, open_private
 from hftpipe.venues.orders.venue import venue_poll, venue_submit, venue_unanswered
 
 SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
@@ -73,13 +73,13 @@ class Desk:
         self.memory = aligned(account_bytes(), 128)
         links = 1 if self.is_spot else 2
         terms = Terms(links, self.is_spot, answer_s, 60.0, 600.0, windows or {})
-        made = account_init(self.memory, len(self.rows), int(address(self.clock)), scan_entry.address, terms)
+        made = account_init(self.memory, len(self.rows), int(address(self.clock)), terms)
         self.account, self._made = made.account, made
         key = Key(Secret("the-api-key"), Secret(SECRET))
         wire = Wire(self.is_spot, "the-api-key", 5000)
         self.private = open_private(
-            self.account, self.rows, key, self.prefix, (wire.templates, wire.variants), self.market.errors,
-            ("BNB", "BTC", "ETH"), SPOTS_BYTES,
+            self.account, self.rows, key, self.prefix, Speech(wire.templates, wire.variants, self.market.errors, scan_entry.address, SPOTS_BYTES),
+            ("BNB", "BTC", "ETH"),
         )  # fmt: skip
         self.account["wall_offset_ns"] = wall_ns() - steady_ns()
         self.at, self.record = address(self.account), np.zeros(1, RECORD)

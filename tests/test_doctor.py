@@ -7,7 +7,8 @@ import pytest
 from rich.console import Console
 
 from hftpipe.app import doctor
-from hftpipe.app.doctor import Finding, diagnose, render
+from hftpipe.app.doctor import diagnose, render
+from hftpipe.core.schema.finding import NOTHING_TO_DO, Finding
 
 LIMITS = (
     "Limit                     Soft Limit           Hard Limit           Units\n"
@@ -142,7 +143,7 @@ def small_need(monkeypatch):
 def test_a_tuned_host_has_nothing_to_do(tmp_path):
     findings = look(tmp_path, GOOD)
     assert {name for name, one in findings.items() if one.status != "ok"} == set()
-    assert {one.advice for one in findings.values()} == {doctor.NOTHING}
+    assert {one.advice for one in findings.values()} == {NOTHING_TO_DO}
 
 
 @pytest.mark.parametrize(("name", "file", "text", "status", "found", "advice"), BAD)

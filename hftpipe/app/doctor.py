@@ -8,30 +8,18 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hftpipe.config import parse_cpus
+from hftpipe.core.schema.finding import NOTHING_TO_DO, Finding, Status
 
-Status = Literal["ok", "warn", "fail"]
 SHM_NEEDED_BYTES = 256 * 2**20
 SOCKET_BUFFER_BYTES = 16 * 2**20
 #: Bit of the capability sets (linux/capability.h).
 CAP_NET_RAW = 13
-NOTHING = "nothing to do"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at: what was found, and what to do about it."""
-
-    name: str
-    status: Status
-    found: str
-    advice: str
 
 
 @dataclass(frozen=True)
@@ -71,12 +59,12 @@ def _finding(host: Host, name: str, check: Check, advice: str) -> Finding:
         return Finding(name, "warn", "not readable here", f"look on the host itself; if needed: {advice}")
     except (ValueError, LookupError):
         return Finding(name, "warn", "not understood", f"look on the host itself; if needed: {advice}")
-    return Finding(name, status, found, NOTHING if status == "ok" else advice)
+    return Finding(name, status, found, NOTHING_TO_DO if status == "ok" else advice)
 
 
-def render(findings: Sequence[Finding], console: Console) -> None:
+def render(findings: Sequence[Finding], console: Console, title: str = "hftpipe doctor") -> None:
     """Show the findings as a table on `console`."""
-    table = Table(title="hftpipe doctor", show_lines=True)
+    table = Table(title=title, show_lines=True)
     for heading in ("check", "status", "found", "what to do"):
         table.add_column(heading, overflow="fold")
     for one in findings:

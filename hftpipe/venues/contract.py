@@ -12,7 +12,7 @@ orders              ``submit(venue, request)`` (NOT_TAKEN, LEFT or ANSWERED_HERE
 =================== =========================================================================================================
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from hftpipe.config import Config
 from hftpipe.core.schema.counters import Place
+from hftpipe.core.schema.finding import Finding
 from hftpipe.venues.message import Symbols
 
 
@@ -226,6 +227,8 @@ class Venue:
             then be chosen by patterns (``[[universe]]``).
         beside: makes what runs beside the pipeline for it (sockets open, not started), and the configuration that reaches it,
             from the configuration, the INSTRUMENT array, and where a line about damaged input goes.
+        check: looks at the venue and the account as configured, one finding after the other; True: also with an order that is placed
+            and cancelled. None: there is nothing to look at.
     """
 
     about: Callable[[Config], About]
@@ -234,3 +237,4 @@ class Venue:
     live_orders: Orders | None = None
     catalogue: Callable[[Config], np.ndarray] | None = None
     beside: Callable[[Config, np.ndarray, Callable[[str], None]], tuple[Beside | None, Config]] = _nobody_beside
+    check: Callable[[Config, bool], Iterator[Finding]] | None = None

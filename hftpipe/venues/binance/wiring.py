@@ -2,7 +2,7 @@
 
 import ctypes
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from hftpipe.config import LIVE_MODE, Config
 from hftpipe.core.schema.counters import Place, places
 from hftpipe.core.schema.event_time import REAL_TIME_MULT
+from hftpipe.core.schema.finding import Finding
 from hftpipe.core.schema.instruments import SPOT as SPOT_CONTRACT
 from hftpipe.core.schema.instruments import TOP_ONLY
 from hftpipe.core.schema.layout import offset_of, whole
@@ -193,6 +194,12 @@ def _wire_orders(market: Market, site: Site, state: np.ndarray) -> Wired:
     return wire_orders(market.name, site, state, lambda line: _say(market, line))
 
 
+def _check(market: Market, config: Config, with_order: bool) -> Iterator[Finding]:
+    from hftpipe.venues.binance.orders.wiring import check_account
+
+    return check_account(market.name, config, with_order)
+
+
 def _fee_assets(market: Market, config: Config) -> tuple[str, ...]:
     """Fees are paid in BNB where that is chosen; on spot what is bought pays the fee of a purchase."""
     bases = [one.currencies[0] for one in config.instruments] if market.contract == SPOT_CONTRACT else []
@@ -212,6 +219,7 @@ def _venue(market: Market) -> Venue:
     return Venue(
         about=lambda config: _about(market, config),
         live_orders=_live_orders(market),
+        check=lambda config, with_order: _check(market, config, with_order),
         feed=Feed(_sizes, lambda config: MAX_LEVELS, lambda site, state: _wire(market, site, state), _counters),
         catalogue=lambda config: _catalogue(market, config),
         beside=lambda config, rows, report: _beside(market, config, rows, report),

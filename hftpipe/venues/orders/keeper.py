@@ -113,11 +113,14 @@ class AccountKeeper:
     """Keeps an account's session up, and answers what compiled code asks.
 
     Args:
-        memory: the account's; plan: the venue's; report: takes one line about what goes wrong.
+        memory: the account's; plan: the venue's; upkeep: what must be done every so often.
+        report: takes one line about what goes wrong.
     """
 
-    def __init__(self, memory: AccountMemory, plan: AccountPlan, report: Callable[[str], None]) -> None:
-        self._memory, self._plan, self._report = memory, plan, report
+    def __init__(
+        self, memory: AccountMemory, plan: AccountPlan, upkeep: Sequence[Upkeep], report: Callable[[str], None]
+    ) -> None:
+        self._memory, self._plan, self._jobs, self._report = memory, plan, upkeep, report
         self._connections: list[Connection] = []
         self._failures, self._is_over = 0, False
         self._putting = threading.Lock()
@@ -169,7 +172,7 @@ class AccountKeeper:
             link_open(self._memory.links[index : index + 1], fd, steady_ns(), tls)
         self.tell(_fact(RESYNC))
         if is_first:
-            for one in self._plan.upkeep:
+            for one in self._jobs:
                 self._keep_up(one)
             self._upkeep.ask(self._measure_clock, CLOCK_EVERY_S)
         self._session.ask(self._watch, LOOK_S)

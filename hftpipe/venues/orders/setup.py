@@ -42,19 +42,38 @@ class Terms:
     windows: Mapping[int, int]
 
 
+@dataclass(frozen=True)
+class Speech:
+    """How a venue is spoken to.
+
+    Attributes:
+        templates: of its requests; variants: which one each variant of a request is (int64); errors: what its codes mean.
+        scan: address of the C function that reads its messages, ``int64 f(uint64 account, uint64 text, uint64 end, uint64 fact)``;
+            scan_bytes: memory for what that notes.
+    """
+
+    templates: Sequence[Sequence[Piece]]
+    variants: np.ndarray
+    errors: Sequence[Row]
+    scan: int
+    scan_bytes: int
+
+    def __repr__(self) -> str:
+        return f"Speech({len(self.templates)} templates)"
+
+
 def account_bytes() -> int:
     """Memory of an account."""
     return account_layout().size
 
 
 def account_init(
-    memory: np.ndarray, instruments: int, clock: int, scan: int, terms: Terms, halts: int = 0, venue_index: int = 0
+    memory: np.ndarray, instruments: int, clock: int, terms: Terms, halts: int = 0, venue_index: int = 0
 ) -> AccountMemory:
     """Lay out an account in ``memory`` (uint8 array of :func:`account_bytes`); nothing is connected yet.
 
     Args:
-        instruments: how many there are; clock: address of a CLOCK record; scan: of the C function that reads the venue's messages;
-        halts: address of HALTS, 0: nobody is told whether orders are taken; venue_index: the venue's number there.
+        instruments: how many there are; clock: address of a CLOCK record; halts: address of HALTS, 0: nobody is told whether orders are taken; venue_index: the venue's number there.
 
     Raises:
         ValueError: more windows than are kept.
@@ -73,12 +92,7 @@ def account_init(
         raise ValueError(f"{len(terms.windows)} windows of orders; allowed: at most {WINDOWS}")
     for index, (length_ms, limit) in enumerate(terms.windows.items()):
         account["windows"][0][index]["length_ms"], account["windows"][0][index]["limit"] = length_ms, limit
-    account["n_links"], account["n_instruments"], account["clock"], account["scan"] = (
-        terms.links,
-        instruments,
-        clock,
-        scan,
-    )
+    account["n_links"], account["n_instruments"], account["clock"] = terms.links, instruments, clock
     account["halts"], account["venue_index"], account["is_revised"] = halts, venue_index, terms.is_revised
     for name, seconds in (("answer_ns", terms.answer_s), ("login_ns", terms.login_s), ("silence_ns", terms.silence_s)):
         account[name] = int(seconds * 1e9)
@@ -99,28 +113,19 @@ class Private:
 
 
 def open_private(
-    account: np.ndarray,
-    instruments: np.ndarray,
-    key: Key,
-    prefix: bytes,
-    requests: tuple[Sequence[Sequence[Piece]], np.ndarray],
-    errors: Sequence[Row],
-    assets: Sequence[str],
-    scan_bytes: int,
+    account: np.ndarray, instruments: np.ndarray, key: Key, prefix: bytes, speech: Speech, assets: Sequence[str]
 ) -> Private:
     """Make what compiled code needs beside the segment, and put its addresses into the ACCOUNT array (length 1).
 
     Args:
-        instruments: INSTRUMENT array; key: of the account; prefix: of our client ids.
-        requests: templates, and which one each variant of a request is; errors: the venue's table.
+        instruments: INSTRUMENT array; key: of the account; prefix: of our client ids; speech: how the venue is spoken to.
         assets: what fees may be paid in besides the quote currency; the first one has number 1.
-        scan_bytes: memory that the venue's scan notes what it has found in.
 
     Raises:
         TlsError: OpenSSL's SHA-256 cannot be reached.
     """
     private = Private()
-    templates, variants = Templates(requests[0]), private.make("variants", requests[1].copy())
+    templates, variants = Templates(speech.templates), private.make("variants", speech.variants.copy())
     private.keep["templates"] = templates
     signer = private.make("signer", np.zeros(1, SIGNER))
     if key.kind == HMAC:
@@ -134,12 +139,13 @@ def open_private(
     pieces = {
         "amounts": amounts_table(instruments), "templates": templates.table, "variants": variants, "signer": signer,
         "symbols": symbols, "values": values, "signed": aligned(_REQUEST_ROOM), "text": aligned(_REQUEST_ROOM),
-        "errors": error_table(errors), "prefix": np.frombuffer(prefix.ljust(64, b"\0"), np.uint8).copy(),
+        "errors": error_table(speech.errors), "prefix": np.frombuffer(prefix.ljust(64, b"\0"), np.uint8).copy(),
         "assets": np.array([key_code(one) for one in assets], np.uint64), "powers": instruments["power"].copy(),
         "quotes": np.array([key_code(bytes(one).decode()) for one in instruments["quote"]], np.uint64),
-        "spots": aligned(scan_bytes),
+        "spots": aligned(speech.scan_bytes),
     }  # fmt: skip
     for name, piece in pieces.items():
         account[name] = private.make(f"at_{name}", piece).ctypes.data
+    account["scan"] = speech.scan
     account["n_errors"], account["prefix_bytes"], account["n_assets"] = len(pieces["errors"]), len(prefix), len(assets)
     return private

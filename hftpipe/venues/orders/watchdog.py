@@ -18,7 +18,7 @@ from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.venues.live.errands import leave_hot_cpu
 
 #: How often it looks; how long the gateway may stand still with orders open; how long it tries to cancel.
-LOOK_S, STANDSTILL_S, TRY_S = 0.1, 5.0, 60.0
+LOOK_S, STANDSTILL_S, TRY_S, CLOCK_EVERY_S = 0.1, 5.0, 60.0, 60.0
 _GOODBYE_NS = 2_000_000_000
 _BYE = b"."
 
@@ -28,6 +28,9 @@ class Canceller(Protocol):
 
     def cancel_all(self) -> int:
         """Cancel every open order of ours; how many there were."""
+
+    def clock_offset_ns(self) -> int:
+        """Measure the venue's clock, by which its requests are stamped; less ours, ns."""
 
 
 class Watchdog:
@@ -72,13 +75,23 @@ class Watchdog:
 
     def _watch(self, pipe: int) -> None:
         """Until the gateway has gone."""
+        measured_ns = 0
         while True:
+            if steady_ns() - measured_ns > CLOCK_EVERY_S * 1e9:
+                measured_ns = steady_ns()
+                self._measure_clock()
             if select.select([pipe], [], [], LOOK_S)[0]:
                 if os.read(pipe, 1) != _BYE:
                     self._cancel("the gateway's process has died")
                 return
             if self._stands_still():
                 self._cancel(f"the gateway has not moved for {STANDSTILL_S:.0f} s")
+
+    def _measure_clock(self) -> None:
+        try:
+            self._canceller.clock_offset_ns()
+        except OSError as wrong:
+            self._report(f"orders: watchdog: clock: {wrong}")
 
     def _stands_still(self) -> bool:
         moved_ns = int(self._account["presence_ns"][0])

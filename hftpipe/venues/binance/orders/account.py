@@ -92,6 +92,9 @@ class BinanceAccount:
 
     Args:
         market: where it is; key: its key; rest: a client of its REST interface.
+
+    Attributes:
+        rest, prefix: as given; kind: of the key.
         api_url, events_url: of the interface for requests, and of the connection for events (USD-M).
         instruments: what is traded; prefix: of our client ids; assets: numbers of what fees are paid in.
 
@@ -109,27 +112,20 @@ class BinanceAccount:
         assets: Mapping[str, int],
         ca_file: str = "",
     ) -> None:
+        self.rest, self.prefix, self.kind = rest, prefix, key.kind
         self._market, self._key, self._rest = market, key, rest
         self._api_url, self._events_url, self._ca_file = api_url, events_url, ca_file
         self._instruments, self._prefix, self._assets = instruments, prefix, assets
         self._errors = {row.code: (row.action, row.reason) for row in market.errors}
         self._offset_ns, self._listen_key = 0, ""
-        self._more: list[Upkeep] = []
 
     def __repr__(self) -> str:
         return f"BinanceAccount({self._market.market.name})"
 
     @property
     def upkeep(self) -> Sequence[Upkeep]:
-        """Keys for events expire within the hour; what else was asked for (:meth:`keep_up`)."""
-        return (
-            *self._more,
-            *((Upkeep("key for events", _KEEP_KEY_S, self._keep_key),) if self._market.listen_key else ()),
-        )
-
-    def keep_up(self, more: Upkeep) -> None:
-        """Have something else done every so often."""
-        self._more.append(more)
+        """Keys for events expire within the hour."""
+        return (Upkeep("key for events", _KEEP_KEY_S, self._keep_key),) if self._market.listen_key else ()
 
     # Requests over REST.
 
@@ -148,6 +144,20 @@ class BinanceAccount:
             return answer.body
         code = f" (code {answer.code})" if answer.code else ""
         raise RestError(f"{self._rest.address}: {what}: {answer.outcome}: {answer.message}{code}")
+
+    def public(self, request: Request, **query: str) -> Any:
+        """What the market says to everybody. Raises RestError."""
+        answer = self._rest.get(request.path, {**request.query, **query}, request.weight)
+        return self._wanted(request.path, answer)
+
+    def fees(self, symbol: str) -> tuple[int, int]:
+        """What the account pays as maker and as taker, 1e-8 of the notional. Raises RestError."""
+        body = self._wanted("fees", self.ask("GET", self._market.fees, {"symbol": symbol}))
+        part = body.get("standardCommission", body)
+        try:
+            return scaled(part[self._market.fee_keys[0]], 8), scaled(part[self._market.fee_keys[1]], 8)
+        except (KeyError, ValueError) as wrong:
+            raise RestError(f"{self._rest.address}: fees: the answer has none") from wrong
 
     def clock_offset_ns(self) -> int:
         """The venue's clock less ours, by the quickest of some answers, a little behind it (section 3). Raises RestError."""
@@ -180,9 +190,12 @@ class BinanceAccount:
             undo.pop_all()
         return [api, *events]
 
-    def _call(self, api: Connection, method: str, params: dict[str, str | int], is_signed: bool) -> Any:
-        """One request over the interface, before it is handed over."""
-        params = {**params, "timestamp": self._timestamp(), "recvWindow": RECV_WINDOW_MS}
+    def _call(
+        self, api: Connection, method: str, params: dict[str, str | int], is_signed: bool, is_plain: bool = False
+    ) -> Any:
+        """One request over the interface, before it is handed over; a plain one has no time."""
+        if not is_plain:
+            params = {**params, "timestamp": self._timestamp(), "recvWindow": RECV_WINDOW_MS}
         if is_signed:
             params["apiKey"] = self._key.name.reveal()
             text = "&".join(f"{name}={params[name]}" for name in sorted(params))
@@ -197,6 +210,15 @@ class BinanceAccount:
                 error = answer.get("error") or {}
                 raise ConnectError(f"{api.server}: {method}: {error.get('msg', 'refused')} (code {error.get('code')})")
         raise ConnectError(f"{api.server}: {method}: no answer within {_ANSWER_S:.0f} s")
+
+    def ping(self, api: Connection, times: int) -> list[int]:
+        """Round trips of the interface for requests, ns. Raises ConnectError."""
+        took = []
+        for _ in range(times):
+            began = steady_ns()
+            self._call(api, "time", {}, is_signed=False, is_plain=True)
+            took.append(steady_ns() - began)
+        return took
 
     def _log_on(self, api: Connection) -> None:
         self._call(api, "session.logon", {}, is_signed=True)

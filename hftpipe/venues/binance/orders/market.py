@@ -14,7 +14,8 @@ class AccountMarket:
 
     Attributes:
         market: whose it is; is_spot: whether a change makes a new order, and events come over the interface for requests.
-        order, trades, open_orders, time: requests (with a symbol and more) for an order, its executions, what is open, the clock.
+        order, trades, open_orders, time, fees: requests (with a symbol and more) for an order, its executions, what is open, the clock,
+            what is paid; fee_keys: maker's and taker's in that answer.
         errors: what its codes mean; windows: orders that it takes, by length in ms.
         silence_s: a connection without a word, pings included, for so long is of no use.
         api_path: of the interface for requests where all interfaces have one address.
@@ -28,6 +29,8 @@ class AccountMarket:
     open_orders: Request
     cancel_all: Request
     time: Request
+    fees: Request
+    fee_keys: tuple[str, str]
     errors: tuple[Row, ...]
     windows: Mapping[int, int]
     silence_s: float
@@ -44,6 +47,8 @@ SPOT = AccountMarket(
     open_orders=Request("/api/v3/openOrders", 80),
     cancel_all=Request("/api/v3/openOrders", 1),
     time=Request("/api/v3/time", 1),
+    fees=Request("/api/v3/account/commission", 20),
+    fee_keys=("maker", "taker"),
     errors=errors.SPOT,
     windows={10_000: 100, 86_400_000: 200_000},
     silence_s=90.0,
@@ -57,6 +62,8 @@ USDM = AccountMarket(
     open_orders=Request("/fapi/v1/openOrders", 40),
     cancel_all=Request("/fapi/v1/allOpenOrders", 1),
     time=Request("/fapi/v1/time", 1),
+    fees=Request("/fapi/v1/commissionRate", 20),
+    fee_keys=("makerCommissionRate", "takerCommissionRate"),
     errors=errors.USDM,
     windows={10_000: 300, 60_000: 1200},
     silence_s=400.0,

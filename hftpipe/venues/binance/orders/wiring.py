@@ -1,30 +1,27 @@
 """Binance's orders as a venue's order half: what the gateway calls, and the threads beside it."""
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from hftpipe.config import Config, Secret
-from hftpipe.core.machine.system_clock import steady_ns
-from hftpipe.core.schema.halts import CLOSED_SCOPE, set_scope
+from hftpipe.core.schema.finding import Finding
+from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.refusal import Refusal
-from hftpipe.core.trading.order_table import TABLE
 from hftpipe.transport.signing.keys import ED25519, HMAC, RSA, Key, key_of
 from hftpipe.venues.binance.discovery import client_of
 from hftpipe.venues.binance.orders.account import RECV_WINDOW_MS, BinanceAccount, Instruments
+from hftpipe.venues.binance.orders.check import Check
 from hftpipe.venues.binance.orders.market import SPOT, USDM, AccountMarket
 from hftpipe.venues.binance.orders.scan import SPOTS_BYTES, scan_entry
 from hftpipe.venues.binance.orders.wire import Wire
 from hftpipe.venues.contract import Site, Wired
-from hftpipe.venues.orders import venue
 from hftpipe.venues.orders.client_text import prefix_of
 from hftpipe.venues.orders.dead_man import DeadMan
-from hftpipe.venues.orders.keeper import AccountKeeper, Upkeep
-from hftpipe.venues.orders.setup import Terms, account_init, open_private
-from hftpipe.venues.orders.state import REGION
-from hftpipe.venues.orders.watchdog import Watchdog
+from hftpipe.venues.orders.keeper import AccountMemory, Upkeep
+from hftpipe.venues.orders.setup import Speech, Terms
+from hftpipe.venues.orders.wiring import wire_account
 
 #: How often the dead man's switch is held off in the time that it waits; the share of the request weight that this may cost.
 _TELLINGS, _SHARE_OF_WEIGHT = 4, 0.25
@@ -59,63 +56,34 @@ def _addresses(market: AccountMarket, config: Config) -> tuple[str, str, str]:
     return net.rest, f"{net.websocket_api}{plain}", "" if market.is_spot else net.private_streams
 
 
-def wire_orders(name: str, site: Site, state: np.ndarray, report: Callable[[str], None]) -> Wired:
-    """Wire the order half of a market (contract: :class:`hftpipe.venues.contract.Orders`)."""
-    market, config, live = MARKETS[name], site.config, site.config.live
-    key, prefix = account_key(name, config), prefix_of(live.instance)
-    terms = Terms(
-        links=1 if market.is_spot else 2, is_revised=market.is_spot, answer_s=live.answer_timeout_s,
-        login_s=live.login_timeout_s, silence_s=market.silence_s, windows=market.windows,
-    )  # fmt: skip
-    index = int(state["venue_index"][0])
-    # Until the log-in is through nobody quotes.
-    set_scope(site.memory.region("halts"), CLOSED_SCOPE + index, 1, steady_ns())
-    memory = account_init(
-        site.memory.region(REGION), len(site.instruments), site.memory.address("clock"), scan_entry.address, terms,
-        halts=site.memory.address("halts"), venue_index=index,
-    )  # fmt: skip
-    state["venue"], state["venue_submit"] = site.memory.address(REGION), venue.submit_entry.address
-    state["venue_poll"], state["venue_unanswered"] = venue.poll_entry.address, venue.unanswered_entry.address
+def account_of(name: str, config: Config, instruments: np.ndarray, fee_numbers: Mapping[str, int]) -> BinanceAccount:
+    """The account of a market as configured. Raises Refusal without a key."""
+    market = MARKETS[name]
     rest, api_url, events_url = _addresses(market, config)
-    symbols, quotes = (tuple(bytes(one).decode() for one in site.instruments[name]) for name in ("symbol", "quote"))
-    account = BinanceAccount(
-        market, key, client_of(market.market, rest, live.ca_file), api_url, events_url,
-        Instruments(symbols, quotes, tuple(site.instruments["power"].tolist())), prefix,
-        {asset: site.fee_number(asset) for asset in site.fee_assets}, live.ca_file,
+    symbols, quotes = (tuple(bytes(one).decode() for one in instruments[column]) for column in ("symbol", "quote"))
+    return BinanceAccount(
+        market, account_key(name, config), client_of(market.market, rest, config.live.ca_file), api_url, events_url,
+        Instruments(symbols, quotes, tuple(instruments["power"].tolist())), prefix_of(config.live.instance), fee_numbers,
+        config.live.ca_file,
     )  # fmt: skip
-    if market.countdown and live.dead_man_s:
-        dead_man = DeadMan(
-            account.hold_off,
-            memory.table,
-            memory.account,
-            symbols,
-            live.dead_man_s,
-            _most_held(market, live.dead_man_s),
-            report,
-        )
-        account.keep_up(Upkeep("dead man's switch", live.dead_man_s / _TELLINGS, dead_man.tell))
-    keeper = AccountKeeper(memory, account, report)
-    n_open = memory.table[: TABLE.itemsize].view(TABLE)["n_open"]
-    watchdog = Watchdog(memory.account, n_open, account, report)
-    kept: list[Any] = [keeper, watchdog]
 
-    def opened() -> None:
-        # Before there are threads, which no fork takes along.
-        watchdog.start()
-        wire = Wire(market.is_spot, "" if key.kind == ED25519 else key.name.reveal(), RECV_WINDOW_MS)
-        kept.append(
-            open_private(
-                memory.account, site.instruments, key, prefix, (wire.templates, wire.variants), market.errors,
-                site.fee_assets, SPOTS_BYTES,
-            )
-        )  # fmt: skip
-        keeper.open()
 
-    def closed() -> None:
-        watchdog.stop()
-        keeper.close()
+def check_account(name: str, config: Config, with_order: bool) -> Iterator[Finding]:
+    """Look at a market and the account there (contract: ``check`` of :class:`hftpipe.venues.contract.Venue`).
 
-    return Wired(opened=opened, closed=closed, keep=(kept,))
+    Raises:
+        Refusal: there is no key, or an order is asked for where it would cost money.
+    """
+    if with_order and config.live.net == "main" and not config.live.server:
+        raise Refusal("--order places a real order: allowed with live.net = test, or a simulated venue (live.server)")
+    rows = np.zeros(len(config.instruments), INSTRUMENT)
+    rows["symbol"] = [one.symbol for one in config.instruments]
+    return Check(MARKETS[name], account_of(name, config, rows, {}), config).findings(with_order)
+
+
+def _speech(market: AccountMarket, key: Key) -> Speech:
+    wire = Wire(market.is_spot, "" if key.kind == ED25519 else key.name.reveal(), RECV_WINDOW_MS)
+    return Speech(wire.templates, wire.variants, market.errors, scan_entry.address, SPOTS_BYTES)
 
 
 def _most_held(market: AccountMarket, countdown_s: float) -> int:
@@ -123,3 +91,24 @@ def _most_held(market: AccountMarket, countdown_s: float) -> int:
     assert market.countdown is not None, "no dead man's switch"
     tellings_per_min = 60 * _TELLINGS / countdown_s
     return max(1, int(market.market.weight_limit * _SHARE_OF_WEIGHT / (market.countdown.weight * tellings_per_min)))
+
+
+def wire_orders(name: str, site: Site, state: np.ndarray, report: Callable[[str], None]) -> Wired:
+    """Wire the order half of a market (contract: :class:`hftpipe.venues.contract.Orders`)."""
+    market, live = MARKETS[name], site.config.live
+    key = account_key(name, site.config)
+    account = account_of(name, site.config, site.instruments, {one: site.fee_number(one) for one in site.fee_assets})
+    terms = Terms(
+        links=1 if market.is_spot else 2, is_revised=market.is_spot, answer_s=live.answer_timeout_s,
+        login_s=live.login_timeout_s, silence_s=market.silence_s, windows=market.windows,
+    )  # fmt: skip
+
+    def upkeep(memory: AccountMemory) -> list[Upkeep]:
+        if not (market.countdown and live.dead_man_s):
+            return []
+        symbols = [bytes(one).decode() for one in site.instruments["symbol"]]
+        most = _most_held(market, live.dead_man_s)
+        dead_man = DeadMan(account.hold_off, memory.table, memory.account, symbols, live.dead_man_s, most, report)
+        return [Upkeep("dead man's switch", live.dead_man_s / _TELLINGS, dead_man.tell)]
+
+    return wire_account(site, state, account, lambda: _speech(market, key), terms, key, account.prefix, report, upkeep)
