@@ -16,6 +16,8 @@ from urllib.parse import urlencode
 import pytest
 import requests
 from binance_rig import Venue
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from running import Running, configs, hftpipe
 
 NAME = "t-live"
@@ -73,7 +75,7 @@ class Account:
 def environment(tmp_path: Path, market: str) -> dict[str, str]:
     head = f"HFTPIPE_SECRET_BINANCE_{market.upper()}"
     secrets = {f"{head}_API_KEY": KEY, f"{head}_API_SECRET": SECRET}
-    return {**os.environ, **secrets, "HFTPIPE_STATE_DIR": str(tmp_path / "state")}
+    return {**os.environ, **secrets, "COLUMNS": "250", "HFTPIPE_STATE_DIR": str(tmp_path / "state")}
 
 
 def options(venue: Venue, market: str, **more: str) -> list[str]:
@@ -233,3 +235,62 @@ def test_whatever_is_lost_late_told_twice_or_unknown_the_truth_is_known_in_the_e
     assert Decimal(str(summary["instruments"]["BTCUSDT"]["position"])) == position
     told = summary["counters"]["orders"]
     assert told["questions_asked"] > 0, told
+
+
+def check(venue: Venue, market: str, tmp_path: Path, *more: str) -> Any:
+    config = tmp_path / "mine.toml"
+    config.write_text(CONFIG.format(market=market))
+    given = ["--config", str(config), "--set", f"live.server=http://127.0.0.1:{venue.port}", *more]
+    return hftpipe(environment(tmp_path, market), "venue-check", f"binance_{market}", *given)
+
+
+@pytest.mark.parametrize("market", MARKETS)
+def test_venue_check_says_what_there_is_and_leaves_no_order_behind(venue: Venue, market: str, tmp_path: Path) -> None:
+    done = check(venue, market, tmp_path, "--order")
+    said = " ".join(done.stdout.replace("│", " ").split())
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "may trade" in said and "as configured" in said and "cancelled" in said
+    # The configuration says that nothing is paid: that is no failure, but said.
+    assert "change maker_fee_bps" in said and Account(venue, market).open() == []
+
+
+def test_venue_check_names_rules_that_the_venue_would_refuse_and_ends_with_one(venue: Venue, tmp_path: Path) -> None:
+    done = check(venue, "usdm", tmp_path, "--set", "market.timer_ms=10")
+    assert done.returncode == 0
+    config = tmp_path / "mine.toml"
+    config.write_text(CONFIG.format(market="usdm").replace('"0.10"', '"0.01"'))
+    done = hftpipe(
+        environment(tmp_path, "usdm"), "venue-check", "binance_usdm", "--config", str(config), "--set",
+        f"live.server=http://127.0.0.1:{venue.port}",
+    )  # fmt: skip
+    assert done.returncode == 1 and "tick_size is 0.01" in " ".join(done.stdout.replace("│", " ").split())
+
+
+def test_a_real_order_to_look_is_refused_on_a_main_net(tmp_path: Path) -> None:
+    done = hftpipe(environment(tmp_path, "usdm"), "venue-check", "binance_usdm", "--order")
+    assert done.returncode == 2 and "live.net = test" in done.stderr
+
+
+@pytest.mark.parametrize("market", MARKETS)
+def test_an_ed25519_key_logs_on_once_and_its_orders_need_no_signature(market: str, tmp_path: Path) -> None:
+    private = Ed25519PrivateKey.generate()
+    public = tmp_path / "public.pem"
+    public.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+    own = Venue(tmp_path, "--public-key", public, "--rate", "400")
+    try:
+        head = f"HFTPIPE_SECRET_BINANCE_{market.upper()}"
+        env = {name: text for name, text in environment(tmp_path, market).items() if not name.startswith(head)}
+        env |= {f"{head}_API_KEY": "sim-public-key", f"{head}_PRIVATE_KEY": pem}
+        config, out = tmp_path / "mine.toml", tmp_path / "out.json"
+        config.write_text(CONFIG.format(market=market))
+        done = hftpipe(
+            env, "run", *configs("paper", "risk_limits"), "--config", str(config), "--name", NAME, "--json", str(out),
+            "--duration", "6", *options(own, market),
+        )  # fmt: skip
+        summary = json.loads(out.read_text())
+        assert done.returncode == 0 and not summary["faults"] and summary["orders"] > 0, done.stdout + done.stderr
+        assert not any(len(line) > 20 and line in done.stdout + done.stderr for line in pem.splitlines()[1:-1])
+    finally:
+        own.process.send_signal(signal.SIGINT)
+        own.process.wait(30)

@@ -55,7 +55,7 @@ _CLOCK_LOOKS = 5
 #: Cancels under way at once.
 _AT_ONCE = 4
 #: The venue refuses what comes from its future more strictly than what is late: we aim a little behind it.
-_BEHIND_NS = 50_000_000
+BEHIND_NS = 50_000_000
 
 
 class RestError(OSError):
@@ -170,7 +170,7 @@ class BinanceAccount:
                 best = min(best, (took, int(body["serverTime"]) * 1_000_000 - (now - took // 2)))
             except (KeyError, TypeError, ValueError) as wrong:
                 raise RestError(f"{self._rest.address}: the answer has no time") from wrong
-        self._offset_ns = best[1] - _BEHIND_NS
+        self._offset_ns = best[1] - BEHIND_NS
         return self._offset_ns
 
     # The session.

@@ -14,7 +14,7 @@ from hftpipe.transport.http.answer import Outcome
 from hftpipe.transport.websocket.connect import ConnectError
 from hftpipe.venues.binance.discovery import DiscoveryError, discover
 from hftpipe.venues.binance.markets import Request
-from hftpipe.venues.binance.orders.account import BinanceAccount, RestError
+from hftpipe.venues.binance.orders.account import BEHIND_NS, BinanceAccount, RestError
 from hftpipe.venues.binance.orders.market import AccountMarket
 from hftpipe.venues.orders.client_text import client_text
 
@@ -76,8 +76,8 @@ class Check:
         return "ok", _percentiles(took), NOTHING_TO_DO
 
     def _clock(self) -> Found:
-        off_ms = self._account.clock_offset_ns() / 1e6
-        found = f"the venue is {off_ms:+.1f} ms from our clock (a little is left for its strictness)"
+        off_ms = (self._account.clock_offset_ns() + BEHIND_NS) / 1e6
+        found = f"the venue's is {off_ms:+.1f} ms from ours, give or take half a round trip"
         status: Status = "fail" if abs(off_ms) > _CLOCK_FAIL_MS else "warn" if abs(off_ms) > _CLOCK_WARN_MS else "ok"
         return status, found, NOTHING_TO_DO if status == "ok" else "run chrony or another time service"
 
