@@ -32,10 +32,15 @@ def api_payload(params: Mapping[str, str]) -> str:
     return "&".join(f"{name}={params[name]}" for name in sorted(params) if name != "signature")
 
 
+def _bytes(text: str) -> bytes:
+    """UTF-8; what is no character at all (half of a surrogate pair) fits nothing."""
+    return text.encode(errors="replace")
+
+
 def hmac_fits(secret: str, payload: str, signature: str) -> bool:
     """Whether a payload was signed with this secret; the case of the digits does not matter."""
-    expected = hmac.new(secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
-    return hmac.compare_digest(expected.encode(), signature.lower().encode())
+    expected = hmac.new(secret.encode(), _bytes(payload), hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected.encode(), _bytes(signature.lower()))
 
 
 class PublicKey:
@@ -71,9 +76,9 @@ class PublicKey:
         try:
             raw = base64.b64decode(signature, validate=True)
             if self.is_ed25519:
-                self._key.verify(raw, payload.encode())
+                self._key.verify(raw, _bytes(payload))
             else:
-                self._key.verify(raw, payload.encode(), PKCS1v15(), SHA256())
+                self._key.verify(raw, _bytes(payload), PKCS1v15(), SHA256())
         except (binascii.Error, ValueError, InvalidSignature):
             return False
         return True
