@@ -161,6 +161,8 @@ def test_signatures_of_public_keys_fit() -> None:
         assert public.fits("a=1", text) and not public.fits("a=2", text) and not public.fits("a=1", "not base64!")
     with pytest.raises(ValueError, match="allowed: Ed25519 or RSA"):
         PublicKey(pem(ec.generate_private_key(ec.SECP256R1())))
+    with pytest.raises(ValueError, match="not the PEM text of one; allowed: Ed25519 or RSA"):
+        PublicKey("nonsense")
 
 
 def test_an_account_is_told_by_the_environment_and_its_balances_by_options() -> None:

@@ -61,7 +61,10 @@ class PublicKey:
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-        key: Any = load_pem_public_key(pem.encode())
+        try:
+            key: Any = load_pem_public_key(pem.encode())
+        except ValueError as wrong:
+            raise ValueError("public key: not the PEM text of one; allowed: Ed25519 or RSA") from wrong
         self.is_ed25519 = isinstance(key, Ed25519PublicKey)
         if not self.is_ed25519 and not isinstance(key, RSAPublicKey):
             raise ValueError(f"public key: {type(key).__name__}; allowed: Ed25519 or RSA")
