@@ -1,10 +1,11 @@
 """Accounts and orders on the simulated Binance venue as a process, checked by a trader written from the documents."""
 
+import time
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from binance_account import MARKETS, Account, check_balances, code_of, far_below, signature
+from binance_account import MARKETS, Account, Answer, check_balances, code_of, far_below, signature
 from binance_rig import wait_until
 
 pytest_plugins = ("binance_account_rig",)
@@ -205,6 +206,8 @@ BAD = {
     "wrong id": ({"newClientOrderId": "a b"}, (-1100, "$'."), (-1100, "$'.")),
     "long id": ({"newClientOrderId": "a" * 37}, (-1100, "$'."), (-1100, "$'.")),
     "stop": ({"type": "STOP_MARKET"}, (-1116, "orderType."), (-4120, "instead.")),
+    "iceberg": ({"icebergQty": "0.001"}, (-1106, "venue."), None),
+    "price match": ({"priceMatch": "QUEUE"}, None, (-1106, "venue.")),
     "hedge": ({"positionSide": "LONG"}, None, (-4061, "setting.")),
 }
 
@@ -222,6 +225,35 @@ def test_an_order_that_breaks_a_rule_is_refused_with_its_code(account: Account, 
         else:
             assert code_of(got)[0] == refusal[0] and code_of(got)[1].endswith(refusal[1])
     assert bool(account.truth()["openOrders"]) is (refusal is None)
+
+
+def test_both_names_of_an_order_must_fit(account: Account) -> None:
+    made = account.buy("0.01", far_below(account)).body
+    got = account.request("GET", "order", symbol="BTCUSDT", orderId=made["orderId"], origClientOrderId="other")
+    assert got.status == 200 if account.market == "usdm" else code_of(got)[0] == -2039
+
+
+def used(answer: Answer) -> int:
+    return int(answer.headers["X-MBX-USED-WEIGHT-1M"])
+
+
+def test_an_order_that_is_taken_weighs_nothing_on_spot(spot: Account) -> None:
+    price = far_below(spot)
+    if (left_s := 60 - time.time() % 60) < 3:
+        time.sleep(left_s)  # Weights are counted anew every minute.
+    before = used(spot.request("GET", "order", symbol="BTCUSDT", orderId=1))
+    assert used(spot.buy("0.01", price)) == before
+    assert spot.buy("0.01", "1").status == 400
+    assert used(spot.request("GET", "order", symbol="BTCUSDT", orderId=1)) == before + 5
+
+
+def test_bytes_that_are_no_text_are_refused(account: Account) -> None:
+    got = account.send("GET", "openOrders", "symbol=%FF\u00ff&timestamp=1&signature=%ED%A0%80")
+    assert (got.status, got.code) == (400, -1022)
+    api = account.api()
+    told = api.ask("order.status", signed=False, apiKey=account.key, timestamp=1, symbol="\ud800", signature="\ud800")
+    assert (told["status"], told["error"]["code"]) == (400, -1022)
+    api.close()
 
 
 def test_an_account_cannot_spend_what_it_does_not_have(spot: Account, usdm: Account) -> None:

@@ -12,6 +12,8 @@ from binance_account import KEY, MARKETS, SECRET, Account
 from binance_rig import PlainBook, Venue
 from client_envs import NoClient, client_python
 
+from hftpipe.simulation.binance_server.trading.settings import SIM_PUBLIC_KEY_ID
+
 pytest.importorskip("aiohttp", reason="the simulated Binance venue needs aiohttp (hftpipe[sim])")
 
 SCRIPTS = Path(__file__).resolve().parent / "clients"
@@ -169,3 +171,23 @@ def test_the_official_client_trades(trading: Venue, market: str) -> None:
     lives = LIVES["official" if market == "spot" else "usdm"]
     assert [one for one in statuses(got["events"], market) if one != "TRADE"] == lives
     check_told(trading, market, got, before)
+
+
+def test_the_official_client_logs_on_with_a_public_key(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="public keys need cryptography (hftpipe[sim])")
+    from cryptography.hazmat.primitives import serialization as to
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    private = Ed25519PrivateKey.generate()
+    secret, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    secret.write_bytes(private.private_bytes(to.Encoding.PEM, to.PrivateFormat.PKCS8, to.NoEncryption()))
+    public.write_bytes(private.public_key().public_bytes(to.Encoding.PEM, to.PublicFormat.SubjectPublicKeyInfo))
+    venue = Venue(tmp_path, "--rate", 100, "--public-key", public, "--balance", "BTC=2.5", "--weight-limit", 100_000)
+    try:
+        for market in MARKETS:
+            got = run("official", "official_trade.py", venue.port, market, SIM_PUBLIC_KEY_ID, SECRET, secret)
+            assert (got["placed"], got["gone"]) == ("NEW", "CANCELED") and "CANCELED" in statuses(got["events"], market)
+            check_told(venue, market, got, 0)
+        assert 2 < Decimal(Account(venue, "spot").truth()["balances"]["BTC"]["free"]) < 3
+    finally:
+        venue.close()

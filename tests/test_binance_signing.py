@@ -2,12 +2,13 @@
 
 import hashlib
 import hmac
+import re
 
 import pytest
 
 from hftpipe.simulation.binance_server.answers import Refused
 from hftpipe.simulation.binance_server.trading.keys import Keys, check_time
-from hftpipe.simulation.binance_server.trading.settings import AccountSettings
+from hftpipe.simulation.binance_server.trading.settings import AccountSettings, account_from
 from hftpipe.simulation.binance_server.trading.signing import PublicKey, api_payload, hmac_fits, rest_payload
 
 SPOT_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
@@ -160,3 +161,30 @@ def test_signatures_of_public_keys_fit() -> None:
         assert public.fits("a=1", text) and not public.fits("a=2", text) and not public.fits("a=1", "not base64!")
     with pytest.raises(ValueError, match="allowed: Ed25519 or RSA"):
         PublicKey(pem(ec.generate_private_key(ec.SECP256R1())))
+    with pytest.raises(ValueError, match="not the PEM text of one; allowed: Ed25519 or RSA"):
+        PublicKey("nonsense")
+
+
+def test_an_account_is_told_by_the_environment_and_its_balances_by_options() -> None:
+    assert account_from({}) == AccountSettings("sim-key", "sim-secret")
+    made = account_from(
+        {"HFTPIPE_SIM_API_KEY": "K1", "HFTPIPE_SIM_API_SECRET": "S1"}, balances=["USDT=1000.5", "BTC=2"]
+    )
+    assert (made.key, made.secret, made.balances) == ("K1", "S1", {"USDT": 1000_50000000, "BTC": 2 * 10**8})
+
+
+@pytest.mark.parametrize(
+    ("env", "balances", "text"),
+    [
+        ({"HFTPIPE_SIM_API_KEY": "K1"}, (), "HFTPIPE_SIM_API_SECRET is not; allowed: both, or none"),
+        ({"HFTPIPE_SIM_API_SECRET": "hidden"}, (), "HFTPIPE_SIM_API_KEY is not; allowed: both, or none"),
+        ({"HFTPIPE_SIM_API_KEY": "a b", "HFTPIPE_SIM_API_SECRET": "S1"}, (), "HFTPIPE_SIM_API_KEY: allowed: 1 to 128"),
+        ({}, ("USDT",), "--balance USDT: allowed: ASSET=AMOUNT"),
+        ({}, ("USDT=-1",), "--balance USDT=-1: allowed"),
+        ({}, ("USDT=0.123456789",), "at most 8 decimals"),
+    ],
+)
+def test_an_account_that_is_none_is_refused(env: dict[str, str], balances: tuple[str, ...], text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(text)) as wrong:
+        account_from(env, balances=balances)
+    assert "hidden" not in str(wrong.value)

@@ -246,7 +246,7 @@ class ApiConnection(Peer):
 
     def _unsubscribe(self, params: Params) -> Any:
         text = params.get("subscriptionId")
-        asked = list(self._subscriptions) if text is None else [int(text)] if text.isdigit() else []
+        asked = list(self._subscriptions) if text is None else [int(text)] if text.isascii() and text.isdigit() else []
         if not asked or any(id_ not in self._subscriptions for id_ in asked):
             raise Refused(-2036, "User Data Stream subscription not active.")
         self._end_subscriptions(asked, True)

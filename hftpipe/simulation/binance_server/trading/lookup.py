@@ -15,7 +15,7 @@ _MOST_ROWS, _DEFAULT_ROWS = 1000, 500
 def find_order(
     orders: Orders, symbol: Symbol, params: Params, id_name: str = "orderId", client_name: str = "origClientOrderId"
 ) -> Order | None:
-    """The order that is named; None: there is none of that name. If both names are given it must have both.
+    """The order that is named, by its id if both are given; None: there is none of that name.
 
     Raises:
         Refused: none is named.
@@ -25,8 +25,7 @@ def find_order(
         raise Refused(-1102, f"Param '{client_name}' or '{id_name}' must be sent, but both were empty/null!")
     if id_ is None:
         return orders.by_client(symbol.index, client_id or "")
-    found = orders.by_id(symbol.index, id_)
-    return None if found and client_id and found.client_id != client_id else found
+    return orders.by_id(symbol.index, id_)
 
 
 def within(

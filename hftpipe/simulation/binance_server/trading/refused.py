@@ -1,5 +1,6 @@
 """What the venue says no with: codes and texts that several parts use."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from hftpipe.simulation.binance_server.answers import Refused
@@ -20,6 +21,17 @@ def illegal(name: str, legal: str) -> Refused:
 def unwanted(name: str) -> Refused:
     """A parameter that this request does not have."""
     return Refused(-1106, f"Parameter '{name}' sent when not required.")
+
+
+def refuse_all(params: Mapping[str, str], names: tuple[str, ...]) -> None:
+    """Refuse parameters that the venue has and this one does not: to do without them would be to do something else.
+
+    Raises:
+        Refused: one is there.
+    """
+    for name in names:
+        if params.get(name):
+            raise Refused(-1106, f"Parameter '{name}' is not served by the simulated venue.")
 
 
 def filter_failure(name: str) -> Refused:

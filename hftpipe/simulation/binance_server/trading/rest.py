@@ -60,7 +60,7 @@ class TradingRest:
 
     async def _weighed(self, call: Call, request: web.Request, body: str) -> web.Response:
         state, address = self._state, request.remote or ""
-        query = request.raw_path.partition("?")[2]
+        query = request.raw_path.partition("?")[2].encode(errors="surrogateescape").decode(errors="replace")
         params = dict(parse_qsl(body, True)) | dict(parse_qsl(query, True))
         weight = call.weighs(params)
         verdict = state.weights.charge(address, 0 if call.is_free else weight, state.now_ms())

@@ -32,10 +32,15 @@ def api_payload(params: Mapping[str, str]) -> str:
     return "&".join(f"{name}={params[name]}" for name in sorted(params) if name != "signature")
 
 
+def _bytes(text: str) -> bytes:
+    """UTF-8; what is no character at all (half of a surrogate pair) fits nothing."""
+    return text.encode(errors="replace")
+
+
 def hmac_fits(secret: str, payload: str, signature: str) -> bool:
     """Whether a payload was signed with this secret; the case of the digits does not matter."""
-    expected = hmac.new(secret.encode(), payload.encode(), hashlib.sha256).hexdigest()
-    return hmac.compare_digest(expected.encode(), signature.lower().encode())
+    expected = hmac.new(secret.encode(), _bytes(payload), hashlib.sha256).hexdigest()
+    return hmac.compare_digest(expected.encode(), _bytes(signature.lower()))
 
 
 class PublicKey:
@@ -56,7 +61,10 @@ class PublicKey:
         from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
         from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
-        key: Any = load_pem_public_key(pem.encode())
+        try:
+            key: Any = load_pem_public_key(pem.encode())
+        except ValueError as wrong:
+            raise ValueError("public key: not the PEM text of one; allowed: Ed25519 or RSA") from wrong
         self.is_ed25519 = isinstance(key, Ed25519PublicKey)
         if not self.is_ed25519 and not isinstance(key, RSAPublicKey):
             raise ValueError(f"public key: {type(key).__name__}; allowed: Ed25519 or RSA")
@@ -71,9 +79,9 @@ class PublicKey:
         try:
             raw = base64.b64decode(signature, validate=True)
             if self.is_ed25519:
-                self._key.verify(raw, payload.encode())
+                self._key.verify(raw, _bytes(payload))
             else:
-                self._key.verify(raw, payload.encode(), PKCS1v15(), SHA256())
+                self._key.verify(raw, _bytes(payload), PKCS1v15(), SHA256())
         except (binascii.Error, ValueError, InvalidSignature):
             return False
         return True

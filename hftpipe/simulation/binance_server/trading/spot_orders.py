@@ -20,13 +20,16 @@ from hftpipe.simulation.binance_server.trading.params import (
     client_id_in,
     needed_amount,
 )
-from hftpipe.simulation.binance_server.trading.refused import filter_failure, missing, unwanted
+from hftpipe.simulation.binance_server.trading.refused import filter_failure, missing, refuse_all, unwanted
 from hftpipe.simulation.binance_server.trading.spot_books import SpotTrader
 
 CLIENT_ID = "^[a-zA-Z0-9-_]{1,36}$"
 _TYPES = (words.LIMIT, words.LIMIT_MAKER, words.MARKET)
 #: Types that the venue has and this one does not.
 _OTHER_TYPES = ("STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT")
+_NOT_SERVED = (
+    "stopPrice", "trailingDelta", "icebergQty", "pegPriceType", "pegOffsetType", "pegOffsetValue",
+)  # fmt: skip
 _TIFS = (words.GTC, words.IOC, words.FOK)
 _STPS = (words.STP_NONE, words.EXPIRE_TAKER, words.EXPIRE_MAKER, words.EXPIRE_BOTH)
 _SCALE = 10**8
@@ -51,6 +54,7 @@ class SpotEntry:
             Refused: the parameters make none.
         """
         symbol = self.answers.symbol_of(params)
+        refuse_all(params, _NOT_SERVED)
         side = choice_in(params, "side", ("BUY", "SELL"), -1117, "Invalid side.")
         kind = params.get("type", "")
         if not kind:

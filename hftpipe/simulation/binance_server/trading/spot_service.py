@@ -94,11 +94,23 @@ class SpotService:
 
     # Cancels.
 
+    def _find(
+        self, trader: SpotTrader, params: Params, id_name: str = "orderId", client_name: str = "origClientOrderId"
+    ) -> Order | None:
+        """The order that is named; if both names are given it must have both."""
+        order, client_id = (
+            find_order(trader.orders, self._answers.symbol_of(params), params, id_name, client_name),
+            params.get(client_name),
+        )
+        if order is not None and client_id and client_id != order.client_id:
+            raise Refused(-2039, "Client order ID is not correct for this order ID.")
+        return order
+
     def _open(
         self, trader: SpotTrader, params: Params, code: int = -2011, text: str = "Unknown order sent.",
         id_name: str = "orderId", client_name: str = "origClientOrderId",
     ) -> Order:  # fmt: skip
-        order = find_order(trader.orders, self._answers.symbol_of(params), params, id_name, client_name)
+        order = self._find(trader, params, id_name, client_name)
         if order is None or not order.is_open:
             raise Refused(code, text)
         return order
@@ -162,7 +174,7 @@ class SpotService:
 
     def status(self, trader: SpotTrader, params: Params) -> Any:
         """One order."""
-        order = find_order(trader.orders, self._answers.symbol_of(params), params)
+        order = self._find(trader, params)
         if order is None:
             raise Refused(-2013, "Order does not exist.")
         return say.row(order)

@@ -107,7 +107,7 @@ class UsdmBooks:
             "balances": {asset: {"wallet": say.money(value)} for asset, value in sorted(ledger.wallets.items())},
             "positions": {
                 self._symbols[index].name: {
-                    "qty": self._symbols[index].decimals.qty_text(one.qty), "cost": say.money(one.cost),
+                    "qty": self._symbols[index].decimals.qty_text(one.qty), "cost": say.money(one.paid),
                     "realized": say.money(one.realized),
                 }
                 for index, one in sorted(ledger.positions.items())

@@ -1,6 +1,6 @@
 """What an account has on USD-M: a wallet for each margin asset, and one position a symbol (one-way, cross margin). 1e-8, exact.
 
-``cost`` of a position is what was paid for it (negative: received). Closing a part takes its share of the cost, rounded down;
+``paid`` of a position is what was paid for it (negative: received). Closing a part takes its share of the cost, rounded down;
 what rounding leaves goes with the last part. So at any time
 
     wallet = start + what sells brought in - what buys cost + cost of the positions - fees.
@@ -25,7 +25,7 @@ class Position:
 
     leverage: int
     qty: int = 0
-    cost: int = 0
+    paid: int = 0
     realized: int = 0
     updated_ms: int = 0
     margin_type: str = "cross"
@@ -33,11 +33,11 @@ class Position:
     @property
     def entry_price(self) -> int:
         """Mean price that was paid for it, 0 if there is none."""
-        return self.cost * _SCALE // self.qty if self.qty else 0
+        return self.paid * _SCALE // self.qty if self.qty else 0
 
     def unrealized(self, mark: int) -> int:
         """Profit if it were closed at this price."""
-        return mark * self.qty // _SCALE - self.cost if self.qty else 0
+        return mark * self.qty // _SCALE - self.paid if self.qty else 0
 
     def take(self, side: int, price: int, qty: int) -> int:
         """Reckon an execution in; the profit that it realizes."""
@@ -45,13 +45,13 @@ class Position:
         if self.qty and (self.qty > 0) != (signed > 0):
             closed = min(qty, abs(self.qty))
             closed_value = worth(price, closed)
-            share = self.cost if closed == abs(self.qty) else self.cost * closed // abs(self.qty)
+            share = self.paid if closed == abs(self.qty) else self.paid * closed // abs(self.qty)
             profit = (closed_value if self.qty > 0 else -closed_value) - share
-            self.cost -= share
+            self.paid -= share
             self.qty += closed if signed > 0 else -closed
             signed, value = (qty - closed if signed > 0 else closed - qty), value - closed_value
         self.qty += signed
-        self.cost += value if signed > 0 else -value if signed < 0 else 0
+        self.paid += value if signed > 0 else -value if signed < 0 else 0
         self.realized += profit
         return profit
 

@@ -20,12 +20,13 @@ from hftpipe.simulation.binance_server.trading.params import (
     flag_in,
     needed_amount,
 )
-from hftpipe.simulation.binance_server.trading.refused import missing, unwanted
+from hftpipe.simulation.binance_server.trading.refused import missing, refuse_all, unwanted
 from hftpipe.simulation.binance_server.trading.usdm_books import UsdmTrader
 from hftpipe.simulation.binance_server.trading.usdm_payloads import ONE_WAY
 
 CLIENT_ID = r"^[\.A-Z\:/a-z0-9_-]{1,36}$"
 _CONDITIONAL = ("STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET")
+_NOT_SERVED = ("stopPrice", "activationPrice", "callbackRate", "goodTillDate")
 _TIFS = (words.GTC, words.IOC, words.FOK, words.GTX)
 _STPS = (words.EXPIRE_TAKER, words.EXPIRE_MAKER, words.EXPIRE_BOTH)
 _SCALE = 10**8
@@ -49,6 +50,9 @@ class UsdmEntry:
             Refused: the parameters make none.
         """
         symbol = self.answers.symbol_of(params)
+        refuse_all(params, _NOT_SERVED)
+        if flag_in(params, "closePosition") or params.get("priceMatch", words.STP_NONE) != words.STP_NONE:
+            raise Refused(-1106, "Neither closePosition nor priceMatch is served by the simulated venue.")
         side = choice_in(params, "side", ("BUY", "SELL"), -1117, "Invalid side.")
         if params.get("type") in _CONDITIONAL:
             raise Refused(
