@@ -37,7 +37,23 @@ MAY_IMPORT = {
     "transport/": ("core", "config"),
     "venues/": ("core", "config"),
     "venues/live/": ("core", "transport", "venues.contract", "venues.message", "venues.taped"),
-    "venues/binance/": ("core", "venues.message", "venues.contract"),
+    "venues/scan/": ("core", "venues.message"),
+    "venues/binance/": (
+        "core",
+        "venues.message",
+        "venues.contract",
+        "venues.scan",
+        "venues.booking",
+        "venues.sync_table",
+    ),
+    "venues/bybit/": (
+        "core",
+        "venues.message",
+        "venues.contract",
+        "venues.scan",
+        "venues.booking",
+        "venues.sync_table",
+    ),
     "venues/binance/streams.py": ("core", "transport"),
     # Its simulated twin.
     "venues/binance/simulated.py": ("core", "config", "venues", "simulation.binance_server"),
@@ -128,7 +144,7 @@ BOUNDARIES = {
 NUMBA = {
     "strategy/": "compiles the user's classes: record types, methods, entries, error texts",
     "capture/reader.py": "memchr, to find the end of a line",
-    "venues/binance/swar.py": "intrinsics that read eight digits at once",
+    "venues/scan/swar.py": "intrinsics that read eight digits at once",
     "venues/nasdaq/itch/wire.py": "the byte-swap intrinsic",
     "venues/nasdaq/itch/receive.py": "the socket calls",
     "venues/nasdaq/ouch/sockets.py": "the socket calls",
