@@ -56,7 +56,13 @@ MAY_IMPORT = {
     ),
     "venues/binance/streams.py": ("core", "transport"),
     # Its simulated twin.
-    "venues/binance/simulated.py": ("core", "config", "venues", "simulation.binance_server"),
+    "venues/binance/simulated.py": (
+        "core",
+        "config",
+        "venues",
+        "simulation.binance_server",
+        "simulation.market_server",
+    ),
     "venues/binance/wiring.py": ("core", "config", "log", "transport", "venues"),
     "venues/nasdaq/": ("core", "config", "transport", "venues.contract"),
     # What it lists, asked of the venue itself.
@@ -95,7 +101,13 @@ MAY_IMPORT = {
         "venues",
     ),
     # A simulated Binance venue: REST and WebSocket over the same engine and flow.
-    "simulation/binance_server/": ("core", "simulation.flow", "simulation.matching", "simulation.beside"),
+    "simulation/market_server/": ("core", "simulation.flow", "simulation.matching", "simulation.beside"),
+    "simulation/binance_server/": (
+        "core",
+        "simulation.flow",
+        "simulation.matching",
+        "simulation.market_server",
+    ),
     "simulation/campaign.py": ("core",),
     # The whole pipeline in one thread, and the bugs that are planted in it.
     "simulation/world/": (

@@ -99,7 +99,8 @@ def _listed(settings: Config, asked: str, rate: float | None) -> tuple[Any, ...]
     import numpy as np
 
     from hftpipe.core.schema.instruments import VENUES
-    from hftpipe.simulation.binance_server.settings import RULES, Listing
+    from hftpipe.simulation.binance_server.settings import RULES
+    from hftpipe.simulation.market_server.listing import Listing
     from hftpipe.topology.configured import instrument_rows
     from hftpipe.topology.universe import with_universe
     from hftpipe.venues.paper.flows import flow_rates
@@ -129,8 +130,9 @@ def _serve_binance(given: dict[str, Any]) -> int:
     settings = load_settings(given["config"], overrides)
 
     def action() -> int:
-        from hftpipe.simulation.binance_server.command import run_binance
+        from hftpipe.simulation.binance_server.server import BinanceServer
         from hftpipe.simulation.binance_server.settings import BinanceConfig
+        from hftpipe.simulation.market_server.command import check, run_server
         from hftpipe.venues.paper.demo import demo_market
 
         listings = _listed(settings, given["market"], given["rate"])
@@ -139,7 +141,10 @@ def _serve_binance(given: dict[str, Any]) -> int:
             listings, given["port"], given["tls"], seed, given["speed"], demo_market(settings.market),
             given["weight_limit"],
         )  # fmt: skip
-        figures = run_binance(config, given["duration"], given["ports_file"], given["cert_file"], typer.echo)
+        check(config.listings, config.speed)
+        figures = run_server(
+            lambda: BinanceServer(config), given["duration"], given["ports_file"], given["cert_file"], typer.echo
+        )
         typer.echo(" ".join(f"{name}={value}" for name, value in figures.items()))
         return 0
 

@@ -7,10 +7,7 @@ on spot, the best prices. What is told at intervals is told on multiples of them
 from collections import defaultdict
 
 from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL, TOP, TRADE
-from hftpipe.simulation.binance_server.clock import VenueClock
 from hftpipe.simulation.binance_server.faults import DepthFaults
-from hftpipe.simulation.binance_server.history import Aggregate, Trade
-from hftpipe.simulation.binance_server.market import Market
 from hftpipe.simulation.binance_server.payloads import DepthChange, Payload, SpotPayloads, UsdmPayloads
 from hftpipe.simulation.binance_server.settings import MarketRules
 from hftpipe.simulation.binance_server.streams import (
@@ -31,7 +28,10 @@ from hftpipe.simulation.binance_server.streams import (
     meaning_of,
 )
 from hftpipe.simulation.binance_server.streams import TRADE as TRADES
-from hftpipe.simulation.binance_server.symbols import Symbol, Symbols, day_of
+from hftpipe.simulation.market_server.clock import VenueClock
+from hftpipe.simulation.market_server.history import Aggregate, Trade
+from hftpipe.simulation.market_server.market import Market
+from hftpipe.simulation.market_server.symbols import Symbol, Symbols, day_of
 
 _MOST_EVENTS = 4096
 #: More than this behind, the flow is taken to be slower than it was asked to be.
