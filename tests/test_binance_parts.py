@@ -155,7 +155,7 @@ def test_usdm_prices_have_two_decimals_or_as_many_as_the_tick() -> None:
     [
         (("binance", "--market", "coinm"), "--market coinm: allowed: spot, usdm, both"),
         (("binance", "--loss-a", "0.1"), "--loss-a 0.1: only --protocol itch has it"),
-        (("itch", "--tls"), "--tls True: only --protocol binance has it"),
+        (("itch", "--tls"), "--tls True: only --protocol binance and bybit has it"),
         (("binance", "--cert-file", "x"), "only with --tls"),
         (("binance", "--speed", "-1"), "--speed -1"),
         (("binance", "--rate", "nan"), "--rate nan"),

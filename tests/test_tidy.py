@@ -102,6 +102,7 @@ MAY_IMPORT = {
     ),
     # A simulated Binance venue: REST and WebSocket over the same engine and flow.
     "simulation/market_server/": ("core", "simulation.flow", "simulation.matching", "simulation.beside"),
+    "simulation/bybit_server/": ("core", "simulation.flow", "simulation.market_server"),
     "simulation/binance_server/": (
         "core",
         "simulation.flow",
