@@ -29,6 +29,7 @@ from hftpipe.transport.websocket.connect import ConnectError, Connection
 from hftpipe.venues.binance import streams as streams_module
 from hftpipe.venues.binance import wiring as wiring_module
 from hftpipe.venues.live import errands as errands_module
+from hftpipe.venues.live import fetched as fetched_module
 from hftpipe.venues.live import keeper as keeper_module
 
 STEP = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, ctypes.c_int64)
@@ -384,7 +385,7 @@ def test_an_answer_that_is_no_snapshot_is_said_and_asked_for_again(rig: Rig, bod
 def test_a_snapshot_from_far_ahead_is_given_up_and_the_book_comes_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper_module, "CHECK_S", 0.1)
+    monkeypatch.setattr(fetched_module, "CHECK_S", 0.1)
     rig = Rig(tmp_path, caplog)
     rig.exchange.odd["BUSDT"] = json.dumps({"lastUpdateId": 9_000_000, "bids": [], "asks": []}).encode()
     rig.until(lambda: len(rig.exchange.fetched) >= 3)
@@ -426,11 +427,11 @@ def test_a_text_that_nobody_foresaw_ends_no_thread(
     calls = [0]
     subscribe = streams_module.subscribe
 
-    def odd(*arguments) -> None:
+    def odd(*arguments):
         calls[0] += 1
         if calls[0] == 1:
             raise KeyError("nobody foresaw this")
-        subscribe(*arguments)
+        return subscribe(*arguments)
 
     monkeypatch.setattr(wiring_module, "subscribe", odd)
     rig = Rig(tmp_path, caplog)

@@ -37,6 +37,17 @@ MAY_IMPORT = {
     "transport/": ("core", "config"),
     "venues/": ("core", "config"),
     "venues/live/": ("core", "transport", "venues.contract", "venues.message", "venues.taped"),
+    "venues/live/wiring.py": (
+        "core",
+        "config",
+        "log",
+        "transport",
+        "venues.contract",
+        "venues.message",
+        "venues.taped",
+        "venues.paper.catalogue",
+    ),
+    "venues/listing": ("core",),
     "venues/scan/": ("core", "venues.message"),
     "venues/binance/": (
         "core",
@@ -54,7 +65,10 @@ MAY_IMPORT = {
         "venues.booking",
         "venues.sync_table",
     ),
-    "venues/binance/streams.py": ("core", "transport"),
+    "venues/binance/streams.py": ("core", "transport", "venues.live.plan"),
+    "venues/bybit/streams.py": ("core", "transport", "venues.live.plan"),
+    "venues/binance/listing.py": ("core", "venues.listing"),
+    "venues/bybit/listing.py": ("core", "venues.listing"),
     # Its simulated twin.
     "venues/binance/simulated.py": (
         "core",
@@ -63,10 +77,13 @@ MAY_IMPORT = {
         "simulation.binance_server",
         "simulation.market_server",
     ),
-    "venues/binance/wiring.py": ("core", "config", "log", "transport", "venues"),
+    "venues/binance/wiring.py": ("core", "config", "transport", "venues"),
+    "venues/bybit/simulated.py": ("core", "config", "venues", "simulation.bybit_server", "simulation.market_server"),
+    "venues/bybit/wiring.py": ("core", "config", "transport", "venues"),
     "venues/nasdaq/": ("core", "config", "transport", "venues.contract"),
     # What it lists, asked of the venue itself.
-    "venues/binance/discovery.py": ("core", "transport", "venues.binance"),
+    "venues/binance/discovery.py": ("core", "transport", "venues.binance", "venues.listing"),
+    "venues/bybit/discovery.py": ("core", "transport", "venues.bybit", "venues.listing"),
     # Its simulated twin.
     "venues/nasdaq/embedded.py": ("core", "config", "venues", "simulation.exchange_server", "simulation.flow"),
     # Markets of our own making, and what matches their orders.

@@ -1,0 +1,73 @@
+"""Books that begin with the first message of their stream: one that is lost begins again when the stream is asked for anew."""
+
+from collections import defaultdict
+
+from hftpipe.core.schema.records import VALID
+from hftpipe.venues.live.books import ALARM_AFTER, Desk
+from hftpipe.venues.live.memory import pause_s
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
+#: How often a stream that was asked for anew is looked at, and how often before it is asked for once more.
+CHECK_S, CHECKS = 0.5, 10
+
+
+class StreamedBooks:
+    """Has streams begin anew.
+
+    Args:
+        desk: the keeper.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._asked = set[int]()
+        #: Attempts in a row that brought no VALID book.
+        self._tries = defaultdict[int, int](int)
+
+    def step(self) -> None:
+        """There is nothing to look at."""
+
+    def opened(self, instrument: int) -> None:
+        """What was subscribed to brings the book by itself."""
+        self._tries[instrument] = 0
+
+    def lost(self, instrument: int) -> None:
+        """Ask for the stream anew, unless that is under way; after some attempts that were of no use in a pause."""
+        if instrument not in self._asked:
+            self._asked.add(instrument)
+            tries = self._tries[instrument]
+            after_s = pause_s(tries, FIRST_PAUSE_S, LONGEST_PAUSE_S) if tries else 0.0
+            self._desk.later(lambda: self._say(instrument), after_s)
+
+    silent = lost
+
+    def _say(self, instrument: int) -> bool:
+        memory, again = self._desk.memory, self._desk.plan.again
+        assert again is not None
+        if not self._desk.is_read(instrument) or memory.book_state(instrument) == VALID:
+            self._asked.discard(instrument)
+            return False
+        self._tries[instrument] += 1
+        for text in again(self._desk.names[instrument], int(memory.levels[instrument]), self._tries[instrument]):
+            self._desk.say(memory.connection_of(instrument), text)
+        self._desk.later(lambda: self._check(instrument, 1), CHECK_S)
+        return False
+
+    def _check(self, instrument: int, checks: int) -> bool:
+        """Whether the stream has brought a book since."""
+        if self._desk.memory.book_state(instrument) == VALID:
+            self._tries[instrument] = 0
+            self._asked.discard(instrument)
+        elif checks < CHECKS and self._desk.is_read(instrument):
+            self._desk.later(lambda: self._check(instrument, checks + 1), CHECK_S)
+        else:
+            self._asked.discard(instrument)
+            self._was_useless(instrument)
+        return False
+
+    def _was_useless(self, instrument: int) -> None:
+        tries = self._tries[instrument]
+        if tries == 1 or tries >= ALARM_AFTER:
+            self._desk.report(f"{self._desk.names[instrument]}: asked for anew: attempt {tries} brought no book")
+        if self._desk.is_read(instrument):
+            self.lost(instrument)
