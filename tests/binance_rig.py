@@ -1,4 +1,4 @@
-"""A simulated Binance venue as a process, a plain WebSocket client, and books built by the documented rules in plain Python."""
+"""A simulated Binance (or other) venue as a process, a plain WebSocket client, and books built by the documented rules in plain Python."""
 
 import json
 import subprocess
@@ -42,7 +42,7 @@ reference_price = "{price}"
         ("usdm", "ETHUSDT", "0.01", "0.001", "3000"),
     )
 )
-_COMMAND = (sys.executable, "-u", "-c", "from hftpipe.cli import main; main()", "sim-exchange", "--protocol", "binance")
+_COMMAND = (sys.executable, "-u", "-c", "from hftpipe.cli import main; main()", "sim-exchange", "--protocol")
 
 
 class Venue:
@@ -52,11 +52,11 @@ class Venue:
         port: where; text: all it has said so far is in ``log``.
     """
 
-    def __init__(self, folder: Path, *arguments: object, config: str = CONFIG) -> None:
+    def __init__(self, folder: Path, *arguments: object, config: str = CONFIG, protocol: str = "binance") -> None:
         file, ports = folder / "venue.toml", folder / "ports"
         file.write_text(config)
         self.log, self.scheme, self.verify = folder / "log", "http", None
-        given = ["--config", file, "--ports-file", ports, *arguments]
+        given = [protocol, "--config", file, "--ports-file", ports, *arguments]
         with self.log.open("w") as log:
             self.process = subprocess.Popen([*_COMMAND, *map(str, given)], cwd=ROOT, stdout=log, stderr=log)
         wait_until(lambda: ports.exists() and ports.read_text().endswith("\n"), STARTED_S, self._alive)

@@ -14,6 +14,7 @@ from pathlib import Path
 CLIENTS = {
     "python-binance": ("python-binance==1.0.37",),
     "ccxt": ("ccxt==4.5.90",),
+    "pybit": ("pybit==5.17.0",),
     "official": ("binance-sdk-spot==13.3.0", "binance-sdk-derivatives-trading-usds-futures==18.1.0"),
 }
 _INSTALL_S = 600

@@ -9,12 +9,13 @@ from typer.testing import CliRunner
 from hftpipe.cli import app
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL, TOP, TRADE
-from hftpipe.simulation.binance_server.candles import INTERVALS, candles_of, end_of, start_of
-from hftpipe.simulation.binance_server.history import AGGREGATE_NS, MINUTE_MS, History, Trade
-from hftpipe.simulation.binance_server.market import Market
-from hftpipe.simulation.binance_server.settings import SPOT, USDM, Listing, MarketRules
-from hftpipe.simulation.binance_server.text import decimal_text, decimals_of, usdm_decimals
+from hftpipe.simulation.binance_server.settings import SPOT, USDM, MarketRules, usdm_decimals
 from hftpipe.simulation.binance_server.weights import Weights
+from hftpipe.simulation.market_server.candles import INTERVALS, candles_of, end_of, start_of
+from hftpipe.simulation.market_server.history import AGGREGATE_NS, MINUTE_MS, History, Trade
+from hftpipe.simulation.market_server.listing import Listing
+from hftpipe.simulation.market_server.market import Market
+from hftpipe.simulation.market_server.text import decimal_text, decimals_of
 
 E8 = 10**8
 FIRST_ID, FIRST_TRADE = 1_000_000, 5000
@@ -154,7 +155,7 @@ def test_usdm_prices_have_two_decimals_or_as_many_as_the_tick() -> None:
     [
         (("binance", "--market", "coinm"), "--market coinm: allowed: spot, usdm, both"),
         (("binance", "--loss-a", "0.1"), "--loss-a 0.1: only --protocol itch has it"),
-        (("itch", "--tls"), "--tls True: only --protocol binance has it"),
+        (("itch", "--tls"), "--tls True: only --protocol binance and bybit has it"),
         (("binance", "--cert-file", "x"), "only with --tls"),
         (("binance", "--speed", "-1"), "--speed -1"),
         (("binance", "--rate", "nan"), "--rate nan"),

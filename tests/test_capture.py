@@ -236,6 +236,6 @@ def test_detect_reads_what_there_is_of_a_damaged_file(tmp_path):
 
 
 def test_detect_refuses_a_capture_of_something_else(tmp_path):
-    path = write(tmp_path, b'12 {"topic":"orderbook.50.BTCUSDT"}\n13 not json {}\n14 {"s":"X","e":"kline"}\n')
+    path = write(tmp_path, b'12 {"topic":"tickers.BTCUSDT"}\n13 not json {}\n14 {"s":"X","e":"kline"}\n')
     with pytest.raises(CaptureError, match=r"none of the first 3 lines is a Binance depthUpdate"):
         detect(path)

@@ -68,7 +68,7 @@ def syncs_init(memory: np.ndarray, levels: np.ndarray, markets: object) -> None:
 CODEC = Codec(
     ("digits",), "a digit", scan_digit.address, decode_letter, follow_digit.address,
     lambda levels: 64 + BOOK.itemsize * len(levels), syncs_init,
-    lambda memory, levels: memory[64:][: BOOK.itemsize * len(levels)].view(BOOK), lambda payload: Evidence(),
+    lambda memory, levels: np.split(memory[64:][: BOOK.itemsize * len(levels)].view(BOOK), len(levels)), lambda payload: Evidence(),
 )  # fmt: skip
 
 

@@ -23,9 +23,10 @@ from hftpipe.topology import universe
 from hftpipe.topology.configured import instrument_rows
 from hftpipe.topology.universe import with_universe
 from hftpipe.venues.binance.discovery import DiscoveryError, client_of, discover
-from hftpipe.venues.binance.listing import Listing, listing_of
-from hftpipe.venues.binance.listing_changes import changes
+from hftpipe.venues.binance.listing import listing_of
 from hftpipe.venues.binance.markets import BINANCE_SPOT, BINANCE_USDM, Market
+from hftpipe.venues.listing import Listing
+from hftpipe.venues.listing_changes import changes
 
 RESPONSES = DATA / "binance-rest-gct" / "public_responses.jsonl"
 needs_responses = pytest.mark.skipif(

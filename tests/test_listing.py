@@ -13,8 +13,9 @@ from listing_rig import MARKETS, SMALLEST, TICKER, entry, ticker
 
 from hftpipe.core.schema.catalogue import LISTED
 from hftpipe.core.schema.instruments import CONTRACTS, LINEAR, MAX_POWER, SPOT, VENUES, is_reckoned
-from hftpipe.venues.binance.listing import INT64_MAX, ROOM, listing_of, power_of
+from hftpipe.venues.binance.listing import listing_of
 from hftpipe.venues.binance.markets import BINANCE_SPOT, BINANCE_USDM, Market
+from hftpipe.venues.listing import INT64_MAX, ROOM, power_of
 
 
 def one_row(market: Market, found: Mapping[str, Any], day: Mapping[str, Any]) -> np.void:

@@ -1,27 +1,24 @@
 """A live feed through everything that happens to connections: no wrong book is VALID, and every book comes back."""
 
-import ctypes
 import json
 import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from live_rig import SYMBOLS, StageRig
 from websocket_server import PING, PONG, Client, Server, certificate, confirm, frame
 
 from hftpipe.config import load
 from hftpipe.core.machine.clock import calibrate_once
 from hftpipe.core.machine.system_clock import steady_ns
-from hftpipe.core.schema.records import BID, INVALID, VALID
+from hftpipe.core.schema.records import INVALID, VALID
 from hftpipe.core.schema.refusal import Refusal
 from hftpipe.core.shared.private import PrivateSegment
-from hftpipe.core.shared.stage import SERVICE
-from hftpipe.core.trading.book import BOOK, book_level
-from hftpipe.core.trading.books import book_offsets
 from hftpipe.strategy.compile.loader import load as load_strategy
 from hftpipe.topology.pipeline import Pipeline
 from hftpipe.transport.http import weights as weights_module
@@ -29,10 +26,8 @@ from hftpipe.transport.websocket.connect import ConnectError, Connection
 from hftpipe.venues.binance import streams as streams_module
 from hftpipe.venues.binance import wiring as wiring_module
 from hftpipe.venues.live import errands as errands_module
+from hftpipe.venues.live import fetched as fetched_module
 from hftpipe.venues.live import keeper as keeper_module
-
-STEP = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, ctypes.c_int64)
-SYMBOLS = ("AUSDT", "BUSDT", "CUSDT")
 
 
 class Exchange:
@@ -74,76 +69,29 @@ class Exchange:
         return json.dumps({"stream": f"{symbol.lower()}@depth@100ms", "data": data}, separators=(",", ":"))
 
 
-class Rig:
+class Rig(StageRig):
     """The market stage of a pipeline on a server of the test's own, stepped by hand."""
 
     def __init__(
         self, tmp_path: Path, caplog: pytest.LogCaptureFixture, tls: bool = False, connections: int = 1, silence_s: float = 60,
         **more: object,
     ) -> None:  # fmt: skip
-        self.caplog, self.owners = caplog, dict[str, Client]()
-        self.exchange, self.reports, self.asked = Exchange(), list[str](), list[list[str]]()
+        self.owners, self.exchange, self.asked = dict[str, Client](), Exchange(), list[list[str]]()
         pair = certificate(tmp_path) if tls else None
-        self.server = Server(self._serve, self.exchange.snapshot, pair)
-        tables = [
-            {"symbol": one, "tick_size": "0.01", "lot_size": "0.001", "min_notional": "5", "reference_price": "100"}
-            for one in SYMBOLS
-        ]
+        server = Server(self._serve, self.exchange.snapshot, pair)
         settings = {
-            "pipeline.venue": "binance_usdm", "network.binance_usdm.main.public_streams": f"{self.server.ws}/public",
-            "network.binance_usdm.main.rest": self.server.http,
-            "live.connections": connections, "live.silence_s": silence_s, "instruments": tables,
-        }  # fmt: skip
-        if pair:
-            settings["live.ca_file"] = str(pair[0])
-        settings |= more
-        self.config = load([], {}, settings)
-        self.pipeline = Pipeline(
-            self.config, [load_strategy("market_making")], 1, 10**18, PrivateSegment, calibrate_once
-        )
-        self.stage, self.state = self.pipeline.stages["market_data"], self.pipeline.state("market_data")
-        self._step = STEP(self.stage.step)
-        self.stage.opened()
+            "pipeline.venue": "binance_usdm", "network.binance_usdm.main.public_streams": f"{server.ws}/public",
+            "network.binance_usdm.main.rest": server.http, "live.connections": connections, "live.silence_s": silence_s,
+        } | ({"live.ca_file": str(pair[0])} if pair else {})  # fmt: skip
+        super().__init__(caplog, server, settings | more)
+
+    def told(self) -> object:
+        return self.exchange.fetched
 
     def _serve(self, client: Client) -> None:
         names = confirm(client)
         self.owners |= {name.partition("@")[0].upper(): client for name in names}
         self.asked.append(names)
-
-    def step(self) -> None:
-        if self._step(self.stage.state, steady_ns()) == SERVICE:
-            assert self.stage.service()
-
-    def until(self, done: Callable[[], bool], seconds: float = 20.0) -> None:
-        deadline = time.monotonic() + seconds
-        while not done():
-            assert time.monotonic() < deadline, (self.states(), self.exchange.fetched, self.said())
-            for _ in range(50):
-                self.step()
-            self.never_wrong()
-            time.sleep(0.0005)
-
-    def said(self) -> str:
-        """What was logged of connections and snapshots."""
-        return "\n".join(record.getMessage() for record in self.caplog.records)
-
-    @property
-    def books_at(self) -> list[int]:
-        offsets = book_offsets(np.array(self.config.levels()))
-        return [self.pipeline.address("market.books") + int(at) for at in offsets]
-
-    def books(self) -> list[np.void]:
-        memory, start = self.pipeline.segment.region("market.books"), self.pipeline.address("market.books")
-        return [memory[at - start :][: BOOK.itemsize].view(BOOK)[0] for at in self.books_at]
-
-    def states(self) -> list[int]:
-        return [int(book["state"]) for book in self.books()]
-
-    def bids(self, index: int) -> tuple[int, int]:
-        """The two bids of a book."""
-        at = np.uint64(self.books_at[index])
-        first, second = (int(book_level(at, BID, level)[1]) // 10**8 for level in (0, 1))
-        return first, second
 
     def is_right(self) -> bool:
         """Whether every book is VALID and as the exchange has it."""
@@ -169,11 +117,6 @@ class Rig:
         self.until(lambda: len(self.exchange.fetched) >= len(SYMBOLS))
         self.tell()
         self.until(self.is_right)
-
-    def close(self) -> None:
-        self.stage.closed()
-        self.server.close()
-        self.pipeline.segment.unlink()
 
 
 @pytest.fixture
@@ -384,7 +327,7 @@ def test_an_answer_that_is_no_snapshot_is_said_and_asked_for_again(rig: Rig, bod
 def test_a_snapshot_from_far_ahead_is_given_up_and_the_book_comes_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper_module, "CHECK_S", 0.1)
+    monkeypatch.setattr(fetched_module, "CHECK_S", 0.1)
     rig = Rig(tmp_path, caplog)
     rig.exchange.odd["BUSDT"] = json.dumps({"lastUpdateId": 9_000_000, "bids": [], "asks": []}).encode()
     rig.until(lambda: len(rig.exchange.fetched) >= 3)
@@ -426,11 +369,11 @@ def test_a_text_that_nobody_foresaw_ends_no_thread(
     calls = [0]
     subscribe = streams_module.subscribe
 
-    def odd(*arguments) -> None:
+    def odd(*arguments):
         calls[0] += 1
         if calls[0] == 1:
             raise KeyError("nobody foresaw this")
-        subscribe(*arguments)
+        return subscribe(*arguments)
 
     monkeypatch.setattr(wiring_module, "subscribe", odd)
     rig = Rig(tmp_path, caplog)

@@ -114,7 +114,12 @@ LAYOUTS = {
         192,
         "kind:0:8 instrument:8:8 event_ts:16:8 transaction_ts:24:8 first_id:32:8 last_id:40:8 previous_id:48:8 "
         "has_previous:56:8 price:64:8 qty:72:8 trade_id:80:8 side:88:8 accepted:96:8 bid:104:8 bid_qty:112:8 "
-        "ask:120:8 ask_qty:128:8 n_bids:136:8 n_asks:144:8 _pad:152:40",
+        "ask:120:8 ask_qty:128:8 n_bids:136:8 n_asks:144:8 sequence:152:8 stream:160:8 n_trades:168:8 _pad:176:16",
+    ),
+    "TRADE_ROW": (
+        message.TRADE_ROW,
+        48,
+        "price:0:8 qty:8:8 trade_id:16:8 transaction_ts:24:8 side:32:8 accepted:40:8",
     ),
 }
 

@@ -38,16 +38,55 @@ MAY_IMPORT = {
     "venues/": ("core", "config"),
     "venues/live/": ("core", "transport", "venues.contract", "venues.message", "venues.taped"),
     # Orders at a venue over WebSocket and REST.
-    "venues/orders/": ("core", "transport", "venues.live"),
-    "venues/binance/": ("core", "venues.message", "venues.contract"),
+    "venues/orders/": ("core", "transport", "venues.contract"),
     "venues/binance/orders/": ("core", "config", "transport", "venues.orders", "venues.contract", "venues.binance"),
-    "venues/binance/streams.py": ("core", "transport"),
+    "venues/live/wiring.py": (
+        "core",
+        "config",
+        "log",
+        "transport",
+        "venues.contract",
+        "venues.message",
+        "venues.taped",
+        "venues.paper.catalogue",
+    ),
+    "venues/listing": ("core",),
+    "venues/scan/": ("core", "venues.message"),
+    "venues/binance/": (
+        "core",
+        "venues.message",
+        "venues.contract",
+        "venues.scan",
+        "venues.booking",
+        "venues.sync_table",
+    ),
+    "venues/bybit/": (
+        "core",
+        "venues.message",
+        "venues.contract",
+        "venues.scan",
+        "venues.booking",
+        "venues.sync_table",
+    ),
+    "venues/binance/streams.py": ("core", "transport", "venues.live.plan"),
+    "venues/bybit/streams.py": ("core", "transport", "venues.live.plan"),
+    "venues/binance/listing.py": ("core", "venues.listing"),
+    "venues/bybit/listing.py": ("core", "venues.listing"),
     # Its simulated twin.
-    "venues/binance/simulated.py": ("core", "config", "venues", "simulation.binance_server"),
-    "venues/binance/wiring.py": ("core", "config", "log", "transport", "venues"),
+    "venues/binance/simulated.py": (
+        "core",
+        "config",
+        "venues",
+        "simulation.binance_server",
+        "simulation.market_server",
+    ),
+    "venues/binance/wiring.py": ("core", "config", "transport", "venues"),
+    "venues/bybit/simulated.py": ("core", "config", "venues", "simulation.bybit_server", "simulation.market_server"),
+    "venues/bybit/wiring.py": ("core", "config", "transport", "venues"),
     "venues/nasdaq/": ("core", "config", "transport", "venues.contract"),
     # What it lists, asked of the venue itself.
-    "venues/binance/discovery.py": ("core", "transport", "venues.binance"),
+    "venues/binance/discovery.py": ("core", "transport", "venues.binance", "venues.listing"),
+    "venues/bybit/discovery.py": ("core", "transport", "venues.bybit", "venues.listing"),
     # Its simulated twin.
     "venues/nasdaq/embedded.py": ("core", "config", "venues", "simulation.exchange_server", "simulation.flow"),
     # Markets of our own making, and what matches their orders.
@@ -82,7 +121,14 @@ MAY_IMPORT = {
         "venues",
     ),
     # A simulated Binance venue: REST and WebSocket over the same engine and flow.
-    "simulation/binance_server/": ("core", "simulation.flow", "simulation.matching", "simulation.beside"),
+    "simulation/market_server/": ("core", "simulation.flow", "simulation.matching", "simulation.beside"),
+    "simulation/bybit_server/": ("core", "simulation.flow", "simulation.market_server"),
+    "simulation/binance_server/": (
+        "core",
+        "simulation.flow",
+        "simulation.matching",
+        "simulation.market_server",
+    ),
     "simulation/campaign.py": ("core",),
     # The whole pipeline in one thread, and the bugs that are planted in it.
     "simulation/world/": (
@@ -125,13 +171,13 @@ BOUNDARIES = {
     ("app/supervisor.py", "_watched"),
     ("app/supervisor.py", "_latch_last"),
     ("app/cold.py", "run"),
-    ("venues/live/errands.py", "run"),
+    ("transport/errands.py", "run"),
 }
 #: Files outside core that use numba itself, and why; all others use the decorators and intrinsics of core.
 NUMBA = {
     "strategy/": "compiles the user's classes: record types, methods, entries, error texts",
     "capture/reader.py": "memchr, to find the end of a line",
-    "venues/binance/swar.py": "intrinsics that read eight digits at once",
+    "venues/scan/swar.py": "intrinsics that read eight digits at once",
     "venues/nasdaq/itch/wire.py": "the byte-swap intrinsic",
     "venues/nasdaq/itch/receive.py": "the socket calls",
     "venues/nasdaq/ouch/sockets.py": "the socket calls",

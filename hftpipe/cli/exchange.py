@@ -22,9 +22,10 @@ Weight = Annotated[int, typer.Option(min=0, help="Request weight allowed in a mi
 PublicKey = Annotated[str, typer.Option(help="binance: Ed25519 or RSA public key of the account (PEM file).")]
 Balance = Annotated[list[str] | None, typer.Option(help="binance: what the account has of an asset, ASSET=AMOUNT.")]
 
-PROTOCOLS = ("itch", "binance")
-MARKETS = ("spot", "usdm", "both")
-#: Options that only one protocol has.
+PROTOCOLS = ("itch", "binance", "bybit")
+#: What --market can be.
+MARKETS = {"binance": ("spot", "usdm", "both"), "bybit": ("spot", "linear", "both")}
+#: Options that not all protocols have.
 _OWN = {
     "itch": (
         "group_a", "port_a", "group_b", "port_b", "interface", "order_port", "tcp_port", "request_port", "replay",
@@ -32,6 +33,7 @@ _OWN = {
         "truth", "cpu",
     ),
     "binance": ("market", "port", "tls", "cert_file", "listed", "weight_limit", "public_key", "balance"),
+    "bybit": ("market", "port", "tls", "cert_file", "listed"),
 }  # fmt: skip
 
 
@@ -56,11 +58,12 @@ def _parties(settings: Config, files: list[str], overrides: dict[str, str]) -> d
 def _refuse_options_of_others(given: dict[str, Any]) -> None:
     """Whoever gives an option that his protocol does not have, wants something else than he would get."""
     defaults = inspect.signature(sim_exchange).parameters
-    for protocol, names in _OWN.items():
-        for name in names:
-            if protocol != given["protocol"] and given[name] != defaults[name].default:
-                option = f"--{name.replace('_', '-')}"
-                raise fail(f"{option} {given[name]}: only --protocol {protocol} has it, this is {given['protocol']}")
+    for name in sorted({name for names in _OWN.values() for name in names} - set(_OWN[given["protocol"]])):
+        if given[name] != defaults[name].default:
+            option, having = f"--{name.replace('_', '-')}", [one for one, names in _OWN.items() if name in names]
+            raise fail(
+                f"{option} {given[name]}: only --protocol {' and '.join(having)} has it, this is {given['protocol']}"
+            )
 
 
 def _serve_itch(given: dict[str, Any]) -> int:
@@ -97,55 +100,85 @@ def _serve_itch(given: dict[str, Any]) -> int:
     return guarded_network(action)
 
 
-def _listed(settings: Config, asked: str, rate: float | None) -> tuple[Any, ...]:
+def _listed(settings: Config, given: dict[str, Any], rules_of: dict[Any, Any]) -> tuple[Any, ...]:
     """What each market lists: the instruments of its rules; all of them where there are none of those."""
     import numpy as np
 
     from hftpipe.core.schema.instruments import VENUES
-    from hftpipe.simulation.binance_server.settings import RULES, Listing
+    from hftpipe.simulation.market_server.listing import Listing
     from hftpipe.topology.configured import instrument_rows
     from hftpipe.topology.universe import with_universe
     from hftpipe.venues.paper.flows import flow_rates
 
     settings = with_universe(settings, typer.echo)
     rows = instrument_rows(settings)
-    rates = flow_rates(settings) if rate is None else np.full(len(rows), rate)
+    rates = flow_rates(settings) if given["rate"] is None else np.full(len(rows), given["rate"])
     found = []
-    for name, rules in RULES.items():
-        if asked in (name, "both"):
-            own = rows["venue"] == VENUES[f"binance_{name}"]
+    for name, rules in rules_of.items():
+        if given["market"] in (name, "both"):
+            own = rows["venue"] == VENUES[f"{given['protocol']}_{name}"]
             own = own if own.any() else np.ones(len(rows), bool)
             found.append(Listing(rules, rows[own], rates[own]))
     return tuple(found)
 
 
-def _serve_binance(given: dict[str, Any]) -> int:
-    if given["market"] not in MARKETS:
-        raise fail(f"--market {given['market']}: allowed: {', '.join(MARKETS)}")
+def _binance(settings: Config, given: dict[str, Any]) -> tuple[Any, Any]:
+    """What the venue is told, and what makes it."""
+    from hftpipe.simulation.binance_server.server import BinanceServer
+    from hftpipe.simulation.binance_server.settings import RULES, BinanceConfig
+    from hftpipe.simulation.binance_server.trading.settings import account_from
+    from hftpipe.venues.paper.demo import demo_market
+
+    listings, seed = _listed(settings, given, dict(RULES)), _seed(settings, given)
+    account = account_from(os.environ, given["public_key"], given["balance"] or ())
+    config = BinanceConfig(
+        listings, given["port"], given["tls"], seed, given["speed"], demo_market(settings.market), given["weight_limit"],
+        (account,),
+    )  # fmt: skip
+    return config, lambda: BinanceServer(config)
+
+
+def _bybit(settings: Config, given: dict[str, Any]) -> tuple[Any, Any]:
+    """What the venue is told, and what makes it."""
+    from hftpipe.simulation.bybit_server.server import BybitServer
+    from hftpipe.simulation.bybit_server.settings import RULES, BybitConfig
+    from hftpipe.venues.paper.demo import demo_market
+
+    listings, seed = _listed(settings, given, dict(RULES)), _seed(settings, given)
+    config = BybitConfig(listings, given["port"], given["tls"], seed, given["speed"], demo_market(settings.market))
+    return config, lambda: BybitServer(config)
+
+
+def _seed(settings: Config, given: dict[str, Any]) -> int:
+    seed: int = settings.market.seed if given["seed"] is None else given["seed"]
+    return seed
+
+
+#: Venues of REST and WebSocket.
+_WEB = {"binance": _binance, "bybit": _bybit}
+
+
+def _serve_web(given: dict[str, Any]) -> int:
+    allowed = MARKETS[given["protocol"]]
+    if given["market"] not in allowed:
+        raise fail(f"--market {given['market']}: allowed: {', '.join(allowed)}")
     if given["cert_file"] and not given["tls"]:
         raise fail(f"--cert-file {given['cert_file']}: there is a certificate only with --tls")
     if given["public_key"] and find_spec("cryptography") is None:
         raise fail("--public-key needs cryptography: pip install 'hftpipe[sim]'")
     if find_spec("aiohttp") is None:
-        raise fail("--protocol binance needs aiohttp: pip install 'hftpipe[sim]'")
+        raise fail(f"--protocol {given['protocol']} needs aiohttp: pip install 'hftpipe[sim]'")
     overrides: dict[str, Any] = {"market.source": "synthetic"}
     if given["listed"] is not None:
         overrides |= {"market.listed": given["listed"], "universe": [{"symbols": ["*"]}]}
     settings = load_settings(given["config"], overrides)
 
     def action() -> int:
-        from hftpipe.simulation.binance_server.command import run_binance
-        from hftpipe.simulation.binance_server.settings import BinanceConfig
-        from hftpipe.simulation.binance_server.trading.settings import account_from
-        from hftpipe.venues.paper.demo import demo_market
+        from hftpipe.simulation.market_server.command import check, run_server
 
-        listings = _listed(settings, given["market"], given["rate"])
-        seed = settings.market.seed if given["seed"] is None else given["seed"]
-        config = BinanceConfig(
-            listings, given["port"], given["tls"], seed, given["speed"], demo_market(settings.market),
-            given["weight_limit"], (account_from(os.environ, given["public_key"], given["balance"] or ()),),
-        )  # fmt: skip
-        figures = run_binance(config, given["duration"], given["ports_file"], given["cert_file"], typer.echo)
+        config, make = _WEB[given["protocol"]](settings, given)
+        check(config.listings, config.speed)
+        figures = run_server(make, given["duration"], given["ports_file"], given["cert_file"], typer.echo)
         typer.echo(" ".join(f"{name}={value}" for name, value in figures.items()))
         return 0
 
@@ -156,7 +189,9 @@ def _serve_binance(given: dict[str, Any]) -> int:
 def sim_exchange(
     protocol: Annotated[
         str,
-        typer.Option(help="itch (ITCH multicast out, OUCH orders in) or binance (REST and WebSocket on 127.0.0.1)."),
+        typer.Option(
+            help="itch (ITCH multicast out, OUCH orders in), binance or bybit (REST and WebSocket on 127.0.0.1)."
+        ),
     ],
     config: Files = None,
     group_a: Group = None,
@@ -184,9 +219,11 @@ def sim_exchange(
     store_messages: Annotated[
         int | None, typer.Option(help="Messages kept for who joins late, a power of two (default: 16777216, 1 GiB).")
     ] = None,
-    market: Annotated[str, typer.Option(help="binance: spot, usdm or both.")] = "both",
+    market: Annotated[str, typer.Option(help="binance: spot, usdm or both; bybit: spot, linear or both.")] = "both",
     port: Annotated[int, Port] = 0,
-    tls: Annotated[bool, typer.Option("--tls", help="binance: https and wss, with a certificate of its own.")] = False,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="binance, bybit: https and wss, with a certificate of its own.")
+    ] = False,
     cert_file: Annotated[str, typer.Option(help="Write that certificate (PEM) to this file.")] = "",
     listed: Listed = None,
     weight_limit: Weight = 0,
@@ -197,10 +234,10 @@ def sim_exchange(
     truth: TruthFile = "",
     cpu: Annotated[int, typer.Option(help="Pin to this CPU.")] = -1,
 ) -> None:
-    """Run a simulated exchange: ITCH over multicast and OUCH, or Binance's REST and WebSocket interfaces."""
+    """Run a simulated exchange: ITCH over multicast and OUCH, or the REST and WebSocket interfaces of Binance or Bybit."""
     given = dict(locals())
     if protocol not in PROTOCOLS:
         raise fail(f"--protocol {protocol}: allowed: {', '.join(PROTOCOLS)}")
     _refuse_options_of_others(given)
     given["config"] = config or []
-    raise typer.Exit((_serve_itch if protocol == "itch" else _serve_binance)(given))
+    raise typer.Exit((_serve_itch if protocol == "itch" else _serve_web)(given))

@@ -32,7 +32,7 @@ def run(
     venue: Annotated[
         str | None,
         typer.Option(
-            help="sim (embedded, or --replay), udp (ITCH multicast in, OUCH out), binance_usdm or binance_spot (live, on paper)."
+            help="sim (embedded, or --replay), udp (ITCH multicast in, OUCH out), binance_usdm, binance_spot, bybit_linear or bybit_spot (live, on paper)."
         ),
     ] = None,
     strategy: Annotated[str | None, typer.Option(help="Registered name, or path.py:ClassName.")] = None,

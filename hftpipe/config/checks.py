@@ -12,7 +12,7 @@ from hftpipe.config.fields import Table, keys_of
 from hftpipe.config.instruments import SYMBOL_KEYS, Instrument, Universe
 from hftpipe.config.kinds import SCALAR, SYMBOL, VENUE_NAME, Kind
 from hftpipe.config.layers import KeyPath, Setting, toml_float
-from hftpipe.config.network import ENDPOINTS, NETS, endpoint_kinds
+from hftpipe.config.network import ENDPOINTS, endpoint_kinds, nets_of
 from hftpipe.config.presets import demo_overrides
 from hftpipe.config.schema import (
     SECTIONS,
@@ -91,7 +91,7 @@ def _is_table(path: KeyPath) -> bool:
         case ("network", venue):
             return venue in ENDPOINTS
         case ("network", venue, net):
-            return venue in ENDPOINTS and net in NETS
+            return net in nets_of(venue)
         case (head, name):
             return name in _TABLES.get(head, ())
         case ("strategy", "profiles", _):
@@ -109,7 +109,7 @@ def _children(path: KeyPath) -> list[str]:
         case ("network",):
             return list(ENDPOINTS)
         case ("network", venue) if venue in ENDPOINTS:
-            return list(NETS)
+            return list(nets_of(venue))
         case ("network", venue, net) if endpoint_kinds(venue, net):
             return list(endpoint_kinds(venue, net))
         case ("risk", "limits", _):
@@ -127,7 +127,9 @@ def known_keys() -> list[str]:
     """The dotted names of all keys, limits as those of the table "default"."""
     plain = [f"{head}.{name}" for head, section in SECTIONS.items() for name in keys_of(section)]
     limits = [f"risk.limits.default.{name}" for name in keys_of(Limits)]
-    addresses = [f"network.{at}.{net}.{name}" for at in ENDPOINTS for net in NETS for name in endpoint_kinds(at, net)]
+    addresses = [
+        f"network.{at}.{net}.{name}" for at in ENDPOINTS for net in nets_of(at) for name in endpoint_kinds(at, net)
+    ]
     return [*plain, *limits, *addresses, *_LISTS]
 
 

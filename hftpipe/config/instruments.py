@@ -34,7 +34,7 @@ class Instrument:
     venue: str = key(
         "binance_usdm",
         VENUE_NAME,
-        "Name of one of [[venues]]; where there are none, whose rules apply: binance_spot or binance_usdm.",
+        "Name of one of [[venues]]; where there are none, whose rules apply: binance_spot, binance_usdm, bybit_spot or bybit_linear.",
     )
     tick_size: int = key("0.10", POSITIVE, "Price step, in quote currency.")
     lot_size: int = key("0.001", POSITIVE, "Quantity step, in base currency.")

@@ -292,7 +292,7 @@ BASE, QUOTE, ASSET = (text(rf"[A-Z0-9]{{0,{most}}}", f"at most {most} of A-Z and
 VENUE_NAME = text(r"[a-z][a-z0-9_]{0,31}", "1 to 32 of a-z, 0-9 and _, beginning with a letter,")
 CONTRACT = Kind(choice(*RECKONED_CONTRACTS).allowed, _contract, literal=False)
 MULTIPLIER = Kind("1", _multiplier, literal=False)
-RULES = choice("binance_spot", "binance_usdm")
+RULES = choice("binance_spot", "binance_usdm", "bybit_spot", "bybit_linear")
 PATTERNS = Kind('a list of symbols such as ["*USDT", "alpha:BTC*"], * and ? standing for any', _symbol_patterns)
 PROFILE = text(r"[A-Za-z0-9_-]{0,32}", 'the name of a table under strategy.profiles, or "" for none')
 STRATEGY = text(r"[a-z][a-z0-9_]*|.+\.py:[A-Za-z_]\w*", 'a registered name or "path.py:ClassName"')

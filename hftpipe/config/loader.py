@@ -16,7 +16,7 @@ from hftpipe.config.kinds import RULES
 from hftpipe.config.layers import from_env, from_file, from_overrides
 from hftpipe.config.limits import limit_problems, stray_limits
 from hftpipe.config.lines import line_problems
-from hftpipe.config.network import ENDPOINTS, NETS, network_of
+from hftpipe.config.network import ENDPOINTS, nets_of, network_of
 from hftpipe.config.schema import SECTIONS, VENUE_SECTIONS, Config, Risk, Strategy, VenueEntry
 
 
@@ -65,7 +65,7 @@ def _build(checked: Checked) -> Config:
         strategies=strategies,
         limit_groups=groups,
         risk=_risk(checked),
-        network=network_of({at: {net: checked.under("network", at, net) for net in NETS} for at in ENDPOINTS}),
+        network=network_of({at: {net: checked.under("network", at, net) for net in nets_of(at)} for at in ENDPOINTS}),
     )
 
 

@@ -1,4 +1,4 @@
-"""Where venues are reached: of each venue the addresses of its nets, main and test. Data here, as text in configs/network.toml.
+"""Where venues are reached: of each venue the addresses of its nets: main, test, and demo where there is one. Data here, as text in configs/network.toml.
 
 Which addresses there are is Binance's and Bybit's documentation of 2026 (of the test net of USD-M futures: what their own
 libraries connect to). Any of them can be given anew in a file, as ``HFTPIPE_NETWORK__BINANCE_SPOT__TEST__REST`` in the
@@ -85,10 +85,11 @@ class Bybit:
 
 @dataclass(frozen=True)
 class Nets(Generic[_E]):
-    """The nets of a venue: ``main`` trades with money, ``test`` with none."""
+    """The nets of a venue: ``main`` trades with money, ``test`` with none; ``demo``: the markets of main without its money."""
 
     main: _E
     test: _E
+    demo: _E | None = None
 
     def of(self, net: str) -> _E:
         """The addresses of one net.
@@ -96,9 +97,10 @@ class Nets(Generic[_E]):
         Raises:
             ConfigError: there is no net of this name.
         """
-        if net not in NETS:
-            raise ConfigError(f"net = {net!r}: no such net; allowed: {', '.join(NETS)}")
-        found: _E = getattr(self, net)
+        found: _E | None = getattr(self, net, None) if net in NETS else None
+        if found is None:
+            having = [name for name in NETS if getattr(self, name) is not None]
+            raise ConfigError(f"net = {net!r}: no such net; allowed: {', '.join(having)}")
         return found
 
 
@@ -146,6 +148,14 @@ BYBIT = Nets(
         private_streams="wss://stream-testnet.bybit.com/v5/private",
         websocket_api="wss://stream-testnet.bybit.com/v5/trade",
     ),
+    # Public data is that of the main net; orders go by REST alone.
+    demo=Bybit(
+        rest="https://api-demo.bybit.com",
+        spot_streams="wss://stream.bybit.com/v5/public/spot",
+        linear_streams="wss://stream.bybit.com/v5/public/linear",
+        private_streams="wss://stream-demo.bybit.com/v5/private",
+        websocket_api="wss://stream-demo.bybit.com/v5/trade",
+    ),
 )
 
 
@@ -164,21 +174,34 @@ ENDPOINTS: dict[str, type] = {"binance_spot": BinanceSpot, "binance_usdm": Binan
 
 def endpoint_kinds(venue: str, net: str) -> dict[str, dataclasses.Field[Any]]:
     """The addresses that a net of a venue has, by name; none where there is no such venue or net."""
-    return keys_of(ENDPOINTS[venue]) if venue in ENDPOINTS and net in NETS else {}
+    return keys_of(ENDPOINTS[venue]) if net in nets_of(venue) else {}
 
 
-def network_of(given: Mapping[str, Mapping[str, Mapping[str, str]]]) -> Network:
-    """The network with the addresses that are given (venue, net, kind) over the built-in ones; what is given is checked before.
+def nets_of(venue: str) -> tuple[str, ...]:
+    """The nets that a venue has; none where there is no such venue."""
+    if venue not in ENDPOINTS:
+        return ()
+    return tuple(net for net in NETS if getattr(getattr(Network, venue), net) is not None)
+
+
+def network_of(given: Mapping[str, Mapping[str, Mapping[str, str] | None]]) -> Network:
+    """The network with the addresses that are given (venue, net, kind) over the built-in ones; what is given is checked before. A net that
+    a venue has not is None.
 
     Raises:
         TypeError: a venue, net or kind that there is not.
     """
     venues: dict[str, Any] = {}
-    for venue, nets in given.items():
+    for venue, given_nets in given.items():
+        nets = {net: own for net, own in given_nets.items() if own is not None}
         if venue not in ENDPOINTS:
             raise TypeError(f"no such venue: {venue}")
         built_in = getattr(Network, venue)
-        laid = {net: dataclasses.replace(getattr(built_in, net), **own) for net, own in nets.items() if net in NETS}
+        laid = {
+            net: dataclasses.replace(getattr(built_in, net), **own)
+            for net, own in nets.items()
+            if net in nets_of(venue)
+        }
         if len(laid) != len(nets):
             raise TypeError(f"no such net of {venue}: {', '.join(sorted(set(nets) - set(laid)))}")
         venues[venue] = dataclasses.replace(built_in, **laid)
@@ -193,7 +216,7 @@ def network_toml() -> str:
         "# Keys and passwords are no part of an address: they go in HFTPIPE_SECRET_<NAME>, never in a file.",
     ]
     for venue in ENDPOINTS:
-        for net in NETS:
+        for net in nets_of(venue):
             lines += ["", f"[network.{venue}.{net}]"]
             for name, one in endpoint_kinds(venue, net).items():
                 address = getattr(getattr(getattr(Network, venue), net), name)

@@ -92,8 +92,11 @@ class Pipeline:
     metrics: bool = key(True, BOOLEAN, "Serve counters and histograms.")
     venue: str = key(
         "sim",
-        text(r"[a-z][a-z0-9_]{0,31}", "sim, udp, binance_usdm, binance_spot, or the name of an installed venue,"),
-        "With sim: market.source and the paper exchange; with udp: ITCH and OUCH; binance_usdm, binance_spot: their live "
+        text(
+            r"[a-z][a-z0-9_]{0,31}",
+            "sim, udp, binance_usdm, binance_spot, bybit_linear, bybit_spot, or the name of an installed venue,",
+        ),
+        "With sim: market.source and the paper exchange; with udp: ITCH and OUCH; binance_usdm, binance_spot, bybit_linear, bybit_spot: their live "
         "markets, orders on paper; or a venue that a package brings. "
         "Without meaning where there are [[venues]].",
     )

@@ -128,9 +128,13 @@ class Sim:
 
 @dataclass(frozen=True)
 class Live:
-    """Live market data, and live orders, over the venue's own WebSocket and REST interfaces (binance_usdm, binance_spot)."""
+    """Live market data, and live orders, over the venue's own WebSocket and REST interfaces (binance_usdm, binance_spot, bybit_linear, bybit_spot)."""
 
-    net: str = key("main", choice("main", "test"), "Which of the venue's nets; their addresses stand in network.toml.")
+    net: str = key(
+        "main",
+        choice("main", "test", "demo"),
+        "Which of the venue's nets (demo: Bybit has one); their addresses stand in network.toml.",
+    )
     simulated: bool = key(
         False,
         BOOLEAN,
@@ -139,7 +143,7 @@ class Live:
     server: str = key(
         "",
         OPTIONAL_HTTP,
-        'Where all of the venue\'s interfaces are instead, as of `hftpipe sim-exchange --protocol binance`; "" = those of the net.',
+        'Where all of the venue\'s interfaces are instead, as of `hftpipe sim-exchange --protocol binance` or `bybit`; "" = those of the net.',
     )
     ca_file: str = key(
         "", text(r"[\s\S]*", "a path"), "Certificates (PEM) to trust instead of the system's, as of a simulated venue."

@@ -7,7 +7,12 @@ from hftpipe.core.schema.refusal import Refusal
 from hftpipe.venues.contract import Codec
 
 #: Module and object by market.
-BUILT_IN = {market: "hftpipe.venues.binance.codec:CODEC" for market in ("binance_spot", "binance_usdm")}
+BUILT_IN = {
+    "binance_spot": "hftpipe.venues.binance.codec:CODEC",
+    "binance_usdm": "hftpipe.venues.binance.codec:CODEC",
+    "bybit_spot": "hftpipe.venues.bybit.codec:CODEC",
+    "bybit_linear": "hftpipe.venues.bybit.codec:CODEC",
+}
 
 
 class CodecError(Refusal, ValueError):

@@ -125,7 +125,8 @@ class Codec:
             of its instrument; what changed (:mod:`hftpipe.venues.message`).
         syncs_bytes: memory to sequence by, from levels a side of each book (int64[n]); it begins with the address of each part.
         syncs_init: (memory, levels, market of each): make every instrument wait for its first snapshot.
-        syncs: (memory, levels) -> the record of each instrument, with ``state applied gaps crossed resyncs trades trades_ignored``.
+        syncs: (memory, levels) -> the record of each instrument, where it lies, an array of length 1 each, with ``state loaded applied
+            gaps crossed resyncs trades trades_ignored``.
         recognise: what a JSON value says about the capture it comes from.
     """
 
@@ -138,7 +139,7 @@ class Codec:
     lose: int = field(default=0, kw_only=True)
     syncs_bytes: Callable[[np.ndarray], int]
     syncs_init: Callable[[np.ndarray, np.ndarray, Sequence[str]], None]
-    syncs: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    syncs: Callable[[np.ndarray, np.ndarray], list[np.ndarray]]
     recognise: Callable[[Any], Evidence]
 
 

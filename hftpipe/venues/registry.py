@@ -18,13 +18,15 @@ BUILT_IN = {
     "nasdaq": "hftpipe.venues.nasdaq.wiring:VENUE",
     "binance_usdm": "hftpipe.venues.binance.wiring:USDM",
     "binance_spot": "hftpipe.venues.binance.wiring:SPOT",
+    "bybit_linear": "hftpipe.venues.bybit.wiring:LINEAR",
+    "bybit_spot": "hftpipe.venues.bybit.wiring:SPOT",
 }
 #: Those of them that ``pipeline.venue`` calls by their own name.
-LIVE = ("binance_usdm", "binance_spot")
+LIVE = ("binance_usdm", "binance_spot", "bybit_linear", "bybit_spot")
 #: Modules whose import compiles what a venue needs, in groups that share code: one process each on a cold start.
 COMPILED = {
     "paper": (("hftpipe.venues.paper.wiring",),),
-    "taped": (("hftpipe.venues.taped.wiring", "hftpipe.venues.binance.codec"),),
+    "taped": (("hftpipe.venues.taped.wiring", "hftpipe.venues.binance.codec"), ("hftpipe.venues.bybit.codec",)),
     "nasdaq": (
         ("hftpipe.simulation.exchange_server.process",),
         ("hftpipe.venues.nasdaq.itch.wiring", "hftpipe.venues.nasdaq.source"),
@@ -32,6 +34,8 @@ COMPILED = {
     ),
     "binance_usdm": (("hftpipe.venues.binance.wiring",),),
     "binance_spot": (("hftpipe.venues.binance.wiring",),),
+    "bybit_linear": (("hftpipe.venues.bybit.wiring",),),
+    "bybit_spot": (("hftpipe.venues.bybit.wiring",),),
 }
 
 

@@ -12,7 +12,7 @@ SYMBOL_WORDS = 3
 SYMBOL_BYTES = 8 * SYMBOL_WORDS
 #: As many venues as a pipeline can have.
 MAX_VENUES = 16
-VENUES = {"binance_spot": 1, "binance_usdm": 2}
+VENUES = {"binance_spot": 1, "binance_usdm": 2, "bybit_spot": 3, "bybit_linear": 4}
 #: How much of a book is followed: all of it, some levels around the touch, the best prices alone.
 FULL, SHALLOW, TOP_ONLY = DEPTHS = ("full", "shallow", "top")
 SHALLOW_LEVELS, TOP_LEVELS = 64, 1

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 from hftpipe.core.schema.records import ASK, BID
-from hftpipe.simulation.binance_server.candles import INTERVALS, candles_of, end_of
 from hftpipe.simulation.binance_server.feed import Feed
-from hftpipe.simulation.binance_server.history import MINUTE_MS, Aggregate, Trade
 from hftpipe.simulation.binance_server.listing import exchange_info
 from hftpipe.simulation.binance_server.payloads import candle_row
-from hftpipe.simulation.binance_server.symbols import Symbol, day_of
-from hftpipe.simulation.binance_server.text import decimal_text
+from hftpipe.simulation.market_server.candles import INTERVALS, candles_of, end_of
+from hftpipe.simulation.market_server.history import MINUTE_MS, Aggregate, Trade
+from hftpipe.simulation.market_server.symbols import Symbol, day_of
+from hftpipe.simulation.market_server.text import decimal_text
 
 _Item = TypeVar("_Item")
 Query = Mapping[str, str]

@@ -14,12 +14,12 @@ import orjson
 from aiohttp import WSMsgType, web
 
 from hftpipe.core.machine.system_clock import steady_ns
-from hftpipe.simulation.binance_server.clock import VenueClock
 from hftpipe.simulation.binance_server.commands import answer
 from hftpipe.simulation.binance_server.feed import Feed
 from hftpipe.simulation.binance_server.payloads import Payload
 from hftpipe.simulation.binance_server.settings import MarketRules
 from hftpipe.simulation.binance_server.streams import Build, Kept
+from hftpipe.simulation.market_server.clock import VenueClock
 
 MS_NS, US_NS = 1_000_000, 1000
 _SECOND_NS = 1_000_000_000

@@ -9,10 +9,7 @@ from collections import defaultdict
 import numpy as np
 
 from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL, TOP, TRADE
-from hftpipe.simulation.binance_server.clock import VenueClock
 from hftpipe.simulation.binance_server.faults import DepthFaults
-from hftpipe.simulation.binance_server.history import Aggregate, Trade
-from hftpipe.simulation.binance_server.market import Asked, Market
 from hftpipe.simulation.binance_server.payloads import DepthChange, Payload, SpotPayloads, UsdmPayloads
 from hftpipe.simulation.binance_server.settings import MarketRules
 from hftpipe.simulation.binance_server.streams import (
@@ -33,7 +30,10 @@ from hftpipe.simulation.binance_server.streams import (
     meaning_of,
 )
 from hftpipe.simulation.binance_server.streams import TRADE as TRADES
-from hftpipe.simulation.binance_server.symbols import Symbol, Symbols, day_of
+from hftpipe.simulation.market_server.clock import VenueClock
+from hftpipe.simulation.market_server.history import Aggregate, Trade
+from hftpipe.simulation.market_server.market import Asked, Market
+from hftpipe.simulation.market_server.symbols import Symbol, Symbols, day_of
 
 _MOST_EVENTS = 4096
 #: More than this behind, the flow is taken to be slower than it was asked to be.

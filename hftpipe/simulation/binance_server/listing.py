@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from hftpipe.simulation.binance_server.settings import MarketRules
-from hftpipe.simulation.binance_server.symbols import Symbol
-from hftpipe.simulation.binance_server.text import decimal_text, decimals_of
+from hftpipe.simulation.market_server.symbols import Symbol
+from hftpipe.simulation.market_server.text import decimal_text, decimals_of
 
 Info = dict[str, Any]
 _SPOT_TYPES = (

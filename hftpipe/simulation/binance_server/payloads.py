@@ -6,9 +6,9 @@
 from dataclasses import dataclass
 from typing import Any
 
-from hftpipe.simulation.binance_server.history import Aggregate, Candle, Trade
-from hftpipe.simulation.binance_server.symbols import Day, Symbol
-from hftpipe.simulation.binance_server.text import decimal_text
+from hftpipe.simulation.market_server.history import Aggregate, Candle, Trade
+from hftpipe.simulation.market_server.symbols import Day, Symbol
+from hftpipe.simulation.market_server.text import decimal_text
 
 Payload = dict[str, Any]
 Pairs = list[tuple[str, str]]

@@ -26,23 +26,24 @@ from aiohttp import web
 
 from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.simulation.binance_server.answers import Answers
-from hftpipe.simulation.binance_server.clock import VenueClock
 from hftpipe.simulation.binance_server.connection import MS_NS, US_NS, Connection, Line, Peer
 from hftpipe.simulation.binance_server.faults import BadOrder, DepthFaults, RestFaults, checked
 from hftpipe.simulation.binance_server.feed import Feed
-from hftpipe.simulation.binance_server.market import Market
 from hftpipe.simulation.binance_server.rest import Rest
-from hftpipe.simulation.binance_server.settings import LIFETIME_S, STREAMS_MOST, BinanceConfig, Listing
+from hftpipe.simulation.binance_server.settings import LIFETIME_S, STREAMS_MOST, BinanceConfig
 from hftpipe.simulation.binance_server.streams import LEGACY, MARKET, PRIVATE, PUBLIC
-from hftpipe.simulation.binance_server.symbols import Symbols
-from hftpipe.simulation.binance_server.tls import Identity, new_identity
 from hftpipe.simulation.binance_server.trading.api import ApiConnection
 from hftpipe.simulation.binance_server.trading.assembly import trading_of
 from hftpipe.simulation.binance_server.trading.calls import public_methods
 from hftpipe.simulation.binance_server.trading.keys import Keys
 from hftpipe.simulation.binance_server.weights import Weights
+from hftpipe.simulation.market_server.clock import VenueClock
+from hftpipe.simulation.market_server.listing import Listing
+from hftpipe.simulation.market_server.market import Market
+from hftpipe.simulation.market_server.process import bind_port
+from hftpipe.simulation.market_server.symbols import Symbols
+from hftpipe.simulation.market_server.tls import Identity, new_identity
 
-ADDRESS = "127.0.0.1"
 _TICK_S = 0.005
 _LAST_WORDS_S = 0.05
 _GRACE_MS = 1000
@@ -83,14 +84,14 @@ class BinanceServer:
     """The venue, ready to be opened.
 
     Attributes:
-        config: as given; port: what is really served, once it is open; identity: its certificate, with TLS.
+        config: as given; listings: its markets; port: what is really served, once it is open; identity: its certificate, with TLS.
 
     Raises:
         ValueError: an instrument that makes no market.
     """
 
     def __init__(self, config: BinanceConfig) -> None:
-        self.config, self.port = config, 0
+        self.config, self.port, self.listings = config, 0, config.listings
         self._clock, self._line = VenueClock(config.speed), Line(LIFETIME_S)
         self.identity: Identity | None = new_identity(self._clock.start_ns) if config.tls else None
         self._keys = Keys(config.accounts)
@@ -238,13 +239,7 @@ class BinanceServer:
         Raises:
             OSError: it cannot be had.
         """
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind((ADDRESS, self.config.port))
-        except OSError as error:
-            listener.close()
-            raise OSError(error.errno, error.strerror, f"port {ADDRESS}:{self.config.port}") from error
+        listener = bind_port(self.config.port)
         self.port = listener.getsockname()[1]
         return listener
 

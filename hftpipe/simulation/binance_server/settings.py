@@ -1,12 +1,14 @@
 """What a simulated Binance venue is told before it opens, and the rules by which its two markets differ."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
 from hftpipe.simulation.binance_server.trading.settings import AccountSettings
 from hftpipe.simulation.flow.demo_market import DemoMarket
+from hftpipe.simulation.market_server.history import AGGREGATE_NS
+from hftpipe.simulation.market_server.listing import Listing
+from hftpipe.simulation.market_server.text import Decimals, decimals_of
 
 MarketName = Literal["spot", "usdm"]
 
@@ -25,7 +27,7 @@ class MarketRules:
         snapshot_default, snapshot_most: levels a side that REST depth gives.
         snapshot_limits: the only ones that may be asked for; empty: any up to ``snapshot_most``.
         klines_most: rows of REST klines at most.
-        shared_ids: update ids are numbers of the whole market (USD-M), not of one instrument.
+        shared_ids, decimals, aggregate_ns: see :class:`hftpipe.simulation.market_server.listing.Listing`.
     """
 
     name: MarketName
@@ -40,31 +42,41 @@ class MarketRules:
     snapshot_limits: tuple[int, ...]
     klines_most: int
     shared_ids: bool
+    decimals: Callable[[int, int], Decimals]
+    aggregate_ns: int
 
 
-SPOT = MarketRules("spot", 20.0, 60.0, 5, 6000, 1000, (100,), 100, 5000, (), 1000, False)
+def spot_decimals(tick: int, lot: int) -> Decimals:
+    """Spot writes all with eight."""
+    return Decimals(8, 8)
+
+
+def usdm_decimals(tick: int, lot: int) -> Decimals:
+    """Of a USD-M symbol: prices have at least two, whatever the tick (BTCUSDT: tick 0.10, written 61800.20)."""
+    return Decimals(max(2, decimals_of(tick)), decimals_of(lot))
+
+
+SPOT = MarketRules("spot", 20.0, 60.0, 5, 6000, 1000, (100,), 100, 5000, (), 1000, False, spot_decimals, 0)
 USDM = MarketRules(
-    "usdm", 180.0, 600.0, 10, 2400, 250, (0, 100, 500), 500, 1000, (5, 10, 20, 50, 100, 500, 1000), 1500, True
+    "usdm",
+    180.0,
+    600.0,
+    10,
+    2400,
+    250,
+    (0, 100, 500),
+    500,
+    1000,
+    (5, 10, 20, 50, 100, 500, 1000),
+    1500,
+    True,
+    usdm_decimals,
+    AGGREGATE_NS,
 )
 RULES: dict[MarketName, MarketRules] = {"spot": SPOT, "usdm": USDM}
 
 STREAMS_MOST = 1024
 LIFETIME_S = 86_400.0
-
-
-@dataclass(frozen=True)
-class Listing:
-    """What one market lists.
-
-    Attributes:
-        rules: of the market.
-        instruments: INSTRUMENT array; symbol, tick, lot, base, quote and reference_price must be set.
-        rates: mean events a second of each, float64[n].
-    """
-
-    rules: MarketRules
-    instruments: np.ndarray
-    rates: np.ndarray
 
 
 @dataclass(frozen=True)

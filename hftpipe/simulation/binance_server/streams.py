@@ -12,7 +12,7 @@ from typing import Protocol
 from hftpipe.core.schema.records import BID
 from hftpipe.simulation.binance_server.payloads import DepthChange, Pairs, Payload
 from hftpipe.simulation.binance_server.settings import MarketRules
-from hftpipe.simulation.binance_server.symbols import Symbol, Symbols
+from hftpipe.simulation.market_server.symbols import Symbol, Symbols
 
 PUBLIC, MARKET, PRIVATE, LEGACY = "public", "market", "private", ""
 _NAME = re.compile(r"([^@!]+)@([A-Za-z]+)(\d*)(?:@(\d+)ms)?")

@@ -11,7 +11,7 @@ import numpy as np
 from hftpipe.capture.detect import CaptureInfo, detect
 from hftpipe.core.machine.fixed import format_fixed
 from hftpipe.core.machine.jit import entry, jit
-from hftpipe.core.machine.mem import view
+from hftpipe.core.machine.mem import U64, view
 from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.trading.books import book_at
 from hftpipe.simulation.exchange_server.captured_levels import captured_depth, captured_reload, captured_trade
@@ -26,7 +26,18 @@ from hftpipe.simulation.exchange_server.captured_state import (
 from hftpipe.simulation.exchange_server.trading import EXCHANGE
 from hftpipe.simulation.flow.state import FLOW_HEADER_BYTES
 from hftpipe.simulation.matching.memory import matching_bytes, matching_init
-from hftpipe.venues.message import BOOK_TICKER, INVALIDATED, LEVELS_APPLIED, MESSAGE, RELOADED, TRADE_SEEN
+from hftpipe.venues.message import (
+    BOOK_TICKER,
+    INVALIDATED,
+    LEVELS_APPLIED,
+    MESSAGE,
+    MESSAGE_BYTES,
+    RELOADED,
+    TRADE,
+    TRADE_ROW,
+    TRADE_ROW_BYTES,
+    TRADE_SEEN,
+)
 from hftpipe.venues.nasdaq.itch.messages import FIELD_MAX, PRICE_UNIT
 from hftpipe.venues.taped.cursor import (
     CURSOR,
@@ -50,6 +61,24 @@ _CURSOR = np.uint64(offset_of(CAPTURED, "cursor"))
 
 
 @jit
+def _take_trades(exchange, captured, message):
+    """A trade of the decoded message, or several, one after the other."""
+    m, c = view(message, MESSAGE), view(captured, CAPTURED)
+    if m.kind == TRADE:
+        c.trades += 1
+        captured_trade(exchange, m.instrument, message)
+        return
+    row = message + U64(MESSAGE_BYTES)
+    for _ in range(m.n_trades):
+        r = view(row, TRADE_ROW)
+        m.price, m.qty, m.side, m.transaction_ts = r.price, r.qty, r.side, r.transaction_ts
+        if r.accepted != 0:
+            c.trades += 1
+            captured_trade(exchange, m.instrument, message)
+        row += U64(TRADE_ROW_BYTES)
+
+
+@jit
 def _follow(exchange, captured):
     """What the decoded message does."""
     c, cursor = view(captured, CAPTURED), captured + _CURSOR
@@ -62,8 +91,7 @@ def _follow(exchange, captured):
         c.depth_updates += 1
         captured_depth(exchange, m.instrument, message)
     elif change == TRADE_SEEN:
-        c.trades += 1
-        captured_trade(exchange, m.instrument, message)
+        _take_trades(exchange, captured, message)
     elif change in (RELOADED, INVALIDATED):
         c.reloads += 1
         captured_reload(exchange, m.instrument)

@@ -1,4 +1,4 @@
-"""How much may be asked of a venue: a bucket of request weight that a minute fills, and rests that the venue demands.
+"""How much may be asked of a venue: a bucket of request weight that a minute fills (or another period), and rests that the venue demands.
 
 Venues count the weight of an address's requests by the minute and ban who goes on. A bucket that fills steadily would let twice
 its size through within some minutes, a full one first and what comes in after. So each token comes back exactly a minute after it
@@ -13,7 +13,7 @@ from time import sleep
 from hftpipe.core.machine.system_clock import steady_ns
 
 _SECOND_NS = 1_000_000_000
-_MINUTE_NS = 60 * _SECOND_NS
+MINUTE_S = 60.0
 #: Per cent of the venue's limit that is used; the rest is for its count running ahead of ours.
 SHARE = 80
 
@@ -22,17 +22,23 @@ class Weights:
     """Weight of the requests to one venue; shared by all that ask it from this address, in any thread.
 
     Args:
-        limit: weight a minute that the venue allows.
+        limit: weight a period that the venue allows.
         now_ns: a steady clock, ns.
         wait_s: waits for so many seconds.
+        period_s: what the venue counts by, s: most by the minute.
 
     Raises:
         ValueError: ``limit`` is so low that nothing could be asked.
     """
 
     def __init__(
-        self, limit: int, now_ns: Callable[[], int] = steady_ns, wait_s: Callable[[float], None] = sleep
+        self,
+        limit: int,
+        now_ns: Callable[[], int] = steady_ns,
+        wait_s: Callable[[float], None] = sleep,
+        period_s: float = MINUTE_S,
     ) -> None:
+        self._period_ns = round(period_s * _SECOND_NS)
         self._now_ns, self._wait_s = now_ns, wait_s
         self._lock = threading.Lock()
         #: (when it comes back, weight), in the order in which it was taken.
@@ -102,7 +108,7 @@ class Weights:
             self._wait_s((ready - now) / _SECOND_NS)
 
     def _spend(self, weight: int, now: int) -> None:
-        self._spent.append((now + _MINUTE_NS, weight))
+        self._spent.append((now + self._period_ns, weight))
         self._used += weight
 
     def _forget(self, now: int) -> None:

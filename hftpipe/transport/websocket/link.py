@@ -37,7 +37,7 @@ LINK = np.dtype(
         ("last_ns", "i8"), ("stamp", "u8"),
         # Counters.
         ("received", "i8"), ("messages", "i8"), ("pings", "i8"), ("pongs_lost", "i8"), ("divided", "i8"), ("endings", "i8"),
-        ("_pad", "i8", 4),
+        ("said", "i8"), ("_pad", "i8", 3),
     ],
     align=True,
 )  # fmt: skip
@@ -47,6 +47,7 @@ COUNTERS = table("""
   messages    messages received
   received    bytes received
   pings       pings answered
+  said        requests and signs of life sent
   divided     messages that came in several frames
 ~ pongs_lost  answers to pings that the socket did not take
 ~ endings     connections that ended
@@ -117,6 +118,25 @@ def receive(link, now_ns):
 
 
 @jit
+def _send(k, at, length):
+    """Bytes sent of a frame, or what is not above 0 if the socket took none."""
+    return tls_send(k.tls, at, length) if k.tls != ZERO else send_bytes(k.fd, at, length)
+
+
+@jit
+def say(link, frame, length):
+    """Send a whole frame of a client; False, and the connection has ended, where the socket does not take all of it at once."""
+    k = view(link, LINK)
+    if k.state != OPEN:
+        return False
+    if _send(k, frame, length) != length:
+        end_link(link, CONNECTION_LOST, np.int64(0))
+        return False
+    k.said += 1
+    return True
+
+
+@jit
 def _pong(k, at, size):
     """Answer a ping with its own bytes, masked, as a client's frames are."""
     out, mask = k.out, rdtsc()
@@ -128,11 +148,12 @@ def _pong(k, at, size):
         key = np.uint8(mask >> U64(8 * (index & 3)))
         store_u8(out + U64(6 + index), load_u8(at + U64(index)) ^ key)
     length = np.int64(6) + size
-    sent = tls_send(k.tls, out, length) if k.tls != ZERO else send_bytes(k.fd, out, length)
+    sent = _send(k, out, length)
     k.pings += 1
-    # Half a frame in the stream cannot be taken back: what is left would be read as the head of the next one.
     k.pongs_lost += sent != length
-    return sent <= 0 or sent == length
+    # Half a frame in the stream cannot be taken back: what is left would be read as the head of the next one. Nor can a TLS record
+    # of which the socket took a part: it would have to be sent again just as it was, before anything else.
+    return sent == length or (sent <= 0 and k.tls == ZERO)
 
 
 @jit

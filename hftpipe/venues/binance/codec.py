@@ -10,7 +10,7 @@ from hftpipe.venues.binance.peek import peek
 from hftpipe.venues.binance.recognise import EVENTS, recognise
 from hftpipe.venues.binance.scanner import scan
 from hftpipe.venues.binance.sync import MARKETS, feed, sync_lose
-from hftpipe.venues.binance.syncs import sync_records, syncs_bytes, syncs_init
+from hftpipe.venues.binance.syncs import sync_views, syncs_bytes, syncs_init
 from hftpipe.venues.contract import Codec
 
 
@@ -48,6 +48,6 @@ CODEC = Codec(
     lose=lose_entry.address,
     syncs_bytes=syncs_bytes,
     syncs_init=_syncs_init,
-    syncs=sync_records,
+    syncs=sync_views,
     recognise=recognise,
 )

@@ -7,8 +7,9 @@ from hftpipe.core.schema.refusal import NetworkRefusal
 from hftpipe.transport.http.answer import Manners, Outcome
 from hftpipe.transport.http.rest import RestClient
 from hftpipe.transport.http.weights import Weights
-from hftpipe.venues.binance.listing import Listing, listing_of
+from hftpipe.venues.binance.listing import listing_of
 from hftpipe.venues.binance.markets import Market, Request
+from hftpipe.venues.listing import Listing
 
 #: -1000, -1001, -1006, -1007: an error that is not named, a disconnection inside, an unexpected answer, a time-out inside.
 MANNERS = Manners(

@@ -1,178 +1,67 @@
 """The slow, forgiving decoder behind the scanner: any well-formed Binance market message to the same MESSAGE.
 
-orjson does the parsing and Python integers do the arithmetic, so that the result is exact and independent of the
-scanner's tricks. Bad input is a short reason, never an exception: one broken message must not stop a feed.
+Exact, and independent of the scanner's tricks (:mod:`hftpipe.venues.scan.slow`).
 """
 
-import json
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-import orjson
 
-from hftpipe.core.machine.fixed import INT64_MAX
 from hftpipe.core.schema.records import BUY, SELL
-from hftpipe.venues.binance.scanner import MAX_TIME_MS, MAX_TIME_US, MICROSECONDS_FROM
-from hftpipe.venues.message import (
-    BOOK_TICKER,
-    DEPTH,
-    IGNORED,
-    MAX_LEVELS,
-    MESSAGE,
-    MESSAGE_BYTES,
-    SNAPSHOT,
-    TRADE,
-    Symbols,
-)
+from hftpipe.venues.message import BOOK_TICKER, DEPTH, IGNORED, SNAPSHOT, TRADE, Symbols
+from hftpipe.venues.scan.slow import Refused, decode_with, fixed, header, integer, put_levels, side, take, time_ns
 
-_PLAIN_DECIMAL = re.compile(r"([0-9]{1,40})(?:\.([0-9]{1,40}))?", re.ASCII)
 #: Keys whose repetition would make the meaning depend on the parser.
 _ONCE = frozenset("eEsTUuptqbBaAXmM") | {"pu", "stream", "data", "lastUpdateId", "bids", "asks"}
-#: Longest text looked at: a snapshot of 5,000 levels a side takes about 400 kB.
-MAX_BYTES = 8 << 20
-
-
-class _Refused(ValueError):
-    """Why a message is not decoded."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        keys = [key for key, _ in pairs]
-        for key in keys:
-            if key in _ONCE and keys.count(key) > 1:
-                raise _Refused(f"key {key!r} appears more than once")
-    return result
-
-
-def _parse(text: bytes) -> dict[str, Any]:
-    if len(text) > MAX_BYTES:
-        raise _Refused(f"longer than {MAX_BYTES} bytes")
-    try:
-        payload = orjson.loads(text)
-        # orjson keeps the last of several equal keys; json shows them all.
-        json.loads(text, object_pairs_hook=_once)
-    except _Refused:
-        raise
-    except ValueError as error:
-        # Both parsers' errors, and an integer with more digits than Python converts.
-        raise _Refused(f"not valid JSON: {error}") from error
-    if not isinstance(payload, dict):
-        raise _Refused(f"a JSON object is expected, not {type(payload).__name__}")
-    return payload
-
-
-def _take(data: Mapping[str, Any], key: str) -> Any:
-    if key not in data:
-        raise _Refused(f"key {key!r} is missing")
-    return data[key]
-
-
-def _integer(data: Mapping[str, Any], key: str) -> int:
-    value = _take(data, key)
-    if type(value) is not int or not 0 <= value <= INT64_MAX:
-        raise _Refused(f"{key!r} is not an integer between 0 and 2**63 - 1: {value!r:.40}")
-    return value
-
-
-def _time(data: Mapping[str, Any], key: str) -> int:
-    if key not in data:
-        return 0
-    value = _integer(data, key)
-    if value < MICROSECONDS_FROM:
-        if value <= MAX_TIME_MS:
-            return value * 1_000_000
-    elif value <= MAX_TIME_US:
-        return value * 1_000
-    raise _Refused(f"{key!r} is not a time in ms or us: {value}")
-
-
-def _fixed(value: Any, name: str, places: int) -> int:
-    """Units of 10**-places."""
-    match = _PLAIN_DECIMAL.fullmatch(value) if isinstance(value, str) else None
-    if match is None:
-        raise _Refused(f"{name!r} is not a plain non-negative decimal string: {value!r:.40}")
-    whole, decimals = match[1], (match[2] or "").rstrip("0")
-    if len(decimals) > places:
-        raise _Refused(f"{name!r} has more than {places} decimals: {value!r}")
-    result = int(whole + decimals.ljust(places, "0"))
-    if result > INT64_MAX:
-        raise _Refused(f"{name!r} is too large: {value!r}")
-    return result
-
-
-def _side(data: Mapping[str, Any], key: str, places: tuple[int, int]) -> list[tuple[int, int]]:
-    rows = _take(data, key)
-    if not isinstance(rows, list) or not all(isinstance(row, list) and len(row) == 2 for row in rows):
-        raise _Refused(f"{key!r} is not a list of [price, quantity] pairs")
-    of_price, of_qty = places
-    return [(_fixed(price, key, of_price), _fixed(qty, key, of_qty)) for price, qty in rows]
 
 
 def _instrument(data: Mapping[str, Any], symbols: Symbols) -> int:
-    symbol = _take(data, "s")
+    symbol = take(data, "s")
     if not isinstance(symbol, str):
-        raise _Refused(f"'s' is not a string: {symbol!r:.40}")
+        raise Refused(f"'s' is not a string: {symbol!r:.40}")
     return symbols.id_of(symbol)
 
 
-def _put_levels(memory: np.ndarray, bids: list[tuple[int, int]], asks: list[tuple[int, int]]) -> None:
-    total = len(bids) + len(asks)
-    if total > MAX_LEVELS:
-        raise _Refused(f"{total} levels are more than {MAX_LEVELS}")
-    target = memory[MESSAGE_BYTES : MESSAGE_BYTES + 16 * total].view(np.int64)
-    target[:] = np.array(bids + asks, np.int64).reshape(-1)
-    header = _header(memory)
-    header["n_bids"], header["n_asks"] = len(bids), len(asks)
-
-
-def _header(memory: np.ndarray) -> np.void:
-    header: np.void = memory[:MESSAGE_BYTES].view(MESSAGE)[0]
-    return header
-
-
 def _depth(data: Mapping[str, Any], symbols: Symbols, memory: np.ndarray) -> None:
-    h = _header(memory)
-    _take(data, "E")
-    first, last = _integer(data, "U"), _integer(data, "u")
+    h = header(memory)
+    take(data, "E")
+    first, last = integer(data, "U"), integer(data, "u")
     if first > last:
-        raise _Refused(f"'U' {first} is greater than 'u' {last}")
+        raise Refused(f"'U' {first} is greater than 'u' {last}")
     h["kind"], h["instrument"] = DEPTH, _instrument(data, symbols)
-    h["event_ts"], h["transaction_ts"] = _time(data, "E"), _time(data, "T")
+    h["event_ts"], h["transaction_ts"] = time_ns(data, "E"), time_ns(data, "T")
     h["first_id"], h["last_id"] = first, last
     if "pu" in data:
-        h["previous_id"], h["has_previous"] = _integer(data, "pu"), 1
+        h["previous_id"], h["has_previous"] = integer(data, "pu"), 1
     places = symbols.places_of(int(h["instrument"]))
-    _put_levels(memory, _side(data, "b", places), _side(data, "a", places))
+    put_levels(memory, side(data, "b", places), side(data, "a", places))
 
 
 def _ticker(data: Mapping[str, Any], symbols: Symbols, memory: np.ndarray) -> None:
-    h = _header(memory)
-    h["kind"], h["instrument"], h["last_id"] = BOOK_TICKER, _instrument(data, symbols), _integer(data, "u")
-    h["event_ts"], h["transaction_ts"] = _time(data, "E"), _time(data, "T")
+    h = header(memory)
+    h["kind"], h["instrument"], h["last_id"] = BOOK_TICKER, _instrument(data, symbols), integer(data, "u")
+    h["event_ts"], h["transaction_ts"] = time_ns(data, "E"), time_ns(data, "T")
     of_price, of_qty = symbols.places_of(int(h["instrument"]))
     amounts = (("b", "bid", of_price), ("B", "bid_qty", of_qty), ("a", "ask", of_price), ("A", "ask_qty", of_qty))
     for key, field, places in amounts:
-        h[field] = _fixed(_take(data, key), key, places)
+        h[field] = fixed(take(data, key), key, places)
 
 
 def _trade(data: Mapping[str, Any], symbols: Symbols, memory: np.ndarray) -> None:
-    h = _header(memory)
-    _take(data, "E")
-    maker = _take(data, "m")
+    h = header(memory)
+    take(data, "E")
+    maker = take(data, "m")
     if not isinstance(maker, bool):
-        raise _Refused(f"'m' is not true or false: {maker!r:.40}")
+        raise Refused(f"'m' is not true or false: {maker!r:.40}")
     origin = data.get("X", "MARKET")
     if not isinstance(origin, str):
-        raise _Refused(f"'X' is not a string: {origin!r:.40}")
+        raise Refused(f"'X' is not a string: {origin!r:.40}")
     instrument = _instrument(data, symbols)
     of_price, of_qty = symbols.places_of(instrument)
-    price, qty = _fixed(_take(data, "p"), "p", of_price), _fixed(_take(data, "q"), "q", of_qty)
-    h["kind"], h["instrument"], h["trade_id"] = TRADE, instrument, _integer(data, "t")
-    h["event_ts"], h["transaction_ts"] = _time(data, "E"), _time(data, "T")
+    price, qty = fixed(take(data, "p"), "p", of_price), fixed(take(data, "q"), "q", of_qty)
+    h["kind"], h["instrument"], h["trade_id"] = TRADE, instrument, integer(data, "t")
+    h["event_ts"], h["transaction_ts"] = time_ns(data, "E"), time_ns(data, "T")
     h["price"], h["qty"] = price, qty
     # The buyer is the maker, so the taker sold.
     h["side"] = SELL if maker else BUY
@@ -180,14 +69,14 @@ def _trade(data: Mapping[str, Any], symbols: Symbols, memory: np.ndarray) -> Non
 
 
 def _snapshot(data: Mapping[str, Any], instrument: int, places: tuple[int, int], memory: np.ndarray) -> None:
-    h = _header(memory)
-    h["kind"], h["instrument"], h["last_id"] = SNAPSHOT, instrument, _integer(data, "lastUpdateId")
-    h["event_ts"], h["transaction_ts"] = _time(data, "E"), _time(data, "T")
-    _put_levels(memory, _side(data, "bids", places), _side(data, "asks", places))
+    h = header(memory)
+    h["kind"], h["instrument"], h["last_id"] = SNAPSHOT, instrument, integer(data, "lastUpdateId")
+    h["event_ts"], h["transaction_ts"] = time_ns(data, "E"), time_ns(data, "T")
+    put_levels(memory, side(data, "bids", places), side(data, "asks", places))
 
 
 def _ignored(data: Mapping[str, Any], symbols: Symbols, memory: np.ndarray) -> None:
-    h = _header(memory)
+    h = header(memory)
     h["kind"], h["instrument"] = IGNORED, symbols.id_of(data.get("s"))
 
 
@@ -215,7 +104,7 @@ def _dispatch(payload: dict[str, Any], symbols: Symbols, memory: np.ndarray) -> 
     if "stream" in payload and "data" in payload:
         data = payload["data"]
         if not isinstance(stream, str):
-            raise _Refused(f"'stream' is not a string: {stream!r:.40}")
+            raise Refused(f"'stream' is not a string: {stream!r:.40}")
         if not isinstance(data, dict):
             # Array streams such as !markPrice@arr.
             return _ignored({}, symbols, memory)
@@ -250,11 +139,4 @@ def decode(text: bytes, symbols: Symbols, memory: np.ndarray) -> str | None:
     Returns:
         None, or in a few words why the text was refused (``memory`` then holds nothing of use).
     """
-    memory[:MESSAGE_BYTES] = 0
-    try:
-        _dispatch(_parse(text), symbols, memory)
-    except _Refused as reason:
-        return str(reason)
-    except RecursionError:
-        return "not valid JSON: nested too deeply"
-    return None
+    return decode_with(lambda payload: _dispatch(payload, symbols, memory), text, _ONCE, memory)

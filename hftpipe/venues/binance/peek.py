@@ -10,7 +10,7 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64
 from hftpipe.core.trading.symbols import find_in_words
-from hftpipe.venues.binance.swar import EIGHT, load_word, text_word, trailing_zeros
+from hftpipe.venues.scan.swar import EIGHT, load_word, text_word, trailing_zeros
 
 _STREAM_A, _STREAM_B = text_word('{"stream'), text_word('":"')
 _THREE = np.uint64(0xFFFFFF)

@@ -7,6 +7,7 @@ from hftpipe.core.machine.fixed import DECIMALS
 from hftpipe.venues.contract import Evidence
 
 _DECIMAL = re.compile(rf"(\d{{1,40}})(?:\.(\d{{0,{DECIMALS}}})0*)?", re.ASCII)
+_TICKER_KEYS = {"b", "B", "a", "A"}
 EVENTS = "a Binance depthUpdate, bookTicker or trade"
 
 
@@ -18,7 +19,9 @@ def recognise(payload: Any) -> Evidence:
     data = payload.get("data", payload) if isinstance(payload, dict) else None
     if not isinstance(data, dict):
         return Evidence()
-    is_snapshot, symbol, event = "lastUpdateId" in data, data.get("s"), data.get("e", "bookTicker")
+    # A spot bookTicker has no event type: it is known by what it must have.
+    nameless = "bookTicker" if data.keys() >= _TICKER_KEYS else ""
+    is_snapshot, symbol, event = "lastUpdateId" in data, data.get("s"), data.get("e", nameless)
     if not isinstance(symbol, str) or event not in ("depthUpdate", "bookTicker", "trade"):
         return Evidence(is_snapshot=is_snapshot)
     is_usdm = "pu" in data or (event == "bookTicker" and "e" in data) or "X" in data

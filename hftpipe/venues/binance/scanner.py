@@ -1,6 +1,6 @@
 """Binance JSON to MESSAGE without building objects: depthUpdate, bookTicker and trade, spot and USD-M.
 
-The text is read once, eight bytes at a time (:mod:`hftpipe.venues.binance.swar`). Keys may come in any order and unknown
+The text is read once, eight bytes at a time (:mod:`hftpipe.venues.scan.swar`). Keys may come in any order and unknown
 keys of two or three letters are stepped over, because the venue adds and moves keys without notice. What the scanner
 accepts is fully checked JSON; everything it is not sure of (escapes, blanks, exponents, more than 8 decimals, other
 events, other unknown keys, repeated keys, asks before bids, and where there are packs numbers before the symbol) is FALLBACK and goes to
@@ -15,32 +15,12 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, store_i64, view
 from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import BUY, SELL
-from hftpipe.core.trading.symbols import find_in_words, power_of
-from hftpipe.venues.binance.packs import packed_decimal, packed_levels
-from hftpipe.venues.binance.swar import (
-    ASCII_ZEROS,
-    EIGHT,
-    POINT,
-    QUOTE,
-    SCALE,
-    WORD_BITS,
-    decimal,
-    digit_bits,
-    eight_digits,
-    integer,
-    leading,
-    load_word,
-    string_end,
-    text_word,
-    word_at,
-)
+from hftpipe.core.trading.symbols import power_of
 from hftpipe.venues.message import BOOK_TICKER, DEPTH, FALLBACK, MAX_LEVELS, MESSAGE, MESSAGE_BYTES, OK, TRADE
-
-#: Times below this are ms, above it us (the stream option timeUnit=MICROSECOND).
-MICROSECONDS_FROM = 10**14
-MAX_TIME_MS = (2**63 - 1) // 10**6
-MAX_TIME_US = (2**63 - 1) // 10**3
-
+from hftpipe.venues.scan.levels import levels
+from hftpipe.venues.scan.packs import packed_decimal
+from hftpipe.venues.scan.swar import EIGHT, QUOTE, decimal, integer, string_end, text_word, word_at
+from hftpipe.venues.scan.values import skip_plain, symbol, time_ns
 
 #: The first n bytes of a word.
 _1, _2, _3, _4, _5, _6, _7 = (np.uint64((1 << 8 * count) - 1) for count in range(1, 8))
@@ -53,15 +33,9 @@ _TICKER_A, _TICKER_B = text_word("bookTick"), text_word('er"')
 _TRADE = text_word('trade"')
 _MARKET = text_word('MARKET"')
 _AT_DEPTH = text_word("@depth")
-_LEVEL_OPEN, _LEVEL_MIDDLE, _LEVEL_NEXT, _LEVELS_END = (
-    text_word('["'),
-    text_word('","'),
-    text_word('"],["'),
-    text_word('"]]'),
-)
 _KEY_FRAME, _KEY_FRAME_MASK = text_word('"\0":'), np.uint64(0xFFFF00FF)
 _PU = text_word('"pu":')
-_TRUE, _FALSE, _NULL = text_word("true"), text_word("false"), text_word("null")
+_TRUE, _FALSE = text_word("true"), text_word("false")
 
 # What the value of a one-letter key is, where it goes, and its bit in the set of keys seen.
 # (Integers are _INTEGER to _SIDE, decimals _SIDE and _DECIMAL, true or false _FLAG and _MAKER.)
@@ -101,108 +75,7 @@ _AMOUNT_BITS = np.uint64(_bits("pqBAba") | int(_BIDS_BIT | _ASKS_BIT))
 _EVENT_BIT, _ORIGIN_BIT = np.uint64(_BITS["e"]), np.uint64(_BITS["X"])
 _KEY_B = np.uint8(ord("b"))
 _FIRST_LEVEL = np.uint64(MESSAGE_BYTES)
-#: Two numbers of at most 8 + 1 + 8 characters (a whole part of 8 ends the fast path), 3 between, a word after.
-_LEVEL_REACH = np.uint64(2 * 17 + 3 + 8)
 _MESSAGE_WORDS = MESSAGE_BYTES // 8
-
-
-@jit
-def _is_long(bits):
-    """Not 1 to 7 digits."""
-    return bits - EIGHT > U64(48)
-
-
-@jit
-def _shape(at, end):
-    """Bits taken by the whole part and by the decimals of a number, (0, 0) when it is not short and plain."""
-    whole = digit_bits(word_at(at, end) ^ ASCII_ZEROS)
-    point = at + (whole >> U64(3))
-    decimals = digit_bits(word_at(point + ONE, end) ^ ASCII_ZEROS)
-    if _is_long(whole) or decimals == ZERO or word_at(point, end) & _1 != POINT:
-        return ZERO, ZERO
-    return whole, decimals
-
-
-@jit
-def _similar_levels(at, end, target, room):
-    """Levels shaped like the first one, followed by another level: (address of the next price, how many).
-
-    Prices of one symbol nearly always have as many digits as the one before, and quantities as many decimals. Where
-    the next number starts is then known before this one is read, and the CPU works on several at a time. A level of
-    another shape is left to the caller.
-    """
-    count = np.int64(0)
-    whole, decimals = _shape(at, end)
-    fraction = (whole >> U64(3)) + ONE
-    middle = fraction + (decimals >> U64(3))
-    qty_decimals = _shape(at + middle + U64(3), end)[1]
-    if whole == ZERO or qty_decimals == ZERO:
-        return at, count
-    keep, qty_keep = ~ZERO >> (WORD_BITS - decimals), ~ZERO >> (WORD_BITS - qty_decimals)
-    while at + _LEVEL_REACH <= end and count < room:
-        a, b = load_word(at) ^ ASCII_ZEROS, load_word(at + fraction) ^ ASCII_ZEROS
-        qty = at + middle + U64(3)
-        c = load_word(qty) ^ ASCII_ZEROS
-        qty_whole = digit_bits(c)
-        qty_fraction = qty + (qty_whole >> U64(3)) + ONE
-        d = load_word(qty_fraction) ^ ASCII_ZEROS
-        after = qty_fraction + (qty_decimals >> U64(3))
-        wrong = (digit_bits(a) ^ whole) | (digit_bits(b) ^ decimals) | (digit_bits(d) ^ qty_decimals)
-        wrong |= (U64(load_u8(at + fraction - ONE)) ^ POINT) | (U64(load_u8(qty_fraction - ONE)) ^ POINT)
-        wrong |= (load_word(at + middle) & _3) ^ _LEVEL_MIDDLE
-        wrong |= (load_word(after) & _5) ^ _LEVEL_NEXT
-        if wrong != ZERO or _is_long(qty_whole):
-            break
-        store_i64(target, np.int64(leading(a, whole) * SCALE + eight_digits(b & keep)))
-        store_i64(target + EIGHT, np.int64(leading(c, qty_whole) * SCALE + eight_digits(d & qty_keep)))
-        target += U64(16)
-        count += 1
-        at = after + U64(5)
-    return at, count
-
-
-@jit
-def _levels(at, end, target, room, power):
-    """Price levels after the opening bracket: (address after the closing bracket or 0, how many)."""
-    word = word_at(at, end)
-    if word & _1 == _CLOSE_BRACKET:
-        return at + ONE, np.int64(0)
-    if word & _2 != _LEVEL_OPEN:
-        return ZERO, np.int64(0)
-    at += U64(2)
-    count = np.int64(0)
-    if power != 0:
-        return packed_levels(at, end, target, room, power)
-    while True:
-        at, similar = _similar_levels(at, end, target + U64(16) * U64(count), room - count)
-        count += similar
-        if count >= room:
-            return ZERO, np.int64(0)
-        at, price = decimal(at, end)
-        if at == ZERO or word_at(at, end) & _3 != _LEVEL_MIDDLE:
-            return ZERO, np.int64(0)
-        at, qty = decimal(at + U64(3), end)
-        if at == ZERO:
-            return ZERO, np.int64(0)
-        store_i64(target + U64(16) * U64(count), np.int64(price))
-        store_i64(target + U64(16) * U64(count) + EIGHT, np.int64(qty))
-        count += 1
-        word = word_at(at, end)
-        if word & _5 == _LEVEL_NEXT:
-            at += U64(5)
-        elif word & _3 == _LEVELS_END:
-            return at + U64(3), count
-        else:
-            return ZERO, np.int64(0)
-
-
-@jit
-def _literal(at, end):
-    """Address after true, false or null; 0 if it is none of them."""
-    word = word_at(at, end)
-    if word & _4 == _TRUE or word & _4 == _NULL:
-        return at + U64(4)
-    return at + U64(5) if word & _5 == _FALSE else ZERO
 
 
 @jit
@@ -211,14 +84,7 @@ def _skip_extra(at, end):
     quote = string_end(at + ONE, end)
     if quote < at + U64(3) or quote > at + U64(4) or (word_at(quote, end) >> EIGHT) & _1 != _COLON:
         return ZERO
-    at = quote + U64(2)
-    first = word_at(at, end) & _1
-    if first == QUOTE:
-        quote = string_end(at + ONE, end)
-        return quote + ONE if quote != ZERO else ZERO
-    if first - U64(48) <= U64(9):
-        return integer(at, end)[0]
-    return _literal(at, end)
+    return skip_plain(quote + U64(2), end)
 
 
 @jit
@@ -235,29 +101,11 @@ def _event_kind(at, end):
 
 
 @jit
-def _time_ns(value):
-    """A venue time in ns; -1 if it does not fit."""
-    if value < U64(MICROSECONDS_FROM):
-        return np.int64(value * U64(1_000_000)) if value <= U64(MAX_TIME_MS) else np.int64(-1)
-    return np.int64(value * U64(1_000)) if value <= U64(MAX_TIME_US) else np.int64(-1)
-
-
-@jit
 def _amount(key, at, end, power):
     """The price or quantity that a key has: (address of the quote after it or 0, units of 1e-8)."""
     if power == 0:
         return decimal(at, end)
     return packed_decimal(at, end, np.int64(8) - power if _IS_QTY[key] else np.int64(8) + power)
-
-
-@jit
-def _symbol(at, end, symbols):
-    """A symbol: (address after its quote or 0, instrument id or -1)."""
-    first, second, third = word_at(at, end), word_at(at + EIGHT, end), word_at(at + U64(16), end)
-    quote = string_end(at, end)
-    if quote == ZERO:
-        return ZERO, np.int64(0)
-    return quote + ONE, find_in_words(symbols, first, second, third, np.int64(quote - at))
 
 
 @jit
@@ -270,7 +118,7 @@ def _text_value(key, at, end, symbols, power):
     if kind == _EVENT:
         return _event_kind(at, end)
     if kind == _SYMBOL:
-        return _symbol(at, end, symbols)
+        return symbol(at, end, symbols)
     quote = string_end(at, end)
     if quote == ZERO:
         return ZERO, np.int64(0)
@@ -291,7 +139,7 @@ def _plain_value(kind, at, end):
         return ZERO, np.int64(0)
     at, number = integer(at, end)
     if kind == _TIME:
-        value = _time_ns(number)
+        value = time_ns(number)
         return (at if value >= 0 else ZERO), value
     return at, np.int64(number)
 
@@ -309,7 +157,7 @@ def _value(key, at, end, symbols, message, power):
         if kind != _SIDE or m.n_asks != 0:
             return ZERO, ZERO
         target, room = message + _FIRST_LEVEL + U64(16) * U64(m.n_bids), MAX_LEVELS - m.n_bids
-        at, count = _levels(at + ONE, end, target, room, power)
+        at, count = levels(at + ONE, end, target, room, power)
         if key == _KEY_B:
             m.n_bids = count
             return at, _BIDS_BIT

@@ -12,23 +12,25 @@ from hftpipe.core.schema.refusal import Refusal
 if find_spec("aiohttp") is None:
     raise Refusal("live.simulated = true needs aiohttp: pip install 'hftpipe[sim]'")
 
-from hftpipe.simulation.binance_server.process import BinanceProcess
-from hftpipe.simulation.binance_server.settings import RULES, BinanceConfig, Listing
+from hftpipe.simulation.binance_server.server import BinanceServer
+from hftpipe.simulation.binance_server.settings import RULES, BinanceConfig
 from hftpipe.simulation.binance_server.trading.settings import account_from
+from hftpipe.simulation.market_server.listing import Listing
+from hftpipe.simulation.market_server.process import ServerProcess
 from hftpipe.venues.binance.markets import Market
 from hftpipe.venues.paper.demo import demo_market
 from hftpipe.venues.paper.flows import flow_rates
 
 
-def simulated_venue(market: Market, config: Config, rows: np.ndarray) -> tuple[BinanceProcess, Config]:
+def simulated_venue(market: Market, config: Config, rows: np.ndarray) -> tuple[ServerProcess, Config]:
     """The venue, its port taken, and the configuration with its address: one of its own for every run.
 
     Raises:
-        Refusal: aiohttp is not installed (at the import); ValueError, OSError: as :class:`BinanceProcess`.
+        Refusal: aiohttp is not installed (at the import); ValueError, OSError: as :class:`ServerProcess`.
     """
     rules = next(one for name, one in RULES.items() if market.name == f"binance_{name}")
     listing, given = Listing(rules, rows, flow_rates(config)), config.market
     speed, account = given.speed_e8 / 1e8, account_from(os.environ)
-    venue = BinanceConfig((listing,), seed=given.seed, speed=speed, market=demo_market(given), accounts=(account,))
-    process = BinanceProcess(venue)
+    made = BinanceConfig((listing,), seed=given.seed, speed=speed, market=demo_market(given), accounts=(account,))
+    process = ServerProcess(lambda: BinanceServer(made))
     return process, replace(config, live=replace(config.live, server=f"http://{process.address}"))

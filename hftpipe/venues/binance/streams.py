@@ -10,10 +10,12 @@ from collections.abc import Sequence
 import orjson
 
 from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.core.schema.instruments import TOP_LEVELS
 from hftpipe.transport.http.answer import Outcome
 from hftpipe.transport.http.rest import RestClient
 from hftpipe.transport.websocket.connect import ConnectError, Connection
 from hftpipe.venues.binance.markets import Market
+from hftpipe.venues.live.plan import Heard
 
 #: Streams in one request, and the pause between requests: 5 messages a second are taken on spot, 10 on USD-M.
 BATCH, PAUSE_S = 200, 0.3
@@ -40,13 +42,18 @@ def _confirm(connection: Connection, number: int) -> None:
     raise ConnectError(f"{connection.server}: subscription not confirmed within {CONFIRM_S:.0f} s")
 
 
-def subscribe(connection: Connection, symbols: Sequence[str], tops: Sequence[bool]) -> None:
-    """Ask for the streams of some symbols, batch by batch, each confirmed before the next.
+def subscribe(connection: Connection, symbols: Sequence[str], levels: Sequence[int]) -> Sequence[Heard]:
+    """Ask for the streams of some symbols, batch by batch, each confirmed before the next; what comes meanwhile is of no book yet.
+
+    Args:
+        levels: a side of each one's book.
 
     Raises:
         ConnectError: too many for one connection; refused; not confirmed.
     """
-    names = [name for symbol, top in zip(symbols, tops, strict=True) for name in stream_names(symbol, top)]
+    names = [
+        name for symbol, side in zip(symbols, levels, strict=True) for name in stream_names(symbol, side == TOP_LEVELS)
+    ]
     if len(names) > MOST_STREAMS:
         raise ConnectError(
             f"{connection.server}: {len(names)} streams on one connection; allowed: at most {MOST_STREAMS} "
@@ -61,6 +68,7 @@ def subscribe(connection: Connection, symbols: Sequence[str], tops: Sequence[boo
             _confirm(connection, number)
         except (orjson.JSONDecodeError, AttributeError) as wrong:
             raise ConnectError(f"{connection.server}: an answer that is no JSON object") from wrong
+    return ()
 
 
 class Snapshots:

@@ -33,8 +33,9 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, copy_bytes, load_i64, store_i64, view
-from hftpipe.core.schema.records import ASK, BID, INVALID, SYNCING, VALID
-from hftpipe.core.trading.book import BOOK, book_best, book_clear, book_commit, book_set, book_set_top, is_top_only
+from hftpipe.core.schema.records import INVALID, SYNCING, VALID
+from hftpipe.core.trading.book import BOOK, book_clear, book_set_top, is_top_only
+from hftpipe.venues.booking import is_crossed, set_levels
 from hftpipe.venues.message import (
     BOOK_TICKER,
     DEPTH,
@@ -84,8 +85,6 @@ ARENA_BYTES = 1 << 20
 _ENTRY_HEADER = 16
 #: Room for any single message.
 SMALLEST_ARENA = MESSAGE_BYTES + 16 * MAX_LEVELS + _ENTRY_HEADER
-_LEVELS = np.uint64(MESSAGE_BYTES)
-_PAIR = np.uint64(16)
 _ARENA = np.uint64(SYNC_BYTES)
 
 
@@ -262,31 +261,6 @@ def sync_snapshot(sync, message):
 
 
 @jit
-def _set_side(book, side, at, count):
-    """Set ``count`` levels of a side, which begin at address ``at``; where they end."""
-    for _ in range(count):
-        book_set(book, side, load_i64(at), load_i64(at + U64(8)))
-        at += _PAIR
-    return at
-
-
-@jit
-def _set_levels(book, message):
-    m = view(message, MESSAGE)
-    asks = _set_side(book, BID, message + _LEVELS, m.n_bids)
-    _set_side(book, ASK, asks, m.n_asks)
-    ts = m.transaction_ts if m.transaction_ts != 0 else m.event_ts
-    book_commit(book, m.last_id, ts, view(book, BOOK).local_ts)
-
-
-@jit
-def _is_crossed(book):
-    bid = book_best(book, BID)[0]
-    ask = book_best(book, ASK)[0]
-    return bid > 0 and ask > 0 and bid >= ask
-
-
-@jit
 def _discard(sync, book):
     book_clear(book)
     view(book, BOOK).state = view(sync, SYNC).state
@@ -297,8 +271,8 @@ def _discard(sync, book):
 def _apply(sync, book, message):
     """Put an accepted message into the book; False, and everything discarded, when that crosses it."""
     s = view(sync, SYNC)
-    _set_levels(book, message)
-    if _is_crossed(book):
+    set_levels(book, message, view(message, MESSAGE).last_id)
+    if is_crossed(book):
         s.crossed += 1
         _lose(s)
         _discard(sync, book)

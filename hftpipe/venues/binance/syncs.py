@@ -11,8 +11,8 @@ A book that only hears best prices has nothing to wait for, and no arena. The ta
 import numpy as np
 
 from hftpipe.core.schema.instruments import SHALLOW_LEVELS, TOP_LEVELS
-from hftpipe.core.schema.layout import starts
-from hftpipe.venues.binance.sync import ARENA_BYTES, SMALLEST_ARENA, SYNC, SYNC_BYTES, sync_bytes, sync_init
+from hftpipe.venues.binance.sync import ARENA_BYTES, SMALLEST_ARENA, SYNC, sync_bytes, sync_init
+from hftpipe.venues.sync_table import places_behind_table, records_at, write_table
 
 
 def arena_of(levels: int) -> int:
@@ -24,7 +24,7 @@ def arena_of(levels: int) -> int:
 
 def sync_offsets(levels: np.ndarray) -> list[int]:
     """Where each instrument's SYNC record is, and the end."""
-    return starts([8 * len(levels), *(sync_bytes(arena_of(one)) for one in levels.tolist())])[1:]
+    return places_behind_table([sync_bytes(arena_of(one)) for one in levels.tolist()])
 
 
 def syncs_bytes(levels: np.ndarray) -> int:
@@ -34,12 +34,7 @@ def syncs_bytes(levels: np.ndarray) -> int:
 
 def sync_views(memory: np.ndarray, levels: np.ndarray) -> list[np.ndarray]:
     """The SYNC record of each instrument, an array of length 1; ``memory``, ``levels`` as for :func:`syncs_init`."""
-    return [memory[at : at + SYNC_BYTES].view(SYNC) for at in sync_offsets(levels)[:-1]]
-
-
-def sync_records(memory: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    """Copies of the SYNC records, one an instrument; ``memory``, ``levels`` as for :func:`syncs_init`."""
-    return np.concatenate(sync_views(memory, levels))
+    return records_at(memory, sync_offsets(levels)[:-1], SYNC)
 
 
 def syncs_init(memory: np.ndarray, levels: np.ndarray, markets: list[int]) -> None:
@@ -52,5 +47,4 @@ def syncs_init(memory: np.ndarray, levels: np.ndarray, markets: list[int]) -> No
     offsets = sync_offsets(levels)
     for at, one, market in zip(offsets, levels.tolist(), markets, strict=False):
         sync_init(memory[at : at + sync_bytes(arena_of(one))], market, arena_of(one))
-    table = np.array(offsets[:-1], np.uint64) + np.uint64(memory.ctypes.data)
-    memory[: table.nbytes] = table.view(np.uint8)
+    write_table(memory, offsets[:-1])

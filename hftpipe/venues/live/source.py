@@ -31,6 +31,7 @@ from hftpipe.transport.websocket.link import (
     end_link,
     next_message,
     receive,
+    say,
 )
 from hftpipe.venues.taped.cursor import CURSOR, NEED_NOTHING, sync_at
 from hftpipe.venues.taped.publish import consume, show_counts
@@ -175,6 +176,12 @@ def live_entry(state, now_ns):
     if c.need != NEED_NOTHING or has_ended or (is_called and c.line_ready == 0):
         return np.int64(SERVICE)
     return done
+
+
+@entry("int64(uint64, uint64, int64)")
+def say_entry(link, frame, length):
+    """Send a whole frame on a connection; 0, and it has ended, where the socket does not take all of it."""
+    return np.int64(say(link, frame, length))
 
 
 def wire_live(live: np.ndarray, links: np.ndarray, shares: np.ndarray, lose: int, silence_s: float) -> None:

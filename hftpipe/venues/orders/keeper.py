@@ -18,11 +18,11 @@ from typing import Protocol
 import numpy as np
 
 from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.transport.errands import Errands
+from hftpipe.transport.pauses import ALARM_AFTER, pause_s
 from hftpipe.transport.tls.openssl import TlsError
 from hftpipe.transport.websocket.connect import ConnectError, Connection
 from hftpipe.transport.websocket.link import CLOSED, ENDED, OPEN, OUT_BYTES, link_close, link_init, link_open, why_ended
-from hftpipe.venues.live.errands import Errands
-from hftpipe.venues.live.keeper import ALARM_AFTER, FIRST_PAUSE_S, LONGEST_PAUSE_S, pause_s
 from hftpipe.venues.orders.facts import (
     ASK_CANCEL,
     FACT,
@@ -37,6 +37,8 @@ from hftpipe.venues.orders.facts import (
 
 #: How often the threads look at what compiled code wants of them, s.
 LOOK_S = 0.002
+#: Pauses between attempts to connect: doubling from the first to the longest.
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 BUFFER_BYTES = 1 << 20
 CLOCK_EVERY_S = 60.0
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from hftpipe.core.machine.process import end_process, wait_until
 from hftpipe.core.machine.system_clock import steady_ns
-from hftpipe.venues.live.errands import leave_hot_cpu
+from hftpipe.transport.errands import leave_hot_cpu
 
 #: How often it looks; how long the gateway may stand still with orders open; how long it tries to cancel.
 LOOK_S, STANDSTILL_S, TRY_S, CLOCK_EVERY_S = 0.1, 5.0, 60.0, 60.0

@@ -37,7 +37,10 @@ from hftpipe.venues.message import (
     TOP_CHANGED,
     TRADE,
     TRADE_IGNORED,
+    TRADE_ROW,
+    TRADE_ROW_BYTES,
     TRADE_SEEN,
+    TRADES,
 )
 from hftpipe.venues.taped.cursor import (
     CURSOR,
@@ -100,6 +103,46 @@ def _trade(state, message, book, origin_tsc):
 
 
 @jit
+def _put_trades(state, message):
+    """Prepare the TRADE records of the trades of a message that count; returns how many."""
+    m, row, count = view(message, MESSAGE), message + U64(MESSAGE_BYTES), np.int64(0)
+    for _ in range(m.n_trades):
+        r = view(row, TRADE_ROW)
+        if r.accepted != 0:
+            count = put_trade(state, count, m.instrument, r.side, r.price, r.qty, r.trade_id)
+        row += U64(TRADE_ROW_BYTES)
+    return count
+
+
+@jit
+def _date_trades(state, message):
+    """Each of the trades prepared has a time of its own."""
+    m, row, at = view(message, MESSAGE), message + U64(MESSAGE_BYTES), np.int64(0)
+    for _ in range(m.n_trades):
+        r = view(row, TRADE_ROW)
+        if r.accepted != 0:
+            scratch_record(state, at).exchange_ts = r.transaction_ts
+            at += 1
+        row += U64(TRADE_ROW_BYTES)
+
+
+@jit
+def _trades(state, message, origin_tsc):
+    """Several trades at once: they are published together."""
+    s = view(state, STATE)
+    m = view(message, MESSAGE)
+    count = _put_trades(state, message)
+    s.trades += count
+    s.trades_ignored += m.n_trades - count
+    if s.hold_back == 0 and is_conflating(state, m.instrument):
+        s.dropped_trades += count
+    elif count > 0 and admit(state, m.instrument, count):
+        seal(state, count, m.event_ts, view(s.source, CURSOR).line_ts, origin_tsc)
+        _date_trades(state, message)
+        flush(state)
+
+
+@jit
 def _invalidate(state, message, book, origin_tsc):
     view(state, STATE).invalidations += 1
     _publish_change(state, message, book, put_state(state, book, np.int64(0)), origin_tsc)
@@ -130,21 +173,24 @@ def on_message(state, message, origin_tsc):
     book = book_at(s.books, m.instrument)
     b = view(book, BOOK)
     change = follow(s.source, book)
-    if m.kind != TRADE:
+    if m.kind not in (TRADE, TRADES):
         b.local_ts = c.line_ts
     if change == LEVELS_APPLIED:
         _levels(state, message, book, origin_tsc)
     elif change == TOP_CHANGED:
         _top(state, message, book, origin_tsc)
     elif change == TRADE_SEEN:
-        _trade(state, message, book, origin_tsc)
+        if m.kind == TRADES:
+            _trades(state, message, origin_tsc)
+        else:
+            _trade(state, message, book, origin_tsc)
     elif change == RELOADED:
         _reload(state, book, origin_tsc)
     elif change == INVALIDATED:
         _invalidate(state, message, book, origin_tsc)
     elif change == TRADE_IGNORED:
-        s.trades_ignored += 1
-    if m.kind == DEPTH or m.kind == BOOK_TICKER or change == RELOADED:
+        s.trades_ignored += m.n_trades if m.kind == TRADES else 1
+    if m.kind == DEPTH or m.kind == BOOK_TICKER or change in (RELOADED, INVALIDATED):
         show_top(state, book)
 
 

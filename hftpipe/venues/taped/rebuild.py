@@ -42,7 +42,7 @@ class Rebuild:
     @property
     def syncs(self) -> np.ndarray:
         """What the codec has counted of each instrument (:class:`hftpipe.venues.contract.Codec`)."""
-        return self.codec.syncs(self._syncs, self._levels)
+        return np.concatenate(self.codec.syncs(self._syncs, self._levels))
 
     def book(self, instrument: int) -> np.uint64:
         """Address of the BOOK of an instrument."""

@@ -32,10 +32,14 @@ class Page:
         self._text = text
         self.cursor["text_at"], self.cursor["text_end"] = text.ctypes.data, text.ctypes.data + text.nbytes
 
+    def text(self) -> bytes:
+        """The line under way."""
+        start, end = int(self.cursor["json_at"][0]), int(self.cursor["json_end"][0])
+        return ctypes.string_at(start, end - start)
+
     def decode(self) -> str | None:
         """Have the slow decoder read the line under way: None, or why it refused."""
-        start, end = int(self.cursor["json_at"][0]), int(self.cursor["json_end"][0])
-        reason = self._codec.decode(ctypes.string_at(start, end - start), self._symbols, self._message)
+        reason = self._codec.decode(self.text(), self._symbols, self._message)
         self.cursor["slow_decodes"] += 1
         self.cursor["message_ready"] = DECODED if reason is None else REFUSED
         return reason

@@ -18,7 +18,6 @@ import orjson
 from aiohttp import web
 
 from hftpipe.simulation.binance_server.answers import Refused
-from hftpipe.simulation.binance_server.clock import VenueClock
 from hftpipe.simulation.binance_server.connection import Line, Peer
 from hftpipe.simulation.binance_server.rest import limit_text
 from hftpipe.simulation.binance_server.trading.calls import Call
@@ -29,6 +28,7 @@ from hftpipe.simulation.binance_server.trading.refused import UNAUTHORISED, miss
 from hftpipe.simulation.binance_server.trading.signing import api_payload
 from hftpipe.simulation.binance_server.trading.state import TradingState
 from hftpipe.simulation.binance_server.trading.trader import Trader
+from hftpipe.simulation.market_server.clock import VenueClock
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 _INT64 = 2**63

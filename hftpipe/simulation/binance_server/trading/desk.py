@@ -24,10 +24,10 @@ from hftpipe.core.schema.records import IOC as BOOK_IOC
 from hftpipe.core.schema.records import MARKET as BOOK_MARKET
 from hftpipe.core.schema.records import POST_ONLY as BOOK_POST_ONLY
 from hftpipe.simulation.binance_server.feed import Feed
-from hftpipe.simulation.binance_server.market import ENTER, REDUCE, REMOVE, SET_FAR, Asked, Happened
 from hftpipe.simulation.binance_server.trading import orders as words
 from hftpipe.simulation.binance_server.trading.orders import Fill, NewOrder, Order
 from hftpipe.simulation.binance_server.trading.trader import Books, Trader
+from hftpipe.simulation.market_server.market import ENTER, REDUCE, REMOVE, SET_FAR, Asked, Happened
 from hftpipe.simulation.matching.memory import (
     DELETE,
     EXECUTE,

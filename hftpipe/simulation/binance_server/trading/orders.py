@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from hftpipe.core.schema.records import BUY
-from hftpipe.simulation.binance_server.symbols import Symbol
+from hftpipe.simulation.market_server.symbols import Symbol
 
 NEW, PARTIALLY_FILLED, FILLED = "NEW", "PARTIALLY_FILLED", "FILLED"
 CANCELED, EXPIRED, EXPIRED_IN_MATCH = "CANCELED", "EXPIRED", "EXPIRED_IN_MATCH"

@@ -3,13 +3,13 @@
 from typing import Any
 
 from hftpipe.simulation.binance_server.answers import Answers, Refused, number_in
-from hftpipe.simulation.binance_server.symbols import Symbol
-from hftpipe.simulation.binance_server.text import decimal_text
 from hftpipe.simulation.binance_server.trading.params import Params, choice_in
 from hftpipe.simulation.binance_server.trading.refused import missing
 from hftpipe.simulation.binance_server.trading.settings import TradingRules
 from hftpipe.simulation.binance_server.trading.usdm_books import UsdmTrader
 from hftpipe.simulation.binance_server.trading.usdm_payloads import ONE_WAY, money
+from hftpipe.simulation.market_server.symbols import Symbol
+from hftpipe.simulation.market_server.text import decimal_text
 
 _SCALE = 10**8
 _MOST_LEVERAGE = 125

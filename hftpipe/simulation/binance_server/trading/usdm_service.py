@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from hftpipe.simulation.binance_server.answers import Answers, Refused
-from hftpipe.simulation.binance_server.market import Market
 from hftpipe.simulation.binance_server.trading import orders as words
 from hftpipe.simulation.binance_server.trading import usdm_payloads as say
 from hftpipe.simulation.binance_server.trading.desk import Desk
@@ -16,6 +15,7 @@ from hftpipe.simulation.binance_server.trading.params import Params, choice_in
 from hftpipe.simulation.binance_server.trading.refused import missing, said
 from hftpipe.simulation.binance_server.trading.usdm_books import UsdmTrader
 from hftpipe.simulation.binance_server.trading.usdm_orders import UsdmEntry
+from hftpipe.simulation.market_server.market import Market
 
 _BATCH_MOST, _BATCH_CANCELS_MOST = 5, 10
 _MOST_CHANGES = 10_000

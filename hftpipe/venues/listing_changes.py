@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from hftpipe.core.schema.instruments import CONTRACTS
-from hftpipe.venues.binance.listing import Listing
+from hftpipe.venues.listing import Listing
 
 _EXACT = Context(prec=60)
 #: Columns of LISTED that are rules of the venue, as they are called here. Prices and volumes of a day are none.

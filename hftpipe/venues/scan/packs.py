@@ -8,7 +8,7 @@ import numpy as np
 
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, load_u8, store_i64
-from hftpipe.venues.binance.swar import POINT, QUOTE, text_word, word_at
+from hftpipe.venues.scan.swar import POINT, QUOTE, text_word, word_at
 
 _INT64_LIMIT = np.uint64(2**63)
 #: A number above this has no room for one more digit.

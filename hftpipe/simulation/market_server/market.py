@@ -3,9 +3,9 @@
 Whose event is next stands in an agenda. An event leaves its records one behind the other: the TRADEs, the LEVELs that changed
 (all with one update id, LAST on the final one), and a TOP pair where the best prices are not what they were. Update ids
 
-* on spot are numbers of one instrument: each event that changes its book takes the next;
-* on USD-M are numbers of the whole market: an order takes one, what it changes in a book the one after. So even a lone
-  instrument's ids have holes, as they have at the venue.
+* of one instrument (Binance spot): each event that changes its book takes the next;
+* or of the whole market (Binance USD-M, Bybit): an order takes one, what it changes in a book the one after. So even a lone
+  instrument's ids have holes, as they have at these venues.
 
 Orders of accounts are in the same books: :meth:`Market.order` enters, reduces and cancels them, and what befalls them, then or in
 an event of the flow, is in :attr:`Market.happened`. An order priced farther from the market than a book reaches is *far*: it is in
@@ -26,11 +26,11 @@ from hftpipe.core.machine.mem import ONE, U64, ZERO, call_step, view
 from hftpipe.core.schema.layout import Pieces, whole
 from hftpipe.core.schema.reasons import NONE
 from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL, RECORD, RECORD_BYTES, TOP, TRADE
-from hftpipe.simulation.binance_server.settings import Listing
 from hftpipe.simulation.flow.demo_market import DemoMarket
 from hftpipe.simulation.flow.entries import step_entry
 from hftpipe.simulation.flow.flow import flow_init, flow_publish
 from hftpipe.simulation.flow.state import BOOK_AT, FLOW, FLOW_MAX_RECORDS, FLOW_OWNER, MAX_MAKERS, flow_bytes
+from hftpipe.simulation.market_server.listing import Listing
 from hftpipe.simulation.matching.engine import match_cancel, match_event, match_event_count, match_new, match_reduce
 from hftpipe.simulation.matching.memory import EVENT, EXECUTE, MATCHING, MAX_EVENTS
 from hftpipe.simulation.matching.query import match_best, match_next_level
@@ -308,7 +308,13 @@ class Market:
     """
 
     def __init__(
-        self, listing: Listing, seed: int, demo: DemoMarket | None, start_ts: int, first_id: int, first_trade: int
+        self,
+        listing: Listing,
+        seed: int,
+        demo: DemoMarket | None,
+        start_ts: int,
+        first_id: int,
+        first_trade: int,
     ) -> None:
         self.listing, rows = listing, listing.instruments
         self.symbols = [bytes(symbol).decode() for symbol in rows["symbol"]]

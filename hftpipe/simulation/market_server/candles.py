@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from hftpipe.simulation.binance_server.history import DAY_MINUTES, MINUTE_MS, SECOND_MS, Candle, History
+from hftpipe.simulation.market_server.history import DAY_MINUTES, MINUTE_MS, SECOND_MS, Candle, History
 
 _DAY_MS = DAY_MINUTES * MINUTE_MS
 _WEEK_MS = 7 * _DAY_MS

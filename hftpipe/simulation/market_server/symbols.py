@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from hftpipe.simulation.binance_server.history import AGGREGATE_NS, Candle, History
-from hftpipe.simulation.binance_server.market import Market
-from hftpipe.simulation.binance_server.text import SPOT_DECIMALS, Decimals, usdm_decimals
+from hftpipe.simulation.market_server.history import Candle, History
+from hftpipe.simulation.market_server.market import Market
+from hftpipe.simulation.market_server.text import Decimals
 
 _SCALE = 10**8
 
@@ -67,12 +67,9 @@ class Symbols:
     """
 
     def __init__(self, market: Market, first_aggregate: int) -> None:
-        rows, is_usdm = market.listing.instruments, market.listing.rules.name == "usdm"
-        within = AGGREGATE_NS if is_usdm else 0
+        rows, rules = market.listing.instruments, market.listing.rules
         self.all = [
-            Symbol(
-                index, name, usdm_decimals(tick, lot) if is_usdm else SPOT_DECIMALS, History(first_aggregate, within)
-            )
+            Symbol(index, name, rules.decimals(tick, lot), History(first_aggregate, rules.aggregate_ns))
             for index, (name, tick, lot) in enumerate(
                 zip(market.symbols, rows["tick"].tolist(), rows["lot"].tolist(), strict=True)
             )

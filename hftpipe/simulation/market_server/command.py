@@ -1,4 +1,4 @@
-"""``hftpipe sim-exchange --protocol binance``: the venue in the foreground, until a signal or the end of its time."""
+"""``hftpipe sim-exchange --protocol binance``, ``bybit``: the venue in the foreground, until a signal or the end of its time."""
 
 import asyncio
 import math
@@ -7,22 +7,22 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hftpipe.core.machine.system_clock import steady_ns
-from hftpipe.simulation.binance_server.server import ADDRESS, BinanceServer
-from hftpipe.simulation.binance_server.settings import BinanceConfig
+from hftpipe.simulation.market_server.listing import Listing
+from hftpipe.simulation.market_server.process import ADDRESS, Server
 
 _NAMES_SHOWN = 8
 _NS = 1_000_000_000
 
 
-def check(config: BinanceConfig) -> None:
+def check(listings: tuple[Listing, ...], speed: float) -> None:
     """Refuse what makes no venue.
 
     Raises:
         ValueError: naming the option, its value and what is allowed.
     """
-    if not 0 <= config.speed < math.inf:
-        raise ValueError(f"--speed {config.speed}: a multiple of real time, 0 (stands still) or more")
-    for listing in config.listings:
+    if not 0 <= speed < math.inf:
+        raise ValueError(f"--speed {speed}: a multiple of real time, 0 (stands still) or more")
+    for listing in listings:
         names, counts = listing.instruments["symbol"].tolist(), set[bytes]()
         for name in names:
             if name in counts:
@@ -33,17 +33,17 @@ def check(config: BinanceConfig) -> None:
             raise ValueError(f"--rate {fastest}: events a second and instrument, above 0 and up to 1e6")
 
 
-def _greeting(server: BinanceServer) -> str:
+def _greeting(server: Server) -> str:
     scheme = "https" if server.identity else "http"
     parts = [f"open: {scheme}://{ADDRESS}:{server.port}"]
-    for listing in server.config.listings:
+    for listing in server.listings:
         names = [name.decode() for name in listing.instruments["symbol"].tolist()]
         more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
         parts.append(f"{listing.rules.name}={','.join(names[:_NAMES_SHOWN])}{more}")
     return " ".join(parts)
 
 
-async def _serve(server: BinanceServer, duration_s: float | None, opened: Callable[[], None]) -> None:
+async def _serve(server: Server, duration_s: float | None, opened: Callable[[], None]) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -56,24 +56,24 @@ async def _serve(server: BinanceServer, duration_s: float | None, opened: Callab
             loop.remove_signal_handler(number)
 
 
-def run_binance(
-    config: BinanceConfig, duration_s: float | None, ports_file: str, cert_file: str, say: Callable[[str], None]
+def run_server(
+    make: Callable[[], Server], duration_s: float | None, ports_file: str, cert_file: str, say: Callable[[str], None]
 ) -> dict[str, int]:
     """Serve until SIGINT, SIGTERM or the end of ``duration_s``; returns figures.
 
     Args:
+        make: makes the venue; what it is told has been looked at (:func:`check`).
         ports_file: the port is written there as ``port=number`` once it is open; empty: nowhere.
         cert_file: the certificate (PEM) is written there, for clients to trust; empty: nowhere.
         say: gets the address once it is open.
 
     Raises:
-        ValueError: a configuration that makes no venue; OSError: a port that cannot be had, a file that cannot be written.
+        ValueError: an instrument that makes no market; OSError: a port that cannot be had, a file that cannot be written.
     """
-    check(config)
     for name in filter(None, (ports_file, cert_file)):
         # A file of an earlier run would be taken for this one's.
         Path(name).unlink(missing_ok=True)
-    started, server = steady_ns(), BinanceServer(config)
+    started, server = steady_ns(), make()
 
     def opened() -> None:
         if cert_file and server.identity:

@@ -1,4 +1,4 @@
-"""Amounts (1e-8) as the venue writes them: spot always with eight decimals, USD-M with those of the symbol."""
+"""Amounts (1e-8) as venues write them: with as many decimals as they give a symbol."""
 
 from dataclasses import dataclass
 
@@ -43,11 +43,3 @@ class Decimals:
     def pairs(self, levels: list[tuple[int, int]]) -> list[tuple[str, str]]:
         """Levels (price, quantity) as text."""
         return [(decimal_text(price, self.price), decimal_text(qty, self.qty)) for price, qty in levels]
-
-
-SPOT_DECIMALS = Decimals(_DECIMALS, _DECIMALS)
-
-
-def usdm_decimals(tick: int, lot: int) -> Decimals:
-    """Of a USD-M symbol: prices have at least two, whatever the tick (BTCUSDT: tick 0.10, written 61800.20)."""
-    return Decimals(max(2, decimals_of(tick)), decimals_of(lot))

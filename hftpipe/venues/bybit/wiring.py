@@ -1,0 +1,75 @@
+"""Bybit's live categories: where they are, and what is asked of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from hftpipe.config import Config
+from hftpipe.transport.http.rest import RestClient
+from hftpipe.venues.bybit.codec import CODEC
+from hftpipe.venues.bybit.discovery import client_of, discover
+from hftpipe.venues.bybit.markets import BYBIT_LINEAR, BYBIT_SPOT, Market
+from hftpipe.venues.bybit.streams import ALIVE_S, MOST_CHARS, PING, Topics, chars, complaint
+from hftpipe.venues.contract import Beside, Venue
+from hftpipe.venues.live.plan import LivePlan
+from hftpipe.venues.live.wiring import LiveMarket, live_venue
+
+
+def _net(config: Config) -> Any:
+    """The addresses of the net that is configured."""
+    return config.network.bybit.of(config.live.net)
+
+
+def _streams(market: Market, config: Config) -> str:
+    """Where the public topics of a category are."""
+    if server := config.live.server:
+        # http becomes ws, https wss.
+        return f"ws{server.removeprefix('http')}/v5/public/{market.category}"
+    found: str = getattr(_net(config), f"{market.category}_streams")
+    return found
+
+
+def _client(config: Config) -> RestClient:
+    return client_of(config.live.server or _net(config).rest, config.live.ca_file)
+
+
+def _plan(market: Market, config: Config) -> LivePlan:
+    asked = Topics(market)
+    return LivePlan(
+        _streams(market, config), asked.subscribe, snapshot=None, again=asked.again, alive=lambda: PING, alive_s=ALIVE_S,
+        complaint=complaint, ca_file=config.live.ca_file,
+    )  # fmt: skip
+
+
+def _simulated(market: Market, config: Config, rows: np.ndarray) -> tuple[Beside, Config]:
+    # A server is imported, and its market compiled, only where one is run.
+    from hftpipe.venues.bybit.simulated import simulated_venue
+
+    return simulated_venue(market, config, rows)
+
+
+def _listed(market: Market, config: Config, report: Callable[[str], None]) -> np.ndarray:
+    listing = discover(_client(config), market)
+    for line in listing.lines():
+        report(line)
+    return listing.rows
+
+
+def _venue(market: Market) -> Venue:
+    return live_venue(
+        LiveMarket(
+            name=market.name,
+            codec=CODEC,
+            url=lambda config: _streams(market, config),
+            plan=lambda config: _plan(market, config),
+            weigh=chars,
+            most=MOST_CHARS,
+            weight_name="characters of topics",
+            simulated=lambda config, rows: _simulated(market, config, rows),
+            listed=lambda config, report: _listed(market, config, report),
+        )
+    )
+
+
+LINEAR, SPOT = _venue(BYBIT_LINEAR), _venue(BYBIT_SPOT)

@@ -1,0 +1,71 @@
+"""Independent clients, as they are published, on the simulated Bybit venue: the books they build are the engine's."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from binance_rig import Venue
+from bybit_rig import Decoders
+from bybit_venue import book_of, bybit_venue, of, sides
+from client_envs import NoClient, client_python
+
+from hftpipe.venues.message import IGNORED, OK
+
+pytest.importorskip("aiohttp", reason="the simulated Bybit venue needs aiohttp (hftpipe[sim])")
+
+SCRIPTS = Path(__file__).resolve().parent / "clients"
+
+
+@pytest.fixture(scope="module")
+def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
+    made = bybit_venue(tmp_path_factory.mktemp("bybit"), "--rate", 300)
+    yield made
+    made.close()
+
+
+def run(client: str, script: str, *arguments: object) -> Any:
+    """What a client's script prints."""
+    try:
+        python = client_python(client)
+    except NoClient as reason:
+        pytest.skip(f"{client} cannot be installed: {reason}")
+    command = [str(python), str(SCRIPTS / script), *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.parametrize("category", ["spot", "linear"])
+def test_pybit_hears_what_makes_the_book(venue: Venue, category: str) -> None:
+    got = run("pybit", "pybit_frames.py", venue.port, category)
+    frames, topic = got["frames"], "orderbook.50.BTCUSDT"
+    assert len(of(frames, topic)) > 30 and got["heard"] > 30 and got["markets"] == ["BTCUSDT", "ETHUSDT"]
+    assert book_of(frames, topic).sides() == sides(got["book"])
+    assert of(frames, "publicTrade.BTCUSDT") and of(frames, "tickers.BTCUSDT")
+    answered = [one["op"] for one in frames if "op" in one]
+    assert answered.count("subscribe") == 3 and answered.count("ping") >= 1, "it is told that it is heard"
+    # What it hears, our own decoders read.
+    decoders = Decoders()
+    for one in frames:
+        text = json.dumps(one, separators=(",", ":")).encode()
+        status = decoders.agree(text)
+        assert decoders.decode(text) is None
+        assert status == OK or decoders.head()["kind"] == IGNORED, text[:200]
+
+
+@pytest.mark.parametrize(
+    ("category", "symbol", "steps"),
+    [("spot", "BTC/USDT", [0.01, 0.00001, 5.0]), ("linear", "BTC/USDT:USDT", [0.1, 0.001, None])],
+)
+def test_ccxt_loads_the_markets_and_keeps_book_and_trades(
+    venue: Venue, category: str, symbol: str, steps: list[float | None]
+) -> None:
+    got = run("ccxt", "ccxt_bybit.py", venue.port, category, symbol)
+    assert len(got["markets"]) == 2 and got["markets"][symbol][:2] == steps[:2]
+    assert got["bids"] == got["fetched"]["bids"] and got["asks"] == got["fetched"]["asks"]
+    assert len(got["bids"]) == len(got["asks"]) == 50 and got["bids"][0][0] < got["asks"][0][0]
+    assert got["trades"] and all(side in ("buy", "sell") and qty > 0 for _, side, _, qty in got["trades"])
+    assert got["last"] > 0 and got["candles"] > 0
