@@ -84,7 +84,7 @@ EXPECTED = {
     "hftpipe.venues.taped.source.source_entry": "hftpipe.venues.taped.publish.on_message",
     "hftpipe.venues.live.source.live_entry": "hftpipe.transport.websocket.link.next_message",
     "hftpipe.venues.binance.codec.scan_entry": "hftpipe.venues.binance.scanner.scan",
-    "hftpipe.venues.orders.venue.submit_entry": "hftpipe.venues.orders.template.write_request",
+    "hftpipe.venues.orders.venue.submit_entry": "hftpipe.venues.orders.requests.send_request",
     "hftpipe.venues.orders.venue.poll_entry": "hftpipe.venues.orders.apply.apply_fact",
     "hftpipe.venues.binance.orders.scan.scan_entry": "hftpipe.core.machine.json_text.next_member",
     "hftpipe.venues.bybit.codec.scan_entry": "hftpipe.venues.bybit.scanner.scan",

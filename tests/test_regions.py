@@ -147,7 +147,7 @@ def test_every_region_is_described():
         {},
         {"market.source": "replay", "market.replay": str(DOC)},
         {"pipeline.venue": "udp"},
-        {"pipeline.venue": "binance_usdm"},
+        {"pipeline.venue": "binance_usdm", "pipeline.mode": "live"},
     ):
         config = settings_of(**{**recorded, **more})
         names |= set(

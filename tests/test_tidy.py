@@ -49,6 +49,7 @@ MAY_IMPORT = {
         "venues.message",
         "venues.taped",
         "venues.paper.catalogue",
+        "venues.orders",
     ),
     "venues/listing": ("core",),
     "venues/scan/": ("core", "venues.message"),

@@ -34,3 +34,9 @@ def simulated_venue(market: Market, config: Config, rows: np.ndarray) -> tuple[S
     made = BinanceConfig((listing,), seed=given.seed, speed=speed, market=demo_market(given), accounts=(account,))
     process = ServerProcess(lambda: BinanceServer(made))
     return process, replace(config, live=replace(config.live, server=f"http://{process.address}"))
+
+
+def simulated_key() -> tuple[str, str]:
+    """The key and the secret that the account at the simulated venue has."""
+    account = account_from(os.environ)
+    return account.key, account.secret

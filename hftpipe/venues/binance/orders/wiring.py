@@ -35,10 +35,10 @@ def account_key(name: str, config: Config) -> Key:
         Refusal: there is none in the environment, or it is one that orders cannot be signed with.
     """
     if config.live.simulated:
-        from hftpipe.simulation.binance_server.trading.settings import account_from
+        from hftpipe.venues.binance.simulated import simulated_key
 
-        account = account_from(os.environ)
-        return Key(Secret(account.key), Secret(account.secret))
+        name_of_key, secret = simulated_key()
+        return Key(Secret(name_of_key), Secret(secret))
     key = key_of(name, os.environ)
     if key.kind == RSA:
         raise Refusal(f"venue {name}: an RSA key takes a millisecond an order; allowed: {HMAC}, {ED25519}")
