@@ -33,7 +33,7 @@ from hftpipe.simulation.flow.flow import flow_init, flow_publish
 from hftpipe.simulation.flow.state import BOOK_AT, FLOW, FLOW_MAX_RECORDS, FLOW_OWNER, MAX_MAKERS, flow_bytes
 from hftpipe.simulation.matching.engine import match_cancel, match_event, match_event_count, match_new, match_reduce
 from hftpipe.simulation.matching.memory import EVENT, EXECUTE, MATCHING, MAX_EVENTS
-from hftpipe.simulation.matching.query import match_best, match_next_level
+from hftpipe.simulation.matching.query import match_best, match_level_qty, match_next_level
 
 #: Best prices as they were last told, and the update id of the book.
 SHOWN = np.dtype([("update_id", "u8"), ("bid", "i8"), ("bid_qty", "i8"), ("ask", "i8"), ("ask_qty", "i8")])
@@ -198,9 +198,10 @@ def _enter(book, q):
 
 @jit
 def _put_far(market, instrument, q):
-    """The record of a level that is beyond the book."""
+    """The record of a level that is beyond the book: without what is far, as all records are."""
     r = _record(view(market, MARKET).out, np.int64(0))
-    r.seq, r.origin_tsc, r.price, r.qty, r.instrument = ZERO, ZERO, q.price, q.qty, instrument
+    r.seq, r.origin_tsc, r.price, r.instrument = ZERO, ZERO, q.price, instrument
+    r.qty = match_level_qty(_flow(market, instrument) + BOOK_AT, q.side, q.price)
     r.kind, r.side, r.strategy, r.flags = LEVEL, q.side, 0, LAST
     return np.int64(1)
 
@@ -374,6 +375,16 @@ class Market:
         count = int(market_order(self._address, np.int64(index), np.uint64(self._asked.ctypes.data)))
         return int(self._state["reason"][0]), self._out[:count]
 
+    @property
+    def has_happened(self) -> bool:
+        """Whether anything has befallen an order of an account that :meth:`happened` has not told yet."""
+        return bool(self._state["n_happened"][0])
+
+    def far_qty(self, index: int, side: int, price: int) -> int:
+        """What is far on a level: LEVEL records do not have it."""
+        far = self._far.get((index, side))
+        return far.get(price, 0) if far else 0
+
     def happened(self) -> list[Happened]:
         """What has befallen orders of accounts since this was last asked, oldest first."""
         count = int(self._state["n_happened"][0])
@@ -422,7 +433,10 @@ class Market:
         found: list[tuple[int, int]] = self._pairs[:count].tolist()
         far = self._far.get((index, side))
         if far:
-            found = sorted([*found, *far.items()], reverse=side == BID)[:most]
+            levels = dict(found)
+            for price, qty in far.items():
+                levels[price] = levels.get(price, 0) + qty
+            found = sorted(levels.items(), reverse=side == BID)[:most]
         return found
 
     def fair_price(self, index: int) -> int:

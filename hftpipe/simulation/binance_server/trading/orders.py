@@ -16,7 +16,7 @@ LIMIT, LIMIT_MAKER, MARKET = "LIMIT", "LIMIT_MAKER", "MARKET"
 GTC, IOC, FOK, GTX = "GTC", "IOC", "FOK", "GTX"
 STP_NONE, EXPIRE_MAKER, EXPIRE_TAKER, EXPIRE_BOTH = "NONE", "EXPIRE_MAKER", "EXPIRE_TAKER", "EXPIRE_BOTH"
 _OPEN = (NEW, PARTIALLY_FILLED)
-_KEPT = 20_000
+_KEPT, _KEPT_FILLS = 20_000, 200_000
 _SCALE = 10**8
 
 
@@ -143,7 +143,7 @@ class Orders:
 
     def __init__(self) -> None:
         self.open: dict[int, dict[int, Order]] = {}
-        self.fills: deque[Fill] = deque(maxlen=_KEPT)
+        self.fills: deque[Fill] = deque(maxlen=_KEPT_FILLS)
         self._by_client: dict[tuple[int, str], Order] = {}
         self._all: dict[tuple[int, int], Order] = {}
         self._closed: deque[Order] = deque()
