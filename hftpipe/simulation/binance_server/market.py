@@ -169,9 +169,9 @@ def _keep_executed(market, instrument, out, count, ts):
             if e.kind == EXECUTE and e.match_id == r.id:
                 break
             at += 1
-        event = match_event(book, at)
-        if np.int64(view(event, EVENT).maker_owner) != FLOW_OWNER:
-            _keep(market, instrument, event, ts)
+        e = view(match_event(book, at), EVENT)
+        if e.match_id == r.id and np.int64(e.maker_owner) != FLOW_OWNER:
+            _keep(market, instrument, match_event(book, at), ts)
         at += 1
 
 

@@ -78,7 +78,8 @@ class Order:
     Attributes:
         asked: as it was asked for; its price and quantities are those of now.
         place: goes up with every queue it joins: of two at a price the lower one is ahead.
-        is_far: it is beyond its book, on its level alone.
+        is_far: it is beyond its book, on its level alone; changes: how often it was changed; modify_id: what the client calls
+            the last change (USD-M).
     """
 
     id: int
@@ -93,6 +94,7 @@ class Order:
     place: int = 0
     is_far: bool = False
     changes: int = 0
+    modify_id: int | None = None
     fills: list[Fill] = field(default_factory=list)
 
     @property
