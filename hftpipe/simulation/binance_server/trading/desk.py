@@ -24,7 +24,8 @@ from hftpipe.core.schema.records import IOC as BOOK_IOC
 from hftpipe.core.schema.records import MARKET as BOOK_MARKET
 from hftpipe.core.schema.records import POST_ONLY as BOOK_POST_ONLY
 from hftpipe.simulation.binance_server.feed import Feed
-from hftpipe.simulation.binance_server.market import ENTER, REDUCE, REMOVE, SET_FAR, Asked, Happened
+from hftpipe.simulation.binance_server.market import Asked, Happened
+from hftpipe.simulation.binance_server.market_steps import ENTER, REDUCE, REMOVE, SET_FAR
 from hftpipe.simulation.binance_server.trading import orders as words
 from hftpipe.simulation.binance_server.trading.orders import Fill, NewOrder, Order
 from hftpipe.simulation.binance_server.trading.trader import Books, Trader
