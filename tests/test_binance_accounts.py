@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from binance_account import MARKETS, Account, Answer, check_balances, code_of, far_below, signature
-from binance_rig import wait_until
+from binance_rig import PlainBook, wait_until
 
 pytest_plugins = ("binance_account_rig",)
 pytest.importorskip("aiohttp", reason="the simulated Binance venue needs aiohttp (hftpipe[sim])")
@@ -55,6 +55,30 @@ def test_an_order_far_from_the_market_is_on_its_level(account: Account) -> None:
     account.done("DELETE", "order", symbol="BTCUSDT", orderId=made["orderId"])
     assert [Decimal(text) for text in line.for_seconds(0.3)[0]["data"]["b"][0]] == [20000, 0]
     line.close()
+
+
+def test_a_book_from_the_diffs_is_the_engines_while_an_account_trades(account: Account) -> None:
+    is_usdm = account.market == "usdm"
+    path = "/fapi/v1/depth" if is_usdm else "/api/v3/depth"
+    line = account.venue.open(f"{'/public/stream' if is_usdm else '/stream'}?streams=btcusdt@depth@100ms/btcusdt@trade")
+    messages = line.for_seconds(0.3)
+    book = PlainBook.of(account.venue.json(path, symbol="BTCUSDT", limit=1000), is_usdm)
+    for _ in range(4):
+        near, far = far_below(account), account.buy("0.01", "21000").body
+        rests = [account.buy("0.02", near).body for _ in range(3)]
+        assert account.buy("0.2").status == account.sell("0.2").status == 200
+        for one in (rests[1], far):
+            account.done("DELETE", "order", symbol="BTCUSDT", orderId=one["orderId"])
+        messages += line.for_seconds(0.2)
+    account.venue.control(freeze=True)
+    messages += line.for_seconds(0.4)
+    trades = [one["data"]["t"] for one in messages if one["data"]["e"] == "trade"]
+    assert trades == list(range(trades[0], trades[0] + len(trades))) and len(trades) > 8
+    assert sum(book.apply(one["data"]) for one in messages if one["data"]["e"] == "depthUpdate") > 8
+    now = PlainBook.of(account.venue.json(path, symbol="BTCUSDT", limit=1000), is_usdm)
+    assert book.id == now.id and book.sides() == now.sides()
+    line.close()
+    check_balances(account)
 
 
 def test_all_orders_of_a_symbol_are_cancelled_at_once(account: Account) -> None:

@@ -101,7 +101,9 @@ def test_listen_keys_of_spot_are_gone(spot: Account) -> None:
 def test_a_modified_order_keeps_its_ids_and_is_what_was_asked_for(usdm: Account) -> None:
     line, price = usdm.user_data(), int(far_below(usdm))
     made = usdm.buy("0.010", str(price), newClientOrderId="changes").body
-    got = usdm.done("PUT", "order", **BTC, side="BUY", origClientOrderId="changes", quantity="0.020", price=price + 1)
+    got = usdm.done(
+        "PUT", "order", **BTC, side="BUY", origClientOrderId="changes", quantity="0.020", price=price + 1, modifyId=7
+    )
     assert (got["orderId"], got["clientOrderId"], got["origQty"], Decimal(got["price"])) == (
         made["orderId"],
         "changes",
@@ -125,7 +127,7 @@ def test_a_modified_order_keeps_its_ids_and_is_what_was_asked_for(usdm: Account)
     )
     assert status_of(usdm, made["orderId"]) == "NEW"
     told = [one["o"] for one in line.for_seconds(0.3) if one["e"] == "ORDER_TRADE_UPDATE"]
-    assert [(one["x"], one["q"]) for one in told] == [("NEW", "0.010"), ("AMENDMENT", "0.020")]
+    assert [(one["x"], one["q"], one.get("M")) for one in told] == [("NEW", "0.010", None), ("AMENDMENT", "0.020", 7)]
     line.close()
 
 

@@ -101,7 +101,7 @@ class Reference:
 class Rig:
     """A market with two accounts, and the references beside them."""
 
-    def __init__(self, rules: MarketRules, seed: int) -> None:
+    def __init__(self, rules: MarketRules, seed: int, count: int = 2) -> None:
         rows = np.zeros(1, INSTRUMENT)
         rows["symbol"], rows["base"], rows["quote"] = b"BTCUSDT", b"BTC", b"USDT"
         rows["tick"], rows["lot"], rows["min_notional"] = E8 // 100, E8 // 1000, 5 * E8
@@ -114,7 +114,7 @@ class Rig:
         from hftpipe.simulation.binance_server.trading.keys import Keys
 
         have = {name: int(amount * E8) for name, amount in START.items()}
-        accounts = tuple(AccountSettings(key=f"key{at}", balances=have) for at in range(2))
+        accounts = tuple(AccountSettings(key=f"key{at}", balances=have) for at in range(count))
         answers = Answers(self.feed, 10**6, 0)
         self.trading = trading_of(
             self.feed, answers, accounts, Keys(accounts), Weights(10**6), RestFaults(), lambda: None, 1000
@@ -279,6 +279,33 @@ def test_what_two_accounts_trade_with_each_other_is_told_to_both(rules: MarketRu
     rig.check()
     assert rig.references[0].trades == rig.references[1].trades and len(rig.references[0].trades) == 1
     assert rig.references[0].orders[rests["orderId"]]["m"] and not rig.references[1].orders[takes["orderId"]]["m"]
+
+
+def test_an_order_with_more_executions_than_the_book_can_tell_of_is_executed_so_far_and_expires() -> None:
+    rig = Rig(USDM, 4, 7)
+    ask = Decimal(rig.market.top(0)[2]) / E8
+    for who in range(6):
+        for at in range(200):
+            made = rig.ask(
+                who,
+                "order.place",
+                side="SELL",
+                type="LIMIT",
+                timeInForce="GTC",
+                quantity="0.001",
+                price=ask + Decimal(at) / 100,
+            )
+            assert isinstance(made, dict)
+    made = rig.ask(6, "order.place", side="BUY", type="MARKET", quantity="30", newOrderRespType="RESULT")
+    assert made["status"] == "EXPIRED" and len(rig.references[6].trades) == 1022
+    rig.check()
+
+
+def test_a_level_that_the_flow_and_a_far_order_share_is_told_whole() -> None:
+    rig = Rig(SPOT, 5)
+    rig.market._far[0, 0][rig.market.top(0)[0]] = 7 * E8
+    bid, qty, _, _ = rig.market.top(0)
+    assert rig.market.side(0, 0, 1) == [(bid, qty + 7 * E8)] and rig.market.far_qty(0, 0, bid) == 7 * E8
 
 
 def test_the_check_of_the_books_can_fail() -> None:

@@ -134,6 +134,10 @@ def test_too_many_orders_are_refused_until_the_window_is_over(tmp_path: Path) ->
         refused = [one for one in got if one.status == 429]
         assert refused and {one.code for one in refused} == {-1015}
         assert 1 <= int(refused[0].headers["Retry-After"]) <= 10
+        api = spot.api()
+        told = next(one for one in (api.ask("order.place", **order(spot)) for _ in range(120)) if one["status"] == 429)
+        assert told["error"]["code"] == -1015 and 0 < told["error"]["data"]["retryAfter"] - time.time() * 1000 < 11_000
+        api.close()
         counts = [int(one.headers["X-MBX-ORDER-COUNT-10S"]) for one in got if one.status == 200]
         assert max(counts) == 100
         wait_until(lambda: spot.done("GET", "rateLimit/order")[0]["count"] == 0, 11)

@@ -136,8 +136,9 @@ class Feed:
         bid = (0, 0)
         for instrument, kind, side, price, qty, id_, flags, ts in zip(*columns, times, strict=True):
             if kind == LEVEL:
+                whole = qty + self.market.far_qty(instrument, side, price)
                 for stream in self._diffs.get(instrument, ()):
-                    stream.note(side, price, qty, id_, self.clock.when(ts))
+                    stream.note(side, price, whole, id_, self.clock.when(ts))
                 if flags & LAST:
                     self._end_event(instrument)
             elif kind == TRADE:

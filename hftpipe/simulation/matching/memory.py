@@ -199,7 +199,7 @@ def match_event_count(book):
 
 @jit
 def match_events_clear(book):
-    """Forget all events; do it between operations, after publishing them."""
+    """Forget all events; do it between operations, after publishing them. They stand where they were until the next one."""
     view(book, MATCHING).n_events = 0
 
 

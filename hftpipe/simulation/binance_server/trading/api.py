@@ -24,7 +24,7 @@ from hftpipe.simulation.binance_server.trading.calls import Call
 from hftpipe.simulation.binance_server.trading.faults import BODIES, UNAVAILABLE
 from hftpipe.simulation.binance_server.trading.keys import Key, check_time
 from hftpipe.simulation.binance_server.trading.params import Params
-from hftpipe.simulation.binance_server.trading.refused import UNAUTHORISED, missing, said
+from hftpipe.simulation.binance_server.trading.refused import TOO_MANY, UNAUTHORISED, missing, said
 from hftpipe.simulation.binance_server.trading.signing import api_payload
 from hftpipe.simulation.binance_server.trading.state import TradingState
 from hftpipe.simulation.binance_server.trading.trader import Trader
@@ -135,12 +135,16 @@ class ApiConnection(Peer):
 
     def _call(self, call: Call, params: dict[str, str]) -> _Made:
         self._charge(0 if call.is_free else call.weighs(params))
+        trader: Trader[Any] | None = None
         try:
             trader = self._state.traders[(self._signed(params) if call.is_signed else self._keyed(params)).account]
             made = call.answer(trader, params)
-        except Refused:
+        except Refused as wrong:
             if call.is_free:
                 self._charge(call.weighs(params))
+            if trader is not None and wrong.status == TOO_MANY:
+                now = self._state.now_ms()
+                wrong.data = {"serverTime": now, "retryAfter": now + trader.counts.retry_after_s(now) * 1000}
             raise
         return 200, made, trader if call.is_entry else None
 

@@ -27,7 +27,8 @@ from hftpipe.simulation.binance_server.feed import Feed
 from hftpipe.simulation.binance_server.trading import orders as words
 from hftpipe.simulation.binance_server.trading.orders import Fill, NewOrder, Order
 from hftpipe.simulation.binance_server.trading.trader import Books, Trader
-from hftpipe.simulation.market_server.market import ENTER, REDUCE, REMOVE, SET_FAR, Asked, Happened
+from hftpipe.simulation.market_server.market import Asked, Happened
+from hftpipe.simulation.market_server.market_steps import ENTER, REDUCE, REMOVE, SET_FAR
 from hftpipe.simulation.matching.memory import (
     DELETE,
     EXECUTE,
@@ -88,7 +89,7 @@ class Desk(Generic[AnyTrader]):
         id_ = self._last_order[index] + 1
         order = Order(id_, trader.account, asked, asked.client_id or f"sim{id_}", now, now)
         reason = self._enter(trader, order)
-        if reason != reasons.NONE and (refused := self._books.refusal(reason)):
+        if refused := self._refused(reason):
             self._feed.market.happened()
             trader.counts.refund(now)
             raise refused
@@ -115,6 +116,14 @@ class Desk(Generic[AnyTrader]):
         if tif == BOOK_POST_ONLY:
             return reasons.POST_ONLY_WOULD_TAKE
         return self._feed.order(index, ask._replace(tif=BOOK_IOC))
+
+    def _refused(self, reason: int) -> Exception | None:
+        """What the order is refused with that came to this just now; None: it was taken.
+
+        The book is busy, too, when it has executed as much of an order as it can tell of at once: the rest of that has expired.
+        """
+        is_executed = reason == reasons.VENUE_BUSY and self._feed.market.has_happened
+        return None if reason == reasons.NONE or is_executed else self._books.refusal(reason)
 
     def _takes(self, order: Order) -> bool:
         bid, _, ask, _ = self._feed.market.top(order.symbol.index)
@@ -166,9 +175,10 @@ class Desk(Generic[AnyTrader]):
         A post-only one that would take is cancelled.
         """
         self._remove(order)
+        self._feed.market.happened()
         self._books.changed(trader, order, price, qty, "")
         reason = self._enter(trader, order)
-        if reason != reasons.NONE and self._books.refusal(reason):
+        if self._refused(reason):
             self._feed.market.happened()
             self._end(trader, order, words.CANCELED, reason, "")
         self._rest_far(order)
@@ -199,7 +209,7 @@ class Desk(Generic[AnyTrader]):
                 trader = self.traders[order.account]
                 self._remove(order)
                 reason = self._enter(trader, order)
-                if reason != reasons.NONE and self._books.refusal(reason):
+                if self._refused(reason):
                     self._end(trader, order, words.EXPIRED, reasons.VENUE_ENDED, "")
                 self._rest_far(order)
                 self._end_request(trader, order)

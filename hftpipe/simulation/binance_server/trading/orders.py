@@ -16,7 +16,7 @@ LIMIT, LIMIT_MAKER, MARKET = "LIMIT", "LIMIT_MAKER", "MARKET"
 GTC, IOC, FOK, GTX = "GTC", "IOC", "FOK", "GTX"
 STP_NONE, EXPIRE_MAKER, EXPIRE_TAKER, EXPIRE_BOTH = "NONE", "EXPIRE_MAKER", "EXPIRE_TAKER", "EXPIRE_BOTH"
 _OPEN = (NEW, PARTIALLY_FILLED)
-_KEPT = 20_000
+_KEPT, _KEPT_FILLS = 20_000, 200_000
 _SCALE = 10**8
 
 
@@ -78,7 +78,8 @@ class Order:
     Attributes:
         asked: as it was asked for; its price and quantities are those of now.
         place: goes up with every queue it joins: of two at a price the lower one is ahead.
-        is_far: it is beyond its book, on its level alone.
+        is_far: it is beyond its book, on its level alone; changes: how often it was changed; modify_id: what the client calls
+            the last change (USD-M).
     """
 
     id: int
@@ -93,6 +94,7 @@ class Order:
     place: int = 0
     is_far: bool = False
     changes: int = 0
+    modify_id: int | None = None
     fills: list[Fill] = field(default_factory=list)
 
     @property
@@ -143,7 +145,7 @@ class Orders:
 
     def __init__(self) -> None:
         self.open: dict[int, dict[int, Order]] = {}
-        self.fills: deque[Fill] = deque(maxlen=_KEPT)
+        self.fills: deque[Fill] = deque(maxlen=_KEPT_FILLS)
         self._by_client: dict[tuple[int, str], Order] = {}
         self._all: dict[tuple[int, int], Order] = {}
         self._closed: deque[Order] = deque()

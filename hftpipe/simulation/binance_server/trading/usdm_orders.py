@@ -7,7 +7,7 @@ reduce-only order must fit into the position beside the other reduce-only ones.
 from dataclasses import dataclass
 
 from hftpipe.core.schema.records import BUY, SELL
-from hftpipe.simulation.binance_server.answers import Answers, Refused, number_in
+from hftpipe.simulation.binance_server.answers import Answers, Refused
 from hftpipe.simulation.binance_server.listing import MAX_ORDERS, PERCENT, steps_of
 from hftpipe.simulation.binance_server.trading import orders as words
 from hftpipe.simulation.binance_server.trading.orders import NewOrder, worth
@@ -89,7 +89,6 @@ class UsdmEntry:
         new_qty = amount_in(params, "quantity", symbol.decimals.qty)
         if new_price is None and new_qty is None:
             raise missing("price")
-        number_in(params, "modifyId")
         return (price if new_price is None else new_price), (qty if new_qty is None else new_qty)
 
     def check(self, trader: UsdmTrader, asked: NewOrder, replaced: int = 0, executed: int = 0) -> None:

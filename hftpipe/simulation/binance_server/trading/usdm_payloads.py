@@ -99,6 +99,8 @@ def order_update(
         "rp": money(fill.realized if fill else 0), "pP": False, "si": 0, "ss": 0, "V": asked.stp,
         "pm": asked.price_match, "gtd": asked.good_till_ms, "er": "0",
     }  # fmt: skip
+    if order.modify_id is not None and kind == "AMENDMENT":
+        told["M"] = order.modify_id
     if fill is None:
         del told["n"], told["N"]
     return {"e": "ORDER_TRADE_UPDATE", "E": now_ms, "T": order.updated_ms, "o": told}

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from hftpipe.simulation.binance_server.answers import Answers, Refused
+from hftpipe.simulation.binance_server.answers import Answers, Refused, number_in
 from hftpipe.simulation.binance_server.trading import orders as words
 from hftpipe.simulation.binance_server.trading import usdm_payloads as say
 from hftpipe.simulation.binance_server.trading.desk import Desk
@@ -75,6 +75,7 @@ class UsdmService:
             raise Refused(-5027, "No need to modify the order.")
         if order.changes >= _MOST_CHANGES:
             raise Refused(-5026, "Exceed maximum modify order limit.")
+        order.modify_id = number_in(params, "modifyId")
         return order, price, qty
 
     def _change(self, trader: UsdmTrader, order: Order, price: int, qty: int) -> Any:
