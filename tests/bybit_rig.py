@@ -12,7 +12,7 @@ from hftpipe.core.schema.records import ASK, BID, INVALID, SYNCING, VALID
 from hftpipe.core.trading.book import BOOK, BOOK_HEADER_BYTES, book_bytes, book_init, book_level
 from hftpipe.venues.bybit.fallback import decode
 from hftpipe.venues.bybit.scanner import scan
-from hftpipe.venues.bybit.sync import feed, sync_lose, sync_views, syncs_bytes, syncs_init
+from hftpipe.venues.bybit.sync import OLD_MOST, feed, sync_lose, sync_views, syncs_bytes, syncs_init
 from hftpipe.venues.message import (
     FALLBACK,
     MESSAGE,
@@ -132,6 +132,7 @@ class SlowBook:
     asks: dict[int, int] = field(default_factory=dict)
     u: int = 0
     seq: int = 0
+    old: int = 0
 
     def lose(self) -> None:
         self.state, self.bids, self.asks = INVALID, {}, {}
@@ -141,7 +142,10 @@ class SlowBook:
         data = message["data"]
         if message["type"] == "snapshot" or data["u"] == 1:
             self.bids, self.asks, self.state = {}, {}, VALID
-        elif self.state != VALID or data["u"] <= self.u:
+        elif self.state != VALID:
+            return
+        elif data["u"] <= self.u and data["seq"] <= self.seq and self.old < OLD_MOST:
+            self.old += 1
             return
         elif data["u"] != self.u + 1 or data["seq"] < self.seq:
             return self.lose()
@@ -151,7 +155,7 @@ class SlowBook:
                     side[_e8(price)] = _e8(qty)
                 else:
                     side.pop(_e8(price), None)
-        self.u, self.seq = data["u"], data["seq"]
+        self.u, self.seq, self.old = data["u"], data["seq"], 0
         if self.bids and self.asks and max(self.bids) >= min(self.asks):
             self.lose()
 

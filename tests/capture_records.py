@@ -17,6 +17,7 @@ from hftpipe.topology.pipeline import Pipeline
 #: What a capture's name begins with: symbol, venue, tick, lot, minimum notional and reference price of its instrument.
 INSTRUMENTS = {
     "usdm_btcusdt": ("BTCUSDT", "binance_usdm", "0.10", "0.001", "100", "61800"),
+    "bybit_btcusdt": ("BTCUSDT", "bybit_linear", "0.10", "0.001", "5", "61000"),
     "spot_btcusdt": ("BTCUSDT", "binance_spot", "0.01", "0.00001", "5", "61800"),
     "spot_ethusdt": ("ETHUSDT", "binance_spot", "0.01", "0.0001", "5", "2680"),
 }

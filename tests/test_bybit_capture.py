@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from bybit_rig import book_text
+from capture_records import records_of
 from data import DATA, needs_data
 from running import hftpipe
 
 from hftpipe.capture.check_book import check_book
 from hftpipe.capture.detect import detect
+from hftpipe.core.schema.records import BUY, SELL, TOP, TRADE
 from hftpipe.venues.bybit.recognise import recognise
 
 START_NS = 1_733_011_200_000_000_000
@@ -79,6 +81,35 @@ def test_books_of_all_recorded_lines_are_checked_without_a_problem(tmp_path):
     checked = check_book(write(tmp_path / "xrp.txt", recorded("2024-12-01_XRPUSDT_ob500*.jsonl")))
     assert (checked.applied, checked.gaps, checked.crossed, checked.errors) == (50, 0, 0, 0)
     assert checked.states == {"XRPUSDT": "VALID"} and not checked.ok, "there is nothing to compare with"
+
+
+def test_trades_of_one_message_are_published_each_with_its_own_time_and_block_trades_are_not(tmp_path):
+    rows = [
+        {
+            "T": 1790000000000 + at,
+            "s": "BTCUSDT",
+            "S": side,
+            "v": f"0.00{at + 1}",
+            "p": price,
+            "i": str(70 + at),
+            "BT": at == 1,
+        }
+        for at, (side, price) in enumerate([("Buy", "61000.1"), ("Sell", "60999.9"), ("Sell", "61000.0")])
+    ]
+    message = {"topic": "publicTrade.BTCUSDT", "type": "snapshot", "ts": 1790000000009, "data": rows}
+    texts = [
+        book_text("snapshot", 2, 3, [("60999.9", "1")], [("61000.1", "1")]),
+        json.dumps(message, separators=(",", ":")).encode(),
+        book_text("snapshot", 9, 4, [("61000.0", "2")], [("61000.1", "1")], depth=1),
+    ]
+    records, _ = records_of(write(tmp_path / "bybit_btcusdt.txt", texts))
+    made = records[records["kind"] == TRADE]
+    assert made["exchange_ts"].tolist() == [1790000000000 * 10**6, 1790000000002 * 10**6]
+    assert made["price"].tolist() == [6100010000000, 6100000000000] and made["qty"].tolist() == [100_000, 300_000]
+    assert made["side"].tolist() == [BUY, SELL] and made["id"].tolist() == [70, 72]
+    assert made["local_ts"].tolist() == [1790000000009 * 10**6] * 2
+    tops = records[records["kind"] == TOP]
+    assert tops["price"].tolist() == [6100000000000, 6100010000000] and tops["id"].tolist() == [4, 4]
 
 
 def _market(rounds: int, lie_at: int = -1) -> list[bytes]:

@@ -268,6 +268,35 @@ def test_a_service_that_starts_anew_changes_books_without_a_loss(rig: Rig) -> No
     assert int(rig.state["invalidations"][0]) == 0
 
 
+def test_a_service_that_starts_anew_unheard_leaves_no_book_standing_still(rig: Rig) -> None:
+    rig.begin()
+    with rig.exchange.lock:
+        rig.exchange.u["BUSDT"] = 1
+    rig.tell("BUSDT")
+    rig.until(lambda: int(rig.state["invalidations"][0]) == 1)
+    rig.until(rig.is_right)
+    assert len(rig.of("unsubscribe")) == 1
+
+
+def test_a_message_that_nobody_can_read_is_missed_by_the_next_one_and_the_book_begins_again(rig: Rig) -> None:
+    rig.begin()
+    with rig.exchange.lock:
+        rig.owners["AUSDT"].text(rig.exchange.delta("AUSDT").replace('"u":', '"u":x'))
+    rig.tell("AUSDT")
+    rig.until(lambda: int(rig.state["invalidations"][0]) == 1)
+    rig.until(rig.is_right)
+    assert int(rig.state["bad_messages"][0]) == 1
+
+
+def test_a_message_with_blanks_is_read_slowly_and_in_its_place(rig: Rig) -> None:
+    rig.begin()
+    with rig.exchange.lock:
+        rig.owners["AUSDT"].text(json.dumps(json.loads(rig.exchange.delta("AUSDT"))))
+    rig.tell()
+    rig.until(rig.is_right)
+    assert int(rig.state["invalidations"][0]) == 0 and int(rig.state["slow_decodes"][0]) >= 1
+
+
 @pytest.mark.parametrize("number", range(3))
 def test_disconnections_gaps_and_refusals_leave_no_wrong_book(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, number: int, monkeypatch: pytest.MonkeyPatch

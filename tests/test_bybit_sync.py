@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from hftpipe.core.schema.instruments import TOP_LEVELS
 from hftpipe.core.schema.records import ASK, BID, INVALID, SYNCING, VALID
+from hftpipe.venues.bybit.sync import OLD_MOST
 from hftpipe.venues.message import (
     INVALIDATED,
     LEVELS_APPLIED,
@@ -62,7 +63,7 @@ def test_u_1_is_a_snapshot_whatever_it_is_called():
 @pytest.mark.parametrize(
     ("u", "seq", "change"),
     [
-        (9, 1001, NOTHING), (10, 1001, NOTHING), (11, 1000, LEVELS_APPLIED), (11, 2000, LEVELS_APPLIED),
+        (9, 999, NOTHING), (10, 1000, NOTHING), (9, 1001, INVALIDATED), (2, 1001, INVALIDATED), (11, 1000, LEVELS_APPLIED), (11, 2000, LEVELS_APPLIED),
         (11, 999, INVALIDATED), (12, 1001, INVALIDATED), (1_000_000, 1001, INVALIDATED),
     ],
 )  # fmt: skip
@@ -71,6 +72,16 @@ def test_only_the_next_number_is_applied(u, seq, change):
     assert followed.take(book_text("delta", u, seq, [("99", "1")])) == change
     assert followed.book()["state"] == (INVALID if change == INVALIDATED else VALID)
     assert followed.sync()["gaps"] == (change == INVALIDATED) and followed.sync()["stale"] == (change == NOTHING)
+
+
+def test_numbers_of_a_service_that_started_anew_unheard_do_not_leave_the_book_standing_still():
+    """Its first message, number 1, was lost or could not be read."""
+    followed = begun()
+    assert followed.take(book_text("delta", 2, 1001, [("99", "1")])) == INVALIDATED
+    followed = begun()
+    changes = [followed.take(book_text("delta", 2 + at % 8, 5 + at, [("99", "1")])) for at in range(OLD_MOST + 1)]
+    assert changes == [NOTHING] * OLD_MOST + [INVALIDATED]
+    assert followed.book()["state"] == INVALID
 
 
 def test_after_a_gap_only_a_snapshot_helps_and_that_is_counted():

@@ -21,6 +21,7 @@ class BookStream:
 
     Attributes:
         u: number of the last message; seq: of the engine, at its moment; ts: that moment, ms; told_ms: when it was told.
+        looked_at: the engine's number when its levels were last looked at.
         bids, asks: the levels told, best first.
     """
 
@@ -28,6 +29,7 @@ class BookStream:
     seq: int = 0
     ts: int = 0
     told_ms: int = 0
+    looked_at: int = 0
     bids: Levels = field(default_factory=dict)
     asks: Levels = field(default_factory=dict)
 

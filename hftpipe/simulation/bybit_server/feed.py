@@ -87,9 +87,13 @@ class Feed:
     def _look(self, symbol: Symbol, depth: int) -> tuple[Change, Change] | None:
         """Bring what is told of a book to now: what has changed, None: nothing."""
         stream, index = self._stream(symbol, depth), symbol.index
+        last = self.market.update_id(index)
+        if stream.looked_at == last:
+            return None
+        stream.looked_at = last
         bids, asks = (self.market.side(index, side, depth) for side in (BID, ASK))
         moment = self._moments[index] or self.clock.now_ns
-        return stream.look(bids, asks, self.market.update_id(index), moment // _MS_NS)
+        return stream.look(bids, asks, last, moment // _MS_NS)
 
     def rest_book(self, symbol: Symbol) -> BookStream:
         """The book of now as the stream of most levels has it: REST tells that one's number."""
@@ -135,6 +139,10 @@ class Feed:
             else:
                 self._tell_ticker(topic)
 
+    def _when(self, flow_ns: int) -> int:
+        """The venue's time of an event; the first one of a flow may come a moment early."""
+        return min(self.clock.when(flow_ns), self.clock.now_ns)
+
     def _play(self) -> None:
         records = self.market.play(self.clock.flow_ns, _MOST_EVENTS)
         columns = (records[name].tolist() for name in ("instrument", "kind", "side", "price", "qty", "id", "flags"))
@@ -142,9 +150,9 @@ class Feed:
         for row, ts in zip(zip(*columns, strict=True), records["exchange_ts"].tolist(), strict=True):
             instrument, kind, side, price, qty, id_, flags = row
             if kind == TRADE:
-                pending.append(Trade(id_, price, qty, self.clock.when(ts), side == ASK))
+                pending.append(Trade(id_, price, qty, self._when(ts), side == ASK))
             elif kind == LEVEL and flags & LAST:
-                self._moments[instrument] = self.clock.when(ts)
+                self._moments[instrument] = self._when(ts)
                 self._take_trades(self.symbols.all[instrument], pending, id_)
                 pending = []
         assert not pending, "trades without a change of the book"

@@ -11,12 +11,13 @@ message                          what it does
 ================================ =========================================================================================
 snapshot, or ``u`` 1             replaces the book, at any time
 delta before the first snapshot  nothing
-delta, ``u <= id``               nothing: it is old
+delta, ``u <= id``               nothing: it is old; but a gap if its ``seq`` is newer, or there are OLD_MOST such ones in a row
 delta, ``u == id + 1``           applied, unless ``seq`` is lower than before: that is a gap
 delta, ``u > id + 1``            a gap: the book is emptied, and nothing but a snapshot makes it valid again
 ================================ =========================================================================================
 
-``id`` is the ``u`` of the last message applied. A book that crosses is wrong, whatever the numbers say: it is counted and made
+``id`` is the ``u`` of the last message applied. Numbers that are low and yet new are those of a service that has started anew, whose
+first message was never heard: without a gap the book would stand still and look right. A book that crosses is wrong, whatever the numbers say: it is counted and made
 INVALID too. Of several streams of a symbol (``orderbook.50``, ``.200``) a book follows the deepest that has had a snapshot since it
 was last lost, for each has numbers of its own; ``seq`` is common to all, and so the book's update id.
 
@@ -66,11 +67,15 @@ SYNC = np.dtype(
         ("gaps", "i8"), ("stale", "i8"), ("unbegun", "i8"), ("snapshots", "i8"), ("others", "i8"), ("resyncs", "i8"),
         ("crossed", "i8"), ("crossed_tops", "i8"), ("applied", "i8"), ("trades", "i8"), ("trades_ignored", "i8"),
         # Whether the book has been lost since it was last VALID.
-        ("lost", "i8"), ("_pad", "i8"),
+        ("lost", "i8"),
+        # Old messages since the last one applied.
+        ("old_run", "i8"),
     ],
     align=True,
 )  # fmt: skip
 SYNC_BYTES = 192
+#: So many old messages in a row are no copies of what has been applied.
+OLD_MOST = 16
 assert SYNC.itemsize == SYNC_BYTES
 _LEVELS, _PAIR, _ROW = np.uint64(MESSAGE_BYTES), np.uint64(16), np.uint64(TRADE_ROW_BYTES)
 
@@ -126,7 +131,7 @@ def _begin(sync, book):
 def _apply(sync, book, message):
     """Put the levels of an accepted message into the book; False, and everything discarded, when that crosses it."""
     s, m = view(sync, SYNC), view(message, MESSAGE)
-    s.last_id, s.sequence = m.last_id, m.sequence
+    s.last_id, s.sequence, s.old_run = m.last_id, m.sequence, 0
     set_levels(book, message, m.sequence)
     if is_crossed(book):
         s.crossed += 1
@@ -149,14 +154,21 @@ def _feed_snapshot(sync, book, message):
 
 
 @jit
+def _is_old(s, m):
+    """Whether a delta is a copy of what has been applied, as far as its numbers tell."""
+    return m.last_id <= s.last_id and m.sequence <= s.sequence and s.old_run < OLD_MOST
+
+
+@jit
 def _feed_delta(sync, book, message):
     s, m = view(sync, SYNC), view(message, MESSAGE)
     if s.loaded == 0:
         s.unbegun += 1
     elif m.stream != s.stream:
         s.others += 1
-    elif m.last_id <= s.last_id:
+    elif _is_old(s, m):
         s.stale += 1
+        s.old_run += 1
     elif m.last_id != s.last_id + ONE or m.sequence < s.sequence:
         s.gaps += 1
         return _lose(sync, book)
