@@ -12,6 +12,8 @@ SPEED     ?=
 VENUE     ?=
 # 1: a simulated venue beside the run, for VENUE=binance_usdm, binance_spot, bybit_linear and bybit_spot.
 SIMULATED ?=
+# paper, or live: real orders (docs/live-orders.md).
+MODE      ?=
 STRATEGY  ?=
 JSON      ?=
 RECORD    ?=
@@ -23,7 +25,7 @@ BENCH_JSON ?= bench-results/figures.json
 
 FLAGS = $(foreach file,$(CONFIG),--config $(file)) --cpus $(CPUS) \
 	$(if $(DURATION),--duration $(DURATION)) $(if $(REPLAY),--replay $(REPLAY)) $(if $(SPEED),--speed $(SPEED)) \
-	$(if $(VENUE),--venue $(VENUE)) $(if $(SIMULATED),--set live.simulated=true) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(JSON),--json $(JSON)) \
+	$(if $(VENUE),--venue $(VENUE)) $(if $(SIMULATED),--set live.simulated=true) $(if $(MODE),--set pipeline.mode=$(MODE)) $(if $(STRATEGY),--strategy $(STRATEGY)) $(if $(JSON),--json $(JSON)) \
 	$(if $(RECORD),--record $(RECORD)) $(if $(PROCESSES),--processes $(PROCESSES)) $(ARGS)
 
 # Simulated world and feed campaign: how many seeds.
