@@ -241,3 +241,23 @@ def test_orders_and_executions_are_found_by_id_and_time(account: Account) -> Non
     assert sum(Decimal(one["qty"]) for one in fills) == Decimal("0.02")
     assert account.done("GET", path, **BTC, fromId=fills[0]["id"]) == fills
     assert account.done("GET", path, **BTC, startTime=fills[-1]["time"] + 1) == []
+
+
+QUESTIONS = {
+    "spot": ("openOrders", "allOrders", "myTrades", "account", "account/commission", "rateLimit/order"),
+    "usdm": (
+        "openOrders", "allOrders", "userTrades", "rateLimit/order", "commissionRate", "positionSide/dual", "accountConfig",
+        "multiAssetsMargin", "symbolConfig", "leverageBracket", "/fapi/v2/account", "/fapi/v3/account", "/fapi/v2/balance",
+        "/fapi/v3/balance", "/fapi/v2/positionRisk", "/fapi/v3/positionRisk",
+    ),
+}  # fmt: skip
+
+
+def test_whatever_can_be_asked_is_answered(account: Account) -> None:
+    made = account.buy("0.01", far_below(account)).body
+    for path in QUESTIONS[account.market]:
+        assert account.request("GET", path, **BTC).status == 200, path
+    if account.market == "usdm":
+        assert account.done("GET", "openOrder", **BTC, orderId=made["orderId"])["status"] == "NEW"
+        assert code_of(account.request("GET", "openOrder", **BTC, orderId=1))[0] == -2013
+        assert account.send("DELETE", "listenKey").status == 200
