@@ -1,4 +1,4 @@
-"""One account at Binance without a network: compiled code on one end of a socket, a test that plays the venue on the other."""
+"""One account without a network: compiled code on one end of a socket, a test that plays the venue on the other."""
 
 import json
 import select
@@ -62,30 +62,23 @@ def unmasked(data: bytes) -> tuple[bytes, bytes]:
     return bytes(byte ^ mask[at & 3] for at, byte in enumerate(body)), data[at + 4 + size :]
 
 
-class Desk:
-    """An account whose connections are socket pairs; ``answer_s``: see :class:`Terms`."""
+class Account:
+    """An account whose connections are socket pairs; ``terms``, ``speech``: of the venue."""
 
-    def __init__(self, market: str = "usdm", answer_s: float = 60.0, windows: dict[int, int] | None = None) -> None:
-        self.market, self.is_spot = MARKETS[market], market == "spot"
+    def __init__(self, terms: Terms, speech: Speech) -> None:
         self.rows, self.clock = instruments(), np.zeros(1, CLOCK)
         calibrate_once(self.clock)
         self.prefix = prefix_of("t1")
         self.memory = aligned(account_bytes(), 128)
-        links = 1 if self.is_spot else 2
-        terms = Terms(links, self.is_spot, answer_s, 60.0, 600.0, windows or {})
         made = account_init(self.memory, len(self.rows), int(address(self.clock)), terms)
         self.account, self._made = made.account, made
         key = Key(Secret("the-api-key"), Secret(SECRET))
-        wire = Wire(self.is_spot, "the-api-key", 5000)
-        self.private = open_private(
-            self.account, self.rows, key, self.prefix, Speech(wire.templates, wire.variants, self.market.errors, scan_entry.address, SPOTS_BYTES),
-            ("BNB", "BTC", "ETH"),
-        )  # fmt: skip
+        self.private = open_private(self.account, self.rows, key, self.prefix, speech, ("BNB", "BTC", "ETH"))
         self.account["wall_offset_ns"] = wall_ns() - steady_ns()
         self.at, self.record = address(self.account), np.zeros(1, RECORD)
         self._keep: list[Any] = []
         self.theirs: list[socket.socket] = []
-        for index in range(links):
+        for index in range(terms.links):
             self.connect(index)
         self.account["session"] = 1
 
@@ -201,6 +194,18 @@ class Desk:
 
     def text(self, id_: int, revision: int = 0) -> str:
         return client_text(self.prefix, id_, revision)
+
+
+class Desk(Account):
+    """An account at Binance."""
+
+    def __init__(self, market: str = "usdm", windows: dict[int, int] | None = None) -> None:
+        self.market, self.is_spot = MARKETS[market], market == "spot"
+        wire = Wire(self.is_spot, "the-api-key", 5000)
+        super().__init__(
+            Terms(1 if self.is_spot else 2, self.is_spot, 60.0, 60.0, 600.0, windows or {}),
+            Speech(wire.templates, wire.variants, self.market.errors, scan_entry.address, SPOTS_BYTES),
+        )
 
     def accept(self, request: dict[str, Any], order_id: int = 9001, status: str = "NEW", **other: str) -> None:
         """Answer an order or a change of it as the venue does."""

@@ -86,6 +86,7 @@ EXPECTED = {
     "hftpipe.venues.binance.codec.scan_entry": "hftpipe.venues.binance.scanner.scan",
     "hftpipe.venues.orders.venue.submit_entry": "hftpipe.venues.orders.requests.send_request",
     "hftpipe.venues.orders.venue.poll_entry": "hftpipe.venues.orders.apply.apply_fact",
+    "hftpipe.venues.bybit.orders.scan.scan_entry": "hftpipe.core.machine.json_text.next_member",
     "hftpipe.venues.binance.orders.scan.scan_entry": "hftpipe.core.machine.json_text.next_member",
     "hftpipe.venues.bybit.codec.scan_entry": "hftpipe.venues.bybit.scanner.scan",
     "hftpipe.venues.bybit.codec.follow_entry": "hftpipe.venues.bybit.sync.feed",

@@ -98,6 +98,8 @@ NOT_IT = {
     "risk/stage.py": {"venue_id"},
     "venues/nasdaq/ouch/state.py": {"venue_id"},
     "venues/binance/orders/account.py": {"venue_id"},
+    "venues/bybit/orders/account.py": {"venue_id"},
+    "venues/bybit/orders/scan.py": {"venue_id"},
     "venues/binance/orders/answers.py": {"venue_id"},
     "venues/binance/orders/events.py": {"venue_id"},
     "venues/paper/reports.py": {"venue_id"},

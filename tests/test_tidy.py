@@ -40,6 +40,7 @@ MAY_IMPORT = {
     # Orders at a venue over WebSocket and REST.
     "venues/orders/": ("core", "transport", "venues.contract"),
     "venues/binance/orders/": ("core", "config", "transport", "venues.orders", "venues.contract", "venues.binance"),
+    "venues/bybit/orders/": ("core", "config", "transport", "venues.orders", "venues.contract", "venues.bybit"),
     "venues/live/wiring.py": (
         "core",
         "config",
@@ -82,7 +83,7 @@ MAY_IMPORT = {
         "simulation.market_server",
     ),
     "venues/binance/wiring.py": ("core", "config", "transport", "venues"),
-    "venues/bybit/simulated.py": ("core", "config", "venues", "simulation.bybit_server", "simulation.market_server"),
+    "venues/bybit/simulated.py": ("core", "config", "venues", "simulation"),
     "venues/bybit/wiring.py": ("core", "config", "transport", "venues"),
     "venues/nasdaq/": ("core", "config", "transport", "venues.contract"),
     # What it lists, asked of the venue itself.

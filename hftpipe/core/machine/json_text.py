@@ -152,6 +152,13 @@ def inside_string(at, after):
 
 
 @jit
+def text_code(at, after):
+    """The code of a text value, as :func:`key_code` gives it; 0 if it is none."""
+    text, length = inside_string(at, after)
+    return _code(text, text + U64(length)) if length >= 0 else ZERO
+
+
+@jit
 def read_integer(at, after):
     """A number without a point, or such a text: (whether it is one that fits an int64, its value)."""
     text, length = inside_string(at, after)

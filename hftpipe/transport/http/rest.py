@@ -87,6 +87,7 @@ class RestClient:
         query: Mapping[str, str | int] | None = None,
         weight: int = 1,
         headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
     ) -> Answer:
         """Make one request, after waiting for its weight.
 
@@ -95,7 +96,7 @@ class RestClient:
             path: below the address, with a leading slash.
             query: its names and values, encoded here in their order.
             weight: what the venue counts for it.
-            headers: of this request alone.
+            headers: of this request alone; body: sent as it is.
 
         Raises:
             ValueError: the weight is more than may ever be spent.
@@ -108,7 +109,13 @@ class RestClient:
         try:
             # A redirect would carry the query, and the key in the headers, to wherever it says.
             response = self._session.request(
-                method, url, headers=headers, timeout=self._timeouts_s, allow_redirects=False, verify=self._verify
+                method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=self._timeouts_s,
+                allow_redirects=False,
+                verify=self._verify,
             )
         except requests.RequestException as error:
             is_open = may_change and _was_sent(error)

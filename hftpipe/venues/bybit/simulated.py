@@ -1,5 +1,6 @@
 """A Bybit category without a network: the simulated venue beside a run, and the configuration that reaches it."""
 
+import os
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -11,6 +12,7 @@ from hftpipe.core.schema.refusal import Refusal
 if find_spec("aiohttp") is None:
     raise Refusal("live.simulated = true needs aiohttp: pip install 'hftpipe[sim]'")
 
+from hftpipe.simulation.binance_server.trading.settings import account_from
 from hftpipe.simulation.bybit_server.server import BybitServer
 from hftpipe.simulation.bybit_server.settings import RULES, BybitConfig
 from hftpipe.simulation.market_server.listing import Listing
@@ -31,3 +33,9 @@ def simulated_venue(market: Market, config: Config, rows: np.ndarray) -> tuple[S
     made = BybitConfig((listing,), seed=given.seed, speed=given.speed_e8 / 1e8, market=demo_market(given))
     process = ServerProcess(lambda: BybitServer(made))
     return process, replace(config, live=replace(config.live, server=f"http://{process.address}"))
+
+
+def simulated_key() -> tuple[str, str]:
+    """The key and the secret that the account at the simulated venue has."""
+    account = account_from(os.environ)
+    return account.key, account.secret

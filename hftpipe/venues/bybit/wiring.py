@@ -6,14 +6,15 @@ from typing import Any
 import numpy as np
 
 from hftpipe.config import Config
+from hftpipe.core.schema.instruments import SPOT as SPOT_CONTRACT
 from hftpipe.transport.http.rest import RestClient
 from hftpipe.venues.bybit.codec import CODEC
 from hftpipe.venues.bybit.discovery import client_of, discover
 from hftpipe.venues.bybit.markets import BYBIT_LINEAR, BYBIT_SPOT, Market
 from hftpipe.venues.bybit.streams import ALIVE_S, MOST_CHARS, PING, Topics, chars, complaint
-from hftpipe.venues.contract import Beside, Venue
+from hftpipe.venues.contract import Beside, Site, Venue, Wired
 from hftpipe.venues.live.plan import LivePlan
-from hftpipe.venues.live.wiring import LiveMarket, live_venue
+from hftpipe.venues.live.wiring import LiveAccount, LiveMarket, live_venue
 
 
 def _net(config: Config) -> Any:
@@ -56,6 +57,26 @@ def _listed(market: Market, config: Config, report: Callable[[str], None]) -> np
     return listing.rows
 
 
+def _fee_assets(market: Market, config: Config) -> tuple[str, ...]:
+    """On spot what is bought pays the fee of a purchase."""
+    bases = [one.currencies[0] for one in config.instruments] if market.contract == SPOT_CONTRACT else []
+    return tuple(dict.fromkeys(bases))
+
+
+def _wire_orders(market: Market, site: Site, state: np.ndarray, report: Callable[[str], None]) -> Wired:
+    # What places orders is compiled only where orders are placed.
+    from hftpipe.venues.bybit.orders.wiring import wire_orders
+
+    return wire_orders(market.name, site, state, report)
+
+
+def _account(market: Market) -> LiveAccount:
+    return LiveAccount(
+        wire=lambda site, state, report: _wire_orders(market, site, state, report),
+        fee_assets=lambda config: _fee_assets(market, config),
+    )
+
+
 def _venue(market: Market) -> Venue:
     return live_venue(
         LiveMarket(
@@ -68,6 +89,7 @@ def _venue(market: Market) -> Venue:
             weight_name="characters of topics",
             simulated=lambda config, rows: _simulated(market, config, rows),
             listed=lambda config, report: _listed(market, config, report),
+            account=_account(market),
         )
     )
 

@@ -227,7 +227,7 @@ def settle(account, slot, fact):
     if state == UNSAID or not is_open(o.state) or o.filled < o.cancel_due_ns or _may_go_on(account, o, fact):
         return
     left = remaining(o)
-    if state == TURNED_DOWN:
+    if state == TURNED_DOWN and o.user & ACKED == 0:
         emit(account, slot, REJECT, o.price, o.qty, reason, fact)
     elif state == CANCELLED:
         if reason == reasons.NONE:

@@ -35,7 +35,8 @@ _ID, _CLIENT, _OLD, _SYMBOL, _PRICE, _QTY, _TIME = (
     )
 )  # fmt: skip
 _MS = np.int64(1_000_000)
-_TEXT_AT = np.uint64(-(-HEADER_ROOM // 8) * 8)
+#: Where in its memory the text of a message begins: its frame's header stands before.
+TEXT_AT = np.uint64(-(-HEADER_ROOM // 8) * 8)
 
 
 def variant_of(what: int, side: int, tif: int, is_reduce_only: bool) -> int:
@@ -96,7 +97,7 @@ def send_request(account, slot, what, template, revision, now_ns):
     set_value(values, _TIME, at, np.int64(write_number(at, U64((now_ns + a.wall_offset_ns) // _MS)) - at))
     symbol = view(a.symbols + (U64(o.instrument) << _VALUE_SHIFT), VALUE)
     set_value(values, _SYMBOL, symbol.at, symbol.length)
-    text = a.text + _TEXT_AT
+    text = a.text + TEXT_AT
     end = write_request(a.templates, template, values, a.signer, a.signed, text)
     return send_text(a.links + U64(LINK_BYTES * REQUEST_LINK), text, np.int64(end - text))
 

@@ -50,6 +50,7 @@ class Speech:
         templates: of its requests; variants: which one each variant of a request is (int64); errors: what its codes mean.
         scan: address of the C function that reads its messages, ``int64 f(uint64 account, uint64 text, uint64 end, uint64 fact)``;
             scan_bytes: memory for what that notes.
+        alive: what is said on every connection every ``alive_every_s``; empty: nothing.
     """
 
     templates: Sequence[Sequence[Piece]]
@@ -57,6 +58,8 @@ class Speech:
     errors: Sequence[Row]
     scan: int
     scan_bytes: int
+    alive: bytes = b""
+    alive_every_s: float = 0.0
 
     def __repr__(self) -> str:
         return f"Speech({len(self.templates)} templates)"
@@ -146,6 +149,8 @@ def open_private(
     }  # fmt: skip
     for name, piece in pieces.items():
         account[name] = private.make(f"at_{name}", piece).ctypes.data
-    account["scan"] = speech.scan
+    account["scan"], account["alive_every_ns"] = speech.scan, int(speech.alive_every_s * 1e9)
+    account["alive"] = private.make("alive", np.frombuffer(speech.alive.ljust(64), np.uint8).copy()).ctypes.data
+    account["alive_bytes"] = len(speech.alive)
     account["n_errors"], account["prefix_bytes"], account["n_assets"] = len(pieces["errors"]), len(prefix), len(assets)
     return private

@@ -30,7 +30,8 @@ WINDOW = np.dtype([("length_ms", "i8"), ("limit", "i8"), ("began_ms", "i8"), ("c
 
 ACCOUNT = np.dtype(
     [
-        # Wiring. ``scan``: C function int64 f(uint64 account, uint64 text, uint64 end, uint64 fact): 1 if the text is a FACT.
+        # Wiring. ``scan``: C function int64 f(uint64 account, uint64 text, uint64 end, uint64 fact): 1 if the text is a FACT; with
+        # ``more`` set there is another one from there on.
         ("table", "u8"), ("seen", "u8"), ("links", "u8"), ("n_links", "i8"), ("clock", "u8"), ("scan", "u8"),
         ("questions", "u8"), ("facts", "u8"), ("reports", "u8"),
         ("n_instruments", "i8"), ("halts", "u8"), ("venue_index", "i8"),
@@ -45,6 +46,10 @@ ACCOUNT = np.dtype(
         # Settings: whether a change makes a new order there; when an unanswered request counts as unknown; how long we may be
         # without a session, and a connection without a word.
         ("is_revised", "i8"), ("answer_ns", "i8"), ("login_ns", "i8"), ("silence_ns", "i8"),
+        # Where the rest of a message that tells more than one fact begins (0: there is none), where it ends, and what kind it is of.
+        ("more", "u8"), ("more_end", "u8"), ("more_kind", "i8"),
+        # What is said on every connection so often that the venue knows us there (bytes 0: nothing), and when next.
+        ("alive", "u8"), ("alive_bytes", "i8"), ("alive_every_ns", "i8"), ("alive_ns", "i8"),
         # By the threads beside: whether the session is up; the venue's wall clock less our monotonic one, ns; log-ins refused.
         ("session", "u8"), ("wall_offset_ns", "i8"), ("refused_logins", "i8"),
         # Orders counted by the venue's windows; nothing new is sent before this time (ms of its clock).

@@ -56,10 +56,19 @@ from hftpipe.core.trading.order_table import (
     order_move,
 )
 from hftpipe.transport.websocket.link import LINK, LINK_BYTES, OPEN, SILENT, TEXT, end_link, next_message, receive
-from hftpipe.transport.websocket.sending import LOST, NOT_SENT
+from hftpipe.transport.websocket.sending import LOST, NOT_SENT, send_text
 from hftpipe.venues.orders.apply import apply_fact, ask, doubt, emit, is_waiting
 from hftpipe.venues.orders.facts import ASK_CANCEL, ASK_STATE, FACT, FACT_BYTES, queue_drop, queue_first, queue_put
-from hftpipe.venues.orders.requests import CANCEL_IT, CHANGE, NO_TEMPLATE, PLACE, put_amounts, send_request, template_of
+from hftpipe.venues.orders.requests import (
+    CANCEL_IT,
+    CHANGE,
+    NO_TEMPLATE,
+    PLACE,
+    TEXT_AT,
+    put_amounts,
+    send_request,
+    template_of,
+)
 from hftpipe.venues.orders.state import (
     ACCOUNT,
     ACKED,
@@ -249,10 +258,14 @@ def _told_fact(account, now_ns):
 def _read_message(account, link, now_ns):
     """Take the next message of a connection; False if there is none."""
     a = view(account, ACCOUNT)
-    kind, text, end = next_message(link)
-    if kind != TEXT:
-        return False
-    a.messages += 1
+    if a.more != ZERO:
+        # The rest of the one before: nothing is received until it has been read.
+        text, end = a.more, a.more_end
+    else:
+        kind, text, end = next_message(link)
+        if kind != TEXT:
+            return False
+        a.messages += 1
     fact = account + FACT_AT
     if call_words(a.scan, (account, text, end, fact)) == 1:
         a.facts_told += 1
@@ -309,15 +322,28 @@ def _fault(record, cause, id_, qty):
 
 
 @jit
+def _say_alive(a, link):
+    """Tell the venue that somebody is there, in the words that it wants."""
+    text = a.text + TEXT_AT
+    copy_bytes(text, a.alive, a.alive_bytes)
+    send_text(link, text, a.alive_bytes)
+
+
+@jit
 def _mind_links(account, now_ns):
-    """Let go of connections without a session, and of one on which nothing has come for too long (the venue pings)."""
+    """Let go of connections without a session, and of one on which nothing has come for too long (the venue pings, or is pinged)."""
     a = view(account, ACCOUNT)
+    is_due = a.alive_bytes > 0 and now_ns >= a.alive_ns
+    if is_due:
+        a.alive_ns = now_ns + a.alive_every_ns
     has_session = load_acquire(account + _SESSION) != ZERO
     for index in range(a.n_links):
         link = a.links + U64(LINK_BYTES * index)
         k = view(link, LINK)
         if k.state == OPEN and (not has_session or now_ns - k.last_ns > a.silence_ns):
             end_link(link, SILENT, np.int64(0))
+        elif k.state == OPEN and is_due:
+            _say_alive(a, link)
 
 
 @jit

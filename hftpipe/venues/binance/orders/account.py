@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 from urllib.parse import urlencode
 
@@ -36,6 +34,7 @@ from hftpipe.venues.orders.facts import (
     TURNED_DOWN,
 )
 from hftpipe.venues.orders.keeper import NotNow, Question, Upkeep
+from hftpipe.venues.orders.numbers import Instruments, scaled
 
 RECV_WINDOW_MS = 5000
 #: So long after it was first asked about an order that the venue does not find has never been there: what it answers from may lag.
@@ -60,31 +59,6 @@ BEHIND_NS = 50_000_000
 
 class RestError(OSError):
     """A request over REST came to nothing; the message says what was asked and what the venue said."""
-
-
-@dataclass(frozen=True)
-class Instruments:
-    """What the account needs to know of each instrument: its symbol at the venue, its quote currency, the power of its pack."""
-
-    symbols: tuple[str, ...]
-    quotes: tuple[str, ...]
-    powers: tuple[int, ...]
-
-
-def scaled(text: Any, places: int) -> int:
-    """A decimal text of the venue in units of 10**-places, exactly.
-
-    Raises:
-        ValueError: it is none, or has more decimals.
-    """
-    try:
-        number = Decimal(text).scaleb(places)
-    except (ArithmeticError, TypeError) as wrong:
-        raise ValueError(f"not a decimal number: {text!r}") from wrong
-    whole = int(number)
-    if whole != number or not -(2**63) < whole < 2**63:
-        raise ValueError(f"{text!r} does not fit {places} decimals and 64 bits")
-    return whole
 
 
 class BinanceAccount:
@@ -282,12 +256,8 @@ class BinanceAccount:
         made["revision"] = question.revision
         return made
 
-    def _places(self, question: Question) -> tuple[int, int]:
-        power = self._instruments.powers[question.instrument]
-        return 8 + power, 8 - power
-
     def _state(self, question: Question, body: Any) -> np.ndarray:
-        made, (price_places, qty_places) = self._fact(question, STATE), self._places(question)
+        made, (price_places, qty_places) = self._fact(question, STATE), self._instruments.places(question.instrument)
         id_, revision = client_id_of(self._prefix, body["clientOrderId"])
         if id_ != question.id:
             raise ValueError("another order")
@@ -305,7 +275,7 @@ class BinanceAccount:
         answer = self.ask("GET", self._market.trades, query)
         if answer.outcome is not Outcome.OK:
             raise NotNow(max(answer.retry_after_s, _LATER_S), answer.message)
-        price_places, qty_places = self._places(question)
+        price_places, qty_places = self._instruments.places(question.instrument)
         found = []
         for row in answer.body:
             made = self._fact(question, TRADE)
@@ -353,7 +323,7 @@ class BinanceAccount:
         made["request"] = CANCEL_ASKED
         if answer.outcome is Outcome.OK and answer.body.get("status") == "CANCELED":
             made["kind"], made["state"], made["reason"] = STATE, CANCELLED, reasons.USER_REQUEST
-            made["cum"] = scaled(answer.body["executedQty"], self._places(question)[1])
+            made["cum"] = scaled(answer.body["executedQty"], self._instruments.places(question.instrument)[1])
             return [made]
         action, reason = self._errors.get(answer.code, UNLISTED)
         if answer.outcome is not Outcome.REFUSED:

@@ -11,13 +11,14 @@ from hftpipe.core.machine.json_text import (
     open_object,
     read_decimal,
     read_integer,
+    text_code,
 )
 from hftpipe.core.machine.mem import U64, ZERO, view
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.cells import LOGIN_REFUSED
 from hftpipe.core.trading.order_table import ORDER, order_find
 from hftpipe.venues.binance.orders.errors import MESSAGES
-from hftpipe.venues.binance.orders.words import MS, places_of, refuse, set_state, text_code
+from hftpipe.venues.binance.orders.words import MS, places_of, refuse, set_state
 from hftpipe.venues.orders.client_text import read_client_text
 from hftpipe.venues.orders.errors import ASK, PAUSE, look_up
 from hftpipe.venues.orders.facts import CANCEL_ASKED, CANCELLED, CHANGED, FACT, PLACED, STATE, UNSAID

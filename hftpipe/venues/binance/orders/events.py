@@ -3,11 +3,19 @@
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.json_text import inside_string, key_code, next_member, open_object, read_decimal, read_integer
+from hftpipe.core.machine.json_text import (
+    inside_string,
+    key_code,
+    next_member,
+    open_object,
+    read_decimal,
+    read_integer,
+    text_code,
+)
 from hftpipe.core.machine.mem import U64, ZERO, load_i64, load_u8, view
 from hftpipe.core.schema import reasons
 from hftpipe.core.trading.order_table import ORDER, order_find
-from hftpipe.venues.binance.orders.words import MS, places_of, refuse, set_state, text_code
+from hftpipe.venues.binance.orders.words import MS, places_of, refuse, set_state
 from hftpipe.venues.orders.client_text import read_client_text
 from hftpipe.venues.orders.errors import ASK
 from hftpipe.venues.orders.facts import FACT, NO_REQUEST, STATE, TRADE, UNSAID

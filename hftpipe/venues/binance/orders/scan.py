@@ -6,12 +6,11 @@ Keys may come in any order, and unknown ones are stepped over.
 import numpy as np
 
 from hftpipe.core.machine.jit import entry, jit
-from hftpipe.core.machine.json_text import find_member, key_code, next_member, open_object, read_integer
+from hftpipe.core.machine.json_text import find_member, key_code, next_member, open_object, read_integer, text_code
 from hftpipe.core.machine.mem import U64, ZERO, store_i64, store_release, view
 from hftpipe.core.schema.layout import offset_of
 from hftpipe.venues.binance.orders.answers import read_answer
 from hftpipe.venues.binance.orders.events import SPOTS_BYTES, read_event
-from hftpipe.venues.binance.orders.words import text_code
 from hftpipe.venues.orders.facts import FACT_BYTES
 from hftpipe.venues.orders.state import ACCOUNT
 

@@ -11,7 +11,7 @@ from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.refusal import Refusal
 from hftpipe.transport.signing.keys import ED25519, HMAC, RSA, Key, key_of
 from hftpipe.venues.binance.discovery import client_of
-from hftpipe.venues.binance.orders.account import RECV_WINDOW_MS, BinanceAccount, Instruments
+from hftpipe.venues.binance.orders.account import RECV_WINDOW_MS, BinanceAccount
 from hftpipe.venues.binance.orders.check import Check
 from hftpipe.venues.binance.orders.market import SPOT, USDM, AccountMarket
 from hftpipe.venues.binance.orders.scan import SPOTS_BYTES, scan_entry
@@ -20,6 +20,7 @@ from hftpipe.venues.contract import Site, Wired
 from hftpipe.venues.orders.client_text import prefix_of
 from hftpipe.venues.orders.dead_man import DeadMan
 from hftpipe.venues.orders.keeper import AccountMemory, Upkeep
+from hftpipe.venues.orders.numbers import Instruments
 from hftpipe.venues.orders.setup import Speech, Terms
 from hftpipe.venues.orders.wiring import wire_account
 
@@ -60,10 +61,9 @@ def account_of(name: str, config: Config, instruments: np.ndarray, fee_numbers: 
     """The account of a market as configured. Raises Refusal without a key."""
     market = MARKETS[name]
     rest, api_url, events_url = _addresses(market, config)
-    symbols, quotes = (tuple(bytes(one).decode() for one in instruments[column]) for column in ("symbol", "quote"))
     return BinanceAccount(
         market, account_key(name, config), client_of(market.market, rest, config.live.ca_file), api_url, events_url,
-        Instruments(symbols, quotes, tuple(instruments["power"].tolist())), prefix_of(config.live.instance), fee_numbers,
+        Instruments.of(instruments), prefix_of(config.live.instance), fee_numbers,
         config.live.ca_file,
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.json_text import inside_string, key_code
+from hftpipe.core.machine.json_text import key_code
 from hftpipe.core.machine.mem import U64, ZERO, load_u8, view
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.records import FOK, GTC, IOC, MARKET, POST_ONLY, TIF_MASK
@@ -27,18 +27,6 @@ for _tif, _why in (
     _LAPSES[_tif] = _why
 #: ns of the venue's unit of time.
 MS = np.int64(1_000_000)
-
-
-@jit
-def text_code(at, after):
-    """The code of a text value, as of a key; 0 if it is none."""
-    text, length = inside_string(at, after)
-    if length < 0:
-        return ZERO
-    code = U64(min(length, np.int64(255))) << U64(56)
-    for index in range(min(length, np.int64(7))):
-        code |= U64(load_u8(text + U64(index))) << U64(8 * index)
-    return code
 
 
 @jit

@@ -1,0 +1,75 @@
+"""Bybit's orders as a venue's order half: what the gateway calls, and the threads beside it."""
+
+import os
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from hftpipe.config import Config, Secret
+from hftpipe.core.schema.refusal import Refusal
+from hftpipe.transport.signing.keys import ED25519, HMAC, RSA, Key, key_of
+from hftpipe.venues.bybit.discovery import client_of
+from hftpipe.venues.bybit.orders.account import RECV_WINDOW_MS, BybitAccount
+from hftpipe.venues.bybit.orders.errors import ERRORS
+from hftpipe.venues.bybit.orders.market import ALIVE, ALIVE_S, LINEAR, SILENCE_S, SPOT, AccountMarket
+from hftpipe.venues.bybit.orders.scan import SCAN_BYTES, scan_entry
+from hftpipe.venues.bybit.orders.wire import Wire
+from hftpipe.venues.contract import Site, Wired
+from hftpipe.venues.orders.client_text import prefix_of
+from hftpipe.venues.orders.numbers import Instruments
+from hftpipe.venues.orders.setup import Speech, Terms
+from hftpipe.venues.orders.wiring import wire_account
+
+MARKETS = {one.market.name: one for one in (SPOT, LINEAR)}
+
+
+def account_key(name: str, config: Config) -> Key:
+    """The account's key; of a simulated venue beside the run its own.
+
+    Raises:
+        Refusal: there is none in the environment, or it is one that the venue does not have.
+    """
+    if config.live.simulated:
+        from hftpipe.venues.bybit.simulated import simulated_key
+
+        name_of_key, secret = simulated_key()
+        return Key(Secret(name_of_key), Secret(secret))
+    key = key_of(name, os.environ)
+    if key.kind == ED25519:
+        raise Refusal(f"venue {name}: a key of kind {ED25519}; Bybit has {HMAC} and {RSA}")
+    return key
+
+
+def _addresses(config: Config) -> tuple[str, str, str]:
+    """REST, the interface for orders, the account's own topics."""
+    if server := config.live.server:
+        sockets = f"ws{server.removeprefix('http')}"
+        return server, f"{sockets}/v5/trade", f"{sockets}/v5/private"
+    net = config.network.bybit.of(config.live.net)
+    return net.rest, net.websocket_api, net.private_streams
+
+
+def account_of(name: str, config: Config, instruments: np.ndarray, fee_numbers: Mapping[str, int]) -> BybitAccount:
+    """The account of a category as configured. Raises Refusal without a key."""
+    rest, trade_url, private_url = _addresses(config)
+    return BybitAccount(
+        MARKETS[name], account_key(name, config), client_of(rest, config.live.ca_file), trade_url, private_url,
+        Instruments.of(instruments), prefix_of(config.live.instance), fee_numbers, config.live.ca_file,
+    )  # fmt: skip
+
+
+def _speech(market: AccountMarket) -> Speech:
+    wire = Wire(market.market.category, RECV_WINDOW_MS)
+    return Speech(wire.templates, wire.variants, ERRORS, scan_entry.address, SCAN_BYTES, ALIVE, ALIVE_S)
+
+
+def wire_orders(name: str, site: Site, state: np.ndarray, report: Callable[[str], None]) -> Wired:
+    """Wire the order half of a category (contract: :class:`hftpipe.venues.contract.Orders`)."""
+    market, live = MARKETS[name], site.config.live
+    key = account_key(name, site.config)
+    account = account_of(name, site.config, site.instruments, {one: site.fee_number(one) for one in site.fee_assets})
+    terms = Terms(
+        links=2, is_revised=False, answer_s=live.answer_timeout_s, login_s=live.login_timeout_s, silence_s=SILENCE_S,
+        windows=market.windows,
+    )  # fmt: skip
+    return wire_account(site, state, account, lambda: _speech(market), terms, key, account.prefix, report)
