@@ -6,6 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +22,11 @@ from hftpipe.core.schema.refusal import Refusal
 from hftpipe.core.shared.private import PrivateSegment
 from hftpipe.strategy.compile.loader import load as load_strategy
 from hftpipe.topology.pipeline import Pipeline
+from hftpipe.transport import errands as errands_module
 from hftpipe.transport.http import weights as weights_module
 from hftpipe.transport.websocket.connect import ConnectError, Connection
 from hftpipe.venues.binance import streams as streams_module
 from hftpipe.venues.binance import wiring as wiring_module
-from hftpipe.venues.live import errands as errands_module
 from hftpipe.venues.live import fetched as fetched_module
 from hftpipe.venues.live import keeper as keeper_module
 
@@ -446,3 +447,51 @@ def test_more_streams_than_a_connection_may_have_are_refused_before_the_start() 
         Refusal, match=r"live\.connections = 1: 1800 streams on one; allowed: at most 1024, so at least 2 conn"
     ):
         Pipeline(config, [load_strategy("market_making")], 1, 10**18, PrivateSegment, calibrate_once)
+
+
+def is_gone(client: Client) -> bool:
+    """Whether the other side has closed."""
+    try:
+        return client.sock.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK) == b""
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+
+
+def test_a_connection_that_the_venue_will_close_is_replaced_without_a_gap(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_module, "SETTLED_S", 0.3)
+    rig.begin()
+    (old,) = rig.server.clients
+    old.text('{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":5}}')
+    rig.until(lambda: len(rig.asked) == 2)
+    new = rig.server.clients[1]
+    for _ in range(40):
+        # Both connections bring everything, as the venue's do.
+        for symbol in SYMBOLS:
+            text = rig.exchange.diff(symbol)
+            new.text(text)
+            with suppress(OSError):
+                old.text(text)
+        rig.until(rig.is_right)
+    rig.until(lambda: is_gone(old))
+    rig.tell()
+    rig.until(rig.is_right)
+    assert len(rig.exchange.fetched) == len(SYMBOLS), "no book began anew"
+    assert int(rig.pipeline.state("market_data")["invalidations"][0]) == 0 and "connecting again" not in rig.said()
+
+
+def test_a_connection_is_replaced_before_its_day_is_over(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(keeper_module, "SETTLED_S", 0.05)
+    monkeypatch.setattr("hftpipe.venues.binance.wiring.LIFETIME_S", 0.5)
+    other = Rig(tmp_path, caplog)
+    other.begin()
+    other.until(lambda: len(other.asked) >= 3)
+    other.tell()
+    other.until(other.is_right)
+    assert len(other.exchange.fetched) == len(SYMBOLS)
+    other.close()

@@ -21,6 +21,14 @@ from hftpipe.venues.live.plan import Heard
 BATCH, PAUSE_S = 200, 0.3
 MOST_STREAMS = 1024
 CONFIRM_S = 10.0
+#: The venue closes a connection after 24 hours (1.2, 2.1), and says so shortly before.
+LIFETIME_S = 23 * 3600.0
+_SHUTDOWN = b'"serverShutdown"'
+
+
+def is_ending(text: bytes) -> bool:
+    """Whether a text says that connections are about to be closed."""
+    return _SHUTDOWN in text
 
 
 def stream_names(symbol: str, is_top: bool) -> list[str]:

@@ -13,7 +13,7 @@ from hftpipe.transport.http.rest import RestClient
 from hftpipe.venues.binance.codec import CODEC
 from hftpipe.venues.binance.discovery import client_of, discover
 from hftpipe.venues.binance.markets import BINANCE_SPOT, BINANCE_USDM, Market
-from hftpipe.venues.binance.streams import MOST_STREAMS, Snapshots, stream_names, subscribe
+from hftpipe.venues.binance.streams import LIFETIME_S, MOST_STREAMS, Snapshots, is_ending, stream_names, subscribe
 from hftpipe.venues.contract import Beside, Site, Venue, Wired
 from hftpipe.venues.live.plan import LivePlan
 from hftpipe.venues.live.wiring import LiveAccount, LiveMarket, live_venue
@@ -39,7 +39,10 @@ def _client(market: Market, config: Config) -> RestClient:
 
 def _plan(market: Market, config: Config) -> LivePlan:
     snapshots = Snapshots(_client(market, config), market)
-    return LivePlan(f"{_streams(market, config)}/stream", subscribe, snapshots.fetch, ca_file=config.live.ca_file)
+    return LivePlan(
+        f"{_streams(market, config)}/stream", subscribe, snapshots.fetch, lifetime_s=LIFETIME_S, is_ending=is_ending,
+        ca_file=config.live.ca_file,
+    )  # fmt: skip
 
 
 def _simulated(market: Market, config: Config, rows: np.ndarray) -> tuple[Beside, Config]:

@@ -43,6 +43,8 @@ from hftpipe.venues.taped.text import Page
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 #: How long after a connection books are looked at.
 FIRST_DATA_S = 10.0
+#: How long a connection has its streams before it takes the place of another one.
+SETTLED_S = 1.0
 _MOST_SHOWN = 8
 _SAY = ctypes.CFUNCTYPE(ctypes.c_int64, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64)
 
@@ -125,7 +127,16 @@ class Keeper:
         self._failures[index] = 0
         for one in heard:
             self.tell(lambda one=one: self._hand(one))  # type: ignore[misc]
-        self.tell(lambda: self._opened(index, connection, fd, tls))
+        if index in self._connections:
+            # What came on it while streams were asked for was dropped: the old one must have brought that by then.
+            self.later(lambda: self._opened(index, connection, fd, tls), SETTLED_S)
+        else:
+            self.tell(lambda: self._opened(index, connection, fd, tls))
+
+    def _renew(self, index: int, connection: Connection) -> None:
+        """Make another connection in the place of one that the venue will close, if it is still that."""
+        if self._connections.get(index) is connection:
+            self._connect(index)
 
     def _failed(self, index: int, why: str) -> None:
         self._failures[index] += 1
@@ -142,8 +153,11 @@ class Keeper:
         live, cursor = self.memory.live, self.memory.cursor
         self._books.step()
         if int(cursor["need"][0]) == NEED_DECODE:
-            if said := self.plan.complaint(self._page.text()):
+            text = self._page.text()
+            if said := self.plan.complaint(text):
                 self.report(said)
+            if self.plan.is_ending(text):
+                self._renew_all()
             self._page.decode()
         self._see_to_ended()
         has_lost = live["invalidations"][0] != self.memory.state["invalidations"][0]
@@ -155,6 +169,11 @@ class Keeper:
         if has_lost:
             self._see_to_lost()
         return True
+
+    def _renew_all(self) -> None:
+        """Replace every connection before the venue closes it."""
+        for index, connection in self._connections.items():
+            self._connecting[index].ask(lambda index=index, connection=connection: self._renew(index, connection))  # type: ignore[misc]
 
     def _see_to_ended(self) -> None:
         for index in np.flatnonzero(self.memory.links["state"] == ENDED).tolist():
@@ -182,11 +201,18 @@ class Keeper:
         return True
 
     def _opened(self, index: int, connection: Connection, fd: int, tls: int) -> bool:
+        link, old = self.memory.links[index : index + 1], self._connections.get(index)
+        if old:
+            # What is unread of the old one comes on the new one, too: messages that come twice have the same numbers.
+            link_close(link)
+            old.close()
         self._connections[index] = connection
         assert int(self.memory.links["state"][index]) == CLOSED, f"connection {index} is open already"
-        link_open(self.memory.links[index : index + 1], fd, steady_ns(), tls)
-        for instrument in self.memory.share(index):
+        link_open(link, fd, steady_ns(), tls)
+        for instrument in self.memory.share(index) if not old else ():
             self._books.opened(instrument)
+        if self.plan.lifetime_s:
+            self._connecting[index].ask(lambda: self._renew(index, connection), self.plan.lifetime_s)
         self.later(lambda: self._look_for_silent(index, connection), FIRST_DATA_S)
         if self.plan.alive:
             self.later(lambda: self._say_alive(index, connection), self.plan.alive_s)

@@ -18,6 +18,10 @@ def _no_complaint(text: bytes) -> str:
     return ""
 
 
+def _is_not_ending(text: bytes) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class LivePlan:
     """The cold half of a live feed. What asks the venue is called from threads of its own, beside the compiled loop.
@@ -32,6 +36,8 @@ class LivePlan:
             ``snapshot``.
         alive: what to say every ``alive_s`` so that the venue does not close the connection; None: nothing, its pings are answered.
         complaint: why the venue refuses something, of a text that the scanner passes on; empty: it is no refusal.
+        lifetime_s: after so long a connection is replaced by another one that is subscribed already; 0: never.
+        is_ending: whether a text that the scanner passes on says that the venue is about to close connections: all are replaced.
         ca_file: certificates to trust instead of the system's; empty: the system's.
     """
 
@@ -42,6 +48,8 @@ class LivePlan:
     alive: Callable[[], bytes] | None = None
     alive_s: float = 0.0
     complaint: Callable[[bytes], str] = _no_complaint
+    lifetime_s: float = 0.0
+    is_ending: Callable[[bytes], bool] = _is_not_ending
     ca_file: str = ""
 
     def __post_init__(self) -> None:
