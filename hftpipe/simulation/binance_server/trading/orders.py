@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from hftpipe.core.schema import reasons
 from hftpipe.core.schema.records import BUY
 from hftpipe.simulation.market_server.symbols import Symbol
 
@@ -80,6 +81,7 @@ class Order:
         place: goes up with every queue it joins: of two at a price the lower one is ahead.
         is_far: it is beyond its book, on its level alone; changes: how often it was changed; modify_id: what the client calls
             the last change (USD-M).
+        why, cancel_id: why it is over, and what the request that ended it is called; met_id: the order of its owner it has met.
     """
 
     id: int
@@ -95,6 +97,9 @@ class Order:
     is_far: bool = False
     changes: int = 0
     modify_id: int | None = None
+    why: int = reasons.NONE
+    cancel_id: str = ""
+    met_id: int = 0
     fills: list[Fill] = field(default_factory=list)
 
     @property

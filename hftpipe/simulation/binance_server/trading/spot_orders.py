@@ -109,11 +109,13 @@ class SpotEntry:
         if not asked.qty:
             raise filter_failure("LOT_SIZE")
         if asked.side == SELL:
-            trader.ledger.require(base, asked.qty)
+            need = base, asked.qty
         elif asked.type == words.MARKET:
-            trader.ledger.require(quote, self._cost(trader, asked))
+            need = quote, self._cost(trader, asked)
         else:
-            trader.ledger.require(quote, worth(asked.price, asked.qty))
+            need = quote, worth(asked.price, asked.qty)
+        if need[1] > trader.ledger.free[need[0]]:
+            raise Refused(-2010, "Account has insufficient balance for requested action.")
 
     def _filters(self, asked: NewOrder) -> None:
         row = self.market.listing.instruments[asked.symbol.index]

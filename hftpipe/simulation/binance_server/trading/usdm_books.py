@@ -6,13 +6,14 @@ from hftpipe.core.schema import reasons
 from hftpipe.simulation.binance_server.answers import Refused
 from hftpipe.simulation.binance_server.trading import orders as words
 from hftpipe.simulation.binance_server.trading import usdm_payloads as say
+from hftpipe.simulation.binance_server.trading.account import Account
 from hftpipe.simulation.binance_server.trading.orders import Fill, Order, worth
 from hftpipe.simulation.binance_server.trading.settings import TradingRules
-from hftpipe.simulation.binance_server.trading.trader import NowMs, Trader
+from hftpipe.simulation.binance_server.trading.trader import NowMs
 from hftpipe.simulation.binance_server.trading.usdm_ledger import UsdmLedger
 from hftpipe.simulation.market_server.symbols import Symbol
 
-UsdmTrader = Trader[UsdmLedger]
+UsdmTrader = Account[UsdmLedger]
 #: What the book does not take: code and text.
 _REFUSALS = {
     reasons.POST_ONLY_WOULD_TAKE: (

@@ -47,7 +47,8 @@ class UsdmService:
         return asked
 
     def _enter(self, trader: UsdmTrader, asked: NewOrder) -> Any:
-        order = self._desk.place(trader, asked)
+        with trader.counts.unless_refused(self._answers.now_ms()):
+            order = self._desk.place(trader, asked)
         return say.answer(order) if asked.answer == "RESULT" else say.ack(order)
 
     def test(self, trader: UsdmTrader, params: Params) -> Any:
