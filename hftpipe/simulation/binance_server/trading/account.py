@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from hftpipe.simulation.binance_server.trading.counts import OrderCounts
-from hftpipe.simulation.binance_server.trading.trader import Trader
+from hftpipe.simulation.market_server.trading.trader import Trader
 
 L = TypeVar("L", covariant=True)
 

@@ -13,7 +13,6 @@ from hftpipe.simulation.binance_server.listing import currencies_of
 from hftpipe.simulation.binance_server.trading.account import Account
 from hftpipe.simulation.binance_server.trading.calls import Call, spot_calls, usdm_calls
 from hftpipe.simulation.binance_server.trading.counts import OrderCounts
-from hftpipe.simulation.binance_server.trading.desk import Desk
 from hftpipe.simulation.binance_server.trading.faults import OrderFaults
 from hftpipe.simulation.binance_server.trading.keys import Keys
 from hftpipe.simulation.binance_server.trading.listen_keys import ListenKeys
@@ -26,16 +25,17 @@ from hftpipe.simulation.binance_server.trading.settings import (
     base_at_start,
 )
 from hftpipe.simulation.binance_server.trading.spot_books import SpotBooks, SpotTrader
-from hftpipe.simulation.binance_server.trading.spot_ledger import SpotLedger
 from hftpipe.simulation.binance_server.trading.spot_service import SpotService
 from hftpipe.simulation.binance_server.trading.state import TradingState
 from hftpipe.simulation.binance_server.trading.usdm_account import UsdmAccount
 from hftpipe.simulation.binance_server.trading.usdm_books import UsdmBooks, UsdmTrader
-from hftpipe.simulation.binance_server.trading.usdm_ledger import UsdmLedger
 from hftpipe.simulation.binance_server.trading.usdm_service import UsdmService
 from hftpipe.simulation.binance_server.trading.usdm_upkeep import UsdmUpkeep
-from hftpipe.simulation.binance_server.trading.user_events import UserEvents
 from hftpipe.simulation.binance_server.weights import Weights
+from hftpipe.simulation.market_server.trading.desk import Desk
+from hftpipe.simulation.market_server.trading.margin_ledger import MarginLedger
+from hftpipe.simulation.market_server.trading.spot_ledger import SpotLedger
+from hftpipe.simulation.market_server.trading.user_events import UserEvents
 
 Calls = tuple[dict[tuple[str, str], Call], dict[str, Call]]
 
@@ -114,9 +114,9 @@ def _usdm(parts: _Parts) -> tuple[Desk[UsdmTrader], UsdmBooks, UsdmUpkeep, Liste
     symbols, answers = parts.feed.symbols.all, parts.answers
     quotes = [currencies_of(row)[1] for row in parts.rows]
 
-    def ledger_of(one: AccountSettings) -> UsdmLedger:
+    def ledger_of(one: AccountSettings) -> MarginLedger:
         wallets = _start(parts.rows, one.balances, False)
-        return UsdmLedger(wallets, quotes, lambda index: answers.mark_price(symbols[index]), parts.rules.leverage)
+        return MarginLedger(wallets, quotes, lambda index: answers.mark_price(symbols[index]), parts.rules.leverage)
 
     traders = parts.traders(ledger_of)
     books = UsdmBooks(parts.rules, symbols, answers.now_ms)

@@ -22,7 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from hftpipe.simulation.binance_server.trading.user_events import EventFaults
+from hftpipe.simulation.market_server.trading.user_events import EventFaults
 
 COUNTS = (
     "order_unknown", "order_unavailable", "order_delayed", "order_delay_ms", "ack_dropped", "drop_next_user",

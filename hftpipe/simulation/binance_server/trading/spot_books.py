@@ -6,11 +6,11 @@ from hftpipe.core.schema import reasons
 from hftpipe.simulation.binance_server.answers import Refused
 from hftpipe.simulation.binance_server.trading import spot_payloads as say
 from hftpipe.simulation.binance_server.trading.account import Account
-from hftpipe.simulation.binance_server.trading.orders import Fill, Order, worth
 from hftpipe.simulation.binance_server.trading.settings import TradingRules
-from hftpipe.simulation.binance_server.trading.spot_ledger import SpotLedger
 from hftpipe.simulation.binance_server.trading.spot_payloads import Report, amount
-from hftpipe.simulation.binance_server.trading.trader import NowMs
+from hftpipe.simulation.market_server.trading.orders import Fill, Order, worth
+from hftpipe.simulation.market_server.trading.spot_ledger import SpotLedger
+from hftpipe.simulation.market_server.trading.trader import NowMs
 
 SpotTrader = Account[SpotLedger]
 #: What the book does not take: code and text.

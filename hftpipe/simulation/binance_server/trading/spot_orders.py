@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from hftpipe.core.schema.records import ASK, BID, BUY, SELL
 from hftpipe.simulation.binance_server.answers import Answers, Refused
 from hftpipe.simulation.binance_server.listing import MAX_NOTIONAL, MAX_ORDERS, PERCENT, currencies_of, steps_of
-from hftpipe.simulation.binance_server.trading import orders as words
-from hftpipe.simulation.binance_server.trading.orders import NewOrder, worth
 from hftpipe.simulation.binance_server.trading.params import (
     Params,
     amount_in,
@@ -22,6 +20,8 @@ from hftpipe.simulation.binance_server.trading.refused import filter_failure, mi
 from hftpipe.simulation.binance_server.trading.spot_books import SpotTrader
 from hftpipe.simulation.market_server.market import Market
 from hftpipe.simulation.market_server.symbols import Symbol
+from hftpipe.simulation.market_server.trading import orders as words
+from hftpipe.simulation.market_server.trading.orders import NewOrder, worth
 
 CLIENT_ID = "^[a-zA-Z0-9-_]{1,36}$"
 _TYPES = (words.LIMIT, words.LIMIT_MAKER, words.MARKET)

@@ -4,11 +4,11 @@ from typing import Any
 
 from hftpipe.core.schema.records import BUY
 from hftpipe.simulation.binance_server.answers import Answers, number_in
-from hftpipe.simulation.binance_server.trading.desk import Desk
-from hftpipe.simulation.binance_server.trading.orders import Fill
 from hftpipe.simulation.binance_server.trading.params import Params
 from hftpipe.simulation.binance_server.trading.refused import missing
 from hftpipe.simulation.binance_server.trading.usdm_books import UsdmTrader
+from hftpipe.simulation.market_server.trading.desk import Desk
+from hftpipe.simulation.market_server.trading.orders import Fill
 
 
 class UsdmUpkeep:

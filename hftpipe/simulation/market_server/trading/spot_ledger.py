@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from hftpipe.core.schema.records import BUY
-from hftpipe.simulation.binance_server.trading.orders import Fill, Order, worth
+from hftpipe.simulation.market_server.trading.orders import Fill, Order, worth
 
 _SCALE = 10**8
 

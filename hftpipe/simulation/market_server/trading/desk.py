@@ -23,13 +23,13 @@ from hftpipe.core.schema.records import GTC as BOOK_GTC
 from hftpipe.core.schema.records import IOC as BOOK_IOC
 from hftpipe.core.schema.records import MARKET as BOOK_MARKET
 from hftpipe.core.schema.records import POST_ONLY as BOOK_POST_ONLY
-from hftpipe.simulation.binance_server.trading import orders as words
-from hftpipe.simulation.binance_server.trading.orders import Fill, NewOrder, Order
-from hftpipe.simulation.binance_server.trading.trader import Books, Trader
 from hftpipe.simulation.market_server.clock import VenueClock
 from hftpipe.simulation.market_server.market import Asked, Happened, Market
 from hftpipe.simulation.market_server.market_steps import ENTER, REDUCE, REMOVE, SET_FAR
 from hftpipe.simulation.market_server.symbols import Symbols
+from hftpipe.simulation.market_server.trading import orders as words
+from hftpipe.simulation.market_server.trading.orders import Fill, NewOrder, Order
+from hftpipe.simulation.market_server.trading.trader import Books, Trader
 from hftpipe.simulation.matching.memory import (
     DELETE,
     EXECUTE,

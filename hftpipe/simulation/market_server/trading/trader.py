@@ -4,8 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from hftpipe.simulation.binance_server.trading.orders import Fill, Order, Orders
-from hftpipe.simulation.binance_server.trading.user_events import UserEvents
+from hftpipe.simulation.market_server.trading.orders import Fill, Order, Orders
+from hftpipe.simulation.market_server.trading.user_events import UserEvents
 
 #: The venue's time, ms.
 NowMs = Callable[[], int]
