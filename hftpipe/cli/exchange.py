@@ -126,7 +126,7 @@ def _binance(settings: Config, given: dict[str, Any]) -> tuple[Any, Any]:
     """What the venue is told, and what makes it."""
     from hftpipe.simulation.binance_server.server import BinanceServer
     from hftpipe.simulation.binance_server.settings import RULES, BinanceConfig
-    from hftpipe.simulation.binance_server.trading.settings import account_from
+    from hftpipe.simulation.market_server.trading.accounts import account_from
     from hftpipe.venues.paper.demo import demo_market
 
     listings, seed = _listed(settings, given, dict(RULES)), _seed(settings, given)

@@ -22,13 +22,15 @@ from hftpipe.simulation.binance_server.connection import Line, Peer
 from hftpipe.simulation.binance_server.rest import limit_text
 from hftpipe.simulation.binance_server.trading.account import Account
 from hftpipe.simulation.binance_server.trading.calls import Call
-from hftpipe.simulation.binance_server.trading.faults import BODIES, UNAVAILABLE
-from hftpipe.simulation.binance_server.trading.keys import Key, check_time
+from hftpipe.simulation.binance_server.trading.faults import BODIES
+from hftpipe.simulation.binance_server.trading.keys import check_time
 from hftpipe.simulation.binance_server.trading.params import Params
 from hftpipe.simulation.binance_server.trading.refused import TOO_MANY, UNAUTHORISED, missing, said
 from hftpipe.simulation.binance_server.trading.signing import api_payload
 from hftpipe.simulation.binance_server.trading.state import TradingState
 from hftpipe.simulation.market_server.clock import VenueClock
+from hftpipe.simulation.market_server.trading.faults import UNAVAILABLE
+from hftpipe.simulation.market_server.trading.key_ring import Key
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 _INT64 = 2**63

@@ -13,17 +13,10 @@ from hftpipe.simulation.binance_server.listing import currencies_of
 from hftpipe.simulation.binance_server.trading.account import Account
 from hftpipe.simulation.binance_server.trading.calls import Call, spot_calls, usdm_calls
 from hftpipe.simulation.binance_server.trading.counts import OrderCounts
-from hftpipe.simulation.binance_server.trading.faults import OrderFaults
 from hftpipe.simulation.binance_server.trading.keys import Keys
 from hftpipe.simulation.binance_server.trading.listen_keys import ListenKeys
 from hftpipe.simulation.binance_server.trading.rest import TradingRest
-from hftpipe.simulation.binance_server.trading.settings import (
-    QUOTE_AT_START,
-    TRADING,
-    AccountSettings,
-    TradingRules,
-    base_at_start,
-)
+from hftpipe.simulation.binance_server.trading.settings import TRADING, TradingRules
 from hftpipe.simulation.binance_server.trading.spot_books import SpotBooks, SpotTrader
 from hftpipe.simulation.binance_server.trading.spot_service import SpotService
 from hftpipe.simulation.binance_server.trading.state import TradingState
@@ -32,7 +25,9 @@ from hftpipe.simulation.binance_server.trading.usdm_books import UsdmBooks, Usdm
 from hftpipe.simulation.binance_server.trading.usdm_service import UsdmService
 from hftpipe.simulation.binance_server.trading.usdm_upkeep import UsdmUpkeep
 from hftpipe.simulation.binance_server.weights import Weights
+from hftpipe.simulation.market_server.trading.accounts import AccountSettings, balances_at_start
 from hftpipe.simulation.market_server.trading.desk import Desk
+from hftpipe.simulation.market_server.trading.faults import OrderFaults
 from hftpipe.simulation.market_server.trading.margin_ledger import MarginLedger
 from hftpipe.simulation.market_server.trading.spot_ledger import SpotLedger
 from hftpipe.simulation.market_server.trading.user_events import UserEvents
@@ -67,17 +62,6 @@ class Trading:
             self.listen_keys.expire()
 
 
-def _start(rows: Any, given: Mapping[str, int], with_bases: bool) -> dict[str, int]:
-    """What an account has at the start, by asset."""
-    made: dict[str, int] = {}
-    for row in rows:
-        base, quote = currencies_of(row)
-        made.setdefault(quote, QUOTE_AT_START)
-        if with_bases:
-            made.setdefault(base, base_at_start(int(row["reference_price"])))
-    return made | {asset: amount for asset, amount in given.items() if with_bases or asset in made}
-
-
 @dataclass(frozen=True)
 class _Parts:
     """What both markets are put together from."""
@@ -104,7 +88,7 @@ class _Parts:
 
 def _spot(parts: _Parts) -> tuple[Desk[SpotTrader], SpotBooks, Calls]:
     currencies = [currencies_of(row) for row in parts.rows]
-    traders = parts.traders(lambda one: SpotLedger(_start(parts.rows, one.balances, True), currencies))
+    traders = parts.traders(lambda one: SpotLedger(balances_at_start(parts.rows, one.balances, True), currencies))
     books = SpotBooks(parts.rules, parts.answers.now_ms)
     desk: Desk[SpotTrader] = Desk(parts.feed, books, traders, parts.first_order)
     return desk, books, spot_calls(SpotService(parts.answers, parts.feed.market, desk, parts.rules))
@@ -115,7 +99,7 @@ def _usdm(parts: _Parts) -> tuple[Desk[UsdmTrader], UsdmBooks, UsdmUpkeep, Liste
     quotes = [currencies_of(row)[1] for row in parts.rows]
 
     def ledger_of(one: AccountSettings) -> MarginLedger:
-        wallets = _start(parts.rows, one.balances, False)
+        wallets = balances_at_start(parts.rows, one.balances, False)
         return MarginLedger(wallets, quotes, lambda index: answers.mark_price(symbols[index]), parts.rules.leverage)
 
     traders = parts.traders(ledger_of)

@@ -7,9 +7,9 @@ from typing import Any
 from hftpipe.simulation.binance_server.faults import RestFaults
 from hftpipe.simulation.binance_server.settings import MarketRules
 from hftpipe.simulation.binance_server.trading.account import Account
-from hftpipe.simulation.binance_server.trading.faults import OrderFaults
 from hftpipe.simulation.binance_server.trading.keys import Keys
 from hftpipe.simulation.binance_server.weights import Weights
+from hftpipe.simulation.market_server.trading.faults import OrderFaults
 
 
 @dataclass(frozen=True)
