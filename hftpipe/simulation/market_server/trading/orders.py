@@ -194,6 +194,10 @@ class Orders:
         groups: Iterable[dict[int, Order]] = self.open.values() if index is None else [self.open.get(index, {})]
         return sorted((one for group in groups for one in group.values()), key=lambda one: (one.created_ms, one.id))
 
+    def closed(self, most: int = _KEPT) -> list[Order]:
+        """The last orders that are over, oldest first."""
+        return list(self._closed)[-most:]
+
     def all_of(self, index: int) -> list[Order]:
         """Orders of a symbol, open or not, by id."""
         return sorted((one for (at, _), one in self._all.items() if at == index), key=lambda one: one.id)
