@@ -12,7 +12,7 @@ from binance_account import KEY, MARKETS, SECRET, Account
 from binance_rig import PlainBook, Venue
 from client_envs import NoClient, client_python
 
-from hftpipe.simulation.binance_server.trading.settings import SIM_PUBLIC_KEY_ID
+from hftpipe.simulation.market_server.trading.accounts import SIM_PUBLIC_KEY_ID
 
 pytest.importorskip("aiohttp", reason="the simulated Binance venue needs aiohttp (hftpipe[sim])")
 

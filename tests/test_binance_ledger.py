@@ -18,11 +18,11 @@ from hftpipe.simulation.binance_server.answers import Answers, Refused
 from hftpipe.simulation.binance_server.faults import DepthFaults, RestFaults
 from hftpipe.simulation.binance_server.feed import Feed
 from hftpipe.simulation.binance_server.settings import SPOT, USDM, Listing, MarketRules
-from hftpipe.simulation.binance_server.trading.settings import AccountSettings
 from hftpipe.simulation.binance_server.weights import Weights
 from hftpipe.simulation.flow.state import FLOW
 from hftpipe.simulation.market_server.market import Market
 from hftpipe.simulation.market_server.symbols import Symbols
+from hftpipe.simulation.market_server.trading.accounts import AccountSettings
 from hftpipe.simulation.matching.memory import ORDER
 from hftpipe.simulation.matching.query import match_order
 

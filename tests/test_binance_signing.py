@@ -8,8 +8,9 @@ import pytest
 
 from hftpipe.simulation.binance_server.answers import Refused
 from hftpipe.simulation.binance_server.trading.keys import Keys, check_time
-from hftpipe.simulation.binance_server.trading.settings import AccountSettings, account_from
-from hftpipe.simulation.binance_server.trading.signing import PublicKey, api_payload, hmac_fits, rest_payload
+from hftpipe.simulation.binance_server.trading.signing import api_payload, rest_payload
+from hftpipe.simulation.market_server.trading.accounts import AccountSettings, account_from
+from hftpipe.simulation.market_server.trading.signatures import PublicKey, hmac_fits
 
 SPOT_KEY = "vmPUZE6mv9SD5VNHk4HlWFsOr6aKE2zvsw0MuIgwCIPy6utIco14y7Ju91duEh8A"
 SPOT_SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"

@@ -92,7 +92,7 @@ OWN_FIELDS = {
 }
 #: Records of other kinds with such fields.
 NOT_IT = {
-    "simulation/binance_server/trading/usdm_ledger.py": {"cost"},
+    "simulation/market_server/trading/margin_ledger.py": {"cost"},
     "strategy/quote_slots.py": {"asked_price"},
     "gateway/stage.py": {"venue_id"},
     "risk/stage.py": {"venue_id"},

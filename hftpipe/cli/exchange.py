@@ -33,7 +33,7 @@ _OWN = {
         "truth", "cpu",
     ),
     "binance": ("market", "port", "tls", "cert_file", "listed", "weight_limit", "public_key", "balance"),
-    "bybit": ("market", "port", "tls", "cert_file", "listed"),
+    "bybit": ("market", "port", "tls", "cert_file", "listed", "public_key", "balance"),
 }  # fmt: skip
 
 
@@ -126,7 +126,7 @@ def _binance(settings: Config, given: dict[str, Any]) -> tuple[Any, Any]:
     """What the venue is told, and what makes it."""
     from hftpipe.simulation.binance_server.server import BinanceServer
     from hftpipe.simulation.binance_server.settings import RULES, BinanceConfig
-    from hftpipe.simulation.binance_server.trading.settings import account_from
+    from hftpipe.simulation.market_server.trading.accounts import account_from
     from hftpipe.venues.paper.demo import demo_market
 
     listings, seed = _listed(settings, given, dict(RULES)), _seed(settings, given)
@@ -142,10 +142,14 @@ def _bybit(settings: Config, given: dict[str, Any]) -> tuple[Any, Any]:
     """What the venue is told, and what makes it."""
     from hftpipe.simulation.bybit_server.server import BybitServer
     from hftpipe.simulation.bybit_server.settings import RULES, BybitConfig
+    from hftpipe.simulation.market_server.trading.accounts import account_from
     from hftpipe.venues.paper.demo import demo_market
 
     listings, seed = _listed(settings, given, dict(RULES)), _seed(settings, given)
-    config = BybitConfig(listings, given["port"], given["tls"], seed, given["speed"], demo_market(settings.market))
+    account = account_from(os.environ, given["public_key"], given["balance"] or ())
+    config = BybitConfig(
+        listings, given["port"], given["tls"], seed, given["speed"], demo_market(settings.market), (account,)
+    )
     return config, lambda: BybitServer(config)
 
 

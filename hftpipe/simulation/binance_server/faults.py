@@ -21,7 +21,8 @@ freeze              ``true``: nothing happens in the market any more; ``false``:
 market              ``"spot"`` or ``"usdm"``: only that one (not for freeze, stall_ms, clock and keys)
 =================== ============================================================================================================
 
-What befalls requests of accounts and user data is in :mod:`hftpipe.simulation.binance_server.trading.faults`.
+What befalls requests of accounts and user data is in :mod:`hftpipe.simulation.binance_server.trading.faults`,
+and what may befall those of any venue in :mod:`hftpipe.simulation.market_server.trading.faults`.
 """
 
 from collections.abc import Mapping
@@ -29,13 +30,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hftpipe.simulation.binance_server.streams import Build, Stream
-from hftpipe.simulation.binance_server.trading import faults as of_trading
+from hftpipe.simulation.binance_server.trading import faults as of_binance
+from hftpipe.simulation.market_server.trading import faults as of_trading
 
 _COUNT = (
     "drop_next_depth", "double_next_depth", "reorder_next_depth", "status_5xx", "ban_429", "ban_418", "retry_after_s",
     "stall_ms", "grace_ms", "ping_ms", "pong_ms", *of_trading.COUNTS,
 )  # fmt: skip
-_FLAGS = ("shutdown", "expire", "freeze", *of_trading.FLAGS)
+_FLAGS = ("shutdown", "expire", "freeze", *of_binance.FLAGS, *of_trading.FLAGS)
 _SIGNED, _TEXTS = of_trading.SIGNED, ("symbol", *of_trading.TEXTS)
 _CHOICES = {"disconnect": ("all", "one"), "market": ("spot", "usdm")}
 _MOST = 1_000_000

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from hftpipe.simulation.binance_server.trading.settings import AccountSettings
 from hftpipe.simulation.flow.demo_market import DemoMarket
 from hftpipe.simulation.market_server.history import AGGREGATE_NS
 from hftpipe.simulation.market_server.listing import Listing
 from hftpipe.simulation.market_server.text import Decimals, decimals_of
+from hftpipe.simulation.market_server.trading.accounts import AccountSettings
 
 MarketName = Literal["spot", "usdm"]
 

@@ -16,19 +16,24 @@ stall_ms           nothing is sent on any WebSocket for so long; then all of it
 status_5xx         the next n REST requests are answered 503
 limit_10006        the next n are answered "too many visits", with the time from which they may come again
 freeze             ``true``: nothing happens in the market any more; ``false``: it goes on
-market             ``"spot"`` or ``"linear"``: only that one (not for freeze, stall_ms)
+limit_per_s        an account may ask for the same thing so often within a second; 0: as often as at the venue
+market             ``"spot"`` or ``"linear"``: only that one (not for freeze, stall_ms, clock, keys and user data)
 ================== =============================================================================================================
+
+What befalls requests of accounts and user data is in :mod:`hftpipe.simulation.market_server.trading.faults`.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hftpipe.simulation.market_server.trading import faults as of_trading
+
 _COUNT = (
     "drop_next_book", "double_next_book", "reorder_next_book", "refuse_next", "mute_next", "stall_ms", "status_5xx",
-    "limit_10006",
+    "limit_10006", "limit_per_s", *of_trading.COUNTS,
 )  # fmt: skip
-_FLAGS = ("restart", "late_acks", "freeze")
+_FLAGS = ("restart", "late_acks", "freeze", *of_trading.FLAGS)
 _CHOICES = {"disconnect": ("all", "one"), "market": ("spot", "linear")}
 _MOST = 1_000_000
 
@@ -48,7 +53,13 @@ def checked(asked: object) -> Mapping[str, Any]:
     kinds = (
         (_COUNT, lambda value: type(value) is int and 0 <= value <= _MOST, f"a whole number from 0 to {_MOST}"),
         (_FLAGS, lambda value: type(value) is bool, "true or false"),
+        (
+            of_trading.SIGNED,
+            lambda value: type(value) is int and abs(value) <= _MOST,
+            f"a whole number from -{_MOST} to {_MOST}",
+        ),
         (("symbol",), lambda value: isinstance(value, str), "the name of a symbol"),
+        (of_trading.TEXTS, lambda value: isinstance(value, str), "the name of a key"),
         *(((key,), lambda value, among=among: value in among, " or ".join(among)) for key, among in _CHOICES.items()),
     )
     for key, value in asked.items():

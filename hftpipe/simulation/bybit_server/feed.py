@@ -6,6 +6,7 @@ their interval, if anything has changed. Who comes later gets the levels that we
 
 from collections import defaultdict
 
+import numpy as np
 import orjson
 
 from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL, TRADE
@@ -17,7 +18,7 @@ from hftpipe.simulation.bybit_server.topics import BOOK, TICKER, TRADES, Listene
 from hftpipe.simulation.market_server.clock import VenueClock
 from hftpipe.simulation.market_server.event_faults import EventFaults
 from hftpipe.simulation.market_server.history import Trade
-from hftpipe.simulation.market_server.market import Market
+from hftpipe.simulation.market_server.market import Asked, Market
 from hftpipe.simulation.market_server.symbols import Symbol, Symbols
 
 _MOST_EVENTS = 4096
@@ -143,8 +144,21 @@ class Feed:
         """The venue's time of an event; the first one of a flow may come a moment early."""
         return min(self.clock.when(flow_ns), self.clock.now_ns)
 
+    def order(self, index: int, asked: Asked) -> int:
+        """Carry out now what an account asks of a book: what it came to. What that changes is told in its turn."""
+        reason, records = self.market.order(index, asked, self.clock.flow_ns)
+        self._take(records)
+        return reason
+
     def _play(self) -> None:
-        records = self.market.play(self.clock.flow_ns, _MOST_EVENTS)
+        self._take(self.market.play(self.clock.flow_ns, _MOST_EVENTS))
+        late = self.market.next_ts()
+        if late < self.clock.flow_ns - _BEHIND_NS:
+            self.behind += 1
+            self.clock.hold(late)
+
+    def _take(self, records: np.ndarray) -> None:
+        """Remember what the events of these records have traded, and when they changed a book."""
         columns = (records[name].tolist() for name in ("instrument", "kind", "side", "price", "qty", "id", "flags"))
         pending: list[Trade] = []
         for row, ts in zip(zip(*columns, strict=True), records["exchange_ts"].tolist(), strict=True):
@@ -156,10 +170,6 @@ class Feed:
                 self._take_trades(self.symbols.all[instrument], pending, id_)
                 pending = []
         assert not pending, "trades without a change of the book"
-        late = self.market.next_ts()
-        if late < self.clock.flow_ns - _BEHIND_NS:
-            self.behind += 1
-            self.clock.hold(late)
 
     def _take_trades(self, symbol: Symbol, made: list[Trade], seq: int) -> None:
         rows, history = self._traded.setdefault(symbol.index, []), symbol.history

@@ -14,21 +14,28 @@ _MOST_AMOUNT = 9 * 10**17
 _MARKET_SHARE = 5
 
 
-def _steps(row: np.void) -> tuple[int, int, int, int]:
+def steps_of(row: np.void) -> tuple[int, int, int, int]:
     """Tick, largest price, lot, largest quantity (1e-8)."""
     tick, lot = int(row["tick"]), int(row["lot"])
     price = min(int(row["reference_price"]) * _MOST_PRICE, _MOST_AMOUNT) // tick * tick
     return tick, price, lot, min(lot * _MOST_LOTS, _MOST_AMOUNT) // lot * lot
 
 
-def _currencies(row: np.void) -> tuple[str, str]:
+def currencies_of(row: np.void) -> tuple[str, str]:
+    """Base and quote."""
     return bytes(row["base"]).decode(), bytes(row["quote"]).decode()
+
+
+def market_most(row: np.void) -> int:
+    """Largest quantity of a market order for a contract, 1e-8."""
+    _, _, lot, most = steps_of(row)
+    return max(most // _MARKET_SHARE // lot, 1) * lot
 
 
 def spot_info(one: Symbol, row: np.void, opened_ms: int) -> Info:
     """A symbol of spot."""
-    base, quote = _currencies(row)
-    tick, _, lot, most = (amount_text(value) for value in _steps(row))
+    base, quote = currencies_of(row)
+    tick, _, lot, most = (amount_text(value) for value in steps_of(row))
     least = amount_text(int(row["min_notional"]))
     return {
         "symbol": one.name, "baseCoin": base, "quoteCoin": quote, "innovation": "0", "status": "Trading",
@@ -44,9 +51,9 @@ def spot_info(one: Symbol, row: np.void, opened_ms: int) -> Info:
 
 def linear_info(one: Symbol, row: np.void, opened_ms: int) -> Info:
     """A perpetual contract."""
-    base, quote = _currencies(row)
-    tick, price, lot, most = _steps(row)
-    market = amount_text(max(most // _MARKET_SHARE // lot, 1) * lot)
+    base, quote = currencies_of(row)
+    tick, price, lot, most = steps_of(row)
+    market = amount_text(market_most(row))
     step, largest = amount_text(lot), amount_text(most)
     return {
         "symbol": one.name, "contractType": "LinearPerpetual", "status": "Trading", "baseCoin": base, "quoteCoin": quote,

@@ -37,6 +37,7 @@ class Rest:
 
     Args:
         answers: of the venue; faults: of each category; refresh: called before each answer; now_ms: the venue's time.
+        requests: how often addresses have asked.
     """
 
     def __init__(
@@ -45,9 +46,10 @@ class Rest:
         faults: Mapping[str, RequestFaults],
         refresh: Callable[[], None],
         now_ms: Callable[[], int],
+        requests: Requests,
     ) -> None:
         self._answers, self._faults, self._refresh, self._now_ms = answers, faults, refresh, now_ms
-        self._requests = Requests()
+        self._requests = requests
 
     def routes(self) -> list[web.RouteDef]:
         """What is served."""

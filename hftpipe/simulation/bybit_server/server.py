@@ -5,7 +5,10 @@ path                           what it is
 ============================== ==============================================================================
 /v5/market/...                 public REST; ``category`` says which
 /v5/public/spot, .../linear    WebSocket; a connection is of one category
+/v5/order/..., /v5/account/... REST of accounts
+/v5/trade, /v5/private         WebSocket: order entry; what befalls an account
 /control                       POST: :mod:`hftpipe.simulation.bybit_server.faults`; GET: figures
+/control/account?key=          GET: what an account has, in truth
 ============================== ==============================================================================
 """
 
@@ -23,8 +26,14 @@ from hftpipe.simulation.bybit_server.answers import Answers
 from hftpipe.simulation.bybit_server.connection import Connection
 from hftpipe.simulation.bybit_server.faults import BadOrder, RequestFaults, checked
 from hftpipe.simulation.bybit_server.feed import Feed
-from hftpipe.simulation.bybit_server.rest import Rest
+from hftpipe.simulation.bybit_server.peer import Peer
+from hftpipe.simulation.bybit_server.rest import Requests, Rest
 from hftpipe.simulation.bybit_server.settings import BybitConfig
+from hftpipe.simulation.bybit_server.trading.assembly import trading_of
+from hftpipe.simulation.bybit_server.trading.keys import Keys
+from hftpipe.simulation.bybit_server.trading.private_socket import PrivateConnection
+from hftpipe.simulation.bybit_server.trading.rest import TradingRest
+from hftpipe.simulation.bybit_server.trading.trade_socket import TradeConnection
 from hftpipe.simulation.market_server.clock import VenueClock
 from hftpipe.simulation.market_server.event_faults import EventFaults
 from hftpipe.simulation.market_server.listing import Listing
@@ -69,30 +78,59 @@ class BybitServer:
             listing.rules.name: _Category(listing, config, self._clock, config.seed + at * _SEED_APART)
             for at, listing in enumerate(config.listings)
         }
-        self._connections: dict[Connection, None] = {}
+        self._connections: dict[Peer, None] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        answers = Answers({name: one.feed for name, one in self._categories.items()}, self._clock.start_ns // _MS_NS)
-        faults = {name: one.request_faults for name, one in self._categories.items()}
+        feeds = {name: one.feed for name, one in self._categories.items()}
+        faults, first = (
+            {name: one.request_faults for name, one in self._categories.items()},
+            self._clock.start_ns // _MS_NS,
+        )
+        self._keys, requests = Keys(config.accounts), Requests()
+        self._trading = trading_of(feeds, config.accounts, self._keys, faults, self._watched, self._refresh, first)
+        rest = Rest(Answers(feeds, first), faults, self._refresh, lambda: self._clock.now_ns // _MS_NS, requests)
         self._app = web.Application()
-        self._app.add_routes(Rest(answers, faults, self._refresh, lambda: self._clock.now_ns // _MS_NS).routes())
-        self._app.add_routes([web.post("/control", self._control), web.get("/control", self._tell_figures)])
-        self._app.add_routes([web.get(f"/v5/public/{name}", self._stream) for name in self._categories])
+        self._app.add_routes(rest.routes())
+        self._app.add_routes(TradingRest(self._trading.state, self._trading.rest, requests).routes())
+        self._app.add_routes(self._paths())
+
+    def _paths(self) -> list[web.RouteDef]:
+        return [
+            web.post("/control", self._control), web.get("/control", self._tell_figures),
+            web.get("/control/account", self._tell_account), web.get("/v5/trade", self._trade),
+            web.get("/v5/private", self._private),
+            *(web.get(f"/v5/public/{name}", self._stream) for name in self._categories),
+        ]  # fmt: skip
 
     def _refresh(self) -> None:
         """Bring every market to now: an answer is of the moment it is given."""
         self._clock.advance()
         for one in self._categories.values():
             one.feed.advance()
+        self._trading.advance()
 
     async def _stream(self, request: web.Request) -> web.StreamResponse:
         own = self._categories[request.path.rpartition("/")[2]]
-        connection = Connection(request, own.feed, own.request_faults, self._stall, self._refresh)
-        self._connections[connection] = None
+        return await self._serve_peer(Connection(request, own.feed, own.request_faults, self._stall, self._refresh))
+
+    async def _trade(self, request: web.Request) -> web.StreamResponse:
+        trading = self._trading
+        return await self._serve_peer(TradeConnection(request, trading.state, trading.socket, self._stall))
+
+    async def _private(self, request: web.Request) -> web.StreamResponse:
+        return await self._serve_peer(PrivateConnection(request, self._trading.state, self._stall))
+
+    async def _serve_peer(self, peer: Peer) -> web.StreamResponse:
+        self._connections[peer] = None
         try:
-            return await connection.run()
+            return await peer.run()
         finally:
-            connection.unsubscribe(list(connection.names))
-            del self._connections[connection]
+            del self._connections[peer]
+
+    def _watched(self, account: int) -> Iterable[str]:
+        """Topics of the private connections of an account."""
+        for one in self._connections:
+            if isinstance(one, PrivateConnection) and one.key is not None and one.key.account == account:
+                yield from one.names
 
     def _begin(self, work: Iterable[Any]) -> None:
         for one in work:
@@ -112,6 +150,9 @@ class BybitServer:
                 own.request_faults.ask(asked)
                 if asked.get("restart"):
                     own.feed.begin_anew(asked.get("symbol", ""))
+        self._trading.ask(asked)
+        self._change_keys(asked)
+        self._clock.offset_ns = asked.get("clock_offset_ms", self._clock.offset_ns // _MS_NS) * _MS_NS
         self._clock.frozen = asked.get("freeze", self._clock.frozen)
         if "stall_ms" in asked:
             self._stall.until_ns = steady_ns() + asked["stall_ms"] * _MS_NS
@@ -119,6 +160,24 @@ class BybitServer:
             meant = [one for one in self._connections if asked.get("market", one.market) == one.market]
             self._begin(one.outbox.cut() for one in (meant if asked["disconnect"] == "all" else meant[:1]))
         return web.json_response(self.figures())
+
+    def _change_keys(self, asked: Any) -> None:
+        if asked.get("restore_keys"):
+            self._keys.restore()
+        if "revoke_key" in asked:
+            self._keys.revoke(asked["revoke_key"])
+            uses = [
+                one for one in self._connections
+                if isinstance(one, PrivateConnection | TradeConnection) and one.key_revoked(asked["revoke_key"])
+            ]  # fmt: skip
+            self._begin(one.throw_out() for one in uses)
+
+    async def _tell_account(self, request: web.Request) -> web.Response:
+        self._refresh()
+        account = self._keys.account_of(request.query.get("key", ""))
+        if account is None:
+            return web.json_response({"error": f"key = {request.query.get('key')!r}; allowed: an API key"}, status=400)
+        return web.json_response(self._trading.truth(self._trading.state.accounts[account]))
 
     async def _tell_figures(self, request: web.Request) -> web.Response:
         return web.json_response(self.figures())

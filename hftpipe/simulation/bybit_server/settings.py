@@ -7,6 +7,7 @@ from typing import Literal
 from hftpipe.simulation.flow.demo_market import DemoMarket
 from hftpipe.simulation.market_server.listing import Listing
 from hftpipe.simulation.market_server.text import Decimals, decimals_of
+from hftpipe.simulation.market_server.trading.accounts import AccountSettings
 
 Category = Literal["spot", "linear"]
 
@@ -69,6 +70,7 @@ class BybitConfig:
         port: on 127.0.0.1; 0 takes a free one. tls: whether it speaks TLS.
         seed, speed: of the flow; speed is a multiple of real time, 0 lets nothing happen.
         market: what market the flow is; None: the tight one without news.
+        accounts: who may trade.
     """
 
     listings: tuple[Listing, ...]
@@ -77,3 +79,4 @@ class BybitConfig:
     seed: int = 1
     speed: float = 1.0
     market: DemoMarket | None = None
+    accounts: tuple[AccountSettings, ...] = (AccountSettings(),)

@@ -14,9 +14,9 @@ if find_spec("aiohttp") is None:
 
 from hftpipe.simulation.binance_server.server import BinanceServer
 from hftpipe.simulation.binance_server.settings import RULES, BinanceConfig
-from hftpipe.simulation.binance_server.trading.settings import account_from
 from hftpipe.simulation.market_server.listing import Listing
 from hftpipe.simulation.market_server.process import ServerProcess
+from hftpipe.simulation.market_server.trading.accounts import account_from
 from hftpipe.venues.binance.markets import Market
 from hftpipe.venues.paper.demo import demo_market
 from hftpipe.venues.paper.flows import flow_rates

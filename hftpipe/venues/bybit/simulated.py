@@ -17,6 +17,7 @@ from hftpipe.simulation.bybit_server.server import BybitServer
 from hftpipe.simulation.bybit_server.settings import RULES, BybitConfig
 from hftpipe.simulation.market_server.listing import Listing
 from hftpipe.simulation.market_server.process import ServerProcess
+from hftpipe.simulation.market_server.trading.accounts import account_from
 from hftpipe.venues.bybit.markets import Market
 from hftpipe.venues.paper.demo import demo_market
 from hftpipe.venues.paper.flows import flow_rates
@@ -30,7 +31,8 @@ def simulated_venue(market: Market, config: Config, rows: np.ndarray) -> tuple[S
     """
     rules = next(one for name, one in RULES.items() if name == market.category)
     listing, given = Listing(rules, rows, flow_rates(config)), config.market
-    made = BybitConfig((listing,), seed=given.seed, speed=given.speed_e8 / 1e8, market=demo_market(given))
+    speed, account = given.speed_e8 / 1e8, account_from(os.environ)
+    made = BybitConfig((listing,), seed=given.seed, speed=speed, market=demo_market(given), accounts=(account,))
     process = ServerProcess(lambda: BybitServer(made))
     return process, replace(config, live=replace(config.live, server=f"http://{process.address}"))
 

@@ -20,22 +20,24 @@ from aiohttp import web
 from hftpipe.simulation.binance_server.answers import Refused
 from hftpipe.simulation.binance_server.connection import Line, Peer
 from hftpipe.simulation.binance_server.rest import limit_text
+from hftpipe.simulation.binance_server.trading.account import Account
 from hftpipe.simulation.binance_server.trading.calls import Call
-from hftpipe.simulation.binance_server.trading.faults import BODIES, UNAVAILABLE
-from hftpipe.simulation.binance_server.trading.keys import Key, check_time
+from hftpipe.simulation.binance_server.trading.faults import BODIES
+from hftpipe.simulation.binance_server.trading.keys import check_time
 from hftpipe.simulation.binance_server.trading.params import Params
 from hftpipe.simulation.binance_server.trading.refused import TOO_MANY, UNAUTHORISED, missing, said
 from hftpipe.simulation.binance_server.trading.signing import api_payload
 from hftpipe.simulation.binance_server.trading.state import TradingState
-from hftpipe.simulation.binance_server.trading.trader import Trader
 from hftpipe.simulation.market_server.clock import VenueClock
+from hftpipe.simulation.market_server.trading.faults import UNAVAILABLE
+from hftpipe.simulation.market_server.trading.key_ring import Key
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,36}")
 _INT64 = 2**63
 _NOT_JSON = Refused(-1135, "Invalid JSON Request")
 _CONNECT_WEIGHT = {"spot": 2, "usdm": 5}
 #: An answer: status, its ``result`` or ``error``, and whose order counts it tells.
-_Made = tuple[int, Any, Trader[Any] | None]
+_Made = tuple[int, Any, Account[Any] | None]
 
 
 def _text(value: Any) -> str:
@@ -135,7 +137,7 @@ class ApiConnection(Peer):
 
     def _call(self, call: Call, params: dict[str, str]) -> _Made:
         self._charge(0 if call.is_free else call.weighs(params))
-        trader: Trader[Any] | None = None
+        trader: Account[Any] | None = None
         try:
             trader = self._state.traders[(self._signed(params) if call.is_signed else self._keyed(params)).account]
             made = call.answer(trader, params)

@@ -10,32 +10,27 @@ from hftpipe.simulation.binance_server.answers import Answers
 from hftpipe.simulation.binance_server.faults import RestFaults
 from hftpipe.simulation.binance_server.feed import Feed
 from hftpipe.simulation.binance_server.listing import currencies_of
+from hftpipe.simulation.binance_server.trading.account import Account
 from hftpipe.simulation.binance_server.trading.calls import Call, spot_calls, usdm_calls
 from hftpipe.simulation.binance_server.trading.counts import OrderCounts
-from hftpipe.simulation.binance_server.trading.desk import Desk
-from hftpipe.simulation.binance_server.trading.faults import OrderFaults
 from hftpipe.simulation.binance_server.trading.keys import Keys
 from hftpipe.simulation.binance_server.trading.listen_keys import ListenKeys
 from hftpipe.simulation.binance_server.trading.rest import TradingRest
-from hftpipe.simulation.binance_server.trading.settings import (
-    QUOTE_AT_START,
-    TRADING,
-    AccountSettings,
-    TradingRules,
-    base_at_start,
-)
+from hftpipe.simulation.binance_server.trading.settings import TRADING, TradingRules
 from hftpipe.simulation.binance_server.trading.spot_books import SpotBooks, SpotTrader
-from hftpipe.simulation.binance_server.trading.spot_ledger import SpotLedger
 from hftpipe.simulation.binance_server.trading.spot_service import SpotService
 from hftpipe.simulation.binance_server.trading.state import TradingState
-from hftpipe.simulation.binance_server.trading.trader import Trader
 from hftpipe.simulation.binance_server.trading.usdm_account import UsdmAccount
 from hftpipe.simulation.binance_server.trading.usdm_books import UsdmBooks, UsdmTrader
-from hftpipe.simulation.binance_server.trading.usdm_ledger import UsdmLedger
 from hftpipe.simulation.binance_server.trading.usdm_service import UsdmService
 from hftpipe.simulation.binance_server.trading.usdm_upkeep import UsdmUpkeep
-from hftpipe.simulation.binance_server.trading.user_events import UserEvents
 from hftpipe.simulation.binance_server.weights import Weights
+from hftpipe.simulation.market_server.trading.accounts import AccountSettings, balances_at_start
+from hftpipe.simulation.market_server.trading.desk import Desk
+from hftpipe.simulation.market_server.trading.faults import OrderFaults
+from hftpipe.simulation.market_server.trading.margin_ledger import MarginLedger
+from hftpipe.simulation.market_server.trading.spot_ledger import SpotLedger
+from hftpipe.simulation.market_server.trading.user_events import UserEvents
 
 Calls = tuple[dict[tuple[str, str], Call], dict[str, Call]]
 
@@ -54,7 +49,7 @@ class Trading:
     methods: dict[str, Call]
     listen_keys: ListenKeys | None
     advance: Callable[[], None]
-    truth: Callable[[Trader[Any]], dict[str, Any]]
+    truth: Callable[[Account[Any]], dict[str, Any]]
 
     def routes(self) -> list[web.RouteDef]:
         """REST paths."""
@@ -65,17 +60,6 @@ class Trading:
         self.state.faults.ask(asked)
         if asked.get("expire_listen_keys") and self.listen_keys:
             self.listen_keys.expire()
-
-
-def _start(rows: Any, given: Mapping[str, int], with_bases: bool) -> dict[str, int]:
-    """What an account has at the start, by asset."""
-    made: dict[str, int] = {}
-    for row in rows:
-        base, quote = currencies_of(row)
-        made.setdefault(quote, QUOTE_AT_START)
-        if with_bases:
-            made.setdefault(base, base_at_start(int(row["reference_price"])))
-    return made | {asset: amount for asset, amount in given.items() if with_bases or asset in made}
 
 
 @dataclass(frozen=True)
@@ -94,17 +78,17 @@ class _Parts:
         """INSTRUMENT of all symbols, by index."""
         return self.feed.market.listing.instruments
 
-    def traders(self, ledger_of: Callable[[AccountSettings], Any], gives_back: bool) -> list[Any]:
+    def traders(self, ledger_of: Callable[[AccountSettings], Any]) -> list[Any]:
         """One of each account."""
         return [
-            Trader(at, ledger_of(one), OrderCounts(self.rules, gives_back), UserEvents(self.faults.events))
+            Account(at, ledger_of(one), UserEvents(self.faults.events), counts=OrderCounts(self.rules))
             for at, one in enumerate(self.accounts)
         ]
 
 
 def _spot(parts: _Parts) -> tuple[Desk[SpotTrader], SpotBooks, Calls]:
     currencies = [currencies_of(row) for row in parts.rows]
-    traders = parts.traders(lambda one: SpotLedger(_start(parts.rows, one.balances, True), currencies), True)
+    traders = parts.traders(lambda one: SpotLedger(balances_at_start(parts.rows, one.balances, True), currencies))
     books = SpotBooks(parts.rules, parts.answers.now_ms)
     desk: Desk[SpotTrader] = Desk(parts.feed, books, traders, parts.first_order)
     return desk, books, spot_calls(SpotService(parts.answers, parts.feed.market, desk, parts.rules))
@@ -114,11 +98,11 @@ def _usdm(parts: _Parts) -> tuple[Desk[UsdmTrader], UsdmBooks, UsdmUpkeep, Liste
     symbols, answers = parts.feed.symbols.all, parts.answers
     quotes = [currencies_of(row)[1] for row in parts.rows]
 
-    def ledger_of(one: AccountSettings) -> UsdmLedger:
-        wallets = _start(parts.rows, one.balances, False)
-        return UsdmLedger(wallets, quotes, lambda index: answers.mark_price(symbols[index]), parts.rules.leverage)
+    def ledger_of(one: AccountSettings) -> MarginLedger:
+        wallets = balances_at_start(parts.rows, one.balances, False)
+        return MarginLedger(wallets, quotes, lambda index: answers.mark_price(symbols[index]), parts.rules.leverage)
 
-    traders = parts.traders(ledger_of, False)
+    traders = parts.traders(ledger_of)
     books = UsdmBooks(parts.rules, symbols, answers.now_ms)
     desk: Desk[UsdmTrader] = Desk(parts.feed, books, traders, parts.first_order)
     service, account = UsdmService(answers, parts.feed.market, desk), UsdmAccount(answers, symbols, parts.rules)
@@ -141,7 +125,7 @@ def trading_of(
     parts = _Parts(feed, answers, accounts, TRADING[feed.rules.name], faults, first_order)
     listen_keys: ListenKeys | None = None
     desk: Any
-    truth: Callable[[Trader[Any]], dict[str, Any]]
+    truth: Callable[[Account[Any]], dict[str, Any]]
     if feed.rules.name == "spot":
         desk, spot_books, (rest, methods) = _spot(parts)
         advance, truth = desk.advance, spot_books.truth

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hftpipe.simulation.binance_server.answers import Answers
+from hftpipe.simulation.binance_server.trading.account import Account
 from hftpipe.simulation.binance_server.trading.listen_keys import ListenKeys
 from hftpipe.simulation.binance_server.trading.params import Params
 from hftpipe.simulation.binance_server.trading.spot_service import SpotService
-from hftpipe.simulation.binance_server.trading.trader import Trader
 from hftpipe.simulation.binance_server.trading.usdm_account import UsdmAccount
 from hftpipe.simulation.binance_server.trading.usdm_service import UsdmService
 from hftpipe.simulation.binance_server.trading.usdm_upkeep import UsdmUpkeep
@@ -66,13 +66,13 @@ def spot_calls(s: SpotService) -> tuple[dict[tuple[str, str], Call], dict[str, C
 
 
 def _listen_calls(keys: ListenKeys) -> dict[str, Call]:
-    def start(trader: Trader[Any], params: Params) -> Any:
+    def start(trader: Account[Any], params: Params) -> Any:
         return {"listenKey": keys.start(trader.account)}
 
-    def ping(trader: Trader[Any], params: Params) -> Any:
+    def ping(trader: Account[Any], params: Params) -> Any:
         return {"listenKey": keys.extend(trader.account)}
 
-    def stop(trader: Trader[Any], params: Params) -> Any:
+    def stop(trader: Account[Any], params: Params) -> Any:
         keys.end(trader.account)
         return {}
 

@@ -4,6 +4,8 @@ Every order that is taken counts one. On spot its first execution gives back one
 below nothing: only orders that are never executed use the limit up. (The venue's own numbers are not promised.)
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +27,10 @@ class OrderCounts:
     """The counts of one account.
 
     Attributes:
-        rules: the windows; gives_back: whether executions do (spot).
+        rules: the windows.
     """
 
     rules: TradingRules
-    gives_back: bool
     _windows: dict[int, _Window] = field(default_factory=dict)
 
     def _now(self, seconds: int, now_ms: int) -> _Window:
@@ -52,21 +53,26 @@ class OrderCounts:
         for at, (seconds, *_) in enumerate(self.rules.count_windows):
             self._now(seconds, now_ms).count += shortest if shortest and at == self._shortest() else by
 
-    def refund(self, now_ms: int) -> None:
-        """An order that was counted has not been taken after all."""
+    @contextmanager
+    def unless_refused(self, now_ms: int) -> Iterator[None]:
+        """An order that was counted, and is refused within this after all, does not count."""
+        try:
+            yield
+        except Refused:
+            self._give_back(1, now_ms)
+            raise
+
+    def _give_back(self, count: int, now_ms: int) -> None:
         for seconds, *_ in self.rules.count_windows:
             window = self._now(seconds, now_ms)
-            window.count = max(0, window.count - 1)
+            window.count = max(0, window.count - count)
 
     def _shortest(self) -> int:
         return min(range(len(self.rules.count_windows)), key=lambda at: self.rules.count_windows[at][0])
 
     def executed(self, is_maker: bool, now_ms: int) -> None:
-        """An order was executed for the first time."""
-        if self.gives_back:
-            for seconds, *_ in self.rules.count_windows:
-                window = self._now(seconds, now_ms)
-                window.count = max(0, window.count - (_MAKER_BACK if is_maker else _TAKER_BACK))
+        """An order was executed for the first time (spot)."""
+        self._give_back(_MAKER_BACK if is_maker else _TAKER_BACK, now_ms)
 
     def headers(self, now_ms: int) -> dict[str, str]:
         """What the answer to an order says of them."""

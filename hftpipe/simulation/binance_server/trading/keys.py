@@ -14,14 +14,11 @@ too old, or more than 1 s ahead            -1021                400
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
 
 from hftpipe.simulation.binance_server.answers import Refused
 from hftpipe.simulation.binance_server.trading.refused import UNAUTHORISED, illegal, missing
-from hftpipe.simulation.binance_server.trading.settings import AccountSettings
-from hftpipe.simulation.binance_server.trading.signing import PublicKey, hmac_fits
+from hftpipe.simulation.market_server.trading.key_ring import Key, KeyRing
 
 _KEY = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _WINDOW = re.compile(r"\d{1,5}(\.\d{1,3})?")
@@ -30,57 +27,8 @@ _DEFAULT_WINDOW_US, _MOST_WINDOW_US, _AHEAD_US = 5_000_000, 60_000_000, 1_000_00
 _US_DIGITS = 16
 
 
-@dataclass(frozen=True)
-class Key:
-    """One API key.
-
-    Attributes:
-        name: as it is sent; account: index of whose it is; fits: whether a payload was signed with it.
-        is_ed25519: such a key alone may log a session on.
-    """
-
-    name: str
-    account: int
-    fits: Callable[[str, str], bool]
-    is_ed25519: bool
-
-
-class Keys:
-    """All API keys of the venue.
-
-    Args:
-        accounts: whose.
-
-    Raises:
-        ValueError: two accounts have the same key, or a public key that cannot be read.
-    """
-
-    def __init__(self, accounts: tuple[AccountSettings, ...]) -> None:
-        self._keys: dict[str, Key] = {}
-        self._revoked: set[str] = set()
-        for index, one in enumerate(accounts):
-            self._add(Key(one.key, index, partial(hmac_fits, one.secret), False))
-            if one.public_key_id:
-                public = PublicKey(one.public_key)
-                self._add(Key(one.public_key_id, index, public.fits, public.is_ed25519))
-
-    def _add(self, key: Key) -> None:
-        if key.name in self._keys:
-            raise ValueError(f"API key {key.name}: given twice; allowed: once")
-        self._keys[key.name] = key
-
-    def revoke(self, name: str) -> None:
-        """The key opens nothing any more."""
-        self._revoked.add(name)
-
-    def restore(self) -> None:
-        """All keys open again what they did."""
-        self._revoked.clear()
-
-    def account_of(self, name: str) -> int | None:
-        """Index of whose key it is, whether or not it is revoked; None: nobody's."""
-        key = self._keys.get(name)
-        return key.account if key else None
+class Keys(KeyRing):
+    """The API keys of a Binance venue."""
 
     def known(self, name: str) -> Key:
         """The key of this name.
@@ -90,8 +38,8 @@ class Keys:
         """
         if not _KEY.fullmatch(name):
             raise Refused(-2014, "API-key format invalid.", UNAUTHORISED)
-        key = self._keys.get(name)
-        if key is None or name in self._revoked:
+        key = self.find(name)
+        if key is None:
             raise Refused(-2015, "Invalid API-key, IP, or permissions for action.", UNAUTHORISED)
         return key
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from hftpipe.simulation.binance_server.answers import Refused
-from hftpipe.simulation.binance_server.trading.trader import NowMs
-from hftpipe.simulation.binance_server.trading.user_events import Event, UserEvents
+from hftpipe.simulation.market_server.trading.trader import NowMs
+from hftpipe.simulation.market_server.trading.user_events import Event, UserEvents
 
 _LIFE_MS = 3_600_000
 _LETTERS = string.ascii_letters + string.digits

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from hftpipe.simulation.binance_server.answers import Refused, number_in
-from hftpipe.simulation.binance_server.trading.orders import Fill, Order, Orders
 from hftpipe.simulation.binance_server.trading.params import Params, limit_in
 from hftpipe.simulation.market_server.symbols import Symbol
+from hftpipe.simulation.market_server.trading.orders import Fill, Order, Orders
 
 Item = TypeVar("Item")
 _MOST_ROWS, _DEFAULT_ROWS = 1000, 500

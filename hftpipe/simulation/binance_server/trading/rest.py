@@ -11,10 +11,11 @@ from aiohttp import web
 from hftpipe.simulation.binance_server.answers import Refused
 from hftpipe.simulation.binance_server.rest import FAULT_TEXTS, SERVER_ERRORS, limit_text
 from hftpipe.simulation.binance_server.trading.calls import Call
-from hftpipe.simulation.binance_server.trading.faults import BODIES, UNAVAILABLE
+from hftpipe.simulation.binance_server.trading.faults import BODIES
 from hftpipe.simulation.binance_server.trading.refused import GONE, TOO_MANY, said
 from hftpipe.simulation.binance_server.trading.signing import rest_payload
 from hftpipe.simulation.binance_server.trading.state import TradingState
+from hftpipe.simulation.market_server.trading.faults import UNAVAILABLE
 
 _LISTEN_KEYS_GONE = "Listen keys are no longer served; use userDataStream.subscribe of the WebSocket API."
 

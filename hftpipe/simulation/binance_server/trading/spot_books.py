@@ -5,13 +5,14 @@ from typing import Any
 from hftpipe.core.schema import reasons
 from hftpipe.simulation.binance_server.answers import Refused
 from hftpipe.simulation.binance_server.trading import spot_payloads as say
-from hftpipe.simulation.binance_server.trading.orders import Fill, Order, worth
+from hftpipe.simulation.binance_server.trading.account import Account
 from hftpipe.simulation.binance_server.trading.settings import TradingRules
-from hftpipe.simulation.binance_server.trading.spot_ledger import SpotLedger
 from hftpipe.simulation.binance_server.trading.spot_payloads import Report, amount
-from hftpipe.simulation.binance_server.trading.trader import NowMs, Trader
+from hftpipe.simulation.market_server.trading.orders import Fill, Order, worth
+from hftpipe.simulation.market_server.trading.spot_ledger import SpotLedger
+from hftpipe.simulation.market_server.trading.trader import NowMs
 
-SpotTrader = Trader[SpotLedger]
+SpotTrader = Account[SpotLedger]
 #: What the book does not take: code and text.
 _REFUSALS = {
     reasons.POST_ONLY_WOULD_TAKE: (-2010, "Order would immediately match and take."),
@@ -51,6 +52,8 @@ class SpotBooks:
         self, trader: SpotTrader, order: Order, price: int, qty: int, trade_id: int, is_maker: bool, ts_ms: int
     ) -> Fill:
         """It was executed."""
+        if not order.executed:
+            trader.counts.executed(is_maker, ts_ms)
         ledger, rate = trader.ledger, self._rules.maker_fee if is_maker else self._rules.taker_fee
         before, (fee, asset) = ledger.lock_of(order)[1], ledger.fee_of(order, price, qty, rate)
         fill = Fill(

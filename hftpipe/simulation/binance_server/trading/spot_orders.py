@@ -6,11 +6,9 @@ the last five minutes.
 
 from dataclasses import dataclass
 
-from hftpipe.core.schema.records import ASK, BID, BUY, SELL
+from hftpipe.core.schema.records import BUY, SELL
 from hftpipe.simulation.binance_server.answers import Answers, Refused
 from hftpipe.simulation.binance_server.listing import MAX_NOTIONAL, MAX_ORDERS, PERCENT, currencies_of, steps_of
-from hftpipe.simulation.binance_server.trading import orders as words
-from hftpipe.simulation.binance_server.trading.orders import NewOrder, worth
 from hftpipe.simulation.binance_server.trading.params import (
     Params,
     amount_in,
@@ -22,6 +20,9 @@ from hftpipe.simulation.binance_server.trading.refused import filter_failure, mi
 from hftpipe.simulation.binance_server.trading.spot_books import SpotTrader
 from hftpipe.simulation.market_server.market import Market
 from hftpipe.simulation.market_server.symbols import Symbol
+from hftpipe.simulation.market_server.trading import orders as words
+from hftpipe.simulation.market_server.trading.market_orders import bought_for, cost_of, levels_met
+from hftpipe.simulation.market_server.trading.orders import NewOrder, worth
 
 CLIENT_ID = "^[a-zA-Z0-9-_]{1,36}$"
 _TYPES = (words.LIMIT, words.LIMIT_MAKER, words.MARKET)
@@ -33,7 +34,6 @@ _NOT_SERVED = (
 _TIFS = (words.GTC, words.IOC, words.FOK)
 _STPS = (words.STP_NONE, words.EXPIRE_TAKER, words.EXPIRE_MAKER, words.EXPIRE_BOTH)
 _SCALE = 10**8
-_EVERY_LEVEL = 8192
 
 
 @dataclass(frozen=True)
@@ -105,15 +105,18 @@ class SpotEntry:
             raise Refused(-2010, "Duplicate order sent.")
         base, quote = currencies_of(self.market.listing.instruments[index])
         if asked.quote_qty:
-            asked.qty = self._bought(trader, asked)
+            lot = steps_of(self.market.listing.instruments[index])[2]
+            asked.qty = bought_for(levels_met(self.market, trader.orders, asked), asked.quote_qty, lot)
         if not asked.qty:
             raise filter_failure("LOT_SIZE")
         if asked.side == SELL:
-            trader.ledger.require(base, asked.qty)
+            need = base, asked.qty
         elif asked.type == words.MARKET:
-            trader.ledger.require(quote, self._cost(trader, asked))
+            need = quote, cost_of(levels_met(self.market, trader.orders, asked), asked.qty)
         else:
-            trader.ledger.require(quote, worth(asked.price, asked.qty))
+            need = quote, worth(asked.price, asked.qty)
+        if need[1] > trader.ledger.free[need[0]]:
+            raise Refused(-2010, "Account has insufficient balance for requested action.")
 
     def _filters(self, asked: NewOrder) -> None:
         row = self.market.listing.instruments[asked.symbol.index]
@@ -135,32 +138,3 @@ class SpotEntry:
     def reference(self, symbol: Symbol) -> int:
         """The price that others are measured by."""
         return self.answers.average_price(symbol) or self.answers.mark_price(symbol)
-
-    def _levels(self, trader: SpotTrader, asked: NewOrder) -> list[tuple[int, int]]:
-        """What a market order meets, best first: (price, quantity), without the account's own where those are prevented."""
-        index = asked.symbol.index
-        own: dict[int, int] = {}
-        if asked.stp != words.STP_NONE:
-            for one in trader.orders.of(index):
-                own[one.asked.price] = own.get(one.asked.price, 0) + one.left
-        levels = self.market.side(index, ASK if asked.side == BUY else BID, _EVERY_LEVEL)
-        return [(price, qty - own.get(price, 0)) for price, qty in levels]
-
-    def _cost(self, trader: SpotTrader, asked: NewOrder) -> int:
-        """What a market order to buy would cost now."""
-        left, cost = asked.qty, 0
-        for price, qty in self._levels(trader, asked):
-            taken = min(left, qty)
-            cost, left = cost + worth(price, taken), left - taken
-        return cost
-
-    def _bought(self, trader: SpotTrader, asked: NewOrder) -> int:
-        """The most that a quote quantity buys, or what must be sold to get it, in whole lots."""
-        lot = steps_of(self.market.listing.instruments[asked.symbol.index])[2]
-        left, total = asked.quote_qty, 0
-        for price, qty in self._levels(trader, asked):
-            taken = min(qty, left * _SCALE // price // lot * lot)
-            total, left = total + taken, left - worth(price, taken)
-            if taken < qty:
-                break
-        return total

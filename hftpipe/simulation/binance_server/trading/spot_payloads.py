@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from hftpipe.core.schema import reasons
-from hftpipe.simulation.binance_server.trading import orders as words
-from hftpipe.simulation.binance_server.trading.orders import Fill, Order
 from hftpipe.simulation.market_server.text import decimal_text
+from hftpipe.simulation.market_server.trading import orders as words
+from hftpipe.simulation.market_server.trading.orders import Fill, Order
 
 Payload = dict[str, Any]
 NO_LIST = -1

@@ -5,9 +5,7 @@ from typing import Any
 from hftpipe.simulation.binance_server.answers import Answers, Refused
 from hftpipe.simulation.binance_server.listing import MAX_AMENDS
 from hftpipe.simulation.binance_server.trading import spot_payloads as say
-from hftpipe.simulation.binance_server.trading.desk import Desk
 from hftpipe.simulation.binance_server.trading.lookup import fills_in, find_order, orders_in
-from hftpipe.simulation.binance_server.trading.orders import NEW, PARTIALLY_FILLED, Order
 from hftpipe.simulation.binance_server.trading.params import (
     Params,
     choice_in,
@@ -21,6 +19,8 @@ from hftpipe.simulation.binance_server.trading.spot_books import SpotTrader
 from hftpipe.simulation.binance_server.trading.spot_orders import CLIENT_ID, SpotEntry
 from hftpipe.simulation.market_server.market import Market
 from hftpipe.simulation.market_server.text import decimal_text
+from hftpipe.simulation.market_server.trading.desk import Desk
+from hftpipe.simulation.market_server.trading.orders import NEW, PARTIALLY_FILLED, NewOrder, Order
 
 SUCCESS, FAILURE, NOT_ATTEMPTED = "SUCCESS", "FAILURE", "NOT_ATTEMPTED"
 _RESTRICTIONS = {"ONLY_NEW": NEW, "ONLY_PARTIALLY_FILLED": PARTIALLY_FILLED}
@@ -45,7 +45,11 @@ class SpotService:
         asked = self._entry.read(params)
         self._entry.check(trader, asked)
         trader.counts.charge(self._answers.now_ms())
-        order = self._desk.place(trader, asked)
+        return self._enter(trader, asked)
+
+    def _enter(self, trader: SpotTrader, asked: NewOrder) -> Any:
+        with trader.counts.unless_refused(self._answers.now_ms()):
+            order = self._desk.place(trader, asked)
         return say.ANSWERS[asked.answer](order)
 
     def test(self, trader: SpotTrader, params: Params) -> Any:
@@ -159,7 +163,7 @@ class SpotService:
         if data["cancelResult"] == SUCCESS or mode == "ALLOW_FAILURE":
             try:
                 self._entry.check(trader, asked)
-                data["newOrderResponse"] = say.ANSWERS[asked.answer](self._desk.place(trader, asked))
+                data["newOrderResponse"] = self._enter(trader, asked)
                 data["newOrderResult"] = SUCCESS
             except Refused as wrong:
                 data["newOrderResponse"], data["newOrderResult"] = said(wrong), FAILURE

@@ -6,10 +6,10 @@ from typing import Any
 
 from hftpipe.simulation.binance_server.faults import RestFaults
 from hftpipe.simulation.binance_server.settings import MarketRules
-from hftpipe.simulation.binance_server.trading.faults import OrderFaults
+from hftpipe.simulation.binance_server.trading.account import Account
 from hftpipe.simulation.binance_server.trading.keys import Keys
-from hftpipe.simulation.binance_server.trading.trader import Trader
 from hftpipe.simulation.binance_server.weights import Weights
+from hftpipe.simulation.market_server.trading.faults import OrderFaults
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class TradingState:
     rules: MarketRules
     now_ns: Callable[[], int]
     keys: Keys
-    traders: list[Trader[Any]]
+    traders: list[Account[Any]]
     weights: Weights
     rest_faults: RestFaults
     faults: OrderFaults

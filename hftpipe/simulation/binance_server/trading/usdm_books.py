@@ -4,15 +4,16 @@ from typing import Any
 
 from hftpipe.core.schema import reasons
 from hftpipe.simulation.binance_server.answers import Refused
-from hftpipe.simulation.binance_server.trading import orders as words
 from hftpipe.simulation.binance_server.trading import usdm_payloads as say
-from hftpipe.simulation.binance_server.trading.orders import Fill, Order, worth
+from hftpipe.simulation.binance_server.trading.account import Account
 from hftpipe.simulation.binance_server.trading.settings import TradingRules
-from hftpipe.simulation.binance_server.trading.trader import NowMs, Trader
-from hftpipe.simulation.binance_server.trading.usdm_ledger import UsdmLedger
 from hftpipe.simulation.market_server.symbols import Symbol
+from hftpipe.simulation.market_server.trading import orders as words
+from hftpipe.simulation.market_server.trading.margin_ledger import MarginLedger
+from hftpipe.simulation.market_server.trading.orders import Fill, Order, worth
+from hftpipe.simulation.market_server.trading.trader import NowMs
 
-UsdmTrader = Trader[UsdmLedger]
+UsdmTrader = Account[MarginLedger]
 #: What the book does not take: code and text.
 _REFUSALS = {
     reasons.POST_ONLY_WOULD_TAKE: (
@@ -96,7 +97,7 @@ class UsdmBooks:
         ts_ms = max(ledger.position(index).updated_ms for index in indexes)
         trader.events.tell(say.account_update(balances, positions, ts_ms, self._now_ms()))
 
-    def _position(self, ledger: UsdmLedger, index: int) -> dict[str, Any]:
+    def _position(self, ledger: MarginLedger, index: int) -> dict[str, Any]:
         symbol, held = self._symbols[index], ledger.position(index)
         return say.position_of(symbol.name, symbol.decimals.qty_text(held.qty), held, ledger.mark(index))
 

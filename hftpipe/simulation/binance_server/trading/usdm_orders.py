@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from hftpipe.core.schema.records import BUY, SELL
 from hftpipe.simulation.binance_server.answers import Answers, Refused
 from hftpipe.simulation.binance_server.listing import MAX_ORDERS, PERCENT, steps_of
-from hftpipe.simulation.binance_server.trading import orders as words
-from hftpipe.simulation.binance_server.trading.orders import NewOrder, worth
 from hftpipe.simulation.binance_server.trading.params import (
     Params,
     amount_in,
@@ -23,6 +21,8 @@ from hftpipe.simulation.binance_server.trading.refused import missing, refuse_al
 from hftpipe.simulation.binance_server.trading.usdm_books import UsdmTrader
 from hftpipe.simulation.binance_server.trading.usdm_payloads import ONE_WAY
 from hftpipe.simulation.market_server.market import Market
+from hftpipe.simulation.market_server.trading import orders as words
+from hftpipe.simulation.market_server.trading.orders import NewOrder, worth
 
 CLIENT_ID = r"^[\.A-Z\:/a-z0-9_-]{1,36}$"
 _CONDITIONAL = ("STOP", "STOP_MARKET", "TAKE_PROFIT", "TAKE_PROFIT_MARKET", "TRAILING_STOP_MARKET")

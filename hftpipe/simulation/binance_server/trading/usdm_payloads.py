@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hftpipe.core.schema.records import BUY
-from hftpipe.simulation.binance_server.trading import orders as words
-from hftpipe.simulation.binance_server.trading.orders import Fill, Order, worth
-from hftpipe.simulation.binance_server.trading.usdm_ledger import Position
 from hftpipe.simulation.market_server.text import decimal_text
+from hftpipe.simulation.market_server.trading import orders as words
+from hftpipe.simulation.market_server.trading.margin_ledger import Position
+from hftpipe.simulation.market_server.trading.orders import Fill, Order, worth
 
 Payload = dict[str, Any]
 ONE_WAY = "BOTH"

@@ -6,16 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 from hftpipe.simulation.binance_server.answers import Answers, Refused, number_in
-from hftpipe.simulation.binance_server.trading import orders as words
 from hftpipe.simulation.binance_server.trading import usdm_payloads as say
-from hftpipe.simulation.binance_server.trading.desk import Desk
 from hftpipe.simulation.binance_server.trading.lookup import fills_in, find_order, orders_in
-from hftpipe.simulation.binance_server.trading.orders import NewOrder, Order
 from hftpipe.simulation.binance_server.trading.params import Params, choice_in
 from hftpipe.simulation.binance_server.trading.refused import missing, said
 from hftpipe.simulation.binance_server.trading.usdm_books import UsdmTrader
 from hftpipe.simulation.binance_server.trading.usdm_orders import UsdmEntry
 from hftpipe.simulation.market_server.market import Market
+from hftpipe.simulation.market_server.trading import orders as words
+from hftpipe.simulation.market_server.trading.desk import Desk
+from hftpipe.simulation.market_server.trading.orders import NewOrder, Order
 
 _BATCH_MOST, _BATCH_CANCELS_MOST = 5, 10
 _MOST_CHANGES = 10_000
@@ -47,7 +47,8 @@ class UsdmService:
         return asked
 
     def _enter(self, trader: UsdmTrader, asked: NewOrder) -> Any:
-        order = self._desk.place(trader, asked)
+        with trader.counts.unless_refused(self._answers.now_ms()):
+            order = self._desk.place(trader, asked)
         return say.answer(order) if asked.answer == "RESULT" else say.ack(order)
 
     def test(self, trader: UsdmTrader, params: Params) -> Any:

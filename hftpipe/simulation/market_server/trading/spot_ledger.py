@@ -8,8 +8,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from hftpipe.core.schema.records import BUY
-from hftpipe.simulation.binance_server.answers import Refused
-from hftpipe.simulation.binance_server.trading.orders import Fill, Order, worth
+from hftpipe.simulation.market_server.trading.orders import Fill, Order, worth
 
 _SCALE = 10**8
 
@@ -34,15 +33,6 @@ class SpotLedger:
         base, quote = self._currencies[order.symbol.index]
         asked = order.asked
         return (quote, worth(asked.price, order.left)) if asked.side == BUY else (base, order.left)
-
-    def require(self, asset: str, amount: int) -> None:
-        """See that so much is free.
-
-        Raises:
-            Refused: it is not.
-        """
-        if amount > self.free[asset]:
-            raise Refused(-2010, "Account has insufficient balance for requested action.")
 
     def lock(self, order: Order, before: int = 0) -> None:
         """Lock what an order locks now, of which ``before`` is locked already."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from hftpipe.core.schema.records import BUY, SELL
-from hftpipe.simulation.binance_server.trading.orders import Fill, Order, Orders, worth
+from hftpipe.simulation.market_server.trading.orders import Fill, Order, Orders, worth
 
 _SCALE = 10**8
 
@@ -57,7 +57,7 @@ class Position:
 
 
 @dataclass(slots=True)
-class UsdmLedger:
+class MarginLedger:
     """The wallets and positions of one account.
 
     Attributes:

@@ -14,7 +14,7 @@ no room in the book                           refused
 """
 
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.records import BUY
@@ -23,12 +23,13 @@ from hftpipe.core.schema.records import GTC as BOOK_GTC
 from hftpipe.core.schema.records import IOC as BOOK_IOC
 from hftpipe.core.schema.records import MARKET as BOOK_MARKET
 from hftpipe.core.schema.records import POST_ONLY as BOOK_POST_ONLY
-from hftpipe.simulation.binance_server.feed import Feed
-from hftpipe.simulation.binance_server.trading import orders as words
-from hftpipe.simulation.binance_server.trading.orders import Fill, NewOrder, Order
-from hftpipe.simulation.binance_server.trading.trader import Books, Trader
-from hftpipe.simulation.market_server.market import Asked, Happened
+from hftpipe.simulation.market_server.clock import VenueClock
+from hftpipe.simulation.market_server.market import Asked, Happened, Market
 from hftpipe.simulation.market_server.market_steps import ENTER, REDUCE, REMOVE, SET_FAR
+from hftpipe.simulation.market_server.symbols import Symbols
+from hftpipe.simulation.market_server.trading import orders as words
+from hftpipe.simulation.market_server.trading.orders import Fill, NewOrder, Order
+from hftpipe.simulation.market_server.trading.trader import Books, Trader
 from hftpipe.simulation.matching.memory import (
     DELETE,
     EXECUTE,
@@ -56,6 +57,26 @@ def book_tif(asked: NewOrder) -> int:
     return _TIF[asked.tif]
 
 
+def named_by_number(id_: int) -> str:
+    """What an order goes by that its client has not named."""
+    return f"sim{id_}"
+
+
+class Feed(Protocol):
+    """The market that orders are entered into.
+
+    Attributes:
+        market: the engine; symbols: what it lists; clock: the venue's.
+    """
+
+    market: Market
+    symbols: Symbols
+    clock: VenueClock
+
+    def order(self, index: int, asked: Asked) -> int:
+        """Carry out what an account asks of a book, and tell of what that changes; what it came to."""
+
+
 class Desk(Generic[AnyTrader]):
     """The orders of one market.
 
@@ -64,12 +85,16 @@ class Desk(Generic[AnyTrader]):
 
     Args:
         feed: the market; books: how it keeps accounts; first_order: order ids of each symbol come after this.
+        named: what an order goes by that its client has not named, from its id.
     """
 
-    def __init__(self, feed: Feed, books: Books[AnyTrader], traders: list[AnyTrader], first_order: int) -> None:
-        self._feed, self._books, self.traders = feed, books, traders
+    def __init__(
+        self, feed: Feed, books: Books[AnyTrader], traders: list[AnyTrader], first_order: int,
+        named: Callable[[int], str] = named_by_number,
+    ) -> None:  # fmt: skip
+        self._feed, self._books, self.traders, self._named = feed, books, traders, named
         self._last_order = dict.fromkeys(range(len(feed.symbols.all)), first_order)
-        self._place = 0
+        self._place, self._entered = 0, 0
         self._far: dict[int, list[Order]] = {}
         self._touched: dict[int, AnyTrader] = {}
 
@@ -80,31 +105,30 @@ class Desk(Generic[AnyTrader]):
     # Requests.
 
     def place(self, trader: AnyTrader, asked: NewOrder) -> Order:
-        """Enter an order that has been checked and counted.
+        """Enter an order that has been checked.
 
         Raises:
-            Refused: the book does not take it; nothing has happened, and it does not count.
+            Exception: what the books refuse it with, as the market does not take it; nothing has happened.
         """
         index, now = asked.symbol.index, self.now_ms()
         id_ = self._last_order[index] + 1
-        order = Order(id_, trader.account, asked, asked.client_id or f"sim{id_}", now, now)
+        order = Order(id_, trader.account, asked, asked.client_id or self._named(id_), now, now)
         reason = self._enter(trader, order)
         if refused := self._refused(reason):
             self._feed.market.happened()
-            trader.counts.refund(now)
             raise refused
         self._last_order[index] = id_
         trader.orders.add(order)
         self._books.opened(trader, order)
         self._rest_far(order)
-        self._end_request(trader, order)
+        self._end_request(trader, order, reason)
         return order
 
     def _enter(self, trader: AnyTrader, order: Order) -> int:
         """Enter what is left of an order; what that came to."""
         asked, index = order.asked, order.symbol.index
         self._place += 1
-        order.place, order.is_far = self._place, False
+        order.place, order.is_far, self._entered = self._place, False, order.id
         tif, stp = book_tif(asked), _STP[asked.stp]
         ask = Asked(ENTER, order.id, trader.owner, order.side, asked.price, order.left, tif, stp)
         reason = self._feed.order(index, ask)
@@ -130,20 +154,27 @@ class Desk(Generic[AnyTrader]):
         price = order.asked.price
         return bool(ask) and price >= ask if order.side == BUY else price <= bid
 
-    def _end_request(self, trader: AnyTrader, order: Order) -> None:
-        """Reckon in what a request has led to, and tell of it."""
+    def _end_request(self, trader: AnyTrader, order: Order, reason: int = reasons.NONE) -> None:
+        """Reckon in what a request has led to, and tell of it; ``reason``: what entering the order came to."""
         self._touched[trader.account] = trader
         self._settle()
+        if reason != reasons.NONE and order.is_open:
+            # The book has not taken it, and says no more of it.
+            self._end(trader, order, words.EXPIRED, reason, "")
         if order.status == words.EXPIRED_IN_MATCH and order.asked.stp == words.EXPIRE_BOTH:
             self._expire_met(trader, order)
         self._tell_touched()
 
-    def _expire_met(self, trader: AnyTrader, order: Order) -> None:
-        """The order that this one met, which is at the head of the best level."""
+    def _met(self, trader: AnyTrader, order: Order) -> Order | None:
+        """The order of its owner that this one meets, which is at the head of the best level."""
         others = [one for one in trader.orders.of(order.symbol.index) if one.side != order.side and not one.is_far]
-        if others:
-            sign = -1 if order.side == BUY else 1
-            met = max(others, key=lambda one: (sign * one.asked.price, -one.place))
+        sign = -1 if order.side == BUY else 1
+        return max(others, key=lambda one: (sign * one.asked.price, -one.place), default=None)
+
+    def _expire_met(self, trader: AnyTrader, order: Order) -> None:
+        met = self._met(trader, order)
+        if met is not None:
+            met.met_id = order.id
             self._remove(met)
             self._end(trader, met, words.EXPIRED_IN_MATCH, reasons.SELF_TRADE, "")
 
@@ -182,7 +213,7 @@ class Desk(Generic[AnyTrader]):
             self._feed.market.happened()
             self._end(trader, order, words.CANCELED, reason, "")
         self._rest_far(order)
-        self._end_request(trader, order)
+        self._end_request(trader, order, reason)
 
     def _remove(self, order: Order) -> None:
         index = order.symbol.index
@@ -212,7 +243,7 @@ class Desk(Generic[AnyTrader]):
                 if self._refused(reason):
                     self._end(trader, order, words.EXPIRED, reasons.VENUE_ENDED, "")
                 self._rest_far(order)
-                self._end_request(trader, order)
+                self._end_request(trader, order, reason)
 
     # What befalls orders.
 
@@ -241,23 +272,24 @@ class Desk(Generic[AnyTrader]):
         if not owner:
             return
         trader, order = self._order_of(one, owner, id_)
-        is_first, ts_ms = not order.executed, self._feed.clock.when(one.ts) // _MS_NS
+        ts_ms = self._feed.clock.when(one.ts) // _MS_NS
         fill: Fill = self._books.executed(trader, order, one.price, one.qty, one.trade_id, is_maker, ts_ms)
         trader.orders.fills.append(fill)
-        if is_first:
-            trader.counts.executed(is_maker, ts_ms)
         if not order.is_open:
             trader.orders.close(order)
         self._touched[trader.account] = trader
 
     def _expire(self, one: Happened) -> None:
         trader, order = self._order_of(one, one.owner, one.order_id)
-        status = words.EXPIRED_IN_MATCH if one.reason == reasons.SELF_TRADE else words.EXPIRED
+        status = words.EXPIRED
+        if one.reason == reasons.SELF_TRADE:
+            status, met = words.EXPIRED_IN_MATCH, self._met(trader, order)
+            order.met_id = self._entered if one.kind == DELETE else met.id if met else 0
         self._end(trader, order, status, one.reason, "")
         self._touched[trader.account] = trader
 
     def _end(self, trader: AnyTrader, order: Order, status: str, why: int, cancel_id: str) -> None:
-        order.updated_ms = self.now_ms()
+        order.updated_ms, order.why, order.cancel_id = self.now_ms(), why, cancel_id
         self._books.ended(trader, order, status, why, cancel_id)
         trader.orders.close(order)
 

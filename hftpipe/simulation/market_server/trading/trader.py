@@ -1,12 +1,11 @@
-"""An account in one market: its orders, what it has, how much it has sent, and who hears what befalls it."""
+"""An account in one market: its orders, what it has, and who hears what befalls it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
-from hftpipe.simulation.binance_server.trading.counts import OrderCounts
-from hftpipe.simulation.binance_server.trading.orders import Fill, Order, Orders
-from hftpipe.simulation.binance_server.trading.user_events import UserEvents
+from hftpipe.simulation.market_server.trading.orders import Fill, Order, Orders
+from hftpipe.simulation.market_server.trading.user_events import UserEvents
 
 #: The venue's time, ms.
 NowMs = Callable[[], int]
@@ -19,15 +18,12 @@ class Trader(Generic[L]):
 
     Attributes:
         account: index of the account; ledger: what it has; events: its user data.
-        countdowns: when all orders of a symbol (by index) are cancelled, the venue's time in ms.
     """
 
     account: int
     ledger: L
-    counts: OrderCounts
     events: UserEvents
     orders: Orders = field(default_factory=Orders)
-    countdowns: dict[int, int] = field(default_factory=dict)
 
     @property
     def owner(self) -> int:
@@ -39,7 +35,7 @@ T = TypeVar("T", contravariant=True)
 
 
 class Books(Protocol[T]):
-    """How one market keeps the accounts of its traders, and tells them: spot or USD-M."""
+    """How one market keeps the accounts of its traders, and tells them: spot, or contracts on margin."""
 
     def refusal(self, reason: int) -> Exception | None:
         """What an order is refused with that the book has not taken; None: it is taken, and ends with that reason."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from hftpipe.core.schema import reasons
 from hftpipe.core.schema.records import BUY
 from hftpipe.simulation.market_server.symbols import Symbol
 
@@ -80,6 +81,7 @@ class Order:
         place: goes up with every queue it joins: of two at a price the lower one is ahead.
         is_far: it is beyond its book, on its level alone; changes: how often it was changed; modify_id: what the client calls
             the last change (USD-M).
+        why, cancel_id: why it is over, and what the request that ended it is called; met_id: the order of its owner it has met.
     """
 
     id: int
@@ -95,6 +97,9 @@ class Order:
     is_far: bool = False
     changes: int = 0
     modify_id: int | None = None
+    why: int = reasons.NONE
+    cancel_id: str = ""
+    met_id: int = 0
     fills: list[Fill] = field(default_factory=list)
 
     @property
@@ -188,6 +193,10 @@ class Orders:
         """Open orders of a symbol, or of all, oldest first."""
         groups: Iterable[dict[int, Order]] = self.open.values() if index is None else [self.open.get(index, {})]
         return sorted((one for group in groups for one in group.values()), key=lambda one: (one.created_ms, one.id))
+
+    def closed(self, most: int = _KEPT) -> list[Order]:
+        """The last orders that are over, oldest first."""
+        return list(self._closed)[-most:]
 
     def all_of(self, index: int) -> list[Order]:
         """Orders of a symbol, open or not, by id."""

@@ -1,0 +1,1 @@
+"""Accounts at the simulated Bybit venue: unified, of spot and linear contracts, and the ways in that trade on them."""
