@@ -12,7 +12,6 @@ from hftpipe.core.schema.refusal import Refusal
 if find_spec("aiohttp") is None:
     raise Refusal("live.simulated = true needs aiohttp: pip install 'hftpipe[sim]'")
 
-from hftpipe.simulation.binance_server.trading.settings import account_from
 from hftpipe.simulation.bybit_server.server import BybitServer
 from hftpipe.simulation.bybit_server.settings import RULES, BybitConfig
 from hftpipe.simulation.market_server.listing import Listing
