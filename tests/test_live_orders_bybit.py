@@ -124,6 +124,16 @@ def test_an_order_is_said_in_the_venues_words(category: str, flags: int, own: di
     desk.close()
 
 
+def test_no_request_has_an_id_that_another_had(desk: Desk) -> None:
+    working(desk)
+    desk.replace(ID, PRICE - ONE)
+    desk.tell("order", desk.order(price="60999"))
+    desk.poll()
+    desk.replace(ID, PRICE - 2 * ONE)
+    ids = [one["reqId"] for one in desk.requests()]
+    assert len(ids) == len(set(ids)) == 2 and all(len(one) <= 36 and one.isalnum() for one in ids)
+
+
 def test_a_reduce_only_order_cannot_be_said_on_spot() -> None:
     desk = Desk("spot")
     assert desk.new(ID, flags=GTC | REDUCE_ONLY) == ANSWERED_HERE

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hftpipe.core.machine.digits import read_hex, write_hex, write_number
+from hftpipe.core.machine.digits import hex_word, read_hex, store_text, write_hex, write_number
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, load_i64, load_u8, store_u8, view
 from hftpipe.core.schema.records import MARKET, REDUCE_ONLY, TIF_MASK
@@ -20,8 +20,9 @@ LETTERS = "nrc"
 _LETTERS = np.frombuffer(LETTERS.encode(), np.uint8).copy()
 _SIDES, _TIFS = 2, MARKET + 1
 VARIANTS = len(LETTERS) * _SIDES * _TIFS * 2
-#: Characters of a request's id: the client id and the letter.
-REQUEST_ID_BYTES = 17
+#: Characters of a request's id: the client id, the letter, and a number, for venues take no id twice.
+REQUEST_ID_BYTES = 25
+_LETTER_AT, _NUMBER_AT = np.uint64(16), np.uint64(17)
 #: Where the text of each value is written, from ACCOUNT's ``values`` on; that of a symbol stands still.
 TEXT_ROOM = 64
 NO_TEMPLATE = -1
@@ -92,6 +93,8 @@ def send_request(account, slot, what, template, revision, now_ns):
     _put_client_text(a, _OLD, o.id, o.user & REVISION)
     at = view(values + (U64(_ID) << _VALUE_SHIFT), VALUE).at
     store_u8(write_hex(at, o.id), _LETTERS[what])
+    a.requests += 1
+    store_text(at + _NUMBER_AT, hex_word(U64(a.requests)))
     set_value(values, _ID, at, np.int64(REQUEST_ID_BYTES))
     at = view(values + (U64(_TIME) << _VALUE_SHIFT), VALUE).at
     set_value(values, _TIME, at, np.int64(write_number(at, U64((now_ns + a.wall_offset_ns) // _MS)) - at))
@@ -107,9 +110,9 @@ def read_request_id(at, length):
     """What an answer is about: (client id, PLACE, CHANGE or CANCEL_IT); (0, -1): none of our requests."""
     if length != REQUEST_ID_BYTES:
         return ZERO, np.int64(-1)
-    is_id, id_ = read_hex(at, np.int64(REQUEST_ID_BYTES - 1))
+    is_id, id_ = read_hex(at, np.int64(_LETTER_AT))
     if is_id:
-        letter = load_u8(at + U64(REQUEST_ID_BYTES - 1))
+        letter = load_u8(at + _LETTER_AT)
         for what in range(3):
             if letter == _LETTERS[what]:
                 return id_, np.int64(what)

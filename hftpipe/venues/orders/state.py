@@ -54,8 +54,8 @@ ACCOUNT = np.dtype(
         ("session", "u8"), ("wall_offset_ns", "i8"), ("refused_logins", "i8"),
         # Orders counted by the venue's windows; nothing new is sent before this time (ms of its clock).
         ("windows", WINDOW, WINDOWS), ("paused_ms", "i8"),
-        # When to look for unanswered requests, at quiet sockets, and at the session.
-        ("check_ns", "i8"), ("read_ns", "i8"), ("presence_ns", "i8"),
+        # When to look for unanswered requests, at quiet sockets, and at the session; requests so far.
+        ("check_ns", "i8"), ("read_ns", "i8"), ("presence_ns", "i8"), ("requests", "i8"),
         # Since when there is no session (ns; 0: there is one), when that was looked at, whether there ever was one, and whether its
         # absence was told; a fault that is to be told (a cause; 0: none), and the order it is about.
         ("down_ns", "i8"), ("looked_ns", "i8"), ("has_been_up", "i8"), ("told_down", "i8"), ("fault", "i8"), ("fault_id", "u8"),
