@@ -73,7 +73,10 @@ class Trader:
         return self.send("GET", path, urlencode({"category": self.category} | params))
 
     def post(self, path: str, **params: object) -> Answer:
-        return self.send("POST", path, body=json.dumps({"category": self.category, "symbol": "BTCUSDT"} | params))
+        """A signed request; what is None is left out."""
+        given = {"category": self.category, "symbol": "BTCUSDT"} | params
+        body = json.dumps({name: value for name, value in given.items() if value is not None})
+        return self.send("POST", path, body=body)
 
     # Orders.
 

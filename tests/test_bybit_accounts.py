@@ -68,6 +68,7 @@ def test_a_market_order_executes_by_the_ids_of_the_public_trades(trader: Trader)
     for own, public in zip(rows, prints, strict=True):
         assert Decimal(own["execPrice"]) == Decimal(public["p"]) and Decimal(own["execQty"]) == Decimal(public["v"])
         assert (own["side"], own["isMaker"], own["execType"]) == ("Buy", False, "Trade") and public["S"] == "Buy"
+        assert own["seq"] == public["seq"] and own["execTime"] == str(public["T"])
     assert [one["execId"] for one in trader.executions(orderId=made["orderId"])] == [one["execId"] for one in rows][
         ::-1
     ]

@@ -1,13 +1,15 @@
-"""Independent clients, as they are published, on the simulated Bybit venue: the books they build are the engine's."""
+"""Independent clients, as they are published, on the simulated Bybit venue: the books they build are the engine's, and they trade."""
 
 import json
 import subprocess
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from binance_rig import Venue
+from bybit_account import CATEGORIES, KEY, SECRET, Trader, check_account
 from bybit_rig import Decoders
 from bybit_venue import book_of, bybit_venue, of, sides
 from client_envs import NoClient, client_python
@@ -69,3 +71,53 @@ def test_ccxt_loads_the_markets_and_keeps_book_and_trades(
     assert len(got["bids"]) == len(got["asks"]) == 50 and got["bids"][0][0] < got["asks"][0][0]
     assert got["trades"] and all(side in ("buy", "sell") and qty > 0 for _, side, _, qty in got["trades"])
     assert got["last"] > 0 and got["candles"] > 0
+
+
+# --- trading --------------------------------------------------------------------------------------------
+
+
+def fills_of(venue: Venue, category: str) -> list[str]:
+    return [one["execId"] for one in Trader(venue, category).truth()[category]["fills"]]
+
+
+def wallets(venue: Venue) -> dict[str, Decimal]:
+    return {name: Decimal(one["wallet"]) for name, one in Trader(venue, "spot").truth()["coins"].items()}
+
+
+def lives(orders: list[list[str]]) -> list[str]:
+    """What became of orders, of each its states in a row."""
+    return [
+        "".join(status[0] for one, status in orders if one == id_) for id_ in dict.fromkeys(one for one, _ in orders)
+    ]
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_pybit_trades(venue: Venue, category: str) -> None:
+    before = len(fills_of(venue, category))
+    got = run("pybit", "pybit_trade.py", venue.port, category, KEY, SECRET)
+    assert (got["seen"], got["changed"], got["amended"], got["left"]) == ("New", True, ["0.03"], 0)
+    assert got["answers"] == ["order.create", "order.amend", "order.cancel"]
+    assert lives(got["orders"]) == ["NNC", "NNC", "F", "F"] and [one for one, _ in got["orders"]][-2:] == [
+        got["bought"], got["sold"],
+    ]  # fmt: skip
+    fills = fills_of(venue, category)
+    assert got["executions"] == fills[before:] and got["listed"] == fills[::-1] and len(fills) >= before + 2
+    assert got["held"] == (["0.02", "0"] if category == "linear" else ["", ""]) and got["history"] >= 4
+    assert got["positions"] == ["0"] * 6 + ["0.02", "0"] if category == "linear" else got["positions"] == []
+    assert {name: Decimal(text) for name, text in got["coins"].items()} == wallets(venue)
+    check_account(Trader(venue, category))
+
+
+@pytest.mark.parametrize(("category", "symbol"), [("spot", "BTC/USDT"), ("linear", "BTC/USDT:USDT")])
+def test_ccxt_trades(venue: Venue, category: str, symbol: str) -> None:
+    before = len(fills_of(venue, category))
+    got = run("ccxt", "ccxt_bybit_trade.py", venue.port, category, symbol, KEY, SECRET)
+    assert (got["seen"], got["open"], got["changed"], got["closed"], got["left"]) == ("open", 1, 0.03, "closed", 0)
+    assert got["refusal"] == "InsufficientFunds" and got["placed"] in got["canceled"] and got["failed"] == []
+    assert got["held"] == ([0.02] if category == "linear" else [])
+    assert lives(got["watched"]) == ["ooc", "c", "c", "ooc", "oc"] and [got["by_socket"], "canceled"] in got["watched"]
+    assert [got["bought"], "closed"] in got["watched"] and [got["sold"], "closed"] in got["watched"]
+    fills = fills_of(venue, category)
+    assert got["watched_trades"] == fills[before:] and sorted(got["trades"]) == sorted(fills)
+    assert {name: Decimal(str(value)) for name, value in got["balances"].items()} == wallets(venue)
+    check_account(Trader(venue, category))

@@ -47,6 +47,7 @@ class Feed:
         self._tickers: dict[int, Payload] = {}
         self._moments = defaultdict[int, int](int)
         self._traded: dict[int, list[Payload]] = {}
+        self._seqs: dict[tuple[int, int], int] = {}
 
     def _now_ms(self) -> int:
         return self.clock.now_ns // _MS_NS
@@ -130,6 +131,7 @@ class Feed:
 
     def advance(self) -> None:
         """Play what is due by the clock, and tell of it."""
+        self._seqs.clear()
         self._play()
         self._tell_trades()
         now_ms = self._now_ms()
@@ -149,6 +151,10 @@ class Feed:
         reason, records = self.market.order(index, asked, self.clock.flow_ns)
         self._take(records)
         return reason
+
+    def seq_of(self, index: int, trade_id: int) -> int:
+        """The engine's number of a trade that has happened since the last step began."""
+        return self._seqs[index, trade_id]
 
     def _play(self) -> None:
         self._take(self.market.play(self.clock.flow_ns, _MOST_EVENTS))
@@ -174,6 +180,7 @@ class Feed:
     def _take_trades(self, symbol: Symbol, made: list[Trade], seq: int) -> None:
         rows, history = self._traded.setdefault(symbol.index, []), symbol.history
         for one in made:
+            self._seqs[symbol.index, one.id] = seq
             before = history.trades[-1].price if history.trades else one.price
             history.add(one)
             rows.append(payloads.trade(symbol, self.rules, one, seq, before))

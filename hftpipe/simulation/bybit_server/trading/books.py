@@ -38,7 +38,7 @@ class _Books(Generic[C]):
     def _note_fill(self, client: C, order: Order, fill: Fill, closed: int) -> None:
         index, fills = order.symbol.index, client.orders.fills
         is_second = bool(fills) and (fills[-1].symbol, fills[-1].trade_id) == (fill.symbol, fill.trade_id)
-        mark, seq = self._feed.market.fair_price(index), self._feed.market.update_id(index)
+        mark, seq = self._feed.market.fair_price(index), self._feed.seq_of(index, fill.trade_id)
         told = say.Executed(self._rate(fill.is_maker), mark, seq, closed, is_second)
         row = say.execution_row(order, self._feed.rules, fill, told)
         client.executions.append(row)

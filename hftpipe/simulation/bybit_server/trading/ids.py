@@ -31,8 +31,10 @@ def text_of(category: str, order: Order) -> str:
 def order_place(category: str, text: str) -> tuple[int, int] | None:
     """Index of the symbol and id of the order that is called so; None: none is."""
     try:
-        number = int(text) if category == "spot" and text.isascii() else uuid.UUID(text).int & _NUMBERS
+        number = (int(text) if text.isdecimal() else -1) if category == "spot" else uuid.UUID(text).int & _NUMBERS
     except ValueError:
+        return None
+    if number < 0:
         return None
     id_, index = divmod(number, _SYMBOLS_MOST)
     return (index, id_) if order_text(category, index, id_) == text else None
