@@ -175,7 +175,7 @@ def check(venue: Venue, name: str, tmp_path: Path, *more: str, **changed: str) -
     return hftpipe(environment(tmp_path, name), "venue-check", name, *given)
 
 
-@pytest.mark.parametrize("name", BINANCE)
+@pytest.mark.parametrize("name", NAMES)
 def test_venue_check_says_what_there_is_and_leaves_no_order_behind(venue: Venue, name: str, tmp_path: Path) -> None:
     done = check(venue, name, tmp_path, "--order")
     said = " ".join(done.stdout.replace("│", " ").split())

@@ -23,7 +23,7 @@ def needs_testnet(venue: str) -> None:
         pytest.skip(f"no key of a test account: HFTPIPE_SECRET_{venue.upper()}_API_KEY and _API_SECRET or _PRIVATE_KEY")
 
 
-@pytest.mark.parametrize("venue", VENUES[:2])
+@pytest.mark.parametrize("venue", VENUES)
 def test_the_venue_is_as_configured_and_takes_an_order(venue: str) -> None:
     needs_testnet(venue)
     done = hftpipe({**os.environ}, "venue-check", venue, "--order", "--set", "live.net=test")

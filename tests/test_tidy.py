@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "venues/": ("core", "config"),
     "venues/live/": ("core", "transport", "venues.contract", "venues.message", "venues.taped"),
     # Orders at a venue over WebSocket and REST.
-    "venues/orders/": ("core", "transport", "venues.contract"),
+    "venues/orders/": ("core", "config", "transport", "venues.contract"),
     "venues/binance/orders/": ("core", "config", "transport", "venues.orders", "venues.contract", "venues.binance"),
     "venues/bybit/orders/": ("core", "config", "transport", "venues.orders", "venues.contract", "venues.bybit"),
     "venues/live/wiring.py": (

@@ -1,11 +1,12 @@
 """Bybit's live categories: where they are, and what is asked of them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from hftpipe.config import Config
+from hftpipe.core.schema.finding import Finding
 from hftpipe.core.schema.instruments import SPOT as SPOT_CONTRACT
 from hftpipe.transport.http.rest import RestClient
 from hftpipe.venues.bybit.codec import CODEC
@@ -70,10 +71,17 @@ def _wire_orders(market: Market, site: Site, state: np.ndarray, report: Callable
     return wire_orders(market.name, site, state, report)
 
 
+def _check(market: Market, config: Config, with_order: bool) -> Iterator[Finding]:
+    from hftpipe.venues.bybit.orders.wiring import check_account
+
+    return check_account(market.name, config, with_order)
+
+
 def _account(market: Market) -> LiveAccount:
     return LiveAccount(
         wire=lambda site, state, report: _wire_orders(market, site, state, report),
         fee_assets=lambda config: _fee_assets(market, config),
+        check=lambda config, with_order: _check(market, config, with_order),
     )
 
 

@@ -47,7 +47,7 @@ class LiveAccount:
 
     wire: Callable[[Site, np.ndarray, Callable[[str], None]], Wired]
     fee_assets: Callable[[Config], tuple[str, ...]]
-    check: Callable[[Config, bool], Iterator[Finding]] | None = None
+    check: Callable[[Config, bool], Iterator[Finding]]
 
 
 @dataclass(frozen=True)

@@ -124,15 +124,6 @@ class BinanceAccount:
         answer = self._rest.get(request.path, {**request.query, **query}, request.weight)
         return self._wanted(request.path, answer)
 
-    def fees(self, symbol: str) -> tuple[int, int]:
-        """What the account pays as maker and as taker, 1e-8 of the notional. Raises RestError."""
-        body = self._wanted("fees", self.ask("GET", self._market.fees, {"symbol": symbol}))
-        part = body.get("standardCommission", body)
-        try:
-            return scaled(part[self._market.fee_keys[0]], 8), scaled(part[self._market.fee_keys[1]], 8)
-        except (KeyError, ValueError) as wrong:
-            raise RestError(f"{self._rest.address}: fees: the answer has none") from wrong
-
     def clock_offset_ns(self) -> int:
         """The venue's clock less ours, by the quickest of some answers, a little behind it (section 3). Raises RestError."""
         best = (1 << 62, 0)
@@ -164,10 +155,10 @@ class BinanceAccount:
             undo.pop_all()
         return [api, *events]
 
-    def _call(
+    def call(
         self, api: Connection, method: str, params: dict[str, str | int], is_signed: bool, is_plain: bool = False
     ) -> Any:
-        """One request over the interface, before it is handed over; a plain one has no time."""
+        """One request over the interface, before it is handed over; a plain one has no time. Raises ConnectError."""
         if not is_plain:
             params = {**params, "timestamp": self._timestamp(), "recvWindow": RECV_WINDOW_MS}
         if is_signed:
@@ -185,23 +176,14 @@ class BinanceAccount:
                 raise ConnectError(f"{api.server}: {method}: {error.get('msg', 'refused')} (code {error.get('code')})")
         raise ConnectError(f"{api.server}: {method}: no answer within {_ANSWER_S:.0f} s")
 
-    def ping(self, api: Connection, times: int) -> list[int]:
-        """Round trips of the interface for requests, ns. Raises ConnectError."""
-        took = []
-        for _ in range(times):
-            began = steady_ns()
-            self._call(api, "time", {}, is_signed=False, is_plain=True)
-            took.append(steady_ns() - began)
-        return took
-
     def _log_on(self, api: Connection) -> None:
-        self._call(api, "session.logon", {}, is_signed=True)
+        self.call(api, "session.logon", {}, is_signed=True)
 
     def _subscribe(self, api: Connection) -> None:
         if self._key.kind == ED25519:
-            self._call(api, "userDataStream.subscribe", {}, is_signed=False)
+            self.call(api, "userDataStream.subscribe", {}, is_signed=False)
         else:
-            self._call(api, "userDataStream.subscribe.signature", {}, is_signed=True)
+            self.call(api, "userDataStream.subscribe.signature", {}, is_signed=True)
 
     def _listen(self, method: str) -> Any:
         request = self._market.listen_key

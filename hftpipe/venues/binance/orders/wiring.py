@@ -12,11 +12,12 @@ from hftpipe.core.schema.refusal import Refusal
 from hftpipe.transport.signing.keys import ED25519, HMAC, RSA, Key, key_of
 from hftpipe.venues.binance.discovery import client_of
 from hftpipe.venues.binance.orders.account import RECV_WINDOW_MS, BinanceAccount
-from hftpipe.venues.binance.orders.check import Check
+from hftpipe.venues.binance.orders.exam import BinanceExam
 from hftpipe.venues.binance.orders.market import SPOT, USDM, AccountMarket
 from hftpipe.venues.binance.orders.scan import SPOTS_BYTES, scan_entry
 from hftpipe.venues.binance.orders.wire import Wire
 from hftpipe.venues.contract import Site, Wired
+from hftpipe.venues.orders.check import Check, refuse_real
 from hftpipe.venues.orders.client_text import prefix_of
 from hftpipe.venues.orders.dead_man import DeadMan
 from hftpipe.venues.orders.keeper import AccountMemory, Upkeep
@@ -74,11 +75,11 @@ def check_account(name: str, config: Config, with_order: bool) -> Iterator[Findi
     Raises:
         Refusal: there is no key, or an order is asked for where it would cost money.
     """
-    if with_order and config.live.net == "main" and not config.live.server:
-        raise Refusal("--order places a real order: allowed with live.net = test, or a simulated venue (live.server)")
+    refuse_real(config, with_order)
     rows = np.zeros(len(config.instruments), INSTRUMENT)
     rows["symbol"] = [one.symbol for one in config.instruments]
-    return Check(MARKETS[name], account_of(name, config, rows, {}), config).findings(with_order)
+    exam = BinanceExam(MARKETS[name], account_of(name, config, rows, {}))
+    return Check(exam, config.instruments).findings(with_order)
 
 
 def _speech(market: AccountMarket, key: Key) -> Speech:

@@ -144,7 +144,12 @@ class BybitAccount:
         headers["Content-Type"] = "application/json"
         return reply_of(self.rest.send(method, path, None, 1, headers, text))
 
-    def _wanted(self, what: str, reply: Reply) -> Any:
+    def public(self, path: str, query: Mapping[str, str]) -> Any:
+        """What the venue says to everybody. Raises RestError."""
+        return self.wanted(path, reply_of(self.rest.get(path, query)))
+
+    def wanted(self, what: str, reply: Reply) -> Any:
+        """The result of a reply. Raises RestError where there is none."""
         if reply.outcome is Outcome.OK:
             return reply.result
         code = f" (code {reply.code})" if reply.code else ""
@@ -155,7 +160,7 @@ class BybitAccount:
         best = (1 << 62, 0)
         for _ in range(_CLOCK_LOOKS):
             sent = steady_ns()
-            result = self._wanted("time", reply_of(self.rest.get(_TIME)))
+            result = self.wanted("time", reply_of(self.rest.get(_TIME)))
             took, now = steady_ns() - sent, wall_ns()
             try:
                 best = min(best, (took, int(result["timeNano"]) - (now - took // 2)))
@@ -303,14 +308,14 @@ class BybitAccount:
             replies = list(pool.map(self._cancel_one, ours))
         for reply in replies:
             if reply.outcome not in (Outcome.OK, Outcome.REFUSED):
-                self._wanted("cancel", reply)
+                self.wanted("cancel", reply)
         return len(ours)
 
     def _open(self, more: Mapping[str, str]) -> list[Any]:
         found: list[Any] = []
         query: dict[str, str | int] = {"category": self._category, "openOnly": 0, "limit": 50, **more}
         for _ in range(_MOST_PAGES):
-            result = self._wanted("open orders", self.ask("GET", _REALTIME, query))
+            result = self.wanted("open orders", self.ask("GET", _REALTIME, query))
             found += result.get("list", [])
             if not (cursor := result.get("nextPageCursor")):
                 break

@@ -1,20 +1,24 @@
 """Bybit's orders as a venue's order half: what the gateway calls, and the threads beside it."""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
 from hftpipe.config import Config, Secret
+from hftpipe.core.schema.finding import Finding
+from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.refusal import Refusal
 from hftpipe.transport.signing.keys import ED25519, HMAC, RSA, Key, key_of
 from hftpipe.venues.bybit.discovery import client_of
 from hftpipe.venues.bybit.orders.account import RECV_WINDOW_MS, BybitAccount
 from hftpipe.venues.bybit.orders.errors import ERRORS
+from hftpipe.venues.bybit.orders.exam import BybitExam
 from hftpipe.venues.bybit.orders.market import ALIVE, ALIVE_S, LINEAR, SILENCE_S, SPOT, AccountMarket
 from hftpipe.venues.bybit.orders.scan import SCAN_BYTES, scan_entry
 from hftpipe.venues.bybit.orders.wire import Wire
 from hftpipe.venues.contract import Site, Wired
+from hftpipe.venues.orders.check import Check, refuse_real
 from hftpipe.venues.orders.client_text import prefix_of
 from hftpipe.venues.orders.numbers import Instruments
 from hftpipe.venues.orders.setup import Speech, Terms
@@ -56,6 +60,19 @@ def account_of(name: str, config: Config, instruments: np.ndarray, fee_numbers: 
         MARKETS[name], account_key(name, config), client_of(rest, config.live.ca_file), trade_url, private_url,
         Instruments.of(instruments), prefix_of(config.live.instance), fee_numbers, config.live.ca_file,
     )  # fmt: skip
+
+
+def check_account(name: str, config: Config, with_order: bool) -> Iterator[Finding]:
+    """Look at a category and the account there (contract: ``check`` of :class:`hftpipe.venues.contract.Venue`).
+
+    Raises:
+        Refusal: there is no key, or an order is asked for where it would cost money.
+    """
+    refuse_real(config, with_order)
+    rows = np.zeros(len(config.instruments), INSTRUMENT)
+    rows["symbol"] = [one.symbol for one in config.instruments]
+    exam = BybitExam(MARKETS[name], account_of(name, config, rows, {}))
+    return Check(exam, config.instruments).findings(with_order)
 
 
 def _speech(market: AccountMarket) -> Speech:

@@ -1,7 +1,8 @@
-"""Looks at a Binance market and the account there: what a person wants to know before trading begins."""
+"""Looks at a venue and the account there: what a person wants to know before trading begins."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
+from typing import Protocol
 
 import numpy as np
 
@@ -10,12 +11,9 @@ from hftpipe.core.machine.fixed import format_fixed
 from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.finding import NOTHING_TO_DO, Finding, Status
 from hftpipe.core.schema.instruments import split_symbol
-from hftpipe.transport.http.answer import Outcome
-from hftpipe.transport.websocket.connect import ConnectError
-from hftpipe.venues.binance.discovery import DiscoveryError, discover
-from hftpipe.venues.binance.markets import Request
-from hftpipe.venues.binance.orders.account import BEHIND_NS, BinanceAccount, RestError
-from hftpipe.venues.binance.orders.market import AccountMarket
+from hftpipe.core.schema.refusal import Refusal
+from hftpipe.transport.http.weights import Weights
+from hftpipe.transport.websocket.connect import Connection
 from hftpipe.venues.orders.client_text import client_text
 
 _LOOKS = 20
@@ -27,6 +25,54 @@ _AWAY_PER_CENT = 3
 _TEST_ID = 0xFFFF_0000_0000_0000
 
 Found = tuple[Status, str, str]
+
+
+class Examined(Protocol):
+    """An account as it is looked at; each call may raise OSError (also ConnectError) or Refusal.
+
+    Attributes:
+        weights: what may be asked; prefix: of our client ids; kind: of the key.
+    """
+
+    weights: Weights
+    prefix: bytes
+    kind: str
+
+    def trip(self) -> None:
+        """One public request."""
+
+    def clock_ns(self) -> int:
+        """The venue's clock less ours."""
+
+    def connect(self) -> list[Connection]:
+        """All connections of a session, that for requests first."""
+
+    def ping(self, connection: Connection, times: int) -> list[int]:
+        """Round trips of that, ns."""
+
+    def listed(self) -> np.ndarray:
+        """What the market lists (LISTED)."""
+
+    def best_bid(self, symbol: str) -> Decimal:
+        """The best bid."""
+
+    def fees(self, symbol: str) -> tuple[int, int]:
+        """What the account pays as maker and as taker, 1e-8 of the notional."""
+
+    def may_trade(self, symbol: str, price: Decimal, qty: Decimal) -> str:
+        """Why it may not; empty: it may."""
+
+    def place(self, symbol: str, text: str, price: Decimal, qty: Decimal) -> str:
+        """Place an order to buy under a client id: why that was refused; empty: it stands."""
+
+    def take_back(self, symbol: str, text: str) -> str:
+        """Cancel it, in the same way."""
+
+
+def refuse_real(config: Config, with_order: bool) -> None:
+    """Refuse an order that would cost money (Refusal)."""
+    if with_order and config.live.net == "main" and not config.live.server:
+        raise Refusal("--order places a real order: allowed with live.net = test, or a simulated venue (live.server)")
 
 
 def _graded(is_good: bool, found: str, advice: str, otherwise: Status = "fail") -> Found:
@@ -42,17 +88,17 @@ class Check:
     """The findings of one market and account, in order.
 
     Args:
-        account: as it trades; config: the venue's own.
+        account: as it trades; instruments: as configured.
     """
 
-    def __init__(self, market: AccountMarket, account: BinanceAccount, config: Config) -> None:
-        self._market, self._account, self._config = market, account, config
+    def __init__(self, account: Examined, instruments: Sequence[Instrument]) -> None:
+        self._account, self._instruments = account, instruments
 
     def findings(self, with_order: bool) -> Iterator[Finding]:
         """One after the other; what cannot be looked at is a finding, too."""
         looks: list[tuple[str, Callable[[], Found]]] = [
             ("REST, round trip", self._rest), ("clock", self._clock), ("sockets", self._sockets), ("key", self._key),
-            *((f"rules of {one.symbol}", lambda one=one: self._rules(one)) for one in self._config.instruments),
+            *((f"rules of {one.symbol}", lambda one=one: self._rules(one)) for one in self._instruments),
             ("fees", self._fees), ("request weight", self._weight),
         ]  # fmt: skip
         if with_order:
@@ -60,23 +106,23 @@ class Check:
         for name, look in looks:
             try:
                 yield Finding(name, *look())
-            except (RestError, ConnectError, DiscoveryError) as wrong:
+            except (OSError, Refusal) as wrong:
                 yield Finding(name, "fail", str(wrong), "look at the address, the key and the network")
 
     @property
     def _symbol(self) -> str:
-        return self._config.instruments[0].symbol
+        return self._instruments[0].symbol
 
     def _rest(self) -> Found:
         took = []
         for _ in range(_LOOKS):
             began = steady_ns()
-            self._account.public(self._market.time)
+            self._account.trip()
             took.append(steady_ns() - began)
         return "ok", _percentiles(took), NOTHING_TO_DO
 
     def _clock(self) -> Found:
-        off_ms = (self._account.clock_offset_ns() + BEHIND_NS) / 1e6
+        off_ms = self._account.clock_ns() / 1e6
         found = f"the venue's is {off_ms:+.1f} ms from ours, give or take half a round trip"
         status: Status = "fail" if abs(off_ms) > _CLOCK_FAIL_MS else "warn" if abs(off_ms) > _CLOCK_WARN_MS else "ok"
         return status, found, NOTHING_TO_DO if status == "ok" else "run chrony or another time service"
@@ -97,16 +143,14 @@ class Check:
         )
 
     def _key(self) -> Found:
-        """A test order is checked with all permissions, and not placed."""
         price, qty = self._far_below()
-        params = self._params(price, qty)
-        answer = self._account.ask("POST", Request(f"{self._market.order.path}/test", 1), params)
-        is_allowed = answer.outcome is Outcome.OK
-        found = "may trade" if is_allowed else f"{answer.message} (code {answer.code})"
-        return _graded(is_allowed, f"{self._account.kind} key, {found}", "see what the key is allowed at the venue")
+        why = self._account.may_trade(self._symbol, price, qty)
+        return _graded(
+            not why, f"{self._account.kind} key, {why or 'may trade'}", "see what the key is allowed at the venue"
+        )
 
     def _rules(self, item: Instrument) -> Found:
-        rows = discover(self._account.rest, self._market.market).rows
+        rows = self._account.listed()
         found = rows[rows["symbol"] == item.symbol.encode()]
         if not len(found):
             return "fail", "not listed, or left out", "take it out of the configuration"
@@ -121,7 +165,7 @@ class Check:
 
     def _fees(self) -> Found:
         maker, taker = self._account.fees(self._symbol)
-        item = self._config.instruments[0]
+        item = self._instruments[0]
         ours = (item.maker_fee_e8, item.taker_fee_e8)
         # Shares in 1e-8: 2 bps are 20,000.
         found = f"maker {maker / 10_000:g} bps, taker {taker / 10_000:g} bps"
@@ -131,7 +175,7 @@ class Check:
         return "warn", said, "change maker_fee_bps and taker_fee_bps in [[instruments]]"
 
     def _weight(self) -> Found:
-        weights = self._account.rest.weights
+        weights = self._account.weights
         return _graded(
             weights.used < weights.room,
             f"{weights.used} used this minute, {weights.room} of ours to use",
@@ -141,31 +185,19 @@ class Check:
 
     def _far_below(self) -> tuple[Decimal, Decimal]:
         """A price far below the market, and a quantity just worth enough there."""
-        item = self._config.instruments[0]
-        book = self._account.public(Request(self._market.market.depth.path, 5, {"limit": "5"}), symbol=item.symbol)
+        item, bid = self._instruments[0], self._account.best_bid(self._symbol)
         tick, lot, least = (Decimal(value).scaleb(-8) for value in (item.tick_size, item.lot_size, item.min_notional))
-        price = Decimal(book["bids"][0][0]) * (100 - _AWAY_PER_CENT) / 100 // tick * tick
+        price = bid * (100 - _AWAY_PER_CENT) / 100 // tick * tick
         return price, max(lot, (least / price // lot + 2) * lot)
-
-    def _params(self, price: Decimal, qty: Decimal) -> dict[str, str | int]:
-        return {
-            "symbol": self._symbol, "side": "BUY", "type": "LIMIT", "timeInForce": "GTC", "price": format(price, "f"),
-            "quantity": format(qty, "f"),
-        }  # fmt: skip
 
     def _order(self) -> Found:
         price, qty = self._far_below()
         text = client_text(self._account.prefix, _TEST_ID | steady_ns() & 0xFFFF_FFFF_FFFF)
         began = steady_ns()
-        placed = self._account.ask("POST", self._market.order, self._params(price, qty) | {"newClientOrderId": text})
+        placed = self._account.place(self._symbol, text, price, qty)
         took = steady_ns() - began
-        gone = self._account.ask("DELETE", self._market.order, {"symbol": self._symbol, "origClientOrderId": text})
-        if placed.outcome is not Outcome.OK or gone.outcome is not Outcome.OK:
-            wrong = placed if placed.outcome is not Outcome.OK else gone
-            return (
-                "fail",
-                f"{wrong.outcome}: {wrong.message} (code {wrong.code})",
-                f"look for order {text} at the venue",
-            )
+        gone = self._account.take_back(self._symbol, text)
+        if placed or gone:
+            return "fail", placed or gone, f"look for order {text} at the venue"
         base = split_symbol(self._symbol)[0]
         return "ok", f"{qty} {base} at {price}: placed in {took / 1e6:.1f} ms, and cancelled", NOTHING_TO_DO
