@@ -286,6 +286,18 @@ def test_an_execution_on_the_old_terms_is_no_answer_to_a_change(usdm: Desk) -> N
     assert usdm.poll() == [("cancel_reject", ID, 0, 0, reasons.VENUE_FILTER)] and usdm.state(ID) == "PARTIAL"
 
 
+def test_a_change_that_was_given_up_and_is_carried_out_all_the_same_is_told(usdm: Desk) -> None:
+    working(usdm)
+    usdm.replace(ID, PRICE - ONE, 2 * QTY)
+    usdm.refuse(usdm.requests()[0], -1007, status=408)
+    usdm.poll()
+    usdm.unanswered()
+    usdm.tell(kind=STATE, id=ID, request=ASKED_ABOUT, state=LIVE, cum=0, price=PRICE, qty=QTY, venue_id=9001)
+    assert [one[0] for one in usdm.poll()] == ["cancel_reject", "ack"] and usdm.state(ID) == "WORKING"
+    usdm.event(ID, "AMENDMENT", "NEW", p="60999.00", q="0.020")
+    assert usdm.poll() == [("replaced", ID, PRICE - ONE, 2 * QTY, 0)]
+
+
 def test_a_spot_order_is_replaced_by_one_with_another_text_and_stays_the_same_here(spot: Desk) -> None:
     working(spot)
     assert spot.replace(ID, PRICE - ONE, 2 * QTY) == LEFT

@@ -178,10 +178,9 @@ def _is_changed(a, o, f):
     if a.is_revised != 0:
         # Also after it was refused: that it exists is the better proof.
         return o.asked_qty != 0 and np.int64(f.revision) == (o.user + 1) & REVISION
-    if not may_be_replaced(o):
-        return False
-    is_new = f.price != o.price or f.qty != o.qty or f.request == CHANGED
-    return is_new and f.qty == o.new_qty and f.price == o.new_price
+    # Here, too, the terms themselves prove it, whatever was said of the request; an answer does while it is awaited.
+    is_new = f.price != o.price or f.qty != o.qty or (f.request == CHANGED and may_be_replaced(o))
+    return is_new and o.asked_qty != 0 and f.qty == o.asked_qty and f.price == o.asked_price
 
 
 @jit
@@ -193,7 +192,7 @@ def _change(account, slot, fact):
         o.user = (o.user & ~REVISION) | ((o.user + 1) & REVISION)
         # The end of the one before is none of the order's.
         o.own_cancels = UNSAID
-    price, qty = (f.price, f.qty) if f.qty > 0 else (o.new_price, o.new_qty)
+    price, qty = (f.price, f.qty) if f.qty > 0 else (o.asked_price, o.asked_qty)
     emit(account, slot, REPLACED, price, qty, 0, fact)
     o.user &= ~TOLD_UNKNOWN
 
@@ -350,7 +349,7 @@ def apply_fact(account, fact, now_ns):
 @jit
 def is_waiting(o):
     """Whether something about an order is still to be heard."""
-    is_asked = o.under_way != 0 or o.cancels > 0 or o.user & ACKED == 0
+    is_asked = o.under_way != 0 or o.cancels > 0 or o.user & ACKED == 0 or o.user & TOLD_UNKNOWN != 0
     return is_asked or o.cancel_due_ns > o.filled
 
 
