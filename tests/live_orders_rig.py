@@ -56,10 +56,10 @@ class BinanceAccount:
     def __init__(self, venue: Venue, market: str) -> None:
         self._venue, (self._head, self._trades) = venue, _BINANCE[market]
 
-    def ask(self, path: str, **query: object) -> Any:
+    def ask(self, path: str, method: str = "GET", **query: object) -> Any:
         text = urlencode({**query, "timestamp": int(time.time() * 1000), "recvWindow": 10_000})
         url = f"http://127.0.0.1:{self._venue.port}{self._head}/{path}?{text}&signature={_signature(text)}"
-        answer = requests.get(url, headers={"X-MBX-APIKEY": KEY}, timeout=10)
+        answer = requests.request(method, url, headers={"X-MBX-APIKEY": KEY}, timeout=10)
         assert answer.status_code == 200, answer.text
         return answer.json()
 

@@ -35,8 +35,18 @@ from hftpipe.venues.binance.orders.market import SPOT, USDM
 from hftpipe.venues.binance.orders.scan import SPOTS_BYTES, scan_entry
 from hftpipe.venues.binance.orders.wire import Wire
 from hftpipe.venues.orders.client_text import client_text, prefix_of
-from hftpipe.venues.orders.facts import FACT, FACT_BYTES, QUESTION, QUESTION_BYTES, queue_drop, queue_first, queue_put
+from hftpipe.venues.orders.facts import (
+    ASKED_ABOUT,
+    FACT,
+    FACT_BYTES,
+    QUESTION,
+    QUESTION_BYTES,
+    queue_drop,
+    queue_first,
+    queue_put,
+)
 from hftpipe.venues.orders.setup import Speech, Terms, account_bytes, account_init, open_private
+from hftpipe.venues.orders.state import EXTRA
 from hftpipe.venues.orders.venue import venue_poll, venue_submit, venue_unanswered
 
 SECRET = "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j"
@@ -169,9 +179,18 @@ class Account:
         """A fact, as the threads beside tell it."""
         fact = np.zeros(1, FACT)
         fact["cum"] = -1
+        if fields.get("request") == ASKED_ABOUT and "number" not in fields:
+            fields["number"] = self.last_number(fields["id"])
         for name, value in fields.items():
             fact[name] = value
         assert queue_put(np.uint64(self._made.facts), address(fact), np.int64(FACT_BYTES))
+
+    def last_number(self, id_: int) -> int:
+        """Of the last request about an order."""
+        slot = int(order_find(np.uint64(self.account["table"][0]), np.uint64(id_)))
+        at = (slot - int(self.account["orders"][0])) // 128 * EXTRA.itemsize + int(self.account["extras"][0])
+        start = at - self.memory.ctypes.data
+        return int(self.memory[start : start + EXTRA.itemsize].view(EXTRA)["last_no"][0])
 
     def counter(self, name: str) -> int:
         return int(self.account[name][0])

@@ -9,7 +9,7 @@ import pytest
 from orders_rig import ONE, SECRET, Desk
 
 from hftpipe.core.schema import reasons
-from hftpipe.core.schema.cells import LOGIN_REFUSED, ORPHAN_FILL, SESSION_LOST, VENUE_FORGOT
+from hftpipe.core.schema.cells import LOGIN_REFUSED, ORPHAN_FILL, SESSION_LOST, VENUE_FORGOT, WRONG_TERMS
 from hftpipe.core.schema.records import (
     ANSWERED_HERE,
     FOK,
@@ -22,7 +22,17 @@ from hftpipe.core.schema.records import (
     REDUCE_ONLY,
     SELL,
 )
-from hftpipe.venues.orders.facts import ASK_CANCEL, ASK_STATE, ASKED_ABOUT, GONE, LIVE, RESYNC, STATE
+from hftpipe.venues.orders.facts import (
+    ASK_CANCEL,
+    ASK_STATE,
+    ASKED_ABOUT,
+    CANCELLED,
+    GONE,
+    LIVE,
+    RESYNC,
+    STATE,
+    TRADE,
+)
 
 ID = 0x0102_0000_65A1_0007
 PRICE, QTY = 61_000 * ONE, ONE // 100
@@ -424,3 +434,128 @@ def test_a_session_that_stays_away_is_a_fault_once(desk: Desk) -> None:
         time.sleep(0.002)
         found += desk.poll()
     assert [one[6] for one in found] == [SESSION_LOST]
+
+
+# --- what an attack has found -----------------------------------------------------------------------------------------------
+
+
+def asked_about(desk: Desk) -> int:
+    """An order that a question is out about; the number that its answer will bear."""
+    working(desk)
+    desk.tell(kind=RESYNC)
+    desk.poll()
+    return int(desk.questions()[0]["number"])
+
+
+def test_an_answer_from_before_a_change_is_no_refusal_of_it(usdm: Desk) -> None:
+    number = asked_about(usdm)
+    assert usdm.replace(ID, PRICE - ONE, 10 * QTY) == LEFT
+    usdm.tell(
+        kind=STATE, id=ID, request=ASKED_ABOUT, number=number, state=LIVE, cum=0, price=PRICE, qty=QTY, venue_id=9001
+    )
+    assert usdm.poll() == [] and usdm.state(ID) == "PENDING_REPLACE"
+    usdm.event(ID, "AMENDMENT", "NEW", p="60999.00", q="0.100")
+    assert usdm.poll() == [("replaced", ID, PRICE - ONE, 10 * QTY, 0)]
+
+
+def test_an_answer_from_before_a_replacement_ends_nothing(spot: Desk) -> None:
+    number = asked_about(spot)
+    assert spot.replace(ID, PRICE - ONE) == LEFT
+    spot.tell(kind=STATE, id=ID, request=ASKED_ABOUT, number=number, state=CANCELLED, cum=0, price=PRICE, qty=QTY)
+    assert spot.poll() == [] and spot.state(ID) == "PENDING_REPLACE"
+    spot.event(ID, "NEW", "NEW", c=spot.text(ID, 1), p="60999.00", i=9002)
+    assert spot.poll() == [("replaced", ID, PRICE - ONE, QTY, 0)] and spot.cancel(ID) == LEFT
+
+
+def test_an_order_that_was_never_found_and_was_asked_something_since_is_not_given_up(desk: Desk) -> None:
+    number = asked_about(desk)
+    desk.cancel(ID)
+    desk.tell(kind=GONE, id=ID, request=ASKED_ABOUT, number=number)
+    assert desk.poll() == [] and desk.state(ID) == "PENDING_CANCEL"
+
+
+def test_a_late_refusal_is_not_that_of_a_later_change(usdm: Desk) -> None:
+    working(usdm)
+    usdm.replace(ID, PRICE - ONE)
+    first = usdm.requests()[0]
+    usdm.event(ID, "AMENDMENT", "NEW", p="60999.00")
+    usdm.poll()
+    usdm.replace(ID, PRICE - 2 * ONE, 10 * QTY)
+    second = usdm.requests()[0]
+    usdm.refuse(first, -5027, "No need to modify the order.")
+    assert usdm.poll() == [] and usdm.state(ID) == "PENDING_REPLACE"
+    usdm.accept(second)
+    assert usdm.poll() == [("replaced", ID, PRICE - 2 * ONE, 10 * QTY, 0)]
+
+
+def test_an_event_of_the_past_does_not_prove_a_change_back(usdm: Desk) -> None:
+    working(usdm)
+    usdm.replace(ID, PRICE, 10 * QTY)
+    usdm.event(ID, "AMENDMENT", "NEW", q="0.100", T=1790000000500)
+    usdm.poll()
+    usdm.requests()
+    usdm.replace(ID, PRICE, QTY)
+    usdm.event(ID, "NEW", "NEW", T=1790000000001)
+    assert usdm.poll() == [] and usdm.state(ID) == "PENDING_REPLACE"
+    usdm.refuse(usdm.requests()[0], -5027, "no")
+    assert usdm.poll() == [("cancel_reject", ID, 0, 0, reasons.VENUE_FILTER)]
+
+
+@pytest.mark.parametrize("code", [-1015, -1003])
+def test_too_many_orders_hold_new_ones_back_to_the_end_of_the_window(code: int) -> None:
+    desk = Desk(windows={10_000: 300})
+    desk.poll()
+    assert desk.new(ID) == LEFT
+    desk.refuse(desk.requests()[0], code, "Too many new orders.", 429)
+    assert [one[0] for one in desk.poll()] == ["reject"] and desk.new(ID + 1) == NOT_TAKEN
+    now_ms = (time.monotonic_ns() + int(desk.account["wall_offset_ns"][0])) // 1_000_000
+    assert now_ms < int(desk.account["paused_ms"][0]) <= now_ms + 10_000
+    desk.close()
+
+
+def test_a_replacement_whose_fate_is_unknown_after_its_cancel_is_asked_about(spot: Desk) -> None:
+    request = replacing(spot)
+    spot.refuse(
+        request, -2021, "Order cancel-replace partially failed.", 409, cancelResult="SUCCESS", newOrderResult="FAILURE",
+        cancelResponse={"status": "CANCELED", "executedQty": "0.000"}, newOrderResponse={"code": -1007, "msg": "Timeout"},
+    )  # fmt: skip
+    assert spot.poll() == [] and spot.unanswered() == [ID] and len(spot.questions()) == 1
+
+
+def test_a_text_of_an_order_is_never_used_twice(spot: Desk) -> None:
+    working(spot)
+    for revision in range(1, 256):
+        price = PRICE - revision * ONE
+        assert spot.replace(ID, price) == LEFT
+        spot.requests()
+        spot.event(ID, "NEW", "NEW", c=spot.text(ID, revision), p=str(price // ONE), i=9001 + revision)
+        assert [one[0] for one in spot.poll()] == ["replaced"]
+    assert spot.replace(ID, PRICE) == ANSWERED_HERE
+    assert spot.poll() == [("cancel_reject", ID, 0, 0, reasons.VENUE_NUMBERS_USED_UP)]
+
+
+def test_a_replacement_that_lives_on_after_the_end_is_cancelled_and_a_fault(spot: Desk) -> None:
+    replacing(spot)
+    spot.event(ID, "CANCELED", "CANCELED", c="x", C=spot.text(ID))
+    spot.tell(kind=STATE, id=ID, request=ASKED_ABOUT, state=CANCELLED, cum=0, price=PRICE, qty=QTY)
+    assert [one[0] for one in spot.poll()] == ["expired"]
+    spot.questions()
+    spot.event(ID, "NEW", "NEW", c=spot.text(ID, 1), p="60999.00", i=9002)
+    assert [one[0::6] for one in spot.poll()] == [("venue_fault", WRONG_TERMS)]
+    (question,) = spot.questions()
+    assert (int(question["what"]), int(question["revision"])) == (ASK_CANCEL, 1)
+
+
+def test_executions_that_were_all_told_are_not_told_again_however_old(desk: Desk) -> None:
+    working(desk)
+    desk.event(ID, "TRADE", "PARTIALLY_FILLED", l="0.004", z="0.004", L="61000.00", t=5)
+    desk.poll()
+    desk.tell(
+        kind=TRADE, id=ID, request=ASKED_ABOUT, state=LIVE, trade_id=4, last_price=PRICE, last_qty=400_000, cum=400_000
+    )
+    assert desk.poll() == [] and desk.counter("repeated") == 1
+
+
+def test_a_liquidation_is_an_execution_of_others(usdm: Desk) -> None:
+    usdm.event(ID, "CALCULATED", "FILLED", c="autoclose-1", l="0.010", z="0.010", L="61000.00", t=5)
+    assert usdm.poll() == [] and usdm.counter("external_fills") == 1

@@ -14,7 +14,18 @@ from binance_rig import Venue
 from bybit_venue import bybit_venue
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
-from live_orders_rig import CONFIG, KEY, NAME, SECRET, account_at, environment, live, no_orders_within, options
+from live_orders_rig import (
+    CONFIG,
+    KEY,
+    NAME,
+    SECRET,
+    BinanceAccount,
+    account_at,
+    environment,
+    live,
+    no_orders_within,
+    options,
+)
 from running import configs, hftpipe
 
 NAMES = ("binance_usdm", "binance_spot", "bybit_linear", "bybit_spot")
@@ -220,3 +231,57 @@ def test_an_ed25519_key_logs_on_once_and_its_orders_need_no_signature(name: str,
     finally:
         own.process.send_signal(signal.SIGINT)
         own.process.wait(30)
+
+
+def place(venue: Venue, name: str, text: str) -> None:
+    """An order of nobody's run, far below the market."""
+    account = account_at(venue, name)
+    assert isinstance(account, BinanceAccount)
+    account.ask(
+        "order", "POST", symbol="BTCUSDT", side="BUY", type="LIMIT", timeInForce="GTC", quantity="0.01", price="58000",
+        newClientOrderId=text,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BINANCE)
+def test_orders_of_an_earlier_run_are_cancelled_at_the_start_and_those_of_others_never(
+    venue: Venue, name: str, tmp_path: Path
+) -> None:
+    account = account_at(venue, name)
+    place(venue, name, "cm_a_65a10000_01020007")
+    place(venue, name, "web_1")
+    # The dead man's switch is of a whole symbol, and ends with the run.
+    with live(venue, name, tmp_path, **{"live.dead_man_s": "3"}) as run:
+        time.sleep(3)
+        assert "cm_a_65a10000_01020007" not in account.open()
+        assert run.end()["orders"] > 0 and run.process.returncode == 0
+    assert "1 open orders of an earlier run under our ids: cancelled" in run.log.read_text()
+    time.sleep(5)
+    assert account.open() == ["web_1"]
+    account.ask("order", "DELETE", symbol="BTCUSDT", origClientOrderId="web_1")
+
+
+@pytest.mark.parametrize("name", BINANCE)
+def test_the_watchdog_cancels_also_when_the_clock_has_jumped(venue: Venue, name: str, tmp_path: Path) -> None:
+    account = account_at(venue, name)
+    with live(venue, name, tmp_path) as run:
+        venue.control(clock_offset_ms=-4000, freeze=True)
+        try:
+            os.kill(run.says("pipeline started")["processes"][3], signal.SIGKILL)
+            time.sleep(3)
+        finally:
+            venue.control(clock_offset_ms=0, freeze=False)
+        assert no_orders_within(account, 2.0), run.log.read_text()
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_a_run_whose_watchdog_has_died_does_not_trade_on(venue: Venue, name: str, tmp_path: Path) -> None:
+    account = account_at(venue, name)
+    with live(venue, name, tmp_path) as run:
+        gateway = run.says("pipeline started")["processes"][3]
+        (dog,) = map(int, Path(f"/proc/{gateway}/task/{gateway}/children").read_text().split())
+        os.kill(dog, signal.SIGKILL)
+        run.says(f"{name}: orders: the watchdog has died: trading ends")
+        assert no_orders_within(account, 5.0)
+        time.sleep(2)
+        assert account.open() == [] and run.end()["halted"] == "stage_died"

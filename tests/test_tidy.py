@@ -174,6 +174,7 @@ BOUNDARIES = {
     ("app/supervisor.py", "_latch_last"),
     ("app/cold.py", "run"),
     ("transport/errands.py", "run"),
+    ("venues/orders/keeper.py", "_answer"),
 }
 #: Files outside core that use numba itself, and why; all others use the decorators and intrinsics of core.
 NUMBA = {

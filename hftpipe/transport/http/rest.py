@@ -5,7 +5,7 @@ Nothing is raised for what a venue or a network does: every request ends in an :
 
 import logging
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from urllib.parse import urlencode
 
 import requests
@@ -84,7 +84,7 @@ class RestClient:
         self,
         method: str,
         path: str,
-        query: Mapping[str, str | int] | None = None,
+        query: Mapping[str, str | int] | Callable[[], Mapping[str, str | int]] | None = None,
         weight: int = 1,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
@@ -94,7 +94,7 @@ class RestClient:
         Args:
             method: GET changes nothing; after any other it may not be known what was done.
             path: below the address, with a leading slash.
-            query: its names and values, encoded here in their order.
+            query: its names and values, encoded here in their order; a function that makes them is called once the weight is there.
             weight: what the venue counts for it.
             headers: of this request alone; body: sent as it is.
 
@@ -105,6 +105,8 @@ class RestClient:
         if left_s:
             return Answer(Outcome.LIMITED, message="not asked: the venue is to be left alone", retry_after_s=left_s)
         may_change = method not in SAFE
+        if callable(query):
+            query = query()
         url = self.address + path + ("?" + urlencode(query) if query else "")
         try:
             # A redirect would carry the query, and the key in the headers, to wherever it says.

@@ -22,7 +22,7 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, view
 from hftpipe.core.schema import reasons
-from hftpipe.core.schema.cells import LOGIN_REFUSED, ORPHAN_FILL, VENUE_FORGOT
+from hftpipe.core.schema.cells import LOGIN_REFUSED, ORPHAN_FILL, VENUE_FORGOT, WRONG_TERMS
 from hftpipe.core.schema.records import (
     ACK,
     CANCEL_REJECT,
@@ -45,12 +45,14 @@ from hftpipe.core.trading.order_table import (
     may_be_replaced,
     open_count,
     open_order,
+    order_address,
     order_find,
     remaining,
 )
 from hftpipe.core.trading.seen_fills import seen_add
 from hftpipe.venues.orders.errors import ASK, STOP
 from hftpipe.venues.orders.facts import (
+    ASK_CANCEL,
     ASK_STATE,
     ASKED_ABOUT,
     CANCEL_ASKED,
@@ -79,6 +81,7 @@ from hftpipe.venues.orders.state import (
     REVISION,
     TOLD_UNKNOWN,
     UNTOLD,
+    extra_of,
 )
 
 _REASON = np.int64(256)
@@ -124,7 +127,8 @@ def ask(account, slot, what):
     a, o = view(account, ACCOUNT), view(slot, ORDER)
     q = view(account + QUESTION_AT, QUESTION)
     q.id, q.what, q.venue_id, q.instrument = o.id, what, o.venue_id, np.int64(o.instrument)
-    q.revision = o.user & REVISION
+    q.revision, q.number = o.user & REVISION, extra_of(a, slot).last_no
+    q.was_changed, q.is_changing = np.int64(o.asked_qty != 0), np.int64(may_be_replaced(o))
     if not queue_put(a.questions, account + QUESTION_AT, QUESTION_BYTES):
         return False
     a.questions_asked += 1
@@ -161,6 +165,10 @@ def _acknowledge(account, slot, fact):
 def _execute(account, slot, fact, now_ns):
     """An execution is told once, by its number; also one that is told later than the end, for it is one all the same."""
     a, o, f = view(account, ACCOUNT), view(slot, ORDER), view(fact, FACT)
+    if f.request == ASKED_ABOUT and o.filled >= f.cum:
+        # All of it has been told: one of these may be too old to be remembered.
+        a.repeated += 1
+        return
     head = seen_add(a.seen, U64(o.quote), o.id, f.trade_id)
     if head == ZERO:
         a.repeated += 1
@@ -171,22 +179,28 @@ def _execute(account, slot, fact, now_ns):
 
 
 @jit
-def _is_changed(a, o, f):
-    """Whether the change that may be under way has been carried out."""
+def _is_changed(a, slot, o, f):
+    """Whether a change that was asked for has been carried out."""
     if f.state in (UNSAID, TURNED_DOWN):
         return False
+    extra = extra_of(a, slot)
     if a.is_revised != 0:
         # Also after it was refused: that it exists is the better proof.
-        return o.asked_qty != 0 and np.int64(f.revision) == (o.user + 1) & REVISION
+        return o.asked_qty != 0 and np.int64(f.revision) == (o.user & REVISION) + 1
     # Here, too, the terms themselves prove it, whatever was said of the request; an answer does while it is awaited.
-    is_new = f.price != o.price or f.qty != o.qty or (f.request == CHANGED and may_be_replaced(o))
-    return is_new and o.asked_qty != 0 and f.qty == o.asked_qty and f.price == o.asked_price
+    is_answer = f.request == CHANGED and f.number == extra.change_no and may_be_replaced(o)
+    is_new = f.price != o.price or f.qty != o.qty or is_answer
+    # What is older than the last change that was made shows its terms before that.
+    is_past = f.ts != 0 and f.ts < extra.changed_ts
+    return (
+        is_new and (is_answer or not is_past) and o.asked_qty != 0 and f.qty == o.asked_qty and f.price == o.asked_price
+    )
 
 
 @jit
 def _change(account, slot, fact):
     a, o, f = view(account, ACCOUNT), view(slot, ORDER), view(fact, FACT)
-    if not _is_changed(a, o, f):
+    if not _is_changed(a, slot, o, f):
         return
     if a.is_revised != 0:
         o.user = (o.user & ~REVISION) | ((o.user + 1) & REVISION)
@@ -194,6 +208,7 @@ def _change(account, slot, fact):
         o.own_cancels = UNSAID
     price, qty = (f.price, f.qty) if f.qty > 0 else (o.asked_price, o.asked_qty)
     emit(account, slot, REPLACED, price, qty, 0, fact)
+    extra_of(a, slot).changed_ts = f.ts
     o.user &= ~TOLD_UNKNOWN
 
 
@@ -211,11 +226,20 @@ def _note_end(slot, f, now_ns):
 
 
 @jit
+def _is_outdated(account, o, f):
+    """Whether something was asked of the order after what a fact answers."""
+    extra = extra_of(view(account, ACCOUNT), order_address(o))
+    return f.number != (extra.change_no if f.request == CHANGED else extra.last_no)
+
+
+@jit
 def _may_go_on(account, o, fact):
     """Whether an end may be that of the old one of two orders, of which the new one is not heard of yet."""
     if view(account, ACCOUNT).is_revised == 0 or not may_be_replaced(o):
         return False
-    return view(fact, FACT).request not in (CHANGED, ASKED_ABOUT)
+    f = view(fact, FACT)
+    # An answer tells both fates; so does a question that was asked after the last request.
+    return f.request not in (CHANGED, ASKED_ABOUT) or _is_outdated(account, o, f)
 
 
 @jit
@@ -241,6 +265,10 @@ def _stands(account, slot, fact, now_ns):
     """What was asked for is answered: the order rests, and what was under way was not carried out."""
     a, o, f = view(account, ACCOUNT), view(slot, ORDER), view(fact, FACT)
     o.user &= ~ASKED
+    if _is_outdated(account, o, f):
+        # It says nothing about what was asked since: that has its own answer, or the next question.
+        o.created_ts = now_ns
+        return
     if f.state != LIVE or not is_open(o.state) or np.int64(f.revision) != o.user & REVISION or f.cum > o.filled:
         return
     unanswered = o.cancels + np.int32(may_be_replaced(o))
@@ -254,9 +282,22 @@ def _stands(account, slot, fact, now_ns):
 
 
 @jit
+def _revive(account, slot, f):
+    """A replacement lives of an order that was told to have ended: it is cancelled, and a fault."""
+    a, o = view(account, ACCOUNT), view(slot, ORDER)
+    o.user = (o.user & ~REVISION) | np.int64(f.revision)
+    a.revived += 1
+    ask(account, slot, np.int64(ASK_CANCEL))
+    if a.fault == 0:
+        a.fault, a.fault_id = WRONG_TERMS, o.id
+
+
+@jit
 def _learn(account, slot, fact, now_ns):
     """The state of an order, or an execution with the state after it."""
     o, f = view(slot, ORDER), view(fact, FACT)
+    if not is_open(o.state) and np.int64(f.revision) > o.user & REVISION and f.state == LIVE:
+        _revive(account, slot, f)
     _acknowledge(account, slot, fact)
     if f.kind == TRADE:
         _execute(account, slot, fact, now_ns)
@@ -275,7 +316,7 @@ def _refused(account, slot, fact, now_ns):
         a.fault, a.fault_id = LOGIN_REFUSED, o.id
     if f.request == CANCEL_ASKED:
         o.cancels = max(o.cancels - 1, 0)
-    if not is_open(o.state):
+    if not is_open(o.state) or (f.request == CHANGED and _is_outdated(account, o, f)):
         a.crossed += 1
         return
     if f.request == CANCEL_ASKED:
@@ -295,7 +336,7 @@ def _refused(account, slot, fact, now_ns):
 def _gone(account, slot, fact):
     a, o = view(account, ACCOUNT), view(slot, ORDER)
     o.user &= ~ASKED
-    if not is_open(o.state):
+    if not is_open(o.state) or _is_outdated(account, o, view(fact, FACT)):
         return
     if o.user & ACKED == 0:
         emit(account, slot, REJECT, o.price, o.qty, reasons.VENUE_REFUSED, fact)
@@ -342,7 +383,7 @@ def apply_fact(account, fact, now_ns):
         _gone(account, slot, fact)
     else:
         _learn(account, slot, fact, now_ns)
-        if f.request == ASKED_ABOUT:
+        if f.request == ASKED_ABOUT and f.kind != TRADE:
             _stands(account, slot, fact, now_ns)
 
 

@@ -89,6 +89,11 @@ def client_text(prefix: bytes, id_: int, revision: int = 0) -> str:
     return f"{prefix.decode()}{id_ >> 16 & 0xFFFFFFFF:08x}_{id_ >> 48:04x}{id_ & 0xFFFF:04x}{tail}"
 
 
+def epoch_of(id_: int) -> int:
+    """The epoch in a client id; that of a later run is larger."""
+    return id_ >> 16 & 0xFFFFFFFF
+
+
 def client_id_of(prefix: bytes, text: str) -> tuple[int, int]:
     """What :func:`read_client_text` reads, for cold code."""
     raw = text.encode(errors="replace")

@@ -8,16 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from hftpipe.core.trading.order_table import ORDER, TABLE, is_open
-
-_IS_OPEN = np.array([bool(is_open.py_func(state)) for state in range(16)])
-
-
-def open_instruments(table: np.ndarray) -> list[int]:
-    """Instruments with open orders, those of an order table (its memory, uint8) of another thread or process."""
-    head = table[: TABLE.itemsize].view(TABLE)
-    rows = table[TABLE.itemsize :][: int(head["capacity"][0]) * ORDER.itemsize].view(ORDER)
-    return [int(one) for one in np.unique(rows["instrument"][_IS_OPEN[rows["state"] & 15]])]
+from hftpipe.venues.orders.looks import open_instruments
 
 
 class DeadMan:
@@ -41,7 +32,7 @@ class DeadMan:
     ) -> None:
         self._hold_off, self._table, self._account, self._symbols = hold_off, table, account, symbols
         self._countdown_ms, self._most, self._report = int(countdown_s * 1000), most, report
-        self._moved_ns, self._has_said = -1, False
+        self._moved_ns, self._has_said, self._held = -1, False, set[str]()
 
     def tell(self) -> None:
         """Tell the venue that somebody is there, if somebody is. Raises OSError."""
@@ -50,7 +41,23 @@ class DeadMan:
             return
         self._moved_ns = moved_ns
         found = open_instruments(self._table)
+        self.let_go(self._held - {self._symbols[one] for one in found[: self._most]})
         if len(found) > self._most and not self._has_said:
             self._has_said = True
             self._report(f"orders: dead man's switch: {len(found)} symbols have open orders, it covers {self._most}")
-        self._hold_off([self._symbols[one] for one in found[: self._most]], self._countdown_ms)
+        held = [self._symbols[one] for one in found[: self._most]]
+        self._hold_off(held, self._countdown_ms)
+        self._held |= set(held)
+
+    def let_go(self, symbols: Iterable[str]) -> None:
+        """Nothing of ours is open there any more: the switch would cancel what others have. Raises OSError."""
+        gone = list(symbols)
+        self._hold_off(gone, 0)
+        self._held -= set(gone)
+
+    def release(self) -> None:
+        """The same of all symbols, at the end; what the venue says against it is reported."""
+        try:
+            self.let_go(self._held)
+        except OSError as wrong:
+            self._report(f"orders: dead man's switch: {wrong}")

@@ -20,23 +20,28 @@ NO_REQUEST, PLACED, CHANGED, CANCEL_ASKED, ASKED_ABOUT = range(5)
 
 #: ``cum``: filled of it (1e-8; of this revision), -1: not told; ``price``, ``qty``: its terms, qty 0: not told; ``trade_id`` and
 #: ``last_*``: the execution; ``fee``: 1e-8 of the asset ``fee_asset`` (n of FEE_ASSET); ``action``, ``reason``: what a refusal
-#: means (:mod:`hftpipe.venues.orders.errors`); ``code``: the venue's own.
+#: means (:mod:`hftpipe.venues.orders.errors`); ``code``: the venue's own; ``number``: of the request that it answers, or of the last
+#: one about the order when the question was asked.
 FACT = np.dtype(
     [
         ("id", "u8"), ("venue_id", "u8"), ("trade_id", "u8"), ("ts", "i8"), ("price", "i8"), ("qty", "i8"), ("cum", "i8"),
         ("last_price", "i8"), ("last_qty", "i8"), ("fee", "i8"), ("code", "i8"),
         ("kind", "u1"), ("state", "u1"), ("request", "u1"), ("action", "u1"), ("reason", "u1"), ("revision", "u1"),
-        ("is_maker", "u1"), ("fee_asset", "u1"), ("_pad", "u8", 4),
+        ("is_maker", "u1"), ("fee_asset", "u1"), ("number", "i8"), ("_pad", "u8", 3),
     ],
     align=True,
 )  # fmt: skip
 FACT_BYTES = 128
 assert FACT.itemsize == FACT_BYTES
 
-#: A question for the threads beside: about an order (id), what is to be done.
+#: A question for the threads beside: about an order (id), what is to be done; ``number`` of the last request about it;
+#: ``was_changed``: whether a change of it was ever asked for; ``is_changing``: whether one may still be carried out.
 QUESTION = np.dtype(
-    [("id", "u8"), ("what", "i8"), ("venue_id", "u8"), ("instrument", "i8"), ("revision", "i8"), ("_pad", "i8", 3)]
-)
+    [
+        ("id", "u8"), ("what", "i8"), ("venue_id", "u8"), ("instrument", "i8"), ("revision", "i8"), ("number", "i8"),
+        ("was_changed", "i8"), ("is_changing", "i8"),
+    ]
+)  # fmt: skip
 QUESTION_BYTES = 64
 assert QUESTION.itemsize == QUESTION_BYTES
 #: What is asked: what has become of it; to cancel it over REST, for the connection is gone.

@@ -41,6 +41,10 @@ LOOK_S = 0.002
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
 BUFFER_BYTES = 1 << 20
 CLOCK_EVERY_S = 60.0
+#: All epochs there are.
+ANY_EPOCH = 1 << 32
+#: After an answer that nobody had foreseen.
+ODD_AGAIN_S = 5.0
 
 
 class NotNow(Exception):
@@ -53,14 +57,18 @@ class NotNow(Exception):
 
 @dataclass(frozen=True)
 class Question:
-    """What compiled code wants to know: of an order, its client id, the venue's number, its instrument and revision here, and
-    since when it has been asked (steady ns)."""
+    """What compiled code wants to know: of an order, its client id, the venue's number, its instrument and revision here, the number
+    of the last request about it, whether a change of it was ever asked for, and may still be carried out, and since when it has been
+    asked (steady ns)."""
 
     id: int
     what: int
     venue_id: int
     instrument: int
     revision: int
+    number: int
+    was_changed: bool
+    is_changing: bool
     since_ns: int
 
 
@@ -85,6 +93,9 @@ class AccountPlan(Protocol):
 
     def clock_offset_ns(self) -> int:
         """The venue's wall clock less ours."""
+
+    def cancel_all(self, last_epoch: int) -> int:
+        """Cancel every open order under our ids up to an epoch of them; how many there were."""
 
     def find(self, question: Question) -> list[np.ndarray]:
         """What has become of an order, as FACT arrays of length 1. Raises NotNow if that cannot be told yet."""
@@ -126,7 +137,7 @@ class AccountKeeper:
         self._connections: list[Connection] = []
         self._failures, self._is_over = 0, False
         self._putting = threading.Lock()
-        self._since: dict[int, int] = {}
+        self._since: dict[tuple[int, int], int] = {}
         self._session, self._questions, self._upkeep = (
             Errands(f"orders-{name}", report) for name in ("session", "questions", "upkeep")
         )
@@ -157,6 +168,9 @@ class AccountKeeper:
     def _begin(self) -> None:
         try:
             self._set_clock()
+            if not self._connections and (left := self._plan.cancel_all(ANY_EPOCH)):
+                # They are of an earlier run: none of this one's has left.
+                self._report(f"orders: {left} open orders of an earlier run under our ids: cancelled")
             connections = self._plan.connect()
             handed = [one.hand_over() for one in connections]
         except (ConnectError, TlsError, OSError) as wrong:
@@ -213,6 +227,10 @@ class AccountKeeper:
     def _keep_up(self, one: Upkeep) -> None:
         try:
             one.do()
+        except ConnectError as wrong:
+            # It says that the session is of no use any more.
+            self._report(f"orders: {one.name}: {wrong}")
+            self._memory.account["session"] = 0
         except OSError as wrong:
             self._report(f"orders: {one.name}: {wrong}")
         self._upkeep.ask(lambda: self._keep_up(one), one.every_s)
@@ -237,13 +255,16 @@ class AccountKeeper:
         if not address:
             return None
         row = np.frombuffer(ctypes.string_at(address, QUESTION_BYTES), QUESTION)[0]
-        since_ns = self._since.setdefault(int(row["id"]), steady_ns())
+        since_ns = self._since.setdefault((int(row["id"]), int(row["what"])), steady_ns())
         made = Question(
             int(row["id"]),
             int(row["what"]),
             int(row["venue_id"]),
             int(row["instrument"]),
             int(row["revision"]),
+            int(row["number"]),
+            bool(row["was_changed"]),
+            bool(row["is_changing"]),
             since_ns,
         )
         queue_drop(np.uint64(self._memory.questions))
@@ -255,8 +276,14 @@ class AccountKeeper:
         except NotNow as later:
             self._questions.ask(lambda: self._answer(question), later.after_s)
             return
-        self._since.pop(question.id, None)
+        except Exception as wrong:
+            # Whatever the venue has answered: a question that is forgotten would leave its order unknown for ever.
+            self._report(f"orders: a question: {type(wrong).__name__}: {wrong}; again in {ODD_AGAIN_S:.0f} s")
+            self._questions.ask(lambda: self._answer(question), ODD_AGAIN_S)
+            return
+        self._since.pop((question.id, question.what), None)
         for fact in facts:
+            fact["number"] = question.number
             self.tell(fact)
 
 

@@ -11,7 +11,7 @@ from hftpipe.core.trading.order_table import ORDER
 from hftpipe.transport.websocket.link import LINK_BYTES
 from hftpipe.transport.websocket.sending import HEADER_ROOM, send_text
 from hftpipe.venues.orders.client_text import write_client_text
-from hftpipe.venues.orders.state import ACCOUNT, REVISION
+from hftpipe.venues.orders.state import ACCOUNT, REVISION, extra_of
 from hftpipe.venues.orders.template import VALUE, Value, set_value, write_request
 
 #: What is asked of the venue, and the letter by which its answer says so.
@@ -94,6 +94,10 @@ def send_request(account, slot, what, template, revision, now_ns):
     at = view(values + (U64(_ID) << _VALUE_SHIFT), VALUE).at
     store_u8(write_hex(at, o.id), _LETTERS[what])
     a.requests += 1
+    extra = extra_of(a, slot)
+    extra.last_no = a.requests
+    if what == CHANGE:
+        extra.change_no = a.requests
     store_text(at + _NUMBER_AT, hex_word(U64(a.requests)))
     set_value(values, _ID, at, np.int64(REQUEST_ID_BYTES))
     at = view(values + (U64(_TIME) << _VALUE_SHIFT), VALUE).at
@@ -107,13 +111,14 @@ def send_request(account, slot, what, template, revision, now_ns):
 
 @jit
 def read_request_id(at, length):
-    """What an answer is about: (client id, PLACE, CHANGE or CANCEL_IT); (0, -1): none of our requests."""
+    """What an answer is about: (client id, PLACE, CHANGE or CANCEL_IT, its number); (0, -1, 0): none of our requests."""
     if length != REQUEST_ID_BYTES:
-        return ZERO, np.int64(-1)
+        return ZERO, np.int64(-1), np.int64(0)
     is_id, id_ = read_hex(at, np.int64(_LETTER_AT))
-    if is_id:
+    is_number, number = read_hex(at + _NUMBER_AT, np.int64(8))
+    if is_id and is_number:
         letter = load_u8(at + _LETTER_AT)
         for what in range(3):
             if letter == _LETTERS[what]:
-                return id_, np.int64(what)
-    return ZERO, np.int64(-1)
+                return id_, np.int64(what), np.int64(number)
+    return ZERO, np.int64(-1), np.int64(0)

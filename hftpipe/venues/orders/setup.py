@@ -9,7 +9,7 @@ import numpy as np
 from hftpipe.core.machine.json_text import key_code
 from hftpipe.core.schema.amounts import amounts_table
 from hftpipe.core.schema.layout import aligned
-from hftpipe.core.trading.order_table import table_init
+from hftpipe.core.trading.order_table import TABLE_HEADER_BYTES, table_init
 from hftpipe.core.trading.seen_fills import seen_init
 from hftpipe.transport.signing.hmac_sha256 import SIGNER, signer_init
 from hftpipe.transport.signing.keys import HMAC, Key
@@ -89,8 +89,9 @@ def account_init(
     seen_init(part["seen"], SEEN_FILLS)
     for name, slots in (("questions", "question_slots"), ("facts", "fact_slots"), ("reports", "report_slots")):
         queue_init(part[name], part[slots])
-    for name in ("table", "seen", "links", "questions", "facts", "reports"):
+    for name in ("table", "seen", "links", "questions", "facts", "reports", "extras"):
         account[name] = part[name].ctypes.data
+    account["orders"] = part["table"].ctypes.data + TABLE_HEADER_BYTES
     if len(terms.windows) > WINDOWS:
         raise ValueError(f"{len(terms.windows)} windows of orders; allowed: at most {WINDOWS}")
     for index, (length_ms, limit) in enumerate(terms.windows.items()):

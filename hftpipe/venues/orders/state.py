@@ -12,15 +12,23 @@ waits for executions ``own_cancels`` is the state and 256 times the reason, ``ca
 
 import numpy as np
 
+from hftpipe.core.machine.jit import jit
+from hftpipe.core.machine.mem import view
 from hftpipe.core.schema.counters import table
 from hftpipe.core.schema.layout import Content, Layout, lay_out, offset_of
 from hftpipe.core.schema.records import REPORT
-from hftpipe.core.trading.order_table import table_bytes
+from hftpipe.core.trading.order_table import ORDER_BYTES, table_bytes
 from hftpipe.core.trading.seen_fills import seen_bytes
 from hftpipe.transport.websocket.link import LINK
 from hftpipe.venues.orders.facts import FACT, QUESTION, QUEUE
 
 REVISION = np.int64(0xFF)
+#: The last revision there is: a text is never used again.
+LAST_REVISION = 0xFF
+#: Beside each row of the order table: numbers of the last request about it and of its last change, and when the venue made that.
+EXTRA = np.dtype([("last_no", "i8"), ("change_no", "i8"), ("changed_ts", "i8"), ("_pad", "i8")])
+_EXTRA_SHIFT, _ORDER_SHIFT = np.uint64(5), np.uint64(7)
+assert EXTRA.itemsize == 32 and ORDER_BYTES == 128
 #: Of an order: the venue has it; a question about it is out; its cancel waits for that; the gateway is to hear that nothing is
 #: known; it has been told so, and is to hear when something is.
 ACKED, ASKED, WANTS_CANCEL, UNTOLD, TOLD_UNKNOWN = (np.int64(1 << bit) for bit in range(8, 13))
@@ -33,7 +41,7 @@ ACCOUNT = np.dtype(
         # Wiring. ``scan``: C function int64 f(uint64 account, uint64 text, uint64 end, uint64 fact): 1 if the text is a FACT; with
         # ``more`` set there is another one from there on.
         ("table", "u8"), ("seen", "u8"), ("links", "u8"), ("n_links", "i8"), ("clock", "u8"), ("scan", "u8"),
-        ("questions", "u8"), ("facts", "u8"), ("reports", "u8"),
+        ("questions", "u8"), ("facts", "u8"), ("reports", "u8"), ("extras", "u8"), ("orders", "u8"),
         ("n_instruments", "i8"), ("halts", "u8"), ("venue_index", "i8"),
         # Of this process alone: AMOUNTS and VALUE (its symbol) of each instrument; TEMPLATEs, and which one a request is
         # (int64 by variant, -1: it cannot be said); SIGNER, VALUEs, what is signed, the message; ERROR rows; the ids' prefix.
@@ -54,8 +62,9 @@ ACCOUNT = np.dtype(
         ("session", "u8"), ("wall_offset_ns", "i8"), ("refused_logins", "i8"),
         # Orders counted by the venue's windows; nothing new is sent before this time (ms of its clock).
         ("windows", WINDOW, WINDOWS), ("paused_ms", "i8"),
-        # When to look for unanswered requests, at quiet sockets, and at the session; requests so far.
-        ("check_ns", "i8"), ("read_ns", "i8"), ("presence_ns", "i8"), ("requests", "i8"),
+        # When to look for unanswered requests, at quiet sockets, and at the session; requests so far; the
+        # monotonic time of the poll under way.
+        ("check_ns", "i8"), ("read_ns", "i8"), ("presence_ns", "i8"), ("requests", "i8"), ("now_ns", "i8"),
         # Since when there is no session (ns; 0: there is one), when that was looked at, whether there ever was one, and whether its
         # absence was told; a fault that is to be told (a cause; 0: none), and the order it is about.
         ("down_ns", "i8"), ("looked_ns", "i8"), ("has_been_up", "i8"), ("told_down", "i8"), ("fault", "i8"), ("fault_id", "u8"),
@@ -63,7 +72,7 @@ ACCOUNT = np.dtype(
         ("placed", "i8"), ("changed", "i8"), ("cancels", "i8"), ("not_ready", "i8"), ("limited", "i8"), ("unsendable", "i8"),
         ("sent_lost", "i8"), ("messages", "i8"), ("facts_told", "i8"), ("unread", "i8"), ("external", "i8"), ("external_fills", "i8"),
         ("crossed", "i8"), ("repeated", "i8"), ("missed_fills", "i8"), ("unanswered", "i8"), ("questions_asked", "i8"),
-        ("gone", "i8"), ("unknown_fees", "i8"), ("outages", "i8"),
+        ("gone", "i8"), ("unknown_fees", "i8"), ("outages", "i8"), ("revived", "i8"),
         # Memory for one fact, one report and one question.
         ("fact", FACT), ("report", REPORT), ("question", QUESTION),
     ],
@@ -81,20 +90,21 @@ COUNTERS = table("""
   facts_told       of these, about our orders
 ~ unread           messages about orders that could not be read
 ~ external         events of orders that are not of this instance
-* external_fills   executions of orders that are not of this instance: the position is not what it is thought to be
+! external_fills   executions of orders that are not of this instance: the position is not what it is thought to be
 ~ crossed          answers that crossed with an end
 ~ repeated         executions told more than once
 ~ missed_fills     executions that were found out by asking
 ~ unanswered       requests that waited too long for their answer
   questions_asked  questions about orders, over REST
 ! gone             orders that the venue does not know any more
+! revived          orders that lived on after their end; they are cancelled
 ~ unknown_fees     fees in an asset that the run does not know
 * outages          times that the session was not there any more
 """)
 FACT_AT, REPORT_AT, QUESTION_AT = (np.uint64(offset_of(ACCOUNT, name)) for name in ("fact", "report", "question"))
 #: What the memory of an account is called in the segment.
 REGION = "live.account"
-ORDERS, SEEN_FILLS, QUESTIONS, FACTS, REPORTS = 1024, 8192, 4096, 4096, 256
+ORDERS, SEEN_FILLS, QUESTIONS, FACTS, REPORTS = 1024, 65536, 4096, 4096, 256
 MOST_LINKS = 2
 
 
@@ -102,10 +112,16 @@ def _parts(orders: int) -> dict[str, Content]:
     return {
         "account": (ACCOUNT, 1), "links": (LINK, MOST_LINKS), "table": table_bytes(orders), "seen": seen_bytes(SEEN_FILLS),
         "questions": (QUEUE, 1), "question_slots": (QUESTION, QUESTIONS), "facts": (QUEUE, 1), "fact_slots": (FACT, FACTS),
-        "reports": (QUEUE, 1), "report_slots": (REPORT, REPORTS),
+        "reports": (QUEUE, 1), "report_slots": (REPORT, REPORTS), "extras": (EXTRA, orders),
     }  # fmt: skip
 
 
 def account_layout(orders: int = ORDERS) -> Layout:
     """How the memory of an account is laid out; ``orders``: slots of its table, a power of two."""
     return lay_out(_parts(orders))
+
+
+@jit
+def extra_of(a, slot):
+    """The EXTRA row of the order at ``slot``."""
+    return view(a.extras + (((slot - a.orders) >> _ORDER_SHIFT) << _EXTRA_SHIFT), EXTRA)

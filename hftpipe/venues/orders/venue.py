@@ -74,11 +74,13 @@ from hftpipe.venues.orders.state import (
     ACKED,
     ASKED,
     FACT_AT,
+    LAST_REVISION,
     REPORT_AT,
     REVISION,
     TOLD_UNKNOWN,
     UNTOLD,
     WANTS_CANCEL,
+    extra_of,
 )
 from hftpipe.venues.orders.windows import count_order, may_send
 
@@ -137,6 +139,8 @@ def _new(account, r, now_ns):
     o = view(slot, ORDER)
     o.price, o.qty, o.instrument, o.side = r.price, r.qty, r.instrument, r.side
     o.strategy, o.flags, o.created_ts, o.cancel_due_ns = r.strategy, r.flags, now_ns, 0
+    extra = extra_of(a, slot)
+    extra.last_no, extra.change_no, extra.changed_ts = 0, 0, 0
     sent = send_request(account, slot, np.int64(PLACE), template, np.int64(0), now_ns)
     if sent == NOT_SENT:
         order_move(a.table, slot, np.int64(ON_REJECT))
@@ -158,7 +162,9 @@ def _replace(account, slot, r, now_ns):
     is_legal = o.user & ACKED != 0 and TRANSITIONS[o.state, ON_REPLACE_SENT] != ILLEGAL and not is_too_late
     if template == NO_TEMPLATE or not is_legal or not put_amounts(a, o.instrument, r.price, r.qty, False):
         return _answer(account, r, reasons.VENUE_FILTER if not is_too_late else reasons.AMEND_BELOW_FILLED)
-    revision = (o.user + np.int64(a.is_revised != 0)) & REVISION
+    revision = (o.user & REVISION) + np.int64(a.is_revised != 0)
+    if revision > LAST_REVISION:
+        return _answer(account, r, reasons.VENUE_NUMBERS_USED_UP)
     sent = send_request(account, slot, np.int64(CHANGE), template, revision, now_ns)
     if sent == NOT_SENT:
         return np.int64(NOT_TAKEN)
@@ -392,6 +398,7 @@ def venue_poll(account, record):
     if _next_report(account, record):
         return np.int64(1)
     now_ns = _now(a)
+    a.now_ns = now_ns
     return np.int64(_read(account, record, now_ns) or _tell_presence(account, record, now_ns))
 
 

@@ -43,3 +43,10 @@ def count_order(a):
 def pause_until(a, until_ms):
     """Send nothing new before a time of the venue's clock (ms)."""
     a.paused_ms = max(a.paused_ms, until_ms)
+
+
+@jit
+def pause_window(a):
+    """Send nothing new before the first of the venue's windows has ended."""
+    now_ms, length_ms = (a.now_ns + a.wall_offset_ns) // _MS, max(a.windows[0].length_ms, np.int64(1000))
+    pause_until(a, now_ms - now_ms % length_ms + length_ms)

@@ -6,15 +6,19 @@ from typing import Any, Protocol
 import numpy as np
 
 from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.core.schema.cells import STAGE_DIED
 from hftpipe.core.schema.halts import CLOSED_SCOPE, set_scope
-from hftpipe.core.trading.order_table import TABLE
 from hftpipe.transport.signing.keys import Key
 from hftpipe.venues.contract import Site, Wired
 from hftpipe.venues.orders import venue
 from hftpipe.venues.orders.keeper import AccountKeeper, AccountMemory, AccountPlan, Upkeep
+from hftpipe.venues.orders.looks import n_open
 from hftpipe.venues.orders.setup import Speech, Terms, account_init, open_private
 from hftpipe.venues.orders.state import REGION
-from hftpipe.venues.orders.watchdog import Canceller, Watchdog
+from hftpipe.venues.orders.watchdog import TRY_S, Canceller, Watchdog
+
+#: A simulated venue beside the run ends with it: nothing lives on there.
+SIMULATED_TRY_S, WATCHDOG_LOOK_S = 5.0, 1.0
 
 
 class Plan(AccountPlan, Canceller, Protocol):
@@ -31,12 +35,13 @@ def wire_account(
     prefix: bytes,
     report: Callable[[str], None],
     upkeep: Callable[[AccountMemory], Sequence[Upkeep]] = lambda memory: (),
+    released: Callable[[], None] = lambda: None,
 ) -> Wired:
     """Wire an account as the order half of a venue (contract: :class:`hftpipe.venues.contract.Orders`).
 
     Args:
         speech: made in the gateway's own process, for it holds the key.
-        prefix: of our client ids; upkeep: what must be done beside what the plan has.
+        prefix: of our client ids; upkeep: what must be done beside what the plan has; released: done at the end, with nothing open.
     """
     index = int(state["venue_index"][0])
     # Until the log-in is through nobody quotes.
@@ -47,8 +52,17 @@ def wire_account(
     )  # fmt: skip
     state["venue"], state["venue_submit"] = site.memory.address(REGION), venue.submit_entry.address
     state["venue_poll"], state["venue_unanswered"] = venue.poll_entry.address, venue.unanswered_entry.address
-    keeper = AccountKeeper(memory, plan, (*plan.upkeep, *upkeep(memory)), report)
-    watchdog = Watchdog(memory.account, memory.table[: TABLE.itemsize].view(TABLE)["n_open"], plan, report)
+    try_s = SIMULATED_TRY_S if site.config.live.simulated else TRY_S
+    watchdog = Watchdog(memory.account, memory.table, plan, report, try_s)
+
+    def look_after() -> None:
+        """A run whose orders nobody looks after must not go on."""
+        if watchdog.has_died() and not memory.account["fault"][0]:
+            report("orders: the watchdog has died: trading ends")
+            memory.account["fault"] = STAGE_DIED
+
+    jobs = (*plan.upkeep, *upkeep(memory), Upkeep("watchdog", WATCHDOG_LOOK_S, look_after))
+    keeper = AccountKeeper(memory, plan, jobs, report)
     kept: list[Any] = [keeper, watchdog]
 
     def opened() -> None:
@@ -59,6 +73,8 @@ def wire_account(
         keeper.open()
 
     def closed() -> None:
+        if not n_open(memory.table):
+            released()
         watchdog.stop()
         keeper.close()
 

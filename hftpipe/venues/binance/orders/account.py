@@ -17,7 +17,7 @@ from hftpipe.transport.signing.keys import ED25519, Key
 from hftpipe.transport.websocket.connect import ConnectError, Connection
 from hftpipe.venues.binance.markets import Request
 from hftpipe.venues.binance.orders.market import AccountMarket
-from hftpipe.venues.orders.client_text import client_id_of, client_text
+from hftpipe.venues.orders.client_text import client_id_of, client_text, epoch_of
 from hftpipe.venues.orders.errors import ASK, UNLISTED
 from hftpipe.venues.orders.facts import (
     ASKED_ABOUT,
@@ -33,8 +33,9 @@ from hftpipe.venues.orders.facts import (
     TRADE,
     TURNED_DOWN,
 )
-from hftpipe.venues.orders.keeper import NotNow, Question, Upkeep
+from hftpipe.venues.orders.keeper import ANY_EPOCH, NotNow, Question, Upkeep
 from hftpipe.venues.orders.numbers import Instruments, scaled
+from hftpipe.venues.orders.state import LAST_REVISION
 
 RECV_WINDOW_MS = 5000
 #: So long after it was first asked about an order that the venue does not find has never been there: what it answers from may lag.
@@ -46,6 +47,8 @@ _KEEP_KEY_S = 1200.0
 #: Id of the one request that is under way: letters and digits alone (1.2).
 _CALL = "session"
 _NOT_FOUND = (-2013, -2026)
+#: A request outside its window; a key for events that is none any more.
+_WRONG_TIME, _NO_SUCH_KEY = (-1021, -5028), -1125
 _STATES = {
     "NEW": LIVE, "PARTIALLY_FILLED": LIVE, "PENDING_CANCEL": LIVE, "FILLED": DONE, "CANCELED": CANCELLED, "EXPIRED": LAPSED,
     "EXPIRED_IN_MATCH": LAPSED, "REJECTED": TURNED_DOWN,
@@ -108,10 +111,18 @@ class BinanceAccount:
 
     def ask(self, method: str, request: Request, query: Mapping[str, str | int] | None = None) -> Answer:
         """Make one signed request. The signature is of the query exactly as it is sent."""
-        params = {**(query or {}), "recvWindow": RECV_WINDOW_MS, "timestamp": self._timestamp()}
-        params["signature"] = self._key.sign(urlencode(params).encode())
         headers = {"X-MBX-APIKEY": self._key.name.reveal()}
-        return self._rest.send(method, request.path, params, request.weight, headers)
+
+        def stamped() -> dict[str, str | int]:
+            params = {**(query or {}), "recvWindow": RECV_WINDOW_MS, "timestamp": self._timestamp()}
+            params["signature"] = self._key.sign(urlencode(params).encode())
+            return params
+
+        # Stamped and signed once there is weight for it: what has waited would be too old.
+        answer = self._rest.send(method, request.path, stamped, request.weight, headers)
+        if answer.code in _WRONG_TIME:
+            self.clock_offset_ns()
+        return answer
 
     def _wanted(self, what: str, answer: Answer) -> Any:
         if answer.outcome is Outcome.OK:
@@ -199,28 +210,43 @@ class BinanceAccount:
         return self._listen_key
 
     def _keep_key(self) -> None:
-        if self._listen_key:
+        if not self._listen_key:
+            return
+        try:
             self._listen("PUT")
+        except RestError as wrong:
+            if str(_NO_SUCH_KEY) in str(wrong):
+                raise ConnectError(f"the key for events is gone: {wrong}") from wrong
+            raise
 
     # What became of an order.
 
     def find(self, question: Question) -> list[np.ndarray]:
         """What has become of an order: its executions, then its state. Raises NotNow."""
-        revisions = [question.revision]
-        if self._market.is_spot:
-            # A replacement may have been made that we have not heard of.
-            revisions.insert(0, (question.revision + 1) & 0xFF)
-        for revision in revisions:
-            text = client_text(self._prefix, question.id, revision)
-            query = {"symbol": self._instruments.symbols[question.instrument], "origClientOrderId": text}
-            answer = self.ask("GET", self._market.order, query)
-            if answer.outcome is Outcome.OK:
-                return self._facts(question, answer.body)
-            if not (answer.outcome is Outcome.REFUSED and answer.code in _NOT_FOUND):
-                raise NotNow(max(answer.retry_after_s, _LATER_S), answer.message)
+        old = self._one(question, question.revision)
+        if self._market.is_spot and question.was_changed and question.revision < LAST_REVISION:
+            # A replacement may have been made that we have not heard of; it is read after the old one, whose end makes room for it.
+            if new := self._one(question, question.revision + 1):
+                return self._facts(question, new)
+            is_over = old is not None and _STATES.get(old.get("status")) != LIVE
+            if is_over and question.is_changing and steady_ns() - question.since_ns < NOT_FOUND_NS:
+                raise NotNow(_AGAIN_S, "its replacement is not found yet")
+        if old is not None:
+            return self._facts(question, old)
         if steady_ns() - question.since_ns < NOT_FOUND_NS:
             raise NotNow(_AGAIN_S, "not found yet")
         return [self._fact(question, GONE)]
+
+    def _one(self, question: Question, revision: int) -> Any:
+        """An order as the venue has it, None: it has none. Raises NotNow."""
+        text = client_text(self._prefix, question.id, revision)
+        query = {"symbol": self._instruments.symbols[question.instrument], "origClientOrderId": text}
+        answer = self.ask("GET", self._market.order, query)
+        if answer.outcome is Outcome.OK:
+            return answer.body
+        if answer.outcome is Outcome.REFUSED and answer.code in _NOT_FOUND:
+            return None
+        raise NotNow(max(answer.retry_after_s, _LATER_S), answer.message)
 
     def _facts(self, question: Question, body: Any) -> list[np.ndarray]:
         try:
@@ -229,7 +255,7 @@ class BinanceAccount:
         except (KeyError, TypeError, ValueError) as wrong:
             raise NotNow(_LATER_S, f"an answer that cannot be read: {wrong}") from wrong
         for trade in trades:
-            trade["revision"] = state["revision"]
+            trade["revision"], trade["cum"] = state["revision"], state["cum"]
         return [*trades, state]
 
     def _fact(self, question: Question, kind: int) -> np.ndarray:
@@ -253,6 +279,7 @@ class BinanceAccount:
         query: dict[str, str | int] = {
             "symbol": self._instruments.symbols[question.instrument],
             "orderId": int(body["orderId"]),
+            "limit": 1000,
         }
         answer = self.ask("GET", self._market.trades, query)
         if answer.outcome is not Outcome.OK:
@@ -261,7 +288,7 @@ class BinanceAccount:
         found = []
         for row in answer.body:
             made = self._fact(question, TRADE)
-            made["request"], made["trade_id"], made["ts"] = 0, int(row["id"]), int(row["time"]) * 1_000_000
+            made["trade_id"], made["ts"] = int(row["id"]), int(row["time"]) * 1_000_000
             made["last_price"], made["last_qty"] = scaled(row["price"], price_places), scaled(row["qty"], qty_places)
             made["is_maker"] = bool(row["isMaker"] if self._market.is_spot else row["maker"])
             made["fee"], made["state"] = scaled(row["commission"], 8), LIVE
@@ -275,16 +302,30 @@ class BinanceAccount:
 
     # Cancelling.
 
-    def cancel_all(self) -> int:
-        """Cancel every open order under our ids, at once; how many there were. Raises RestError."""
-        body = self._wanted("open orders", self.ask("GET", self._market.open_orders))
-        ours = [one for one in body if str(one.get("clientOrderId", "")).startswith(self._prefix.decode())]
+    def cancel_all(self, last_epoch: int) -> int:
+        """Cancel every open order under our ids up to an epoch, at once; how many there were. Raises RestError."""
+        ours = [one for one in self._open(last_epoch) if self._is_ours(str(one.get("clientOrderId", "")), last_epoch)]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             answers = list(pool.map(self._cancel_one, ours))
         for answer in answers:
             if answer.outcome not in (Outcome.OK, Outcome.REFUSED):
                 self._wanted("cancel", answer)
         return len(ours)
+
+    def _open(self, last_epoch: int) -> list[Any]:
+        """Open orders; of a run's own ones its symbols are asked for, where that weighs less than all there are."""
+        every, one, symbols = self._market.open_orders, self._market.open_orders_of, self._instruments.symbols
+        if last_epoch == ANY_EPOCH or len(symbols) * one.weight >= every.weight:
+            return list(self._wanted("open orders", self.ask("GET", every)))
+        return [
+            order
+            for symbol in symbols
+            for order in self._wanted("open orders", self.ask("GET", one, {"symbol": symbol}))
+        ]
+
+    def _is_ours(self, text: str, last_epoch: int) -> bool:
+        id_, _ = client_id_of(self.prefix, text)
+        return id_ != 0 and epoch_of(id_) <= last_epoch
 
     def _cancel_one(self, order: Mapping[str, Any]) -> Answer:
         return self.ask("DELETE", self._market.order, {"symbol": order["symbol"], "orderId": int(order["orderId"])})

@@ -23,7 +23,7 @@ from hftpipe.venues.orders.client_text import read_client_text
 from hftpipe.venues.orders.errors import ASK, PAUSE, look_up
 from hftpipe.venues.orders.facts import CANCEL_ASKED, CANCELLED, CHANGED, FACT, PLACED, STATE, UNSAID
 from hftpipe.venues.orders.requests import read_request_id
-from hftpipe.venues.orders.windows import pause_until
+from hftpipe.venues.orders.windows import pause_until, pause_window
 
 _CODE, _MSG, _DATA, _STATUS, _RETRY_AFTER = (key_code(key) for key in ("code", "msg", "data", "status", "retryAfter"))
 _ORDER_ID, _CLIENT_ID, _EXECUTED, _PRICE, _QTY, _UPDATED, _TRANSACTED = (
@@ -130,12 +130,13 @@ def _read_error(a, status, at, end, f, slot):
     f.code = code
     if a.is_revised != 0 and f.request == CHANGED and (code == -2021 or code == -2022):
         is_gone, part = _refused_part(a, at, end, f, slot)
-        if is_gone:
+        if is_gone and look_up(a.errors, a.n_errors, part)[0] != ASK:
             # The old order is cancelled, and no new one was made.
             f.kind, f.state, f.reason = STATE, CANCELLED, reasons.DEAD_WHEN_REPLACED
             return
         code = part
-        if code == 0:
+        if code == 0 or is_gone:
+            # The old one is gone, and of the new one nothing is known; or nothing is said at all.
             refuse(f, ASK, reasons.VENUE_UNKNOWN_ORDER)
             return
         action, reason = look_up(a.errors, a.n_errors, code)
@@ -143,7 +144,7 @@ def _read_error(a, status, at, end, f, slot):
         return
     action, reason = _judge(a, status, code, message)
     if action == PAUSE:
-        pause_until(a, f.ts // MS + 1000)
+        pause_window(a)
     refuse(f, action, reason)
 
 
@@ -157,7 +158,7 @@ def read_answer(a, id_at, id_after, status, result, error, end, fact):
         if status == _UNAUTHORISED and a.fault == 0:
             a.fault = LOGIN_REFUSED
         return False
-    id_, what = read_request_id(text, length)
+    id_, what, f.number = read_request_id(text, length)
     if what < 0:
         return False
     f.id, f.request, f.cum = id_, _REQUESTS[what], -1

@@ -21,7 +21,7 @@ from hftpipe.venues.orders.errors import ASK
 from hftpipe.venues.orders.facts import FACT, NO_REQUEST, STATE, TRADE, UNSAID
 from hftpipe.venues.orders.state import ACCOUNT
 
-_IS_TRADE = key_code("TRADE")
+_IS_TRADE, _IS_LIQUIDATION = key_code("TRADE"), key_code("CALCULATED")
 (
     _CH_CLIENT,
     _CH_ORIGINAL,
@@ -135,7 +135,7 @@ def read_event(account, at, end, fact):
     kind = text_code(*_letter(a, _CH_EXECUTION))
     if id_ == ZERO:
         a.external += 1
-        a.external_fills += np.int64(kind == _IS_TRADE)
+        a.external_fills += np.int64(kind in (_IS_TRADE, _IS_LIQUIDATION))
         return False
     slot = order_find(a.table, id_)
     price_places, qty_places = places_of(a, slot)

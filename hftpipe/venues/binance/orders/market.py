@@ -14,7 +14,7 @@ class AccountMarket:
 
     Attributes:
         market: whose it is; is_spot: whether a change makes a new order, and events come over the interface for requests.
-        order, trades, open_orders, time, fees: requests (with a symbol and more) for an order, its executions, what is open, the clock,
+        order, trades, open_orders, open_orders_of (a symbol), time, fees: requests for an order, its executions, what is open, the clock,
             what is paid; fee_keys: maker's and taker's in that answer.
         errors: what its codes mean; windows: orders that it takes, by length in ms.
         silence_s: a connection without a word, pings included, for so long is of no use.
@@ -27,6 +27,7 @@ class AccountMarket:
     order: Request
     trades: Request
     open_orders: Request
+    open_orders_of: Request
     cancel_all: Request
     time: Request
     fees: Request
@@ -45,6 +46,7 @@ SPOT = AccountMarket(
     order=Request("/api/v3/order", 4),
     trades=Request("/api/v3/myTrades", 5),
     open_orders=Request("/api/v3/openOrders", 80),
+    open_orders_of=Request("/api/v3/openOrders", 6),
     cancel_all=Request("/api/v3/openOrders", 1),
     time=Request("/api/v3/time", 1),
     fees=Request("/api/v3/account/commission", 20),
@@ -60,6 +62,7 @@ USDM = AccountMarket(
     order=Request("/fapi/v1/order", 1),
     trades=Request("/fapi/v1/userTrades", 5),
     open_orders=Request("/fapi/v1/openOrders", 40),
+    open_orders_of=Request("/fapi/v1/openOrders", 1),
     cancel_all=Request("/fapi/v1/allOpenOrders", 1),
     time=Request("/fapi/v1/time", 1),
     fees=Request("/fapi/v1/commissionRate", 20),

@@ -104,12 +104,30 @@ def wire_orders(name: str, site: Site, state: np.ndarray, report: Callable[[str]
         login_s=live.login_timeout_s, silence_s=market.silence_s, windows=market.windows,
     )  # fmt: skip
 
+    held: list[DeadMan] = []
+
     def upkeep(memory: AccountMemory) -> list[Upkeep]:
         if not (market.countdown and live.dead_man_s):
             return []
         symbols = [bytes(one).decode() for one in site.instruments["symbol"]]
         most = _most_held(market, live.dead_man_s)
         dead_man = DeadMan(account.hold_off, memory.table, memory.account, symbols, live.dead_man_s, most, report)
+        held.append(dead_man)
         return [Upkeep("dead man's switch", live.dead_man_s / _TELLINGS, dead_man.tell)]
 
-    return wire_account(site, state, account, lambda: _speech(market, key), terms, key, account.prefix, report, upkeep)
+    def release() -> None:
+        for one in held:
+            one.release()
+
+    return wire_account(
+        site,
+        state,
+        account,
+        lambda: _speech(market, key),
+        terms,
+        key,
+        account.prefix,
+        report,
+        upkeep,
+        release,
+    )

@@ -20,7 +20,7 @@ from hftpipe.venues.bybit.ids import trade_id_of
 from hftpipe.venues.bybit.orders.errors import ERRORS
 from hftpipe.venues.bybit.orders.market import AccountMarket
 from hftpipe.venues.bybit.orders.scan import ENDS
-from hftpipe.venues.orders.client_text import client_id_of, client_text
+from hftpipe.venues.orders.client_text import client_id_of, client_text, epoch_of
 from hftpipe.venues.orders.errors import ASK, UNLISTED
 from hftpipe.venues.orders.facts import (
     ASKED_ABOUT,
@@ -46,6 +46,7 @@ NOT_FOUND_NS = (RECV_WINDOW_MS + 10_000) * 1_000_000
 BEHIND_NS = 50_000_000
 _REALTIME, _HISTORY, _EXECUTIONS = "/v5/order/realtime", "/v5/order/history", "/v5/execution/list"
 _TIME, _CANCEL = "/v5/market/time", "/v5/order/cancel"
+_WRONG_TIME = 10002
 _CLOCK_LOOKS, _AT_ONCE, _MOST_PAGES = 5, 4, 100
 _AGAIN_S, _LATER_S, _ANSWER_S, _LOGIN_MS = 0.5, 2.0, 10.0, 10_000
 _STATES = {
@@ -140,9 +141,15 @@ class BybitAccount:
         }  # fmt: skip
         if is_query:
             query = {name: str(value) for name, value in params.items()}
-            return reply_of(self.rest.send(method, path, query, 1, headers))
+            return self._heeded(reply_of(self.rest.send(method, path, query, 1, headers)))
         headers["Content-Type"] = "application/json"
-        return reply_of(self.rest.send(method, path, None, 1, headers, text))
+        return self._heeded(reply_of(self.rest.send(method, path, None, 1, headers, text)))
+
+    def _heeded(self, reply: Reply) -> Reply:
+        """A request that is refused for its time says that the clock is to be measured."""
+        if reply.code == _WRONG_TIME:
+            self.clock_offset_ns()
+        return reply
 
     def public(self, path: str, query: Mapping[str, str]) -> Any:
         """What the venue says to everybody. Raises RestError."""
@@ -229,9 +236,12 @@ class BybitAccount:
     def _facts(self, question: Question, order: Any) -> list[np.ndarray]:
         try:
             state = self._state(question, order)
-            return [*(self._trades(question, order) if int(state["cum"][0]) else []), state]
+            trades = self._trades(question, order) if int(state["cum"][0]) else []
         except (KeyError, TypeError, ValueError) as wrong:
             raise NotNow(_LATER_S, f"an answer that cannot be read: {wrong}") from wrong
+        for trade in trades:
+            trade["cum"] = state["cum"]
+        return [*trades, state]
 
     def _fact(self, question: Question, kind: int) -> np.ndarray:
         made = np.zeros(1, FACT)
@@ -268,7 +278,7 @@ class BybitAccount:
 
     def _trade(self, question: Question, row: Any) -> np.ndarray:
         made, (price_places, qty_places) = self._fact(question, TRADE), self._instruments.places(question.instrument)
-        made["request"], made["trade_id"], made["ts"] = 0, trade_id_of(row["execId"]), int(row["execTime"]) * 1_000_000
+        made["trade_id"], made["ts"] = trade_id_of(row["execId"]), int(row["execTime"]) * 1_000_000
         made["last_price"], made["last_qty"] = (
             scaled(row["execPrice"], price_places),
             scaled(row["execQty"], qty_places),
@@ -296,13 +306,13 @@ class BybitAccount:
         made["kind"], made["action"], made["reason"], made["code"] = REFUSED, action, reason, reply.code
         return [made]
 
-    def cancel_all(self) -> int:
-        """Cancel every open order under our ids, at once; how many there were. Raises RestError."""
+    def cancel_all(self, last_epoch: int) -> int:
+        """Cancel every open order under our ids up to an epoch, at once; how many there were. Raises RestError."""
         ours = [
             one
             for settle in self._market.settles or ("",)
             for one in self._open({"settleCoin": settle} if settle else {})
-            if str(one.get("orderLinkId", "")).startswith(self.prefix.decode())
+            if self._is_ours(str(one.get("orderLinkId", "")), last_epoch)
         ]
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             replies = list(pool.map(self._cancel_one, ours))
@@ -321,6 +331,10 @@ class BybitAccount:
                 break
             query["cursor"] = unquote(cursor)
         return found
+
+    def _is_ours(self, text: str, last_epoch: int) -> bool:
+        id_, _ = client_id_of(self.prefix, text)
+        return id_ != 0 and epoch_of(id_) <= last_epoch
 
     def _cancel_one(self, order: Mapping[str, Any]) -> Reply:
         return self.ask(

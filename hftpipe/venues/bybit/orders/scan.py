@@ -43,7 +43,7 @@ from hftpipe.venues.orders.facts import (
 )
 from hftpipe.venues.orders.requests import read_request_id
 from hftpipe.venues.orders.state import ACCOUNT
-from hftpipe.venues.orders.windows import pause_until
+from hftpipe.venues.orders.windows import pause_until, pause_window
 
 (
     _REQ_ID, _RET_CODE, _HEADER, _TOPIC, _DATA, _ORDER_ID, _LINK_ID, _STATUS, _PRICE, _QTY, _CUM, _REASON, _CANCEL_TYPE,
@@ -112,7 +112,7 @@ def _answer(a, id_at, id_after, code, header, end, fact):
     """A receipt, or a refusal; whether it is about an order."""
     f = view(fact, FACT)
     text, length = inside_string(id_at, id_after)
-    id_, what = read_request_id(text, length) if length > 0 else (ZERO, np.int64(-1))
+    id_, what, f.number = read_request_id(text, length)
     if what < 0:
         return False
     f.id, f.request, f.cum, f.kind, f.state = id_, _REQUESTS[what], -1, STATE, UNSAID
@@ -123,8 +123,10 @@ def _answer(a, id_at, id_after, code, header, end, fact):
         return True
     f.code = code
     action, reason = look_up(a.errors, a.n_errors, code)
-    if action == PAUSE and header != ZERO:
-        _pause(a, header, end)
+    if action == PAUSE:
+        pause_window(a)
+        if header != ZERO:
+            _pause(a, header, end)
     f.kind, f.action, f.reason = REFUSED, np.uint8(action), np.uint8(reason)
     return True
 
