@@ -88,8 +88,12 @@ def test_events_may_be_lost_doubled_and_late(trader: Trader) -> None:
 def test_a_connection_breaks_off_and_the_orders_stay(trader: Trader) -> None:
     private, trade = trader.private("order"), trader.trade()
     order_id = trade.do("order.create", **trader.order("Buy", "0.01", trader.far()))["data"]["orderId"]
-    trader.venue.control(disconnect="all")
-    assert trade.line.code_at_end() is None and private.line.code_at_end() is None
+    private.rows("order")
+    trader.venue.control(disconnect="private")
+    assert private.line.code_at_end() is None
+    assert trade.do("order.amend", orderId=order_id, qty="0.02")["retCode"] == 0
+    trader.venue.control(disconnect="trade")
+    assert trade.line.code_at_end() is None
     assert trader.one(order_id)["orderStatus"] == "New"
 
 

@@ -3,7 +3,8 @@
 ================== =============================================================================================================
 key                what it does
 ================== =============================================================================================================
-disconnect         ``"all"`` or ``"one"``: cut connections (one: the oldest) in the middle of their next message
+disconnect         ``"all"``, ``"one"`` (the oldest), ``"public"``, ``"private"`` or ``"trade"``: cut connections in the middle of
+                   their next message
 drop_next_book     the next n events of book streams are not sent
 double_next_book   the next n are sent twice
 reorder_next_book  the next n are each sent after the one that follows on the same topic
@@ -34,7 +35,7 @@ _COUNT = (
     "limit_10006", "limit_per_s", *of_trading.COUNTS,
 )  # fmt: skip
 _FLAGS = ("restart", "late_acks", "freeze", *of_trading.FLAGS)
-_CHOICES = {"disconnect": ("all", "one"), "market": ("spot", "linear")}
+_CHOICES = {"disconnect": ("all", "one", "public", "private", "trade"), "market": ("spot", "linear")}
 _MOST = 1_000_000
 
 
