@@ -124,6 +124,16 @@ class Desk(Generic[AnyTrader]):
         self._end_request(trader, order, reason)
         return order
 
+    def reject(self, trader: AnyTrader, asked: NewOrder, reason: int) -> Order:
+        """Take an order that never gets to its book: it is over at once, with this reason."""
+        index, now = asked.symbol.index, self.now_ms()
+        id_ = self._last_order[index] = self._last_order[index] + 1
+        order = Order(id_, trader.account, asked, asked.client_id or self._named(id_), now, now)
+        trader.orders.add(order)
+        self._books.opened(trader, order)
+        self._end_request(trader, order, reason)
+        return order
+
     def _enter(self, trader: AnyTrader, order: Order) -> int:
         """Enter what is left of an order; what that came to."""
         asked, index = order.asked, order.symbol.index
