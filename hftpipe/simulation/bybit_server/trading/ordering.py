@@ -85,7 +85,8 @@ class Ordering:
         name, own = self._of(params)
         refuse_all(params, _NOT_CHANGED)
         client, order = account.clients[name], own.asking.open_order(account.clients[name], params)
-        price, qty = amount_in(params, "price") or order.asked.price, amount_in(params, "qty") or order.asked.qty
+        price, qty = amount_in(params, "price"), amount_in(params, "qty")
+        price, qty = order.asked.price if price is None else price, order.asked.qty if qty is None else qty
         if qty <= order.executed:
             raise refusal(name, FILLED)
         changed = replace(order.asked, price=price, qty=qty)
@@ -155,7 +156,7 @@ class Ordering:
             for asked in asked_in(params, TRADING[name].batch_most):
                 head = {key: str(asked.get(key) or "") for key in ("symbol", "orderId", "orderLinkId")}
                 try:
-                    made = one(account, {"category": name} | asked)
+                    made = one(account, asked | {"category": name})
                     rows.append({"category": name} | head | made)
                     codes.append(_FINE)
                 except Refused as refused:
