@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from bybit_account import TICK, Trader, check_account
+from bybit_account import TICK, Trader, check_account, now_ms
 
 pytest_plugins = ("bybit_account_rig",)
 pytest.importorskip("aiohttp", reason="the simulated Bybit venue needs aiohttp (hftpipe[sim])")
@@ -28,6 +28,7 @@ def test_an_amended_order_keeps_its_id_and_has_another_price_or_total(trader: Tr
     check_account(trader)
     assert trader.amend(orderId=made["orderId"], qty="0.03", price=str(price - 1)).code == 10001
     assert trader.amend(orderId=made["orderId"], qty="0.01").code == 0
+    assert trader.amend(orderId=made["orderId"], qty="0").code == (170313 if trader.category == "spot" else 110064)
     assert trader.amend(orderLinkId="nobody", qty="0.01").code == (170213 if trader.category == "spot" else 110001)
     check_account(trader)
 
@@ -100,6 +101,9 @@ def test_lists_come_in_pages_newest_first(trader: Trader) -> None:
     query = f"category={trader.category}&symbol=BTCUSDT&limit=2"
     cursor = ""
     while True:
+        if len(found) == 2:
+            # What is over between two pages moves nothing.
+            trader.cancel(orderId=made[-1])
         # A cursor goes back as it came: it is percent-encoded already.
         page = trader.send("GET", "/v5/order/realtime", query + (f"&cursor={cursor}" if cursor else "")).result
         found += [one["orderId"] for one in page["list"]]
@@ -111,6 +115,25 @@ def test_lists_come_in_pages_newest_first(trader: Trader) -> None:
     assert trader.get("/v5/order/realtime", symbol="BTCUSDT", cursor="nonsense").code == 10001
     unscoped = trader.get("/v5/order/realtime")
     assert unscoped.code == (0 if trader.category == "spot" else 10001)
+
+
+def test_executions_come_in_pages_newest_first(trader: Trader) -> None:
+    for _ in range(5):
+        trader.create("Buy", "0.01")
+    fills = [one["execId"] for one in trader.truth()[trader.category]["fills"]]
+    query, cursor, found = f"category={trader.category}&limit=2", "", list[str]()
+    for _ in range(len(fills)):
+        page = trader.send("GET", "/v5/execution/list", query + (f"&cursor={cursor}" if cursor else "")).result
+        if not found:
+            trader.create("Sell", "0.01")
+        found += [one["execId"] for one in page["list"]]
+        cursor = page["nextPageCursor"]
+        if not cursor:
+            break
+    assert found == fills[::-1] and len(found) >= 5
+    last = trader.executions(startTime=now_ms() - 60_000)[0]
+    assert trader.executions(startTime=int(last["execTime"]) + 1) == []
+    assert trader.get("/v5/execution/list", startTime=1, endTime=8 * 86_400_000).code == 10001
 
 
 # --- self-match -----------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ from bybit_rig import Decoders
 from bybit_venue import book_of, bybit_venue, of, sides
 from client_envs import NoClient, client_python
 
+from hftpipe.simulation.market_server.trading.accounts import SIM_PUBLIC_KEY_ID
 from hftpipe.venues.message import IGNORED, OK
 
 pytest.importorskip("aiohttp", reason="the simulated Bybit venue needs aiohttp (hftpipe[sim])")
@@ -121,3 +122,21 @@ def test_ccxt_trades(venue: Venue, category: str, symbol: str) -> None:
     assert got["watched_trades"] == fills[before:] and sorted(got["trades"]) == sorted(fills)
     assert {name: Decimal(str(value)) for name, value in got["balances"].items()} == wallets(venue)
     check_account(Trader(venue, category))
+
+
+def test_pybit_signs_with_a_public_key(tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="public keys need cryptography (hftpipe[sim])")
+    from cryptography.hazmat.primitives import serialization as to
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
+    private = generate_private_key(65537, 2048)
+    secret, public = tmp_path / "private.pem", tmp_path / "public.pem"
+    secret.write_bytes(private.private_bytes(to.Encoding.PEM, to.PrivateFormat.PKCS8, to.NoEncryption()))
+    public.write_bytes(private.public_key().public_bytes(to.Encoding.PEM, to.PublicFormat.SubjectPublicKeyInfo))
+    venue = bybit_venue(tmp_path, "--rate", 100, "--public-key", public, "--balance", "BTC=2.5")
+    try:
+        got = run("pybit", "pybit_trade.py", venue.port, "spot", SIM_PUBLIC_KEY_ID, "", secret)
+        assert lives(got["orders"]) == ["NNC", "NNC", "F", "F"] and got["executions"] == fills_of(venue, "spot")
+        assert 2 < wallets(venue)["BTC"] < 3
+    finally:
+        venue.close()

@@ -85,11 +85,31 @@ def test_events_may_be_lost_doubled_and_late(trader: Trader) -> None:
     private.close()
 
 
+def test_what_was_received_may_be_rejected_and_a_cancel_too_late(trader: Trader) -> None:
+    private, name = trader.private("order"), link()
+    trader.venue.control(reject_next=1, freeze=True, market=trader.category)
+    made = trader.create("Buy", "0.01", trader.far(), orderLinkId=name).result
+    row = private.rows("order")[-1]
+    assert (row["orderId"], row["orderStatus"], row["rejectReason"]) == (made["orderId"], "Rejected", "EC_Others")
+    assert trader.cancel(orderLinkId=name).code in (170213, 110001)
+    check_account(trader)
+    filled = trader.create("Buy", "0.01").result["orderId"]
+    trader.venue.control(cancel_too_late=1, market=trader.category)
+    assert trader.cancel(orderId=filled).code == 0 and trader.cancel(orderId=filled).code in (170213, 110001)
+    told = [(one["orderStatus"], one["cancelType"], one["rejectReason"]) for one in private.rows("order")]
+    assert told == [("Filled", "UNKNOWN", "EC_NoError"), ("Filled", "CancelByUser", "EC_OrigClOrdIDDoesNotExist")]
+    private.close()
+
+
 def test_a_connection_breaks_off_and_the_orders_stay(trader: Trader) -> None:
     private, trade = trader.private("order"), trader.trade()
     order_id = trade.do("order.create", **trader.order("Buy", "0.01", trader.far()))["data"]["orderId"]
-    trader.venue.control(disconnect="all")
-    assert trade.line.code_at_end() is None and private.line.code_at_end() is None
+    private.rows("order")
+    trader.venue.control(disconnect="private")
+    assert private.line.code_at_end() is None
+    assert trade.do("order.amend", orderId=order_id, qty="0.02")["retCode"] == 0
+    trader.venue.control(disconnect="trade")
+    assert trade.line.code_at_end() is None
     assert trader.one(order_id)["orderStatus"] == "New"
 
 

@@ -27,6 +27,8 @@ class Tapped(ut.WebSocket):
 
     def _on_message(self, message: str) -> None:
         self.frames.append(json.loads(message))
+        # An answer on this machine can come before pybit has noted what it has asked for.
+        time.sleep(0.002)
         super()._on_message(message)
 
 

@@ -1,11 +1,28 @@
-"""pybit trades on a local venue: ``PORT spot|linear KEY SECRET``; prints what it was told, as JSON."""
+"""pybit trades on a local venue: ``PORT spot|linear KEY SECRET [RSA_KEY_FILE]``; prints what it was told, as JSON."""
 
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from pybit import _websocket_trading, unified_trading
+
+
+class Patient:
+    """An answer on this machine can come before pybit has noted what it has asked for: it is looked at a moment later."""
+
+    def _on_message(self, message: str) -> None:
+        time.sleep(0.01)
+        super()._on_message(message)  # type: ignore[misc]
+
+
+class Private(Patient, unified_trading.WebSocket):
+    pass
+
+
+class Trading(Patient, unified_trading.WebSocketTrading):
+    pass
 
 
 def waited(kept: list[Any], count: int) -> None:
@@ -14,12 +31,14 @@ def waited(kept: list[Any], count: int) -> None:
         time.sleep(0.02)
 
 
-def main(port: int, category: str, key: str, secret: str) -> None:
+def main(port: int, category: str, key: str, secret: str, rsa_file: str = "") -> None:
+    signing = {"api_key": key, "api_secret": Path(rsa_file).read_text() if rsa_file else secret}
+    signing |= {"rsa_authentication": bool(rsa_file)}
     base = f"127.0.0.1:{port}"
     unified_trading.PRIVATE_WSS, _websocket_trading.TRADE_WSS = f"ws://{base}/v5/private", f"ws://{base}/v5/trade"
-    rest = unified_trading.HTTP(testnet=False, api_key=key, api_secret=secret)
+    rest = unified_trading.HTTP(testnet=False, **signing)
     rest.endpoint = f"http://{base}"
-    private = unified_trading.WebSocket(testnet=False, channel_type="private", api_key=key, api_secret=secret)
+    private = Private(testnet=False, channel_type="private", **signing)
     told: dict[str, list[Any]] = {name: [] for name in ("order", "execution", "position", "wallet")}
     for name, kept in told.items():
         getattr(private, f"{name}_stream")(callback=lambda message, kept=kept: kept.extend(message["data"]))
@@ -27,15 +46,15 @@ def main(port: int, category: str, key: str, secret: str) -> None:
     given = {"category": category, "symbol": "BTCUSDT"}
     asked = given | {"side": "Buy", "orderType": "Limit", "qty": "0.02", "timeInForce": "PostOnly"}
     price = str(int(float(rest.get_orderbook(**given)["result"]["b"][0][0])) - 50)
-    placed = rest.place_order(**asked, price=price, orderLinkId=f"pybit-{category}-1")["result"]
+    placed = rest.place_order(**asked, price=price, orderLinkId=f"pybit-{category}-1-{key}")["result"]
     seen = rest.get_open_orders(**given, orderId=placed["orderId"])["result"]["list"][0]
     changed = rest.amend_order(**given, orderId=placed["orderId"], qty="0.03")["result"]
     amended = rest.get_open_orders(**given)["result"]["list"]
     rest.cancel_order(**given, orderId=placed["orderId"])
-    trade = unified_trading.WebSocketTrading(testnet=False, api_key=key, api_secret=secret)
+    trade = Trading(testnet=False, **signing)
     time.sleep(0.5)
     answers: list[Any] = []
-    trade.place_order(answers.append, **asked, price=price, orderLinkId=f"pybit-{category}-2")
+    trade.place_order(answers.append, **asked, price=price, orderLinkId=f"pybit-{category}-2-{key}")
     waited(answers, 1)
     order = answers[0]["data"]["orderId"]
     trade.amend_order(answers.append, **given, orderId=order, qty="0.04")

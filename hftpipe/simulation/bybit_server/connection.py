@@ -22,6 +22,8 @@ class Connection(Peer):
         request: the HTTP request that becomes the connection; refresh: brings the market to now.
     """
 
+    kind = "public"
+
     def __init__(
         self, request: web.Request, feed: Feed, faults: RequestFaults, stall: Stall, refresh: Callable[[], None]
     ) -> None:

@@ -3,7 +3,8 @@
 ================== =============================================================================================================
 key                what it does
 ================== =============================================================================================================
-disconnect         ``"all"`` or ``"one"``: cut connections (one: the oldest) in the middle of their next message
+disconnect         ``"all"``, ``"one"`` (the oldest), ``"public"``, ``"private"`` or ``"trade"``: cut connections in the middle of
+                   their next message
 drop_next_book     the next n events of book streams are not sent
 double_next_book   the next n are sent twice
 reorder_next_book  the next n are each sent after the one that follows on the same topic
@@ -16,6 +17,8 @@ stall_ms           nothing is sent on any WebSocket for so long; then all of it
 status_5xx         the next n REST requests are answered 503
 limit_10006        the next n are answered "too many visits", with the time from which they may come again
 freeze             ``true``: nothing happens in the market any more; ``false``: it goes on
+reject_next        the next n new orders are received, and then told as Rejected: they never get to their book
+cancel_too_late    the next n cancels of orders that are filled are received; the order is told as Filled once more
 limit_per_s        an account may ask for the same thing so often within a second; 0: as often as at the venue
 market             ``"spot"`` or ``"linear"``: only that one (not for freeze, stall_ms, clock, keys and user data)
 ================== =============================================================================================================
@@ -31,10 +34,10 @@ from hftpipe.simulation.market_server.trading import faults as of_trading
 
 _COUNT = (
     "drop_next_book", "double_next_book", "reorder_next_book", "refuse_next", "mute_next", "stall_ms", "status_5xx",
-    "limit_10006", "limit_per_s", *of_trading.COUNTS,
+    "limit_10006", "limit_per_s", "reject_next", "cancel_too_late", *of_trading.COUNTS,
 )  # fmt: skip
 _FLAGS = ("restart", "late_acks", "freeze", *of_trading.FLAGS)
-_CHOICES = {"disconnect": ("all", "one"), "market": ("spot", "linear")}
+_CHOICES = {"disconnect": ("all", "one", "public", "private", "trade"), "market": ("spot", "linear")}
 _MOST = 1_000_000
 
 
@@ -74,17 +77,27 @@ def checked(asked: object) -> Mapping[str, Any]:
 
 @dataclass(slots=True)
 class RequestFaults:
-    """What befalls the next requests of a category: subscriptions, and REST."""
+    """What befalls the next requests of a category: subscriptions, REST, and orders that are received."""
 
     refuse_next: int = 0
     mute_next: int = 0
     late_acks: bool = True
     status_5xx: int = 0
     limit_10006: int = 0
+    reject_next: int = 0
+    cancel_too_late: int = 0
 
     def ask(self, asked: Mapping[str, Any]) -> None:
         """Take what a checked request asks."""
-        for name in ("refuse_next", "mute_next", "late_acks", "status_5xx", "limit_10006"):
+        for name in (
+            "refuse_next",
+            "mute_next",
+            "late_acks",
+            "status_5xx",
+            "limit_10006",
+            "reject_next",
+            "cancel_too_late",
+        ):
             if name in asked:
                 setattr(self, name, asked[name])
 

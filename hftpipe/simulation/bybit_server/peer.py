@@ -30,13 +30,14 @@ class Peer:
     """A client.
 
     Attributes:
-        id: as answers name the connection; market: the category it is of, empty: none; outbox: what waits for it.
+        id: as answers name the connection; kind: what it is for; market: the category it is of, empty: none.
+        outbox: what waits for it.
 
     Args:
         request: the HTTP request that becomes the connection; refresh: brings the venue to now.
     """
 
-    market = ""
+    kind, market = "", ""
 
     def __init__(self, request: web.Request, stall: Stall, refresh: Callable[[], None]) -> None:
         self.id, self.refresh = str(uuid.uuid4()), refresh

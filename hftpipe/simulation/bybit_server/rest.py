@@ -12,7 +12,7 @@ from hftpipe.simulation.bybit_server.answers import Answers, Query, Refused
 from hftpipe.simulation.bybit_server.faults import RequestFaults
 from hftpipe.simulation.bybit_server.settings import REQUESTS, REQUESTS_S
 
-_MS_NS, _SECOND_NS = 1_000_000, 1_000_000_000
+_SECOND_NS = 1_000_000_000
 _TOO_MANY = 10006
 _UNAVAILABLE, _FORBIDDEN = 503, 403
 

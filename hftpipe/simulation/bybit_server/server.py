@@ -158,7 +158,9 @@ class BybitServer:
             self._stall.until_ns = steady_ns() + asked["stall_ms"] * _MS_NS
         if "disconnect" in asked:
             meant = [one for one in self._connections if asked.get("market", one.market) == one.market]
-            self._begin(one.outbox.cut() for one in (meant if asked["disconnect"] == "all" else meant[:1]))
+            which = {"all": meant, "one": meant[:1]}
+            cut = which.get(asked["disconnect"], [one for one in meant if one.kind == asked["disconnect"]])
+            self._begin(one.outbox.cut() for one in cut)
         return web.json_response(self.figures())
 
     def _change_keys(self, asked: Any) -> None:

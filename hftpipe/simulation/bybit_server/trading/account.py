@@ -1,7 +1,6 @@
 """A unified account: one wallet for spot and for contracts on margin, and in each category its orders and executions."""
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -14,6 +13,7 @@ from hftpipe.simulation.market_server.trading.user_events import UserEvents
 Row = dict[str, Any]
 L = TypeVar("L", covariant=True)
 _KEPT = 20_000
+_NONE = Orders()
 
 
 @dataclass(slots=True)
@@ -80,17 +80,3 @@ class UnifiedAccount:
     def coins(self) -> list[str]:
         """All coins it has or has had."""
         return sorted({*self.spot.free, *self.spot.locked})
-
-
-_NONE = Orders()
-
-
-@dataclass(frozen=True)
-class Prices:
-    """What coins are worth in dollars, 1e-8, by name; those without a market are worth nothing."""
-
-    of: Mapping[str, Any]
-
-    def usd(self, coin: str) -> int:
-        """One coin."""
-        return int(self.of[coin]()) if coin in self.of else 0

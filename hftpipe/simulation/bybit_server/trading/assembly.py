@@ -143,15 +143,18 @@ def trading_of(
     def now_ms() -> int:
         return clock.now_ns // 1_000_000
 
+    tellers = {name: Teller(feed, held, usd_of) for name, feed in feeds.items()}
     books: dict[str, Any] = {
-        name: (SpotBooks if name == "spot" else LinearBooks)(feed, Teller(feed, held, usd_of))
-        for name, feed in feeds.items()
+        name: (SpotBooks if name == "spot" else LinearBooks)(feed, tellers[name]) for name, feed in feeds.items()
     }
     desks: dict[str, Desk[Any]] = {
         name: Desk(feed, books[name], [one.clients[name] for one in held], first_order, _nameless)
         for name, feed in feeds.items()
     }
-    categories = {name: Category(Asking(feed), Checks(feed), desks[name]) for name, feed in feeds.items()}
+    categories = {
+        name: Category(Asking(feed), Checks(feed), desks[name], tellers[name], request_faults[name])
+        for name, feed in feeds.items()
+    }
     ordering = Ordering(categories)
     rest = rest_calls(ordering, Queries(categories, ordering), AccountRequests(categories, usd_of, now_ms))
     state = TradingState(now_ms, keys, held, Limits(), faults, request_faults, refresh)

@@ -47,6 +47,7 @@ class Limits:
 
     def charge(self, account: int, category: str, name: str, count: int, now_ms: int) -> Verdict:
         """Count ``count`` requests of a category (or of none), if so many are allowed."""
+        category = category if category in TRADING else ""
         times, most = self._asked.setdefault((account, category, name), deque()), self._most(category, name)
         while times and not now_ms - _SECOND_MS < times[0] <= now_ms:
             times.popleft()

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from hftpipe.core.schema import reasons
 from hftpipe.simulation.bybit_server.answers import PARAMETER, Refused
+from hftpipe.simulation.bybit_server.faults import RequestFaults
 from hftpipe.simulation.bybit_server.listing import currencies_of
 from hftpipe.simulation.bybit_server.trading.account import UnifiedAccount
 from hftpipe.simulation.bybit_server.trading.asking import Asking
@@ -14,7 +16,9 @@ from hftpipe.simulation.bybit_server.trading.ids import text_of
 from hftpipe.simulation.bybit_server.trading.params import Params, amount_in, refuse_all, text_in
 from hftpipe.simulation.bybit_server.trading.refused import FILLED, refusal, said, wrong
 from hftpipe.simulation.bybit_server.trading.settings import TRADING
+from hftpipe.simulation.bybit_server.trading.telling import Teller
 from hftpipe.simulation.market_server.trading.desk import Desk
+from hftpipe.simulation.market_server.trading.orders import FILLED as FILLED_WHOLE
 from hftpipe.simulation.market_server.trading.orders import Order
 
 BY_USER = "CancelByUser"
@@ -28,11 +32,13 @@ One = Callable[[UnifiedAccount, Params], dict[str, Any]]
 
 @dataclass(frozen=True)
 class Category:
-    """One category as requests need it: what reads them, what lets orders through, and where those are."""
+    """One category as requests need it: what reads them, what lets orders through, where those are, and what befalls requests."""
 
     asking: Asking
     checks: Checks
     desk: Desk[Any]
+    teller: Teller
+    faults: RequestFaults
 
 
 def category_in(params: Params, categories: Mapping[str, Any]) -> str:
@@ -70,6 +76,8 @@ class Ordering:
         name, own = self._of(params)
         asked = own.asking.new_order(params)
         own.checks.check_new(account, asked)
+        if own.faults.next("reject_next"):
+            return self._receipt(name, own.desk.reject(account.clients[name], asked, reasons.VENUE_BUSY))
         return self._receipt(name, own.desk.place(account.clients[name], asked))
 
     def amend(self, account: UnifiedAccount, params: Params) -> dict[str, Any]:
@@ -77,7 +85,8 @@ class Ordering:
         name, own = self._of(params)
         refuse_all(params, _NOT_CHANGED)
         client, order = account.clients[name], own.asking.open_order(account.clients[name], params)
-        price, qty = amount_in(params, "price") or order.asked.price, amount_in(params, "qty") or order.asked.qty
+        price, qty = amount_in(params, "price"), amount_in(params, "qty")
+        price, qty = order.asked.price if price is None else price, order.asked.qty if qty is None else qty
         if qty <= order.executed:
             raise refusal(name, FILLED)
         changed = replace(order.asked, price=price, qty=qty)
@@ -94,6 +103,10 @@ class Ordering:
         """No longer an order."""
         name, own = self._of(params)
         client = account.clients[name]
+        found = own.asking.find(client, params)
+        if found is not None and found.status == FILLED_WHOLE and own.faults.next("cancel_too_late"):
+            own.teller.tell_too_late(client, found)
+            return self._receipt(name, found)
         order = own.asking.open_order(client, params)
         own.desk.cancel(client, order, BY_USER)
         return self._receipt(name, order)
@@ -143,7 +156,7 @@ class Ordering:
             for asked in asked_in(params, TRADING[name].batch_most):
                 head = {key: str(asked.get(key) or "") for key in ("symbol", "orderId", "orderLinkId")}
                 try:
-                    made = one(account, {"category": name} | asked)
+                    made = one(account, asked | {"category": name})
                     rows.append({"category": name} | head | made)
                     codes.append(_FINE)
                 except Refused as refused:

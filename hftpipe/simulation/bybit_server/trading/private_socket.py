@@ -48,6 +48,8 @@ class PrivateConnection(Peer):
         request: the HTTP request that becomes the connection; state: of the venue's trading.
     """
 
+    kind = "private"
+
     def __init__(self, request: web.Request, state: TradingState, stall: Stall) -> None:
         super().__init__(request, stall, state.refresh)
         self._state, self.names = state, dict[str, None]()

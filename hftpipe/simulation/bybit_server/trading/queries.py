@@ -1,4 +1,7 @@
-"""Queries of orders, executions and positions, newest first, in pages: a page's cursor is where the next one begins."""
+"""Queries of orders, executions and positions, newest first, in pages.
+
+A cursor names the last row of its page, not how many there were: what is new, or over, between two pages moves nothing.
+"""
 
 import re
 from collections.abc import Callable, Mapping
@@ -16,11 +19,15 @@ from hftpipe.simulation.market_server.trading.orders import Order
 _DEFAULT_ROWS, _ORDERS_MOST, _EXECUTIONS_MOST, _POSITIONS_MOST = 20, 50, 100, 200
 _CLOSED_MOST = 500
 _WEEK_MS = 7 * 86_400_000
-_CURSOR = re.compile(r"page_token=(\d{1,9})&", re.ASCII)
+_CURSOR = re.compile(r"page_token=(\d{1,60})&", re.ASCII)
 Rows = dict[str, Any]
 
 
-def page_of(found: list[Any], params: Params, most: int) -> tuple[list[Any], str]:
+#: Rows with their keys, from the largest one down.
+Keyed = list[tuple[int, Any]]
+
+
+def page_of(found: Keyed, params: Params, most: int) -> tuple[list[Any], str]:
     """The page that is asked for, and the cursor of the next one (percent-encoded; empty: there is none).
 
     Raises:
@@ -30,9 +37,15 @@ def page_of(found: list[Any], params: Params, most: int) -> tuple[list[Any], str
     match = _CURSOR.fullmatch(unquote(given)) if given else None
     if given and match is None:
         raise wrong("cursor")
-    first = int(match[1]) if match else 0
-    end = first + max(1, min(count, most))
-    return found[first:end], quote(f"page_token={end}&", safe="") if end < len(found) else ""
+    left = [one for one in found if match is None or one[0] < int(match[1])]
+    page = left[: max(1, min(count, most))]
+    cursor = quote(f"page_token={page[-1][0]}&", safe="") if len(page) < len(left) else ""
+    return [one for _, one in page], cursor
+
+
+def _key(order: Order) -> int:
+    """Orders by age: when it came, its number, its symbol."""
+    return (order.created_ms << 64 | order.id) << 16 | order.symbol.index
 
 
 def within(params: Params) -> Callable[[int], bool]:
@@ -69,8 +82,8 @@ class Queries:
             one for one in found
             if self._ordering.is_meant(name, one, params) and (not side or say.side_text(one.side) == side)
         ]  # fmt: skip
-        kept.sort(key=lambda one: (one.created_ms, one.id), reverse=True)
-        rows, cursor = page_of(kept, params, most)
+        keyed = sorted(((_key(one), one) for one in kept), key=lambda one: one[0], reverse=True)
+        rows, cursor = page_of(keyed, params, most)
         rules = own.asking.feed.rules
         return {"category": name, "nextPageCursor": cursor, "list": [say.order_row(one, rules) for one in rows]}
 
@@ -102,10 +115,10 @@ class Queries:
         if text_in(params, "symbol"):
             wanted["symbol"] = own.asking.symbol(params).name
         found = [
-            one for one in reversed(client.executions)
+            one for one in client.executions
             if all(not value or one[key] == value for key, value in wanted.items()) and is_meant(int(one["execTime"]))
         ]  # fmt: skip
-        rows, cursor = page_of(found, params, _EXECUTIONS_MOST)
+        rows, cursor = page_of([*enumerate(found)][::-1], params, _EXECUTIONS_MOST)
         return {"category": name, "nextPageCursor": cursor, "list": rows}
 
     def positions(self, account: UnifiedAccount, params: Params) -> Rows:
@@ -118,7 +131,8 @@ class Queries:
             found = [own.asking.symbol(params)]
         else:
             found = [one for one in feed.symbols.all if self._holds(client, one, params)]
-        symbols, cursor = page_of(found, params, _POSITIONS_MOST)
+        count = len(feed.symbols.all)
+        symbols, cursor = page_of([(count - one.index, one) for one in found], params, _POSITIONS_MOST)
         rows = [say.position_row(account, one, feed.market.update_id(one.index), False) for one in symbols]
         return {"category": name, "nextPageCursor": cursor, "list": rows}
 

@@ -11,6 +11,7 @@ from typing import Any
 from hftpipe.simulation.bybit_server.feed import Feed
 from hftpipe.simulation.bybit_server.trading import payloads as say
 from hftpipe.simulation.bybit_server.trading.account import Client, UnifiedAccount
+from hftpipe.simulation.market_server.trading.orders import Order
 
 ORDER, EXECUTION, POSITION, WALLET = "order", "execution", "position", "wallet"
 
@@ -32,6 +33,12 @@ class Teller:
                 "creationTime": self._feed.clock.now_ns // 1_000_000, "data": rows,
             }  # fmt: skip
             account.events.tell(event)
+
+    def tell_too_late(self, client: Client[Any], order: Order) -> None:
+        """Tell of a filled order once more: it has been cancelled too late."""
+        row = say.order_row(order, self._feed.rules)
+        row |= {"cancelType": "CancelByUser", "rejectReason": "EC_OrigClOrdIDDoesNotExist"}
+        self._tell(self._accounts[client.account], ORDER, [row])
 
     def tell(self, client: Client[Any]) -> None:
         """Tell of all that has changed."""

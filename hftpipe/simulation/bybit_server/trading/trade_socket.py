@@ -45,6 +45,8 @@ class TradeConnection(Peer):
         request: the HTTP request that becomes the connection; state: of the venue's trading; calls: by ``op``.
     """
 
+    kind = "trade"
+
     def __init__(self, request: web.Request, state: TradingState, calls: Mapping[str, Call], stall: Stall) -> None:
         super().__init__(request, stall, state.refresh)
         self._state, self._calls = state, calls

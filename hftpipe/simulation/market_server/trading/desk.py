@@ -3,13 +3,13 @@
 ============================================= ====================================================================
 what the book says of a new order             what becomes of it
 ============================================= ====================================================================
-post-only that would take                     refused
-fill-or-kill that cannot be filled            spot: EXPIRED; USD-M: refused
+post-only that would take                     refused, or taken and EXPIRED, as the venue has it
+fill-or-kill that cannot be filled            the same
 what is left of an immediate one              EXPIRED
 met one of its owner                          EXPIRE_MAKER, EXPIRE_TAKER: that one is EXPIRED_IN_MATCH; EXPIRE_BOTH: both
 priced beyond what the book can hold          it rests on its level alone, and enters the book when that comes near; one that
                                               takes is executed, and what is left of it EXPIRED
-no room in the book                           refused
+no room in the book                           refused, or taken and EXPIRED
 ============================================= ====================================================================
 """
 
@@ -121,6 +121,16 @@ class Desk(Generic[AnyTrader]):
         trader.orders.add(order)
         self._books.opened(trader, order)
         self._rest_far(order)
+        self._end_request(trader, order, reason)
+        return order
+
+    def reject(self, trader: AnyTrader, asked: NewOrder, reason: int) -> Order:
+        """Take an order that never gets to its book: it is over at once, with this reason."""
+        index, now = asked.symbol.index, self.now_ms()
+        id_ = self._last_order[index] = self._last_order[index] + 1
+        order = Order(id_, trader.account, asked, asked.client_id or self._named(id_), now, now)
+        trader.orders.add(order)
+        self._books.opened(trader, order)
         self._end_request(trader, order, reason)
         return order
 
@@ -296,7 +306,3 @@ class Desk(Generic[AnyTrader]):
     def _tell_touched(self) -> None:
         while self._touched:
             self._books.told(self._touched.popitem()[1])
-
-    def each_due(self, due: Callable[[AnyTrader, Order], bool]) -> list[tuple[AnyTrader, Order]]:
-        """Open orders of all traders for which something is due."""
-        return [(trader, one) for trader in self.traders for one in trader.orders.of() if due(trader, one)]

@@ -1,4 +1,4 @@
-"""What an account has on USD-M: a wallet for each margin asset, and one position a symbol (one-way, cross margin). 1e-8, exact.
+"""What an account has of contracts: a wallet for each margin asset, and one position a symbol (one-way, cross margin). 1e-8, exact.
 
 ``paid`` of a position is what was paid for it (negative: received). Closing a part takes its share of the cost, rounded down;
 what rounding leaves goes with the last part. So at any time

@@ -1,11 +1,12 @@
 """An order of an account, its executions, and where an account's orders are found.
 
-Amounts are 1e-8. An order is open while it is NEW or PARTIALLY_FILLED; a client's id is his own among the open ones only.
+Amounts are 1e-8. An order is open while it is NEW or PARTIALLY_FILLED. The words are Binance's; other venues have their own for them.
 """
 
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.records import BUY
@@ -196,7 +197,7 @@ class Orders:
 
     def closed(self, most: int = _KEPT) -> list[Order]:
         """The last orders that are over, oldest first."""
-        return list(self._closed)[-most:]
+        return [*islice(reversed(self._closed), most)][::-1]
 
     def all_of(self, index: int) -> list[Order]:
         """Orders of a symbol, open or not, by id."""
