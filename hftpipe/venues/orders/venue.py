@@ -18,14 +18,11 @@ import numpy as np
 
 from hftpipe.core.machine.clock import monotonic_ns
 from hftpipe.core.machine.jit import entry, jit
-from hftpipe.core.machine.mem import U64, ZERO, call_words, copy_bytes, load_acquire, rdtsc, view
+from hftpipe.core.machine.mem import U64, ZERO, call_words, copy_bytes, rdtsc, view
 from hftpipe.core.schema import reasons
-from hftpipe.core.schema.cells import LOGIN_REFUSED, SESSION_LOST
-from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import (
     ANSWERED_HERE,
     CANCEL_REJECT,
-    EXECUTION,
     LEFT,
     MARKET,
     NEW,
@@ -36,9 +33,7 @@ from hftpipe.core.schema.records import (
     REPLACE,
     REPORT,
     TIF_MASK,
-    VENUE_FAULT,
 )
-from hftpipe.core.shared.halts import show_closed
 from hftpipe.core.trading.order_reports import replace_sent
 from hftpipe.core.trading.order_table import (
     ILLEGAL,
@@ -55,16 +50,16 @@ from hftpipe.core.trading.order_table import (
     order_insert,
     order_move,
 )
-from hftpipe.transport.websocket.link import LINK, LINK_BYTES, OPEN, SILENT, TEXT, end_link, next_message, receive
-from hftpipe.transport.websocket.sending import LOST, NOT_SENT, send_text
+from hftpipe.transport.websocket.link import LINK, LINK_BYTES, OPEN, TEXT, next_message, receive
+from hftpipe.transport.websocket.sending import LOST, NOT_SENT
 from hftpipe.venues.orders.apply import apply_fact, ask, doubt, emit, is_waiting
 from hftpipe.venues.orders.facts import ASK_CANCEL, ASK_STATE, FACT, FACT_BYTES, queue_drop, queue_first, queue_put
+from hftpipe.venues.orders.presence import is_ready, tell_presence
 from hftpipe.venues.orders.requests import (
     CANCEL_IT,
     CHANGE,
     NO_TEMPLATE,
     PLACE,
-    TEXT_AT,
     put_amounts,
     send_request,
     template_of,
@@ -84,26 +79,14 @@ from hftpipe.venues.orders.state import (
 )
 from hftpipe.venues.orders.windows import count_order, may_send
 
-#: While nothing is awaited, sockets may be looked at this seldom; and so often whether the session is there.
+#: While nothing is awaited, sockets may be looked at this seldom.
 IDLE_READ_NS = np.int64(5_000)
-PRESENCE_NS = np.int64(100_000)
 _MOST_READS = 32
-_SESSION = np.uint64(offset_of(ACCOUNT, "session"))
 
 
 @jit
 def _now(a):
     return monotonic_ns(a.clock, rdtsc())
-
-
-@jit
-def _is_ready(account):
-    """Whether orders can be sent: every connection is there, and the session on them."""
-    a = view(account, ACCOUNT)
-    is_up = load_acquire(account + _SESSION) != ZERO
-    for index in range(a.n_links):
-        is_up = is_up and view(a.links + U64(LINK_BYTES * index), LINK).state == OPEN
-    return is_up
 
 
 # --- requests ----------------------------------------------------------------------------------------------------------------
@@ -214,7 +197,7 @@ def venue_submit(account, record):
     a, r = view(account, ACCOUNT), view(record, RECORD)
     now_ns = _now(a)
     if r.kind == NEW or r.kind == REPLACE:
-        if not _is_ready(account):
+        if not is_ready(account):
             a.not_ready += 1
             return np.int64(NOT_TAKEN)
         if not may_send(a, now_ns):
@@ -316,81 +299,6 @@ def _read(account, record, now_ns):
     return False
 
 
-# --- whether the venue is there ----------------------------------------------------------------------------------------------
-
-
-@jit
-def _fault(record, cause, id_, qty):
-    x = view(record, EXECUTION)
-    x.seq, x.trade_id, x.exchange_ts, x.fee = ZERO, ZERO, 0, 0
-    x.price, x.qty, x.id, x.instrument = 0, qty, id_, 0
-    x.kind, x.side, x.strategy, x.flags = VENUE_FAULT, 0, 0, np.uint8(cause)
-
-
-@jit
-def _say_alive(a, link):
-    """Tell the venue that somebody is there, in the words that it wants."""
-    text = a.text + TEXT_AT
-    copy_bytes(text, a.alive, a.alive_bytes)
-    send_text(link, text, a.alive_bytes)
-
-
-@jit
-def _mind_links(account, now_ns):
-    """Let go of connections without a session, and of one on which nothing has come for too long (the venue pings, or is pinged)."""
-    a = view(account, ACCOUNT)
-    is_due = a.alive_bytes > 0 and now_ns >= a.alive_ns
-    if is_due:
-        a.alive_ns = now_ns + a.alive_every_ns
-    has_session = load_acquire(account + _SESSION) != ZERO
-    for index in range(a.n_links):
-        link = a.links + U64(LINK_BYTES * index)
-        k = view(link, LINK)
-        if k.state == OPEN and (not has_session or now_ns - k.last_ns > a.silence_ns):
-            end_link(link, SILENT, np.int64(0))
-        elif k.state == OPEN and is_due:
-            _say_alive(a, link)
-
-
-@jit
-def _is_away_too_long(account, now_ns):
-    """Whether there has been no session for too long, as far as we have looked: a standstill of our own is none of its."""
-    a = view(account, ACCOUNT)
-    if a.down_ns == 0 or now_ns - a.looked_ns > a.login_ns >> 1:
-        a.outages += np.int64(a.down_ns == 0 and a.has_been_up != 0)
-        a.down_ns = now_ns
-    a.looked_ns = now_ns
-    return a.told_down == 0 and now_ns - a.down_ns >= a.login_ns
-
-
-@jit
-def _tell_presence(account, record, now_ns):
-    """Every PRESENCE_NS: strategies and the gateway are told whether there is a session; whether ``record`` now holds a fault."""
-    a = view(account, ACCOUNT)
-    if a.fault != 0:
-        _fault(record, a.fault, a.fault_id, np.int64(0))
-        a.fault, a.fault_id = 0, ZERO
-        return True
-    if now_ns < a.presence_ns:
-        return False
-    a.presence_ns = now_ns + PRESENCE_NS
-    _mind_links(account, now_ns)
-    is_ready = _is_ready(account)
-    if a.halts != ZERO:
-        show_closed(a.halts, a.venue_index, np.int64(not is_ready), now_ns)
-    if is_ready:
-        a.down_ns, a.told_down, a.has_been_up = 0, 0, 1
-        return False
-    if not _is_away_too_long(account, now_ns):
-        return False
-    a.told_down = 1
-    if a.has_been_up == 0:
-        _fault(record, np.int64(LOGIN_REFUSED), U64(a.refused_logins), np.int64(0))
-    else:
-        _fault(record, np.int64(SESSION_LOST), U64((now_ns - a.down_ns) // 1_000_000), open_count(a.table))
-    return True
-
-
 @jit
 def venue_poll(account, record):
     """Write the next report to the RECORD at address ``record`` (uint64): 1, or 0 if there is none."""
@@ -399,7 +307,7 @@ def venue_poll(account, record):
         return np.int64(1)
     now_ns = _now(a)
     a.now_ns = now_ns
-    return np.int64(_read(account, record, now_ns) or _tell_presence(account, record, now_ns))
+    return np.int64(_read(account, record, now_ns) or tell_presence(account, record, now_ns))
 
 
 @jit
