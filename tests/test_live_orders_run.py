@@ -28,6 +28,8 @@ from live_orders_rig import (
 )
 from running import configs, hftpipe
 
+from hftpipe.venues.orders.watchdog import UNDER_WAY_S
+
 NAMES = ("binance_usdm", "binance_spot", "bybit_linear", "bybit_spot")
 #: Where only the venue differs, one of its markets says enough.
 ONE_EACH = ("binance_usdm", "bybit_linear")
@@ -41,6 +43,8 @@ def exchanges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ve
         "bybit": bybit_venue(tmp_path_factory.mktemp("bybit"), "--rate", "400"),
     }
     yield made
+    # The watchdog of a run that was killed looks at its exchange for some seconds, and for an hour at one that is gone.
+    time.sleep(UNDER_WAY_S + 2)
     for one in made.values():
         one.process.send_signal(signal.SIGINT)
         one.process.wait(30)
