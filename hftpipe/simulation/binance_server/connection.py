@@ -6,6 +6,7 @@ payload: other pongs do not count), or leaves more unread than the venue keeps f
 
 import asyncio
 import struct
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Protocol
@@ -63,7 +64,7 @@ def _text(payload: object, combined: bool, stream: str) -> str:
     return f'{{"stream":"{stream}","data":{data}}}' if combined else data
 
 
-class Peer:
+class Peer(ABC):
     """A client on a WebSocket.
 
     Args:
@@ -88,13 +89,13 @@ class Peer:
         """``spot`` or ``usdm``."""
         return self._rules.name
 
+    @abstractmethod
     def take(self, text: str) -> None:
         """Answer a text of the client."""
-        raise NotImplementedError
 
+    @abstractmethod
     def warning(self) -> str:
         """What it is told when the venue is about to close the connection."""
-        raise NotImplementedError
 
     def say(self, text: str) -> None:
         """Send a text in its turn."""

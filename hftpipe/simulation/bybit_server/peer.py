@@ -3,6 +3,7 @@
 import asyncio
 import re
 import uuid
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 from aiohttp import WSMsgType, web
@@ -26,7 +27,7 @@ def silence_s(text: str) -> float:
     return float(seconds) if _ACTIVE_LEAST_S <= seconds <= _ACTIVE_MOST_S else SILENCE_S
 
 
-class Peer:
+class Peer(ABC):
     """A client.
 
     Attributes:
@@ -47,13 +48,13 @@ class Peer:
         self.outbox = Outbox(request, self._socket, stall)
         self._heard_ns = steady_ns()
 
+    @abstractmethod
     def take(self, text: str) -> None:
         """Answer a request."""
-        raise NotImplementedError
 
+    @abstractmethod
     def leave(self) -> None:
         """The connection is over: hear nothing any more."""
-        raise NotImplementedError
 
     def say(self, text: str) -> None:
         """Send a text in its turn."""

@@ -69,12 +69,12 @@ class BinanceAccount:
 
     Args:
         market: where it is; key: its key; rest: a client of its REST interface.
+        api_url, events_url: of the interface for requests, and of the connection for events (USD-M).
+        instruments: what is traded; prefix: of our client ids; assets: numbers of what fees are paid in.
+        ca_file: certificates that are trusted instead of the system's, empty: the system's.
 
     Attributes:
         rest, prefix: as given; kind: of the key.
-        api_url, events_url: of the interface for requests, and of the connection for events (USD-M).
-        instruments: what is traded; prefix: of our client ids; assets: numbers of what fees are paid in.
-
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class BinanceAccount:
         ca_file: str = "",
     ) -> None:
         self.rest, self.prefix, self.kind = rest, prefix, key.kind
-        self._market, self._key, self._rest = market, key, rest
+        self._market, self._key = market, key
         self._api_url, self._events_url, self._ca_file = api_url, events_url, ca_file
-        self._instruments, self._prefix, self._assets = instruments, prefix, assets
+        self._instruments, self._assets = instruments, assets
         self._errors = {row.code: (row.action, row.reason) for row in market.errors}
         self._offset_ns, self._listen_key = 0, ""
 
@@ -119,7 +119,7 @@ class BinanceAccount:
             return params
 
         # Stamped and signed once there is weight for it: what has waited would be too old.
-        answer = self._rest.send(method, request.path, stamped, request.weight, headers)
+        answer = self.rest.send(method, request.path, stamped, request.weight, headers)
         if answer.code in _WRONG_TIME:
             self.clock_offset_ns()
         return answer
@@ -128,11 +128,11 @@ class BinanceAccount:
         if answer.outcome is Outcome.OK:
             return answer.body
         code = f" (code {answer.code})" if answer.code else ""
-        raise RestError(f"{self._rest.address}: {what}: {answer.outcome}: {answer.message}{code}")
+        raise RestError(f"{self.rest.address}: {what}: {answer.outcome}: {answer.message}{code}")
 
     def public(self, request: Request, **query: str) -> Any:
         """What the market says to everybody. Raises RestError."""
-        answer = self._rest.get(request.path, {**request.query, **query}, request.weight)
+        answer = self.rest.get(request.path, {**request.query, **query}, request.weight)
         return self._wanted(request.path, answer)
 
     def clock_offset_ns(self) -> int:
@@ -140,12 +140,12 @@ class BinanceAccount:
         best = (1 << 62, 0)
         for _ in range(_CLOCK_LOOKS):
             sent = steady_ns()
-            body = self._wanted("time", self._rest.get(self._market.time.path, weight=self._market.time.weight))
+            body = self._wanted("time", self.rest.get(self._market.time.path, weight=self._market.time.weight))
             took, now = steady_ns() - sent, wall_ns()
             try:
                 best = min(best, (took, int(body["serverTime"]) * 1_000_000 - (now - took // 2)))
             except (KeyError, TypeError, ValueError) as wrong:
-                raise RestError(f"{self._rest.address}: the answer has no time") from wrong
+                raise RestError(f"{self.rest.address}: the answer has no time") from wrong
         self._offset_ns = best[1] - BEHIND_NS
         return self._offset_ns
 
@@ -196,28 +196,26 @@ class BinanceAccount:
         else:
             self.call(api, "userDataStream.subscribe.signature", {}, is_signed=True)
 
-    def _listen(self, method: str) -> Any:
+    def _listen(self, method: str) -> Answer:
         request = self._market.listen_key
         assert request is not None, f"{self._market.market.name} has no keys for events"
         headers = {"X-MBX-APIKEY": self._key.name.reveal()}
-        return self._wanted("key for events", self._rest.send(method, request.path, None, request.weight, headers))
+        return self.rest.send(method, request.path, None, request.weight, headers)
 
     def _new_listen_key(self) -> str:
-        body = self._listen("POST")
+        body = self._wanted("key for events", self._listen("POST"))
         if not isinstance(body, dict) or not isinstance(body.get("listenKey"), str):
-            raise RestError(f"{self._rest.address}: the answer has no key for events")
+            raise RestError(f"{self.rest.address}: the answer has no key for events")
         self._listen_key = body["listenKey"]
         return self._listen_key
 
     def _keep_key(self) -> None:
         if not self._listen_key:
             return
-        try:
-            self._listen("PUT")
-        except RestError as wrong:
-            if str(_NO_SUCH_KEY) in str(wrong):
-                raise ConnectError(f"the key for events is gone: {wrong}") from wrong
-            raise
+        answer = self._listen("PUT")
+        if answer.code == _NO_SUCH_KEY:
+            raise ConnectError(f"the key for events is gone: {answer.message} (code {answer.code})")
+        self._wanted("key for events", answer)
 
     # What became of an order.
 
@@ -239,7 +237,7 @@ class BinanceAccount:
 
     def _one(self, question: Question, revision: int) -> Any:
         """An order as the venue has it, None: it has none. Raises NotNow."""
-        text = client_text(self._prefix, question.id, revision)
+        text = client_text(self.prefix, question.id, revision)
         query = {"symbol": self._instruments.symbols[question.instrument], "origClientOrderId": text}
         answer = self.ask("GET", self._market.order, query)
         if answer.outcome is Outcome.OK:
@@ -266,7 +264,7 @@ class BinanceAccount:
 
     def _state(self, question: Question, body: Any) -> np.ndarray:
         made, (price_places, qty_places) = self._fact(question, STATE), self._instruments.places(question.instrument)
-        id_, revision = client_id_of(self._prefix, body["clientOrderId"])
+        id_, revision = client_id_of(self.prefix, body["clientOrderId"])
         if id_ != question.id:
             raise ValueError("another order")
         made["revision"], made["venue_id"], made["state"] = revision, int(body["orderId"]), _STATES[body["status"]]
@@ -339,7 +337,7 @@ class BinanceAccount:
 
     def cancel(self, question: Question) -> list[np.ndarray]:
         """Cancel an order over REST; what came of it. Raises NotNow."""
-        text = client_text(self._prefix, question.id, question.revision)
+        text = client_text(self.prefix, question.id, question.revision)
         query = {"symbol": self._instruments.symbols[question.instrument], "origClientOrderId": text}
         answer = self.ask("DELETE", self._market.order, query)
         made = self._fact(question, REFUSED)
