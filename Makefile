@@ -30,10 +30,14 @@ FLAGS = $(foreach file,$(CONFIG),--config $(file)) --cpus $(CPUS) \
 
 # Simulated world and feed campaign: how many seeds.
 SEEDS ?= 200
-# Exit campaign: how many runs.
+# Exit code of pytest when ARGS (-k) choose no test.
+NONE_CHOSEN := 5
+# Exit campaign: how many runs; lost connections: how many (100 unless given).
 RUNS ?= 200
+# Soak: how long.
+MINUTES ?= 60
 
-.PHONY: run test sim feed exits bench lint format doctor clean
+.PHONY: run test warm sim feed exits disconnects soak bench lint format doctor clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml
@@ -46,9 +50,18 @@ $(STAMP): pyproject.toml
 run: $(STAMP)
 	@$(BIN)/hftpipe run $(FLAGS)
 
-## All tests.
-test: $(STAMP)
-	$(BIN)/python -m pytest tests $(ARGS)
+## All tests: those that start pipelines and exchanges, and on what CPU they leave those that only reckon, shown at the end.
+test: warm
+	@others=$$(mktemp); \
+	nice -n 10 $(BIN)/python -m pytest tests -m "not in_turn" $(ARGS) >"$$others" 2>&1 & pid=$$!; \
+	trap 'kill $$pid; rm -f "$$others"; exit 130' INT TERM; \
+	$(BIN)/python -m pytest tests -m in_turn $(ARGS); in_turn=$$?; \
+	wait $$pid; code=$$?; cat "$$others"; rm -f "$$others"; \
+	for one in $$in_turn $$code; do [ $$one -eq 0 ] || [ $$one -eq $(NONE_CHOSEN) ] || exit $$one; done
+
+## Compile all that there is, on every CPU: starts from then on have nothing to compile.
+warm: $(STAMP)
+	@$(BIN)/python -m hftpipe.app.precompile
 
 ## The whole pipeline in one thread on simulated time, under faults: SEEDS runs, each with its invariants checked.
 sim: $(STAMP)
@@ -61,6 +74,15 @@ feed: $(STAMP)
 ## Every way down with real processes: RUNS runs, and what lives on at the exchange afterwards (nothing may).
 exits: $(STAMP)
 	$(BIN)/python -m hftpipe.simulation.exit_campaign --runs $(RUNS) $(ARGS)
+
+## Two live venues at once, both simulated, their connections lost RUNS times: does everything come back, and is it right?
+disconnects: RUNS = 100
+disconnects: $(STAMP)
+	$(BIN)/python -m hftpipe.simulation.live_campaign.disconnects --losses $(RUNS) $(if $(JSON),--json $(JSON)) $(ARGS)
+
+## 10,000 messages a second for MINUTES: is memory flat?
+soak: $(STAMP)
+	$(BIN)/python -m hftpipe.simulation.live_campaign.soak --minutes $(MINUTES) $(if $(JSON),--json $(JSON)) $(ARGS)
 
 ## All benches: percentile tables, and one JSON row per figure.
 bench: $(STAMP)

@@ -1,18 +1,21 @@
-"""From an approved order to its signed bytes in the kernel: Binance over WebSocket and TLS on loopback, and what signing costs.
+"""From an approved order to its signed bytes in the kernel: Binance over WebSocket and over REST, TLS on loopback; and what signing costs.
 
-Ours is the gateway's own function (client id, amounts, template, HMAC-SHA256, frame, TLS record, one ``send``). The rival does the same
-in Python with well-kept libraries. Both are paced, one after the other, to a server that only reads.
+Ours is the gateway's own function (client id, amounts, template, HMAC-SHA256, frame or head, TLS record, one ``send``). The rivals do the
+same in Python with well-kept libraries. All are paced, one after the other, to a server that only reads, or answers REST with two bytes.
 """
 
 import base64
 import hashlib
 import hmac
+import http.client
+import selectors
 import socket
 import ssl
 import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlencode
 
 import numpy as np
 import orjson
@@ -28,23 +31,28 @@ from hftpipe.core.machine.system_clock import steady_ns, wall_ns
 from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.layout import aligned
-from hftpipe.core.schema.records import BUY, GTC, LEFT, NEW, RECORD
+from hftpipe.core.schema.records import BUY, GTC, LEFT, NEW, RECORD, RECORD_BYTES
 from hftpipe.core.trading.order_table import ON_REJECT, order_find, order_move
+from hftpipe.transport.http.connect import Address, KeptConnection
 from hftpipe.transport.signing.hmac_sha256 import SIGNER, sign_hex, signature, signer_init
 from hftpipe.transport.signing.keys import Key
 from hftpipe.transport.websocket.connect import Connection
-from hftpipe.transport.websocket.link import OUT_BYTES, link_init, link_open
+from hftpipe.transport.websocket.link import link_init, link_open
 from hftpipe.venues.binance.orders.market import USDM
+from hftpipe.venues.binance.orders.reply import HEADERS, reply_entry
 from hftpipe.venues.binance.orders.scan import SPOTS_BYTES, scan_entry
-from hftpipe.venues.binance.orders.wire import Wire
+from hftpipe.venues.binance.orders.wire import RestWire, Wire
 from hftpipe.venues.orders.client_text import prefix_of
 from hftpipe.venues.orders.setup import Speech, Terms, account_bytes, account_init, open_private
 from hftpipe.venues.orders.state import ACCOUNT
-from hftpipe.venues.orders.venue import venue_submit
+from hftpipe.venues.orders.venue import venue_poll, venue_submit
 
 BENCH, OURS, RIVAL = "order_path", "hftpipe", "Python: hmac + orjson + websocket-client"
+OURS_REST, RIVAL_REST = "hftpipe, REST", "Python: hmac + http.client"
 ORDERS, APART_US, REPETITIONS = 2000, 100, 5
-BAR_NS, SECRET, ONE = 10_000, "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j", 10**8
+BAR_NS, REST_BAR_NS, CONNECTIONS = 10_000, 25_000, 8
+API_KEY = "the-api-key-of-64-characters-as-the-venue-gives-them-to-everybody"
+SECRET, ONE = 10_000, "NhqPtmdSJYdKjVHjA7PZj4Mge3R5YNiP1e3UZjInClVN65XAbvqqM6A7H5fATj0j", 10**8
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
@@ -52,6 +60,8 @@ class Sink:
     """A TLS WebSocket server that only reads: one connection at a time, each in a process of its own."""
 
     def __init__(self, folder: Path) -> None:
+        folder = folder / type(self).__name__
+        folder.mkdir()
         key, self.certificate = folder / "key.pem", folder / "cert.pem"
         subprocess.run(
             ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", self.certificate, "-days",
@@ -86,14 +96,51 @@ class Sink:
         assert total > ORDERS * 300, "not all requests have come"
 
 
+class RestSink(Sink):
+    """The same for HTTP/1.1: every request on any of its connections is answered at once."""
+
+    @property
+    def http(self) -> str:
+        """Its address."""
+        return self.url.replace("wss", "https").rstrip("/")
+
+    def serve(self) -> None:
+        """Answer up to CONNECTIONS connections to their ends."""
+        chosen, total = selectors.DefaultSelector(), 0
+        chosen.register(self._listener, selectors.EVENT_READ)
+        began, is_open = steady_ns(), 0
+        while (not total or is_open) and steady_ns() - began < 60_000_000_000:
+            for key, _ in chosen.select(1.0):
+                sock = key.fileobj
+                if sock is self._listener:
+                    accepted = self._listener.accept()[0]
+                    chosen.register(self._context.wrap_socket(accepted, server_side=True), selectors.EVENT_READ)
+                    is_open += 1
+                    continue
+                assert isinstance(sock, ssl.SSLSocket)
+                try:
+                    data = sock.recv(1 << 16)
+                except OSError:
+                    data = b""
+                if not data:
+                    chosen.unregister(sock)
+                    sock.close()
+                    is_open -= 1
+                elif data.endswith(b"\r\n\r\n"):
+                    total += 1
+                    sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        assert total >= ORDERS, f"{total} requests have come"
+
+
 @jit
 def _submit_many(account, record, count, first, apart, samples):
     """Submit orders ``apart`` ticks from one another; ticks of each into ``samples``; how many left."""
     a, r, left = view(account, ACCOUNT), view(record, RECORD), np.int64(0)
-    due = rdtsc()
+    due, report = rdtsc(), record + U64(RECORD_BYTES)
     for index in range(count):
         while rdtsc() < due:
-            pass
+            # What has come is taken between orders, as the gateway does it.
+            venue_poll(account, report)
         due += apart
         r.id = first + U64(index)
         r.price = (np.int64(600_000) + index) * np.int64(ONE // 10)
@@ -111,26 +158,44 @@ def _submit_many(account, record, count, first, apart, samples):
 class Ours:
     """An account whose requests go to the sink."""
 
-    def __init__(self, sink: Sink, clock: np.ndarray) -> None:
+    def __init__(self, sink: Sink, clock: np.ndarray, calls: int = 0) -> None:
         rows = np.zeros(1, INSTRUMENT)
         rows["symbol"], rows["quote"], rows["tick"], rows["lot"] = "BTCUSDT", "USDT", ONE // 10, ONE // 1000
         self._rows, self._memory = rows, aligned(account_bytes(), 128)
-        made = account_init(self._memory, 1, clock.ctypes.data, Terms(1, False, 60.0, 600.0, 600.0, {}))
-        wire = Wire(False, "the-api-key-of-64-characters-as-the-venue-gives-them-to-everybody", 5000)
+        made = account_init(
+            self._memory, 1, clock.ctypes.data, Terms(1 - bool(calls), False, 60.0, 600.0, 600.0, {}, calls)
+        )
+        wire = RestWire(False, API_KEY, 5000, sink.http) if isinstance(sink, RestSink) else Wire(False, API_KEY, 5000)
         self._private = open_private(
             made.account, rows, Key(Secret("k"), Secret(SECRET)), prefix_of("a"),
-            Speech(wire.templates, wire.variants, USDM.errors, scan_entry.address, SPOTS_BYTES), (),
+            Speech(
+                wire.templates, wire.variants, USDM.errors, scan_entry.address, SPOTS_BYTES, reply_entry.address, HEADERS
+            ), (),
         )  # fmt: skip
         made.account["wall_offset_ns"] = wall_ns() - steady_ns()
-        self.connection = Connection(sink.url, str(sink.certificate))
-        fd, tls = self.connection.hand_over()
-        self._room = np.zeros(1 << 16, np.uint8), np.zeros(OUT_BYTES, np.uint8)
-        link_init(made.links, *self._room)
-        link_open(made.links, fd, steady_ns(), tls)
+        self.connections: list[Connection | KeptConnection] = []
+        self._rooms = [np.zeros(1 << 17, np.uint8) for _ in range(max(calls, 1))]
+        links = made.call_links if calls else made.links
+        for at, room in enumerate(self._rooms):
+            if isinstance(sink, RestSink):
+                kept = KeptConnection(Address(sink.http, str(sink.certificate)))
+                self.connections.append(kept)
+                fd, tls = kept.fd, kept.tls
+            else:
+                opened = Connection(sink.url, str(sink.certificate))
+                self.connections.append(opened)
+                fd, tls = opened.hand_over()
+            link_init(links[at : at + 1], room, room)
+            link_open(links[at : at + 1], fd, steady_ns(), tls)
         made.account["session"] = 1
         self.account = made.account
-        self.record = np.zeros(1, RECORD)
+        # Behind the request, room for a report.
+        self.record = np.zeros(2, RECORD)[:1]
         self.record["kind"], self.record["qty"], self.record["side"], self.record["flags"] = NEW, ONE // 100, BUY, GTC
+
+    def close(self) -> None:
+        for one in self.connections:
+            one.close()
 
     def run(self, apart: int, samples: np.ndarray) -> int:
         return int(
@@ -154,7 +219,7 @@ def _rival(sink: Sink, samples: np.ndarray) -> int:
         due += APART_US * 1000
         began = steady_ns()
         params = {
-            "apiKey": "the-api-key-of-64-characters-as-the-venue-gives-them-to-everybody", "newClientOrderId": f"cm_a_{index:017x}",
+            "apiKey": API_KEY, "newClientOrderId": f"cm_a_{index:017x}",
             "newOrderRespType": "RESULT", "price": f"{60_000 + index / 10:.1f}", "quantity": "0.010", "recvWindow": 5000,
             "side": "BUY", "symbol": "BTCUSDT", "timeInForce": "GTC", "timestamp": wall_ns() // 1_000_000, "type": "LIMIT",
         }  # fmt: skip
@@ -166,37 +231,73 @@ def _rival(sink: Sink, samples: np.ndarray) -> int:
     return len(samples)
 
 
+def _rest_rival(sink: RestSink, samples: np.ndarray) -> int:
+    """The same over REST; its answers are read between the orders."""
+    client = http.client.HTTPSConnection(
+        sink.http.removeprefix("https://"), context=ssl.create_default_context(cafile=str(sink.certificate))
+    )
+    client.connect()
+    client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    secret, due = SECRET.encode(), steady_ns()
+    for index in range(len(samples)):
+        while steady_ns() < due:
+            pass
+        due += APART_US * 1000
+        began = steady_ns()
+        params = {
+            "newClientOrderId": f"cm_a_{index:017x}", "newOrderRespType": "RESULT", "price": f"{60_000 + index / 10:.1f}",
+            "quantity": "0.010", "recvWindow": 5000, "side": "BUY", "symbol": "BTCUSDT", "timeInForce": "GTC",
+            "timestamp": wall_ns() // 1_000_000, "type": "LIMIT",
+        }  # fmt: skip
+        text = urlencode(params)
+        signature_ = hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
+        client.request("POST", f"/fapi/v1/order?{text}&signature={signature_}", headers={"X-MBX-APIKEY": API_KEY})
+        samples[index] = steady_ns() - began
+        client.getresponse().read()
+    client.close()
+    return len(samples)
+
+
 def test_an_order_reaches_the_kernel_signed(report: Report, tmp_path: Path) -> None:
     clock = np.zeros(1, CLOCK)
     calibrate(clock)
     own, other = cpus(2)
-    sink, ns_per_tick = Sink(tmp_path), float(clock["ns_per_tick"][0])
+    sink, rest, ns_per_tick = Sink(tmp_path), RestSink(tmp_path), float(clock["ns_per_tick"][0])
     _submit_many.compile("(uint64, uint64, int64, uint64, uint64, uint64)")
     pin(own)
 
-    def measured(run: Callable[[np.ndarray], int], unit_ns: float) -> dict[str, float]:
+    def measured(to: Sink, run: Callable[[np.ndarray], int], unit_ns: float) -> dict[str, float]:
         samples = np.ones(ORDERS, np.int64)
-        server = fork_pinned(other, sink.serve)
+        server = fork_pinned(other, to.serve)
         assert run(samples) == ORDERS
         join(server)
         ns = samples * unit_ns
         return percentiles(ns) | {"typical": typical(ns)}
 
-    def ours(samples: np.ndarray) -> int:
-        one = Ours(sink, clock)
+    def ours(to: Sink, calls: int, samples: np.ndarray) -> int:
+        one = Ours(to, clock, calls)
         left = one.run(int(APART_US * 1000 / ns_per_tick), samples)
-        one.connection.close()
+        one.close()
         return left
 
     series = interleave(
-        {OURS: lambda: measured(ours, ns_per_tick), RIVAL: lambda: measured(lambda at: _rival(sink, at), 1.0)},
+        {
+            OURS: lambda: measured(sink, lambda at: ours(sink, 0, at), ns_per_tick),
+            OURS_REST: lambda: measured(rest, lambda at: ours(rest, CONNECTIONS, at), ns_per_tick),
+            RIVAL: lambda: measured(sink, lambda at: _rival(sink, at), 1.0),
+            RIVAL_REST: lambda: measured(rest, lambda at: _rest_rival(rest, at), 1.0),
+        },
         REPETITIONS,
     )
-    mine, rival, what = series[OURS], series[RIVAL], "order to signed bytes, WebSocket, TLS"
-    _rows(report, what, mine, rival, "<= 0.5", f"p50 <= {BAR_NS / 1000:g} us", mine["p50"] <= BAR_NS)
+    for way, mine, rival, bar_ns in (
+        ("WebSocket", OURS, RIVAL, BAR_NS), ("REST", OURS_REST, RIVAL_REST, REST_BAR_NS),
+    ):  # fmt: skip
+        what, own = f"order to signed bytes, {way}, TLS", f"p50 <= {bar_ns / 1000:g} us"
+        _rows(report, what, (series[mine], series[rival], rival), "<= 0.5", own, series[mine]["p50"] <= bar_ns)
 
 
-def _rows(report: Report, what: str, mine: Series, rival: Series, bar: str, own_bar: str, ok: bool) -> None:
+def _rows(report: Report, what: str, both: tuple[Series, Series, str], bar: str, own_bar: str, ok: bool) -> None:
+    mine, rival, name_of_it = both
     figures = ("p50", "p99", "p99_9", "max")
     report.row(
         bench=BENCH, what=what, **{name: mine[name] for name in figures}, bar=own_bar, ok=ok, note=mine.spread("p50")
@@ -204,7 +305,7 @@ def _rows(report: Report, what: str, mine: Series, rival: Series, bar: str, own_
     report.row(
         bench=BENCH,
         what=what,
-        rival=RIVAL,
+        rival=name_of_it,
         **{name: rival[name] for name in figures},
         ratio=ratio(mine, rival, "p50"),
         bar=bar,

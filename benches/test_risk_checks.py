@@ -2,8 +2,8 @@
 
 ::
 
-    intent ──▶ 20 checks ──▶ verdict                                             "all checks"
-    intents ring ──▶ step: top of book, 22 checks, table, exposure, rates ──▶ orders ring    "risk step"
+    intent ──▶ 30 checks ──▶ verdict                                             "all checks"
+    intents ring ──▶ step: top of book, 30 checks, table, exposure, rates ──▶ orders ring    "risk step"
 
 Every intent is different (8 instruments, both sides, every type, NEW and REPLACE, price and quantity) and all of
 them pass, so that every check runs. Figures include one pair of time-stamp reads. Every verdict is checked.
@@ -30,17 +30,23 @@ from hftpipe.core.schema.ring import ring_bytes
 from hftpipe.core.shared.event_time import EVENT_TIME, REAL_TIME_MULT
 from hftpipe.core.shared.ring import ring_init, ring_peek, ring_pop, ring_push
 from hftpipe.core.trading.order_table import ORDER, WORKING, table_bytes, table_init
-from hftpipe.risk.checks import CONTEXT, evaluate
+from hftpipe.risk.checks import evaluate
+from hftpipe.risk.context import CONTEXT
+from hftpipe.risk.crossing import TOUCH
 from hftpipe.risk.desks import DESK
 from hftpipe.risk.limits import LIMITS
+from hftpipe.risk.losses import LOSS
 from hftpipe.risk.rate import RATE
+from hftpipe.risk.repeats import REPEATS, REPEATS_BYTES
 from hftpipe.risk.stage import step
+from hftpipe.risk.standings import STANDING
 from hftpipe.risk.state import LANE, STATE
+from hftpipe.risk.worth import TOTAL, WORTH
 
 E8, NOW = 10**8, 1_700_000_000 * 10**9
 TICK, LOT = E8 // 100, 1000
 INTENTS, INSTRUMENTS, PASSES, SLOTS = 4096, 8, 50, 4096
-BAR_NS = 100.0
+BAR_NS = 150.0
 CONTEXT_BYTES, RECORD_BYTES = CONTEXT.itemsize, 64
 
 
@@ -77,8 +83,21 @@ class World:
         mids = (100 + 50 * np.arange(INSTRUMENTS)) * E8
         self.tops["bid"], self.tops["ask"] = mids - TICK, mids + TICK
         self.tops["local_ts"], self.tops["state"] = NOW, VALID
+        self._controls()
         self.intents, self.orders = rows(RECORD, INTENTS), rows(ORDER, INTENTS)
         self._fill_intents(mids)
+
+    def _controls(self) -> None:
+        """Every control of the whole run at work: sums of the run, the venue and the strategy, bounds, repetitions, executions."""
+        self.worths, self.own_worths = rows(WORTH, INSTRUMENTS), rows(WORTH, INSTRUMENTS)
+        self.totals, self.losses, self.standings = rows(TOTAL, 3), rows(LOSS, 1), rows(STANDING, INSTRUMENTS)
+        self.repeats, self.touches = memory(REPEATS_BYTES), rows(TOUCH, INSTRUMENTS)
+        self.totals["max_gross"] = 10**9 * E8
+        self.losses["max_daily_loss"] = self.losses["max_drawdown"] = 10**6 * E8
+        self.losses["slice_ns"] = 60 * 10**9
+        self.standings["is_allowed"], self.standings["most"] = 1, 10**9
+        self.repeats[: REPEATS.itemsize].view(REPEATS)["window_ns"] = 1000
+        self.touches["lowest_sell"] = 2**63 - 1
 
     def _fill_intents(self, mids: np.ndarray) -> None:
         rng = np.random.default_rng(1)
@@ -103,6 +122,13 @@ class World:
         ):  # fmt: skip
             made[name] = base(table) + at * np.uint64(table.dtype.itemsize)
         made["desk"], made["own"] = base(self.desks), made["position"]
+        for name, table in (
+            ("worth", self.worths), ("own_worth", self.own_worths), ("standing", self.standings), ("touch", self.touches),
+        ):  # fmt: skip
+            made[name] = base(table) + at * np.uint64(table.dtype.itemsize)
+        for index, name in enumerate(("run_total", "venue_total", "desk_total")):
+            made[name] = base(self.totals) + np.uint64(index * TOTAL.itemsize)
+        made["repeats"] = base(self.repeats)
         index = np.arange(INTENTS, dtype=np.uint64)
         made["intent"] = base(self.intents) + index * np.uint64(RECORD_BYTES)
         orders = base(self.orders) + index * np.uint64(ORDER.itemsize)
@@ -189,9 +215,10 @@ def wired(world: World, keep: list[np.ndarray]) -> np.ndarray:
     # Event time that stands still a millisecond after the tops: the clock is read, and nothing gets old.
     keep[-3]["mult"], keep[-3]["mono_ns"], keep[-3]["event_ts"] = REAL_TIME_MULT, 2**62, NOW + 10**6
     table_init(keep[-1], SLOTS)
-    for name in ("tops", "instruments", "limits", "positions", "rates", "desks"):
+    for name in ("tops", "instruments", "limits", "positions", "rates", "desks", "worths", "totals", "losses",
+                 "standings", "repeats", "touches"):  # fmt: skip
         state[name] = base(getattr(world, name))
-    state["n_instruments"], state["n_desks"] = INSTRUMENTS, 1
+    state["n_instruments"], state["n_desks"], state["n_quotes"] = INSTRUMENTS, 1, 1
     return state
 
 
@@ -203,6 +230,8 @@ def test_risk_step_of_one_intent(report: Report, ns_per_tick: float) -> None:
     for row in range(-5, PASSES):
         # Ids are never used twice.
         world.intents["id"] += np.uint64(INTENTS)
+        # Each a microsecond after the one before: none is a repetition.
+        world.intents["local_ts"] = NOW + 10**6 + 1000 * ((row + 5) * INTENTS + np.arange(INTENTS))
         sent = time_steps(
             base(state), base(world.intents), np.int64(INTENTS), np.uint64(samples[max(row, 0)].ctypes.data)
         )

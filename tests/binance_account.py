@@ -127,7 +127,7 @@ class Api:
         self._id += 1
         sent_id = self._id if id_ is None else id_
         if signed:
-            params |= {"apiKey": self.account.key, "timestamp": now_ms()}
+            params = {"apiKey": self.account.key, "timestamp": now_ms()} | params
             text = "&".join(f"{name}={params[name]}" for name in sorted(params))
             params["signature"] = signature(text, self.account.secret)
         self.line.socket.send(json.dumps({"id": sent_id, "method": method, "params": params}))

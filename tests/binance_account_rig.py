@@ -9,25 +9,25 @@ from binance_rig import Venue
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
+def binance_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
     made = Venue(tmp_path_factory.mktemp("binance"), "--rate", 300, "--weight-limit", 1_000_000)
     yield made
     made.close()
 
 
 @pytest.fixture(params=MARKETS)
-def account(running: Venue, request: pytest.FixtureRequest) -> Iterator[Account]:
-    yield from flat(Account(running, request.param))
+def account(binance_running: Venue, request: pytest.FixtureRequest) -> Iterator[Account]:
+    yield from flat(Account(binance_running, request.param))
 
 
 @pytest.fixture
-def spot(running: Venue) -> Iterator[Account]:
-    yield from flat(Account(running, "spot"))
+def spot(binance_running: Venue) -> Iterator[Account]:
+    yield from flat(Account(binance_running, "spot"))
 
 
 @pytest.fixture
-def usdm(running: Venue) -> Iterator[Account]:
-    yield from flat(Account(running, "usdm"))
+def usdm(binance_running: Venue) -> Iterator[Account]:
+    yield from flat(Account(binance_running, "usdm"))
 
 
 def flat(account: Account) -> Iterator[Account]:

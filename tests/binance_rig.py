@@ -16,7 +16,7 @@ import websocket
 
 ROOT = Path(__file__).resolve().parents[1]
 #: A cold start compiles the engine first.
-STARTED_S = 240.0
+STARTED_S = 600.0
 CONFIG = "".join(
     f"""
 [[venues]]

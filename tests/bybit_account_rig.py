@@ -10,7 +10,7 @@ from bybit_venue import bybit_venue
 
 
 @pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
+def bybit_running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
     made = bybit_venue(tmp_path_factory.mktemp("bybit"), "--rate", 300)
     made.control(limit_per_s=1000)
     yield made
@@ -18,18 +18,18 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
 
 
 @pytest.fixture(params=CATEGORIES)
-def trader(running: Venue, request: pytest.FixtureRequest) -> Iterator[Trader]:
-    yield from flat(Trader(running, request.param))
+def trader(bybit_running: Venue, request: pytest.FixtureRequest) -> Iterator[Trader]:
+    yield from flat(Trader(bybit_running, request.param))
 
 
 @pytest.fixture
-def spot(running: Venue) -> Iterator[Trader]:
-    yield from flat(Trader(running, "spot"))
+def spot_trader(bybit_running: Venue) -> Iterator[Trader]:
+    yield from flat(Trader(bybit_running, "spot"))
 
 
 @pytest.fixture
-def linear(running: Venue) -> Iterator[Trader]:
-    yield from flat(Trader(running, "linear"))
+def linear_trader(bybit_running: Venue) -> Iterator[Trader]:
+    yield from flat(Trader(bybit_running, "linear"))
 
 
 def flat(trader: Trader) -> Iterator[Trader]:

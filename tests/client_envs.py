@@ -1,4 +1,5 @@
-"""Virtual environments of their own for clients of others, whose packages would clash with ours and with one another.
+"""Clients of others, ready to run: virtual environments of their own for those in Python, whose packages would clash with ours
+and with one another, and programs for those in Go.
 
 ``python tests/client_envs.py`` makes all of them beforehand. They are kept, by what is in them, in the folder of
 HFTPIPE_TEST_CLIENTS or below the user's cache folder.
@@ -6,6 +7,7 @@ HFTPIPE_TEST_CLIENTS or below the user's cache folder.
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,11 +19,14 @@ CLIENTS = {
     "pybit": ("pybit==5.17.0",),
     "official": ("binance-sdk-spot==13.3.0", "binance-sdk-derivatives-trading-usds-futures==18.1.0"),
 }
+#: Sources of the programs in Go, a folder each.
+GO_SOURCES = Path(__file__).resolve().parent / "clients" / "go"
+GO_PROGRAMS = ("binance", "bybit")
 _INSTALL_S = 600
 
 
 class NoClient(Exception):
-    """An environment that cannot be made here; the text is the reason."""
+    """A client that cannot be had here; the text is the reason."""
 
 
 def _folder() -> Path:
@@ -29,13 +34,17 @@ def _folder() -> Path:
     return Path(os.environ.get("HFTPIPE_TEST_CLIENTS") or f"{cache}/hftpipe-test-clients")
 
 
-def _run(*command: object) -> None:
+def _run(*command: object, cwd: Path | None = None) -> None:
     try:
-        done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=_INSTALL_S)
+        done = subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=_INSTALL_S, cwd=cwd)
     except subprocess.TimeoutExpired as late:
         raise NoClient(f"not installed within {_INSTALL_S} s") from late
     if done.returncode:
-        raise NoClient((done.stderr.strip().splitlines() or ["pip says nothing"])[-1])
+        raise NoClient((done.stderr.strip().splitlines() or [f"{command[0]} says nothing"])[-1])
+
+
+def _kept(name: str, key: bytes) -> Path:
+    return _folder() / f"{name}-{hashlib.sha256(key).hexdigest()[:12]}"
 
 
 def client_python(name: str) -> Path:
@@ -45,8 +54,7 @@ def client_python(name: str) -> Path:
         NoClient: pip cannot install it.
     """
     packages = CLIENTS[name]
-    key = hashlib.sha256(repr((packages, sys.version_info[:2])).encode()).hexdigest()[:12]
-    folder = _folder() / f"{name}-{key}"
+    folder = _kept(name, repr((packages, sys.version_info[:2])).encode())
     python, done = folder / "bin" / "python", folder / "installed"
     if not done.exists():
         _run(sys.executable, "-m", "venv", folder)
@@ -55,6 +63,29 @@ def client_python(name: str) -> Path:
     return python
 
 
+def client_program(name: str) -> Path:
+    """A program of :data:`GO_PROGRAMS`, built if it is not there yet.
+
+    Raises:
+        NoClient: there is no Go, or it cannot have the modules; RuntimeError: the program does not build.
+    """
+    go = shutil.which("go")
+    if go is None:
+        raise NoClient("there is no Go here")
+    sources = sorted(one for one in GO_SOURCES.rglob("*") if one.is_file())
+    folder = _kept("go", b"\0".join(one.read_bytes() for one in sources))
+    if not (folder / name).exists():
+        _run(go, "mod", "download", cwd=GO_SOURCES)
+        folder.mkdir(parents=True, exist_ok=True)
+        build = [go, "build", "-mod=readonly", "-o", folder, "./..."]
+        done = subprocess.run([*map(str, build)], cwd=GO_SOURCES, capture_output=True, text=True, timeout=_INSTALL_S)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+    return folder / name
+
+
 if __name__ == "__main__":
     for each in CLIENTS:
         print(each, client_python(each))
+    for each in GO_PROGRAMS:
+        print(each, client_program(each))

@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -29,6 +30,8 @@ reference_price = "60000"
 maker_fee_bps = 0
 """
 LIMIT_S = 30.0
+#: A price far below the market.
+FAR = "58000"
 
 
 def _signature(text: str) -> str:
@@ -47,6 +50,18 @@ class Account(Protocol):
 
     def traded(self, since_ms: int) -> tuple[int, Decimal]:
         """Executions since a time, and their signed quantity."""
+
+    def buy(self, qty: str) -> None:
+        """Somebody buys at the market, by hand; :meth:`sell` likewise."""
+
+    def sell(self, qty: str) -> None:
+        """See :meth:`buy`."""
+
+    def place(self, text: str) -> None:
+        """Somebody places an order far below the market under a client id."""
+
+    def withdraw(self, text: str) -> None:
+        """That order is cancelled by hand."""
 
 
 _BINANCE = {"usdm": ("/fapi/v1", "userTrades"), "spot": ("/api/v3", "myTrades")}
@@ -70,6 +85,24 @@ class BinanceAccount:
         rows = [one for one in self.ask(self._trades, symbol="BTCUSDT", limit=1000) if one["time"] >= since_ms]
         return len(rows), _sum((one.get("isBuyer", one.get("buyer")), one["qty"]) for one in rows)
 
+    def place(self, text: str) -> None:
+        self.ask(
+            "order", "POST", symbol="BTCUSDT", side="BUY", type="LIMIT", timeInForce="GTC", quantity="0.01", price=FAR,
+            newClientOrderId=text,
+        )  # fmt: skip
+
+    def withdraw(self, text: str) -> None:
+        self.ask("order", "DELETE", symbol="BTCUSDT", origClientOrderId=text)
+
+    def _market(self, side: str, qty: str) -> None:
+        self.ask("order", "POST", symbol="BTCUSDT", side=side, type="MARKET", quantity=qty)
+
+    def buy(self, qty: str) -> None:
+        self._market("BUY", qty)
+
+    def sell(self, qty: str) -> None:
+        self._market("SELL", qty)
+
 
 class BybitAccount:
     def __init__(self, venue: Venue, category: str) -> None:
@@ -80,13 +113,9 @@ class BybitAccount:
         found: list[Any] = []
         query = {"category": self._category, "symbol": "BTCUSDT", "limit": 50, **query}
         for _ in range(100):
-            text, stamp = urlencode(query), str(int(time.time() * 1000))
-            headers = {
-                "X-BAPI-API-KEY": KEY, "X-BAPI-TIMESTAMP": stamp, "X-BAPI-RECV-WINDOW": "10000",
-                "X-BAPI-SIGN": _signature(f"{stamp}{KEY}10000{text}"),
-            }  # fmt: skip
+            text = urlencode(query)
             answer = requests.get(
-                f"http://127.0.0.1:{self._venue.port}/v5/{path}?{text}", headers=headers, timeout=10
+                f"http://127.0.0.1:{self._venue.port}/v5/{path}?{text}", headers=self._headers(text), timeout=10
             ).json()
             assert answer["retCode"] == 0, answer
             found += answer["result"]["list"]
@@ -94,6 +123,36 @@ class BybitAccount:
                 return found
             query["cursor"] = unquote(cursor)
         raise AssertionError("no end of pages")
+
+    @staticmethod
+    def _headers(payload: str) -> dict[str, str]:
+        stamp = str(int(time.time() * 1000))
+        return {
+            "X-BAPI-API-KEY": KEY, "X-BAPI-TIMESTAMP": stamp, "X-BAPI-RECV-WINDOW": "10000",
+            "X-BAPI-SIGN": _signature(f"{stamp}{KEY}10000{payload}"),
+        }  # fmt: skip
+
+    def place(self, text: str) -> None:
+        self._post("create", side="Buy", orderType="Limit", qty="0.01", price=FAR, orderLinkId=text)
+
+    def withdraw(self, text: str) -> None:
+        self._post("cancel", orderLinkId=text)
+
+    def _market(self, side: str, qty: str) -> None:
+        more = {"marketUnit": "baseCoin"} if self._category == "spot" else {}
+        self._post("create", side=side, orderType="Market", qty=qty, **more)
+
+    def _post(self, what: str, **order: str) -> None:
+        body = json.dumps({"category": self._category, "symbol": "BTCUSDT", **order})
+        address = f"http://127.0.0.1:{self._venue.port}/v5/order/{what}"
+        answer = requests.post(address, data=body, headers=self._headers(body), timeout=10).json()
+        assert answer["retCode"] == 0, answer
+
+    def buy(self, qty: str) -> None:
+        self._market("Buy", qty)
+
+    def sell(self, qty: str) -> None:
+        self._market("Sell", qty)
 
     def open(self) -> list[str]:
         return [one["orderLinkId"] for one in self.ask("order/realtime", openOnly=0)]

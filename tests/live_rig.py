@@ -33,7 +33,9 @@ class StageRig:
             {"symbol": one, "tick_size": "0.01", "lot_size": "0.001", "min_notional": "5", "reference_price": "100"}
             for one in SYMBOLS
         ]
-        self.config = load([], {}, {"instruments": tables} | settings)
+        self.config = load(
+            [], {}, {"instruments": tables, "live.book_check_s": 0, "live.listing_check_s": 0} | settings
+        )
         self.pipeline = Pipeline(
             self.config, [load_strategy("market_making")], 1, 10**18, PrivateSegment, calibrate_once
         )

@@ -24,7 +24,8 @@ PYTHON_WRAPPER = "_ZN7cpython"
 C_WRAPPER = "cfunc."
 
 _DEFINE = re.compile(r'^define [^@]*@(?P<name>"[^"]*"|[\w.$]+)\(', re.M)
-_CALL = re.compile(r"\b(?:call|invoke)\b(?P<rest>.*)")
+#: An argument may have that name, too.
+_CALL = re.compile(r"(?<![\w.%])(?:call|invoke)\b(?P<rest>.*)")
 _TARGET = re.compile(r'(?P<sigil>[@%])(?P<name>"[^"]*"|[\w.$]+)\(')
 _LABEL = re.compile(r'^(?P<name>"[^"]*"|[A-Za-z_.$][\w.$]*):', re.M)
 _OPERAND = re.compile(r'(?:\$|\b(?:callq?|jmpq?)\s+|[\s,(])(?P<name>"[^"]*"|[A-Za-z_.][\w.$]*)(?=[,@(+\s]|$)')

@@ -29,11 +29,13 @@ from hftpipe.core.schema.records import (
     VENUE_FAULT,
 )
 from hftpipe.core.trading.order_table import ORDER, STATE_NAMES, order_find
+from hftpipe.core.trading.seen_fills import seen_init
 from hftpipe.transport.signing.keys import Key
 from hftpipe.transport.websocket.link import OUT_BYTES, link_init, link_open
 from hftpipe.venues.binance.orders.market import SPOT, USDM
+from hftpipe.venues.binance.orders.reply import HEADERS, reply_entry
 from hftpipe.venues.binance.orders.scan import SPOTS_BYTES, scan_entry
-from hftpipe.venues.binance.orders.wire import Wire
+from hftpipe.venues.binance.orders.wire import RestWire, Wire
 from hftpipe.venues.orders.client_text import client_text, prefix_of
 from hftpipe.venues.orders.facts import (
     ASKED_ABOUT,
@@ -72,6 +74,20 @@ def unmasked(data: bytes) -> tuple[bytes, bytes]:
     return bytes(byte ^ mask[at & 3] for at, byte in enumerate(body)), data[at + 4 + size :]
 
 
+def waiting(sock: socket.socket) -> bytes:
+    """What has come on a socket."""
+    data = b""
+    while select.select([sock], [], [], 0)[0] and (more := sock.recv(1 << 16)):
+        data += more
+    return data
+
+
+def forgetful(account: "Account", limit: int) -> None:
+    """Have an account remember so few executions: what more of them would do is seen sooner."""
+    start = int(account.account["seen"][0]) - account.memory.ctypes.data
+    seen_init(account.memory[start:], limit)
+
+
 class Account:
     """An account whose connections are socket pairs; ``terms``, ``speech``: of the venue."""
 
@@ -81,39 +97,54 @@ class Account:
         self.prefix = prefix_of("t1")
         self.memory = aligned(account_bytes(), 128)
         made = account_init(self.memory, len(self.rows), int(address(self.clock)), terms)
-        self.account, self._made = made.account, made
+        self.account, self.table, self._made = made.account, made.table, made
         key = Key(Secret("the-api-key"), Secret(SECRET))
         self.private = open_private(self.account, self.rows, key, self.prefix, speech, ("BNB", "BTC", "ETH"))
         self.account["wall_offset_ns"] = wall_ns() - steady_ns()
         self.at, self.record = address(self.account), np.zeros(1, RECORD)
         self._keep: list[Any] = []
         self.theirs: list[socket.socket] = []
+        #: The venue's ends of the connections over REST.
+        self.lines: list[socket.socket] = []
         for index in range(terms.links):
             self.connect(index)
+        for index in range(terms.calls):
+            self.connect_line(index)
         self.account["session"] = 1
 
     def connect(self, index: int) -> None:
         """A new connection; the one before, if any, has ended."""
+        self.theirs[index : index + 1] = [self._joined(self._made.links[index : index + 1])]
+
+    def connect_line(self, index: int) -> None:
+        """The same over REST."""
+        self.lines[index : index + 1] = [self._joined(self._made.call_links[index : index + 1])]
+
+    def _joined(self, link: np.ndarray) -> socket.socket:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.settimeout(2.0)
-        link, room, out = (
-            self._made.links[index : index + 1],
-            np.zeros(1 << 16, np.uint8),
-            np.zeros(OUT_BYTES, np.uint8),
-        )
+        room, out = np.zeros(1 << 17, np.uint8), np.zeros(OUT_BYTES, np.uint8)
         link_init(link, room, out)
         link_open(link, ours.fileno(), steady_ns())
         self._keep += [ours, room, out]
-        self.theirs[index : index + 1] = [theirs]
+        return theirs
+
+    def line_states(self) -> list[int]:
+        return [int(one) for one in self._made.call_links["state"]]
+
+    def calls(self) -> np.ndarray:
+        return self._made.calls
 
     def close(self) -> None:
-        for one in (*self.theirs, *(one for one in self._keep if isinstance(one, socket.socket))):
+        for one in (*self.theirs, *self.lines, *(one for one in self._keep if isinstance(one, socket.socket))):
             one.close()
 
     # The gateway's side.
 
-    def submit(self, kind: int, id_: int, price: int = 0, qty: int = 0, flags: int = GTC, side: int = BUY) -> int:
+    def submit(
+        self, kind: int, id_: int, price: int = 0, qty: int = 0, flags: int = GTC, side: int = BUY, instrument: int = 0
+    ) -> int:
         self.record[:] = 0
         for name, value in (
             ("kind", kind),
@@ -122,6 +153,7 @@ class Account:
             ("qty", qty),
             ("flags", flags),
             ("side", side),
+            ("instrument", instrument),
         ):
             self.record[name] = value
         return int(venue_submit(self.at, address(self.record)))
@@ -175,22 +207,31 @@ class Account:
             queue_drop(queue)
         return found
 
-    def tell(self, **fields: int) -> None:
-        """A fact, as the threads beside tell it."""
+    def tell(self, soon: bool = False, **fields: int) -> None:
+        """A fact, as the threads beside tell it; of what was asked long after the last request, unless it was ``soon``."""
         fact = np.zeros(1, FACT)
         fact["cum"] = -1
-        if fields.get("request") == ASKED_ABOUT and "number" not in fields:
-            fields["number"] = self.last_number(fields["id"])
+        if fields.get("request") == ASKED_ABOUT:
+            if "number" not in fields:
+                fields["number"] = self.last_number(fields["id"])
+            if (extra := self._extra(fields["id"])) is not None and not soon:
+                extra["asked_ns"] = extra["left_ns"] + self.account["answer_ns"][0]
         for name, value in fields.items():
             fact[name] = value
         assert queue_put(np.uint64(self._made.facts), address(fact), np.int64(FACT_BYTES))
 
-    def last_number(self, id_: int) -> int:
-        """Of the last request about an order."""
+    def _extra(self, id_: int) -> np.ndarray | None:
+        """What is known of an order besides its row, an array of length 1; None if there is no such order."""
         slot = int(order_find(np.uint64(self.account["table"][0]), np.uint64(id_)))
         at = (slot - int(self.account["orders"][0])) // 128 * EXTRA.itemsize + int(self.account["extras"][0])
         start = at - self.memory.ctypes.data
-        return int(self.memory[start : start + EXTRA.itemsize].view(EXTRA)["last_no"][0])
+        return self.memory[start : start + EXTRA.itemsize].view(EXTRA) if slot else None
+
+    def last_number(self, id_: int) -> int:
+        """Of the last request about an order."""
+        extra = self._extra(id_)
+        assert extra is not None, id_
+        return int(extra["last_no"][0])
 
     def counter(self, name: str) -> int:
         return int(self.account[name][0])
@@ -199,10 +240,7 @@ class Account:
 
     def requests(self, index: int = 0) -> list[dict[str, Any]]:
         """What was sent over a connection and not read yet."""
-        data, sock = b"", self.theirs[index]
-        while select.select([sock], [], [], 0)[0] and (more := sock.recv(1 << 16)):
-            data += more
-        found = []
+        data, found = waiting(self.theirs[index]), []
         while data:
             text, data = unmasked(data)
             found.append(json.loads(text))
@@ -218,19 +256,29 @@ class Account:
 class Desk(Account):
     """An account at Binance."""
 
-    def __init__(self, market: str = "usdm", windows: dict[int, int] | None = None) -> None:
+    def __init__(self, market: str = "usdm", windows: dict[int, int] | None = None, calls: int = 0) -> None:
         self.market, self.is_spot = MARKETS[market], market == "spot"
         wire = Wire(self.is_spot, "the-api-key", 5000)
+        if calls:
+            wire = RestWire(self.is_spot, "the-api-key", 5000, "https://api.example:8443")
         super().__init__(
-            Terms(1 if self.is_spot else 2, self.is_spot, 60.0, 60.0, 600.0, windows or {}),
-            Speech(wire.templates, wire.variants, self.market.errors, scan_entry.address, SPOTS_BYTES),
+            Terms(1 if self.is_spot or calls else 2, self.is_spot, 60.0, 60.0, 600.0, windows or {}, calls),
+            Speech(
+                wire.templates,
+                wire.variants,
+                self.market.errors,
+                scan_entry.address,
+                SPOTS_BYTES,
+                reply_entry.address,
+                HEADERS,
+            ),
         )
 
     def accept(self, request: dict[str, Any], order_id: int = 9001, status: str = "NEW", **other: str) -> None:
         """Answer an order or a change of it as the venue does."""
         params = request["params"]
         result = {
-            "orderId": order_id, "symbol": "BTCUSDT", "status": status, "price": params.get("price", "0.00"),
+            "orderId": order_id, "symbol": params["symbol"], "status": status, "price": params.get("price", "0.00"),
             "clientOrderId": params.get("newClientOrderId", params.get("origClientOrderId")), "executedQty": "0.000",
             "origQty": params["quantity"], "updateTime": 1790000000000,
         }  # fmt: skip
@@ -252,5 +300,5 @@ class Desk(Account):
         else:
             self.say(
                 {"e": "ORDER_TRADE_UPDATE", "E": 1790000000002, "T": 1790000000001, "o": {**o, "ap": "0", "R": False}},
-                1,
+                len(self.theirs) - 1,
             )

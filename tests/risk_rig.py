@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from memory import address, aligned, record
 
+from hftpipe.core.machine.fixed import INT64_MAX
 from hftpipe.core.schema.cells import HALT_CELL, TOP_CELL
 from hftpipe.core.schema.halts import halts_bytes
 from hftpipe.core.schema.histogram import HIST_BYTES
@@ -16,12 +17,17 @@ from hftpipe.core.shared import ring
 from hftpipe.core.shared.event_time import EVENT_TIME, REAL_TIME_MULT
 from hftpipe.core.trading import order_table
 from hftpipe.core.trading.order_table import ORDER, table_bytes, table_init
+from hftpipe.risk.crossing import TOUCH
 from hftpipe.risk.desks import DESK
 from hftpipe.risk.groups import GROUP, MEMBER, fill_groups
 from hftpipe.risk.limits import LIMITS
+from hftpipe.risk.losses import LOSS
 from hftpipe.risk.rate import RATE
+from hftpipe.risk.repeats import REPEATS_BYTES
 from hftpipe.risk.stage import step
+from hftpipe.risk.standings import STANDING
 from hftpipe.risk.state import LANE, STATE
+from hftpipe.risk.worth import TOTAL, WORTH
 
 E8 = 10**8
 TICK, LOT, MIN_NOTIONAL = E8 // 100, 1000, 5 * E8
@@ -103,6 +109,15 @@ class RiskRig:
         self.desks = aligned(DESK.itemsize * N_STRATEGIES).view(DESK)
         self.table = aligned(table_bytes(slots))
         table_init(self.table, slots)
+        self.worths = aligned(WORTH.itemsize * N_INSTRUMENTS).view(WORTH)
+        self.totals = aligned(TOTAL.itemsize * (2 + N_STRATEGIES)).view(TOTAL)
+        self.losses = aligned(LOSS.itemsize).view(LOSS)
+        self.standings = aligned(STANDING.itemsize * N_STRATEGIES * N_INSTRUMENTS).view(STANDING)
+        self.repeats = aligned(REPEATS_BYTES)
+        self.touches = aligned(TOUCH.itemsize * N_INSTRUMENTS).view(TOUCH)
+        self.totals["max_gross"], self.standings["is_allowed"], self.standings["most"] = INT64_MAX, 1, INT64_MAX
+        self.losses["max_daily_loss"] = self.losses["max_drawdown"] = INT64_MAX
+        self.losses["slice_ns"] = 60 * 10**9
         self.hists = [aligned(HIST_BYTES) for _ in range(3)]
         for index in range(N_INSTRUMENTS):
             fill_limits(self.limits[index : index + 1])
@@ -118,9 +133,10 @@ class RiskRig:
             self.lane[name] = address(self.rings[name])
         self.lane["progress"], self.lane["time"] = address(self.progress), address(self.time)
         s["lanes"], s["n_lanes"] = address(self.lane), 1
-        for name in ("halt", "halts", "tops", "instruments", "limits", "positions", "rates", "table", "desks"):
+        for name in ("halt", "halts", "tops", "instruments", "limits", "positions", "rates", "table", "desks", "worths", "totals", "losses",
+                     "standings", "repeats"):  # fmt: skip
             s[name] = address(getattr(self, name))
-        s["n_instruments"], s["n_desks"] = N_INSTRUMENTS, N_STRATEGIES
+        s["n_instruments"], s["n_desks"], s["n_quotes"] = N_INSTRUMENTS, N_STRATEGIES, 1
         for name, memory in zip(("h_strategy_to_risk", "h_risk", "h_tick_to_risk"), self.hists, strict=True):
             s[name] = address(memory)
 
@@ -129,6 +145,19 @@ class RiskRig:
         configured = [(limits, np.array(own)) for limits, own in groups]
         fill_groups(self.groups, self.members, configured, np.array(units))
         self.state["groups"], self.state["members"] = address(self.groups), address(self.members)
+
+    def own_apart(self) -> None:
+        """Each strategy has positions of its own, and what they are worth."""
+        count = N_STRATEGIES * N_INSTRUMENTS
+        self.owned = aligned(POSITION.itemsize * count).view(POSITION)
+        self.own_worths = aligned(WORTH.itemsize * count).view(WORTH)
+        each = N_INSTRUMENTS * POSITION.itemsize
+        self.desks["positions"] = int(address(self.owned)) + each * np.arange(N_STRATEGIES, dtype=np.uint64)
+        self.state["own_worths"] = address(self.own_worths)
+
+    def prevent_self_match(self) -> None:
+        """Orders that could trade with our own are refused, from now on."""
+        self.state["touches"] = address(self.touches)
 
     def run_clock(self) -> None:
         """From now on event time is the monotonic time that each step is given; it is NOW."""

@@ -18,7 +18,7 @@ def configs(*names: str) -> list[str]:
     return [f"--config={CONFIGS / name}.toml" for name in names]
 
 
-def hftpipe(env: dict[str, str], *args: str, seconds: float = 240) -> subprocess.CompletedProcess[str]:
+def hftpipe(env: dict[str, str], *args: str, seconds: float = 600) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*_COMMAND, *args], env=env, capture_output=True, text=True, timeout=seconds)
 
 
@@ -33,7 +33,7 @@ class Running:
                 [*_COMMAND, "run", *files, "--name", name, "--json", str(out), *args], env=env, stdout=log, stderr=log
             )
 
-    def says(self, text: str, seconds: float = 200.0) -> dict[str, Any]:
+    def says(self, text: str, seconds: float = 600.0) -> dict[str, Any]:
         """The log line whose message is ``text``, once it is there."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

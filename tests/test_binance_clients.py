@@ -1,7 +1,5 @@
 """Independent clients, as they are published, on the simulated Binance venue: the books they build are the engine's."""
 
-import json
-import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -10,13 +8,11 @@ from typing import Any
 import pytest
 from binance_account import KEY, MARKETS, SECRET, Account
 from binance_rig import PlainBook, Venue
-from client_envs import NoClient, client_python
+from client_runs import run, run_go
 
 from hftpipe.simulation.market_server.trading.accounts import SIM_PUBLIC_KEY_ID
 
 pytest.importorskip("aiohttp", reason="the simulated Binance venue needs aiohttp (hftpipe[sim])")
-
-SCRIPTS = Path(__file__).resolve().parent / "clients"
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +37,6 @@ def trading(running: Venue) -> Iterator[Venue]:
         truth = Account(running, market).truth()
         assert truth["openOrders"] == []
         assert {Decimal(one["qty"]) for one in truth.get("positions", {}).values()} <= {Decimal(0)}
-
-
-def run(client: str, script: str, *arguments: object) -> Any:
-    """What a client's script prints."""
-    try:
-        python = client_python(client)
-    except NoClient as reason:
-        pytest.skip(f"{client} cannot be installed: {reason}")
-    command = [str(python), str(SCRIPTS / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 def test_python_binance_keeps_the_spot_book(venue: Venue) -> None:
@@ -98,6 +82,23 @@ def test_the_official_client_hears_what_makes_the_book(venue: Venue, market: str
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
 
 
+@pytest.mark.parametrize(
+    ("market", "path", "steps"),
+    [("spot", "/api/v3/depth", ["0.01000000", "0.00001000"]), ("usdm", "/fapi/v1/depth", ["0.10", "0.001"])],
+)
+def test_a_client_in_go_keeps_the_book_and_loads_the_markets(
+    venue: Venue, market: str, path: str, steps: list[str]
+) -> None:
+    got = run_go("binance", "book", venue.port, market)
+    now = venue.json(path, symbol="BTCUSDT", limit=1000)
+    assert got["changes"] > 20 and got["id"] == now["lastUpdateId"]
+    assert (got["bids"], got["asks"]) == (dict(now["bids"]), dict(now["asks"]))
+    assert set(got["markets"]) == {"BTCUSDT", "ETHUSDT"} and got["markets"]["BTCUSDT"] == steps
+    numbers = [one["t" if market == "spot" else "a"] for one in got["trades"]]
+    assert len(numbers) > 1 and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    assert all(Decimal(one["p"]) > 0 and Decimal(one["q"]) > 0 for one in got["trades"])
+
+
 # --- trading --------------------------------------------------------------------------------------------
 
 
@@ -124,6 +125,7 @@ LIVES = {
     "spot": ["NEW", "CANCELED", "NEW", "CANCELED", "NEW", "NEW", "NEW", "CANCELED"],
     "usdm": ["NEW", "AMENDMENT", "CANCELED", "NEW", "NEW", "NEW", "AMENDMENT", "CANCELED"],
     "official": ["NEW", "REPLACED", "CANCELED", "NEW", "NEW", "NEW", "REPLACED", "CANCELED"],
+    "go": ["NEW", "AMENDMENT", "CANCELED", "NEW", "NEW", "NEW", "CANCELED"],
 }
 
 
@@ -171,6 +173,33 @@ def test_the_official_client_trades(trading: Venue, market: str) -> None:
     lives = LIVES["official" if market == "spot" else "usdm"]
     assert [one for one in statuses(got["events"], market) if one != "TRADE"] == lives
     check_told(trading, market, got, before)
+
+
+#: What a client is refused with: a post-only order that would trade, and the cancel of an order that is gone.
+REFUSALS = {"spot": (-2010, -2011), "usdm": (-5022, -2011)}
+
+
+@pytest.mark.parametrize("market", MARKETS)
+def test_a_client_in_go_trades(trading: Venue, market: str) -> None:
+    before = len(Account(trading, market).truth()["fills"])
+    got = run_go("binance", "trade", trading.port, market, KEY, SECRET)
+    assert (got["placed"], got["seen"], got["open"], got["gone"]) == ("NEW", "NEW", 1, "CANCELED")
+    assert Decimal(got["changed"]) == Decimal("0.03") and (got["refused"], got["unknown"]) == REFUSALS[market]
+    assert Decimal(got["bought"]) == Decimal(got["sold"]) == Decimal("0.02")
+    if market == "usdm":
+        assert Decimal(got["held"]) == Decimal("0.02") and got["api"] == ["NEW", "NEW", "CANCELED"]
+        assert got["account"] == got["balances"]["USDT"]
+    else:
+        assert got["api"] == ["NEW", "CANCELED"]
+    lives = LIVES["go" if market == "usdm" else market]
+    assert [one for one in got["executions"] if one != "TRADE"] == lives and got["executions"].count("TRADE") >= 2
+    assert got["told"].items() <= got["balances"].items() and "USDT" in got["told"]
+    fills = {one["id"]: one for one in Account(trading, market).truth()["fills"]}
+    for one in got["trades"][before:]:
+        assert {name: fills[one["id"]][name] for name in ("price", "qty", "commission")} == {
+            name: one[name] for name in ("price", "qty", "commission")
+        }
+    check_told(trading, market, got | {"trades": [one["id"] for one in got["trades"]]}, before)
 
 
 def test_the_official_client_logs_on_with_a_public_key(tmp_path: Path) -> None:

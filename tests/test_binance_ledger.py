@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.simulation.binance_server.answers import Answers, Refused
-from hftpipe.simulation.binance_server.faults import DepthFaults, RestFaults
+from hftpipe.simulation.binance_server.faults import RestFaults
 from hftpipe.simulation.binance_server.feed import Feed
 from hftpipe.simulation.binance_server.settings import SPOT, USDM, Listing, MarketRules
 from hftpipe.simulation.binance_server.weights import Weights
 from hftpipe.simulation.flow.state import FLOW
+from hftpipe.simulation.market_server.event_faults import EventFaults
 from hftpipe.simulation.market_server.market import Market
 from hftpipe.simulation.market_server.symbols import Symbols
 from hftpipe.simulation.market_server.trading.accounts import AccountSettings
@@ -108,7 +109,7 @@ class Rig:
         rows["reference_price"] = 60_000 * E8
         self.clock: Any = Clock()
         self.market = Market(Listing(rules, rows, np.array([1000.0])), seed, None, self.clock.flow_ns, 10**6, 5000)
-        self.feed = Feed(self.market, Symbols(self.market, 5000), self.clock, DepthFaults())
+        self.feed = Feed(self.market, Symbols(self.market, 5000), self.clock, EventFaults("depth"))
         # Imported here: it needs aiohttp.
         from hftpipe.simulation.binance_server.trading.assembly import trading_of
         from hftpipe.simulation.binance_server.trading.keys import Keys

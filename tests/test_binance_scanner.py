@@ -64,8 +64,27 @@ TRADE_USDM = (
     b'{"stream":"btcusdt@trade","data":{"e":"trade","E":1723161256322,"T":1723161256322,"s":"BTCUSDT",'
     b'"t":5266583935,"p":"61800.30","q":"0.006","X":"MARKET","m":false}}'
 )
+AGGREGATE_SPOT = (
+    b'{"e":"aggTrade","E":1790000000101,"s":"BTCUSDT","a":300,"p":"61000.10000000","q":"0.00500000","f":5000000001,'
+    b'"l":5000000003,"T":1790000000100,"m":false,"M":true}'
+)
+AGGREGATE_USDM = (
+    b'{"stream":"btcusdt@aggTrade","data":{"e":"aggTrade","E":1790000000110,"s":"BTCUSDT","a":71,"p":"61000.10","q":"0.500",'
+    b'"nq":"0.400","f":100,"l":102,"T":1790000000100,"m":true}}'
+)
 DEPTH_2026 = DEPTH_USDM.replace(b'"s":"BTCUSDT",', b'"s":"BTCUSDT","ps":"BTCUSDT","st":1,')
-SAMPLES = (DEPTH_USDM, DEPTH_SPOT, TICKER_USDM, TICKER_SPOT, TRADE_SPOT, TRADE_OLD, TRADE_USDM, DEPTH_2026)
+SAMPLES = (
+    DEPTH_USDM,
+    DEPTH_SPOT,
+    TICKER_USDM,
+    TICKER_SPOT,
+    TRADE_SPOT,
+    TRADE_OLD,
+    TRADE_USDM,
+    DEPTH_2026,
+    AGGREGATE_SPOT,
+    AGGREGATE_USDM,
+)
 
 
 class Decoders:
@@ -236,7 +255,7 @@ def test_no_input_raises(text):
     "text",
     [b'{"result":null,"id":1}', b'{"code":2,"msg":"Invalid request","id":12}', b"{}",
      b'{"stream":"!markPrice@arr","data":[]}', b'{"e":"serverShutdown","E":1723161256322}',
-     b'{"e":"aggTrade","E":1,"s":"BTCUSDT","a":71,"p":"61000.10","q":"0.500","f":100,"l":102,"T":1,"m":true}',
+     AGGREGATE_SPOT.replace(b"aggTrade", b"aggTrad"), AGGREGATE_SPOT.replace(b"aggTrade", b"aggTrades"),
      b'{"stream":"btcusdt@depth5","data":{"lastUpdateId":160,"bids":[["1","2"]],"asks":[]}}',
      DEPTH_USDM.replace(b"@depth@0ms", b"@depth20@100ms"), DEPTH_USDM.replace(b"@depth@0ms", b"@rpiDepth@500ms")],
 )  # fmt: skip
@@ -244,6 +263,29 @@ def test_other_events_and_partial_books_are_ignored_not_errors(text):
     assert DECODERS.agree(text) == FALLBACK
     assert DECODERS.decode(text) is None
     assert DECODERS.head()["kind"] == IGNORED
+
+
+@pytest.mark.parametrize(
+    ("text", "id_", "price", "side"),
+    [(AGGREGATE_SPOT, 300, 6100010000000, BUY), (AGGREGATE_USDM, 71, 6100010000000, SELL)],
+)
+def test_an_aggregate_is_one_trade_of_several(text, id_, price, side):
+    assert DECODERS.agree(text) == OK
+    head = DECODERS.head()
+    assert (head["kind"], head["trade_id"], head["price"], head["side"], head["accepted"]) == (
+        TRADE,
+        id_,
+        price,
+        side,
+        1,
+    )
+    assert head["n_trades"] == 3 and head["transaction_ts"] == 1790000000100 * 10**6 and head["ask"] == 0
+    for wrong in (b'"f":', b'"l":', b'"a":'):
+        assert DECODERS.agree(text.replace(wrong, b'"k":')) == FALLBACK and DECODERS.decode(
+            text.replace(wrong, b'"k":')
+        )
+    backwards = text.replace(b'"f":', b'"f":9')
+    assert DECODERS.agree(backwards) == FALLBACK and "greater than 'l'" in DECODERS.decode(backwards)
 
 
 def test_escapes_blanks_and_spare_zeros_are_read_by_the_slow_decoder():

@@ -500,7 +500,47 @@ def test_connections_break_off_in_the_middle_of_a_message(venue: Venue) -> None:
     assert lines[1].for_seconds(0.5)
     venue.control(disconnect="all", market="spot")
     assert lines[1].code_at_end() is None
+    again = open_stream(venue, "spot", "btcusdt@depth@100ms")
+    assert again.next()
+    again.close()
+
+
+def test_a_half_open_connection_neither_ends_nor_says_anything(venue: Venue) -> None:
+    line, other = (open_stream(venue, market, "btcusdt@depth@100ms") for market in ("spot", "usdm"))
+    line.next()
+    venue.control(half_open="all", market="spot")
+    line.for_seconds(0.3)
+    line.socket.ping("there?")
+    assert line.for_seconds(0.7) == [] and line.socket.connected and other.next()
+    other.close()
+
+
+def test_connections_are_refused_for_as_long_as_asked(venue: Venue) -> None:
+    venue.control(refuse_ms=60_000)
+    with pytest.raises(websocket.WebSocketBadStatusException):
+        venue.open("/ws")
+    venue.control(refuse_ms=0)
     assert open_stream(venue, "spot", "btcusdt@depth@100ms").next()
+
+
+def test_figures_tell_what_is_subscribed_to_on_two_connections_and_what_was_asked_for_twice(venue: Venue) -> None:
+    before = venue.control()
+    lines = [open_stream(venue, "spot", "btcusdt@trade") for _ in range(2)]
+    lines[0].ask("SUBSCRIBE", ["btcusdt@trade"])
+    after = venue.control()
+    assert after["spot_streams"] - before["spot_streams"] == 2
+    assert after["spot_streams_doubled"] > before["spot_streams_doubled"]
+    assert after["spot_asked_twice"] - before["spot_asked_twice"] == 1
+
+
+def test_books_in_truth_are_those_that_rest_gives(venue: Venue) -> None:
+    with venue.frozen():
+        truth = venue.json("/control/books", levels=50)["usdm"]["BTCUSDT"]
+        told = venue.json("/fapi/v1/depth", symbol="BTCUSDT", limit=50)
+    assert truth["id"] == told["lastUpdateId"]
+    for side in ("bids", "asks"):
+        assert truth[side] == [[int(Decimal(one) * 10**8) for one in level] for level in told[side]]
+    assert venue.get("/control/books", levels="many").status_code == 400
 
 
 @pytest.mark.parametrize("word", ["shutdown", "expire"])

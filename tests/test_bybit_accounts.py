@@ -100,13 +100,13 @@ def test_what_befalls_an_order_is_told_on_the_private_topics(trader: Trader) -> 
     private.close()
 
 
-def test_topics_of_one_category_tell_of_that_alone(spot: Trader, linear: Trader) -> None:
-    private = spot.private("order.linear", "execution.linear", "position.linear")
+def test_topics_of_one_category_tell_of_that_alone(spot_trader: Trader, linear_trader: Trader) -> None:
+    private = spot_trader.private("order.linear", "execution.linear", "position.linear")
     refused = private.ask({"op": "subscribe", "args": ["wallet", "order", "order.spot"]})
     assert not refused["success"] and not private.ask({"op": "subscribe", "args": ["order.linear"]})["success"]
     assert not private.ask({"op": "subscribe", "args": ["dance"]})["success"]
     assert private.ask({"op": "ping", "req_id": "p1"})["op"] == "pong"
-    for one in (spot, linear):
+    for one in (spot_trader, linear_trader):
         one.create("Buy", "0.01", one.far())
     told = private.for_seconds(0.4)
     assert {one["topic"] for one in told} == {"order.linear", "position.linear"}

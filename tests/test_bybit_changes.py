@@ -184,46 +184,49 @@ def top(trader: Trader, side: str, count: int) -> list[list[str]]:
 # --- contracts ------------------------------------------------------------------------------------------
 
 
-def test_a_reduce_only_order_is_cut_down_to_the_position(linear: Trader) -> None:
-    linear.venue.control(freeze=True)
-    assert linear.create("Sell", "0.01", reduceOnly=True).code == 110017
-    linear.create("Buy", "0.05")
-    high = str(int(linear.best()[1]) + 50)
-    first = linear.create("Sell", "0.02", high, reduceOnly=True).result["orderId"]
-    rest = linear.create("Sell", "0.2", high, reduceOnly=True).result["orderId"]
-    assert linear.one(rest)["qty"] == "0.03" and linear.create("Sell", "0.01", high, reduceOnly=True).code == 110017
-    assert linear.create("Buy", "0.01", linear.far(), reduceOnly=True).code == 110017
-    linear.create("Sell", "0.03")
+def test_a_reduce_only_order_is_cut_down_to_the_position(linear_trader: Trader) -> None:
+    linear_trader.venue.control(freeze=True)
+    assert linear_trader.create("Sell", "0.01", reduceOnly=True).code == 110017
+    linear_trader.create("Buy", "0.05")
+    high = str(int(linear_trader.best()[1]) + 50)
+    first = linear_trader.create("Sell", "0.02", high, reduceOnly=True).result["orderId"]
+    rest = linear_trader.create("Sell", "0.2", high, reduceOnly=True).result["orderId"]
+    assert (
+        linear_trader.one(rest)["qty"] == "0.03"
+        and linear_trader.create("Sell", "0.01", high, reduceOnly=True).code == 110017
+    )
+    assert linear_trader.create("Buy", "0.01", linear_trader.far(), reduceOnly=True).code == 110017
+    linear_trader.create("Sell", "0.03")
     # The youngest goes first, when the position has become smaller than what would reduce it.
-    assert ends([linear.one(rest)])[0][:2] == ("Cancelled", "CancelByReduceOnly")
-    assert linear.one(first)["orderStatus"] == "New"
-    linear.cancel(orderId=first)
-    closed = linear.create("Sell", "0", reduceOnly=True, closeOnTrigger=True).result["orderId"]
-    assert linear.one(closed)["qty"] == "0.02" and linear.one(closed)["orderStatus"] == "Filled"
-    row = linear.executions(orderId=closed)[0]
+    assert ends([linear_trader.one(rest)])[0][:2] == ("Cancelled", "CancelByReduceOnly")
+    assert linear_trader.one(first)["orderStatus"] == "New"
+    linear_trader.cancel(orderId=first)
+    closed = linear_trader.create("Sell", "0", reduceOnly=True, closeOnTrigger=True).result["orderId"]
+    assert linear_trader.one(closed)["qty"] == "0.02" and linear_trader.one(closed)["orderStatus"] == "Filled"
+    row = linear_trader.executions(orderId=closed)[0]
     assert row["closedSize"] == row["execQty"]
-    check_account(linear)
+    check_account(linear_trader)
 
 
-def test_positions_are_told_as_the_account_has_them(linear: Trader) -> None:
-    linear.venue.control(freeze=True)
-    assert linear.get("/v5/position/list", settleCoin="USDT").result["list"] == []
-    flat = linear.get("/v5/position/list", symbol="BTCUSDT").result["list"][0]
+def test_positions_are_told_as_the_account_has_them(linear_trader: Trader) -> None:
+    linear_trader.venue.control(freeze=True)
+    assert linear_trader.get("/v5/position/list", settleCoin="USDT").result["list"] == []
+    flat = linear_trader.get("/v5/position/list", symbol="BTCUSDT").result["list"][0]
     assert (flat["side"], flat["size"]) == ("", "0")
-    linear.create("Sell", "0.03")
-    row = linear.get("/v5/position/list", settleCoin="USDT").result["list"][0]
-    fills = linear.truth()["linear"]["fills"]
+    linear_trader.create("Sell", "0.03")
+    row = linear_trader.get("/v5/position/list", settleCoin="USDT").result["list"][0]
+    fills = linear_trader.truth()["linear"]["fills"]
     assert (row["symbol"], row["side"], row["size"], row["positionIdx"]) == ("BTCUSDT", "Sell", "0.03", 0)
     assert (
         abs(Decimal(row["avgPrice"]) - Decimal(fills[-1]["execPrice"])) < 50
-        and linear.get("/v5/position/list").code == 10001
+        and linear_trader.get("/v5/position/list").code == 10001
     )
     set_leverage = {"buyLeverage": "5", "sellLeverage": "5"}
-    assert linear.post("/v5/position/set-leverage", **set_leverage).code in (0, 110043)
-    assert linear.post("/v5/position/set-leverage", **set_leverage).code == 110043
-    assert linear.get("/v5/position/list", symbol="BTCUSDT").result["list"][0]["leverage"] == "5"
-    assert linear.post("/v5/position/switch-mode", mode=0).code == 110025
-    assert linear.create("Buy", "0.01", linear.far(), positionIdx=1).code == 10001
+    assert linear_trader.post("/v5/position/set-leverage", **set_leverage).code in (0, 110043)
+    assert linear_trader.post("/v5/position/set-leverage", **set_leverage).code == 110043
+    assert linear_trader.get("/v5/position/list", symbol="BTCUSDT").result["list"][0]["leverage"] == "5"
+    assert linear_trader.post("/v5/position/switch-mode", mode=0).code == 110025
+    assert linear_trader.create("Buy", "0.01", linear_trader.far(), positionIdx=1).code == 10001
 
 
 def test_a_price_beyond_the_limit_is_moved_or_refused(trader: Trader) -> None:
@@ -245,34 +248,34 @@ def test_a_price_beyond_the_limit_is_moved_or_refused(trader: Trader) -> None:
 # --- spot -----------------------------------------------------------------------------------------------
 
 
-def test_a_market_buy_is_by_value_unless_it_says_otherwise(spot: Trader) -> None:
-    spot.venue.control(freeze=True)
-    made = spot.create("Buy", "1000", marketUnit=None).result["orderId"]
-    row = spot.one(made)
+def test_a_market_buy_is_by_value_unless_it_says_otherwise(spot_trader: Trader) -> None:
+    spot_trader.venue.control(freeze=True)
+    made = spot_trader.create("Buy", "1000", marketUnit=None).result["orderId"]
+    row = spot_trader.one(made)
     assert (row["orderStatus"], row["qty"], row["marketUnit"]) == ("PartiallyFilledCanceled", "1000", "quoteCoin")
     spent = Decimal(row["cumExecValue"])
     assert 999 < spent < 1000 and Decimal(row["leavesValue"]) == 1000 - spent and Decimal(row["leavesQty"]) == 0
-    by_base = spot.one(spot.create("Buy", "0.01", marketUnit="baseCoin").result["orderId"])
+    by_base = spot_trader.one(spot_trader.create("Buy", "0.01", marketUnit="baseCoin").result["orderId"])
     assert (by_base["orderStatus"], by_base["cumExecQty"]) == ("Filled", "0.01")
-    sold = spot.one(spot.create("Sell", "500", marketUnit="quoteCoin").result["orderId"])
+    sold = spot_trader.one(spot_trader.create("Sell", "500", marketUnit="quoteCoin").result["orderId"])
     assert 499 < Decimal(sold["cumExecValue"]) <= 500
-    check_account(spot)
+    check_account(spot_trader)
 
 
-def test_what_is_locked_on_spot_is_no_margin(spot: Trader, linear: Trader) -> None:
+def test_what_is_locked_on_spot_is_no_margin(spot_trader: Trader, linear_trader: Trader) -> None:
     def coin() -> dict[str, str]:
-        got = spot.get("/v5/account/wallet-balance", accountType="UNIFIED", coin="USDT").result["list"][0]
+        got = spot_trader.get("/v5/account/wallet-balance", accountType="UNIFIED", coin="USDT").result["list"][0]
         return dict(got["coin"][0]) | {"available": got["totalAvailableBalance"]}
 
     before = coin()
-    spot.create("Buy", "1", spot.far())
-    linear.create("Buy", "1", linear.far())
+    spot_trader.create("Buy", "1", spot_trader.far())
+    linear_trader.create("Buy", "1", linear_trader.far())
     after = coin()
-    assert Decimal(after["locked"]) == Decimal(spot.found()[0]["price"]) and Decimal(after["totalOrderIM"]) > 0
+    assert Decimal(after["locked"]) == Decimal(spot_trader.found()[0]["price"]) and Decimal(after["totalOrderIM"]) > 0
     assert after["walletBalance"] == before["walletBalance"]
     assert Decimal(before["available"]) - Decimal(after["available"]) > 60_000
-    assert spot.create("Buy", "15.9", spot.far()).code == 170131
-    assert linear.create("Buy", "2000", linear.far()).code == 110007
+    assert spot_trader.create("Buy", "15.9", spot_trader.far()).code == 170131
+    assert linear_trader.create("Buy", "2000", linear_trader.far()).code == 110007
 
 
 # --- refusals -------------------------------------------------------------------------------------------
@@ -312,30 +315,33 @@ def test_what_is_wrong_is_refused_with_its_code(trader: Trader, name: str) -> No
     assert got.body["result"] == {} and trader.found() == []
 
 
-def test_too_many_open_orders_are_refused(linear: Trader) -> None:
-    orders = [{"symbol": "BTCUSDT"} | linear.order("Buy", "0.001", linear.far()) for _ in range(20)]
-    got = [linear.post("/v5/order/create-batch", request=orders).body["retExtInfo"]["list"] for _ in range(26)]
+def test_too_many_open_orders_are_refused(linear_trader: Trader) -> None:
+    orders = [{"symbol": "BTCUSDT"} | linear_trader.order("Buy", "0.001", linear_trader.far()) for _ in range(20)]
+    got = [linear_trader.post("/v5/order/create-batch", request=orders).body["retExtInfo"]["list"] for _ in range(26)]
     codes = [one["code"] for batch in got for one in batch]
     assert codes == [0] * 500 + [110020] * 20
-    assert len(linear.post("/v5/order/cancel-all").result["list"]) == 500
+    assert len(linear_trader.post("/v5/order/cancel-all").result["list"]) == 500
 
 
 # --- dead man's switch ----------------------------------------------------------------------------------
 
 
-def test_orders_of_a_product_end_when_nobody_watches_it(linear: Trader, spot: Trader) -> None:
-    assert linear.post("/v5/order/disconnected-cancel-all", product="DERIVATIVES", timeWindow=2).code == 10001
-    assert linear.post("/v5/order/disconnected-cancel-all", product="DERIVATIVES", timeWindow=3).code == 0
-    infos = {one["product"]: one for one in linear.get("/v5/account/query-dcp-info").result["dcpInfos"]}
+def test_orders_of_a_product_end_when_nobody_watches_it(linear_trader: Trader, spot_trader: Trader) -> None:
+    assert linear_trader.post("/v5/order/disconnected-cancel-all", product="DERIVATIVES", timeWindow=2).code == 10001
+    assert linear_trader.post("/v5/order/disconnected-cancel-all", product="DERIVATIVES", timeWindow=3).code == 0
+    infos = {one["product"]: one for one in linear_trader.get("/v5/account/query-dcp-info").result["dcpInfos"]}
     assert (infos["DERIVATIVES"]["dcpStatus"], infos["DERIVATIVES"]["timeWindow"], infos["SPOT"]["dcpStatus"]) == (
         "ON", "3", "OFF",
     )  # fmt: skip
-    watching = [linear.private("dcp.future", "order") for _ in range(2)]
-    kept = linear.create("Buy", "0.01", linear.far()).result["orderId"]
-    other = spot.create("Buy", "0.01", spot.far()).result["orderId"]
+    watching = [linear_trader.private("dcp.future", "order") for _ in range(2)]
+    kept = linear_trader.create("Buy", "0.01", linear_trader.far()).result["orderId"]
+    other = spot_trader.create("Buy", "0.01", spot_trader.far()).result["orderId"]
     watching[0].close()
     time.sleep(3.5)
-    assert linear.one(kept)["orderStatus"] == "New"
+    assert linear_trader.one(kept)["orderStatus"] == "New"
     watching[1].close()
     time.sleep(3.5)
-    assert ends([linear.one(kept)])[0][:2] == ("Cancelled", "CancelByDCP") and spot.one(other)["orderStatus"] == "New"
+    assert (
+        ends([linear_trader.one(kept)])[0][:2] == ("Cancelled", "CancelByDCP")
+        and spot_trader.one(other)["orderStatus"] == "New"
+    )

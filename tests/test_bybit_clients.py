@@ -1,25 +1,21 @@
 """Independent clients, as they are published, on the simulated Bybit venue: the books they build are the engine's, and they trade."""
 
 import json
-import subprocess
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
 from binance_rig import Venue
 from bybit_account import CATEGORIES, KEY, SECRET, Trader, check_account
 from bybit_rig import Decoders
-from bybit_venue import book_of, bybit_venue, of, sides
-from client_envs import NoClient, client_python
+from bybit_venue import Topics, book_of, bybit_venue, of, sides
+from client_runs import run, run_go
 
 from hftpipe.simulation.market_server.trading.accounts import SIM_PUBLIC_KEY_ID
 from hftpipe.venues.message import IGNORED, OK
 
 pytest.importorskip("aiohttp", reason="the simulated Bybit venue needs aiohttp (hftpipe[sim])")
-
-SCRIPTS = Path(__file__).resolve().parent / "clients"
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +23,6 @@ def venue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Venue]:
     made = bybit_venue(tmp_path_factory.mktemp("bybit"), "--rate", 300)
     yield made
     made.close()
-
-
-def run(client: str, script: str, *arguments: object) -> Any:
-    """What a client's script prints."""
-    try:
-        python = client_python(client)
-    except NoClient as reason:
-        pytest.skip(f"{client} cannot be installed: {reason}")
-    command = [str(python), str(SCRIPTS / script), *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.strip().splitlines()[-1])
 
 
 @pytest.mark.parametrize("category", ["spot", "linear"])
@@ -72,6 +56,25 @@ def test_ccxt_loads_the_markets_and_keeps_book_and_trades(
     assert len(got["bids"]) == len(got["asks"]) == 50 and got["bids"][0][0] < got["asks"][0][0]
     assert got["trades"] and all(side in ("buy", "sell") and qty > 0 for _, side, _, qty in got["trades"])
     assert got["last"] > 0 and got["candles"] > 0
+
+
+@pytest.mark.parametrize(("category", "steps"), [("spot", ["0.01", "0.00001"]), ("linear", ["0.1", "0.001"])])
+def test_a_client_in_go_keeps_the_book_and_loads_the_markets(venue: Venue, category: str, steps: list[str]) -> None:
+    try:
+        got = run_go("bybit", "book", venue.port, category)
+        now = venue.json("/v5/market/orderbook", category=category, symbol="BTCUSDT", limit=50)["result"]
+        topic = Topics(venue, category)
+        topic.ask_for("subscribe", "orderbook.50.BTCUSDT")
+        whole = next(one for one in topic.data(1) if one["type"] == "snapshot")
+        topic.close()
+    finally:
+        venue.control(freeze=False)
+    kept = {side: {Decimal(price): Decimal(qty) for price, qty in got[side].items()} for side in ("bids", "asks")}
+    assert (kept["bids"], kept["asks"]) == sides(now) == sides(whole["data"])
+    assert got["changes"] > 30 and got["u"] == whole["data"]["u"]
+    assert set(got["markets"]) == {"BTCUSDT", "ETHUSDT"} and got["markets"]["BTCUSDT"] == steps
+    assert len({one["i"] for one in got["trades"]}) == len(got["trades"]) > 1 and got["tickers"] > 0
+    assert all(Decimal(one["p"]) > 0 and Decimal(one["v"]) > 0 for one in got["trades"])
 
 
 # --- trading --------------------------------------------------------------------------------------------
@@ -121,6 +124,30 @@ def test_ccxt_trades(venue: Venue, category: str, symbol: str) -> None:
     fills = fills_of(venue, category)
     assert got["watched_trades"] == fills[before:] and sorted(got["trades"]) == sorted(fills)
     assert {name: Decimal(str(value)) for name, value in got["balances"].items()} == wallets(venue)
+    check_account(Trader(venue, category))
+
+
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_a_client_in_go_trades(venue: Venue, category: str) -> None:
+    before = len(fills_of(venue, category))
+    got = run_go("bybit", "trade", venue.port, category, KEY, SECRET)
+    (seen,), (changed,) = got["seen"], got["changed"]
+    assert (seen["orderId"], seen["orderStatus"], Decimal(seen["qty"])) == (got["placed"], "New", Decimal("0.02"))
+    assert Decimal(changed["qty"]) == Decimal("0.03") and got["refused"] == (170213 if category == "spot" else 110001)
+    told = [[one["orderId"], one["orderStatus"]] for one in got["orders"]]
+    assert lives(told) == ["NNC", "NC", "F", "F"] and told[0][0] == got["placed"] and got["left"] == 0
+    assert [one for one, _ in told][-2:] == [got["bought"], got["sold"]]
+    truth = {one["execId"]: one for one in Trader(venue, category).truth()[category]["fills"]}
+    for one in (*got["executions"], *got["listed"]):
+        same = ("orderId", "side", "execPrice", "execQty", "execFee", "execValue")
+        assert {name: one[name] for name in same} == {name: truth[one["execId"]][name] for name in same}
+    fills = fills_of(venue, category)
+    assert [one["execId"] for one in got["executions"]] == fills[before:] and len(fills) >= before + 2
+    assert [one["execId"] for one in got["listed"]] == fills[::-1]
+    assert got["held"] == (["0.02", "0"] if category == "linear" else ["", ""])
+    assert [one["size"] for one in got["positions"]][-2:] == (["0.02", "0"] if category == "linear" else [])
+    assert {name: Decimal(text) for name, text in got["coins"].items()} == wallets(venue)
+    assert got["wallets"].items() <= got["coins"].items() and "USDT" in got["wallets"]
     check_account(Trader(venue, category))
 
 

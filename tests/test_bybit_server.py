@@ -5,11 +5,13 @@ import ssl
 import time
 import uuid
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
+import websocket
 from binance_rig import Venue
 from bybit_venue import Gap, Topics, book_of, bybit_venue, of, sides
 
@@ -324,6 +326,38 @@ def test_connections_are_cut_in_the_middle_of_a_message(venue: Venue) -> None:
     assert line.code_at_end() is None
     assert other.request({"op": "ping"})["success"]
     other.close()
+
+
+def test_a_half_open_connection_neither_ends_nor_says_anything(venue: Venue) -> None:
+    line, other = Topics(venue), Topics(venue, "spot")
+    line.ask_for("subscribe", "orderbook.1.BTCUSDT")
+    venue.control(half_open="all", market="linear")
+    line.data(0.3)
+    line.socket.send('{"op":"ping"}')
+    assert line.data(0.7) == [] and line.socket.connected
+    assert other.request({"op": "ping"})["success"]
+    other.close()
+
+
+def test_connections_are_refused_for_as_long_as_asked(venue: Venue) -> None:
+    venue.control(refuse_ms=60_000)
+    with pytest.raises(websocket.WebSocketBadStatusException):
+        Topics(venue)
+    venue.control(refuse_ms=0)
+    assert Topics(venue).request({"op": "ping"})["success"]
+
+
+def test_figures_tell_what_was_asked_for_twice_and_books_are_those_that_rest_gives(venue: Venue) -> None:
+    before, line = venue.control(), Topics(venue)
+    line.ask_for("subscribe", "publicTrade.ETHUSDT")
+    assert not line.ask_for("subscribe", "publicTrade.ETHUSDT")["success"]
+    after = venue.control(freeze=True)
+    assert after["linear_asked_twice"] - before["linear_asked_twice"] == 1
+    assert after["linear_streams"] > before["linear_streams"]
+    truth = venue.json("/control/books", levels=50)["linear"]["BTCUSDT"]
+    told = venue.json("/v5/market/orderbook", category="linear", symbol="BTCUSDT", limit=50)["result"]
+    for side, key in (("bids", "b"), ("asks", "a")):
+        assert truth[side] == [[int(Decimal(one) * 10**8) for one in level] for level in told[key]]
 
 
 def test_nothing_is_sent_while_the_venue_stalls_and_nothing_is_lost(venue: Venue) -> None:

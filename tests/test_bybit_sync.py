@@ -251,8 +251,11 @@ def test_a_damaged_message_is_refused_or_followed_as_it_reads_and_what_it_hid_sh
             at = rng.randrange(len(text))
             text = text[:at] + bytes([rng.choice(b'0123456789"{}[],:.bsuqT ')]) + text[at + 1 :]
         said = followed.take(text)
-        if isinstance(said, str) or not _is_of_the_book(text):
+        if isinstance(said, str) or (said == NOTHING and not _is_of_the_book(text)):
             continue
+        if not _is_of_the_book(text):
+            # It reads like a deeper book, which is followed from here on.
+            return
         slow.take(json.loads(text))
         assert slow.agrees(followed), (seed, text)
 

@@ -44,6 +44,15 @@ def test_an_unavailable_venue_has_done_nothing(trader: Trader) -> None:
     assert trader.create("Buy", "0.01", trader.far(), orderLinkId=name).code == 0
 
 
+def test_a_connection_may_break_before_or_after_the_order_is_there(trader: Trader) -> None:
+    for fault, is_there in (("request_cut", False), ("answer_cut", True)):
+        name = link()
+        trader.venue.control(**{fault: 1}, market=trader.category)
+        with pytest.raises(requests.RequestException):
+            trader.create("Buy", "0.01", trader.far(), orderLinkId=name)
+        assert found(trader, name) is is_there
+
+
 def test_an_answer_may_come_late_and_the_event_before_it(trader: Trader) -> None:
     private, trade = trader.private("order"), trader.trade()
     trader.venue.control(order_delayed=1, order_delay_ms=400, market=trader.category)
@@ -134,14 +143,31 @@ def test_a_venue_whose_clock_is_off_refuses_what_is_not_of_its_time(trader: Trad
     trade.close()
 
 
-def test_a_revoked_key_opens_nothing_and_its_connections_are_closed(spot: Trader) -> None:
-    private, trade = spot.private("order"), spot.trade()
-    spot.venue.control(revoke_key=KEY)
-    assert spot.create("Buy", "0.01", "59000").code == 10003
+def test_a_venues_clock_stands_while_it_is_told_to_and_goes_on_from_there(spot_trader: Trader) -> None:
+    def now_ms() -> int:
+        return int(spot_trader.venue.json("/v5/market/time")["time"])
+
+    spot_trader.venue.control(clock_stands=True)
+    try:
+        stood = now_ms()
+        time.sleep(0.3)
+        assert now_ms() == stood
+        spot_trader.venue.control(clock_stands=False)
+        time.sleep(0.1)
+        assert stood < now_ms() <= time.time() * 1000 - 290
+    finally:
+        spot_trader.venue.control(clock_stands=False, clock_offset_ms=0)
+    assert spot_trader.get("/v5/account/info").code == 0
+
+
+def test_a_revoked_key_opens_nothing_and_its_connections_are_closed(spot_trader: Trader) -> None:
+    private, trade = spot_trader.private("order"), spot_trader.trade()
+    spot_trader.venue.control(revoke_key=KEY)
+    assert spot_trader.create("Buy", "0.01", "59000").code == 10003
     assert private.line.next()["ret_msg"] == "API key is invalid." and private.line.code_at_end() == 1008
     assert trade.line.next()["retCode"] == 10003 and trade.line.code_at_end() == 1008
-    spot.venue.control(restore_keys=True)
-    assert spot.get("/v5/account/info").code == 0
+    spot_trader.venue.control(restore_keys=True)
+    assert spot_trader.get("/v5/account/info").code == 0
 
 
 def test_a_wrong_signature_opens_nothing(trader: Trader) -> None:
@@ -202,6 +228,6 @@ def test_faults_of_requests_befall_those_of_accounts_too(trader: Trader) -> None
     assert trader.create("Buy", "0.01", price).code == 10006 and trader.found() == []
 
 
-def test_the_truth_of_an_account_is_asked_for_by_its_key(spot: Trader) -> None:
-    got = requests.get(f"http://127.0.0.1:{spot.venue.port}/control/account?key=nobody", timeout=5)
+def test_the_truth_of_an_account_is_asked_for_by_its_key(spot_trader: Trader) -> None:
+    got = requests.get(f"http://127.0.0.1:{spot_trader.venue.port}/control/account?key=nobody", timeout=5)
     assert got.status_code == 400 and "allowed: an API key" in got.json()["error"]

@@ -16,6 +16,7 @@ from hftpipe.core.schema.cells import (
     LATE_FILL,
     ORPHAN_FILL,
     OVERFILL,
+    POSITION_DIFFERS,
     SENT_UNAPPROVED,
     SESSION_LOST,
     UNBOOKABLE_FILL,
@@ -23,7 +24,7 @@ from hftpipe.core.schema.cells import (
     VENUE_FORGOT,
     WRONG_TERMS,
 )
-from hftpipe.core.schema.halts import halt_words, halts_bytes
+from hftpipe.core.schema.halts import HALTS, REDUCE_PLACE, halt_words, halts_bytes, set_scope
 from hftpipe.core.schema.histogram import HIST_BYTES, summarize
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.records import (
@@ -44,6 +45,7 @@ from hftpipe.core.schema.records import (
     OWN_CANCEL,
     POST_ONLY,
     RECORD,
+    REDUCES,
     REJECT,
     REPLACE,
     REPLACED,
@@ -498,6 +500,59 @@ def test_halt_cancels_every_open_order_once_though_risk_and_strategy_are_dead(ri
     assert sorted(rig.requests()) == [(CANCEL, 1), (CANCEL, 2), (CANCEL, 3)]
     assert rig.count("halt_cancels") == 3
     assert rig.count("cancels_sent") == 0, "nobody asked for them"
+    assert rig.count("halt_cancels_confirmed") == 0
+    for kind, id_ in ((CANCELED, 1), (CANCELED, 1), (EXPIRED, 2)):
+        rig.answer(kind=kind, id=id_)
+    rig.answer(kind=FILL, id=3, qty=E8, price=100 * E8)
+    rig.step()
+    assert rig.count("halt_cancels_confirmed") == 2, "each once, and what was filled was not cancelled"
+
+
+def reduce(rig: GatewayRig, is_reducing: bool, at: int) -> None:
+    set_scope(rig.halts, REDUCE_PLACE, 3 if is_reducing else 0, at)
+
+
+def test_while_reducing_only_what_risk_approved_for_that_leaves_and_stays(rig):
+    rig.working(1, 2)
+    reduce(rig, True, 7)
+    rig.order(id=3)
+    rig.order(id=4, side=SELL, flags=REDUCES)
+    rig.order(id=1, kind=REPLACE, qty=2 * E8)
+    rig.step()
+    left = pop_all(rig.venue["requests"])
+    assert sorted((int(r["kind"]), int(r["id"])) for r in left) == [(NEW, 4), (CANCEL, 1), (CANCEL, 2)]
+    assert all(r["flags"] == 0 for r in left), "the venue is told nothing of it"
+    assert (REJECT, 3, reasons.HALTED) in rig.reported()
+    for id_ in (1, 2):
+        rig.answer(kind=CANCELED, id=id_)
+    rig.answer(kind=ACK, id=4, side=SELL)
+    rig.step()
+    rig.step(10**9)
+    assert rig.requests() == [], "what makes the position smaller is left alone"
+    rig.order(id=4, kind=REPLACE, side=SELL, qty=E8 // 2, flags=REDUCES)
+    rig.step(10**9)
+    assert rig.requests() == [(REPLACE, 4)]
+
+
+def test_what_was_approved_for_an_earlier_time_of_reducing_is_cancelled_in_the_next(rig):
+    reduce(rig, True, 7)
+    rig.working(1, side=SELL, flags=REDUCES)
+    reduce(rig, False, 8)
+    rig.order(id=2)
+    rig.step()
+    assert rig.requests() == [(NEW, 2)]
+    reduce(rig, True, 9)
+    rig.step()
+    assert sorted(rig.requests()) == [(CANCEL, 1), (CANCEL, 2)]
+
+
+def test_reducing_that_comes_between_the_step_s_begin_and_the_send_is_seen(rig):
+    """The word is set, but its time is not yet: the step does not know, the last look does."""
+    rig.halts[: HALTS.itemsize].view(HALTS)["reducing"] = 3
+    rig.order(id=1)
+    rig.order(id=2, flags=REDUCES)
+    rig.step()
+    assert rig.requests() == [(NEW, 2)] and rig.reported() == [(REJECT, 1, reasons.HALTED)]
 
 
 def test_halt_cancels_name_side_instrument_and_event_time(rig):
@@ -812,6 +867,7 @@ def test_more_requests_than_the_ring_delivered_trips(rig):
         (WRONG_TERMS, "wrong_terms"),
         (UNREADABLE_REPORT, "unreadable_reports"),
         (SESSION_LOST, "session_lost"),
+        (POSITION_DIFFERS, "position_differs"),
     ],
 )
 def test_what_the_venue_says_and_nobody_can_book_is_counted_kept_and_ends_trading(rig, cause, counter):

@@ -15,15 +15,17 @@ import pytest
 
 from hftpipe.app import halt_command, halt_latch
 from hftpipe.app.halt_command import halt, resume
-from hftpipe.app.halt_follow import follow_scopes
+from hftpipe.app.halt_follow import follow_halt, follow_last, follow_scopes
 from hftpipe.app.halt_latch import OUTSIDE, HaltLatch, Latch, clear_latch, latched_scopes, read_latch, write_latch
 from hftpipe.app.halt_scope import Scope
 from hftpipe.app.run import _exit_code
 from hftpipe.app.run_marker import begin_run
 from hftpipe.app.state import StateError
 from hftpipe.core.machine.durable import write_whole
-from hftpipe.core.schema.cells import LATE_FILL, OPERATOR, STAGE_DIED
-from hftpipe.core.schema.halts import halted_scopes, halts_bytes, set_scope
+from hftpipe.core.schema.cells import HALT_CELL, LATE_FILL, OPERATOR, STAGE_DIED, STOPPING
+from hftpipe.core.schema.halts import REDUCE, halted_scopes, halts_bytes, set_scope
+from hftpipe.core.shared.cell import set_halt
+from hftpipe.core.shared.shm import SegmentError
 
 FAULT = Latch("stage_died", "2026-11-28T18:00:00.000+00:00", 7, "process risk (pid 12) died: killed by SIGKILL")
 MINE = replace(FAULT, cause="operator", what="maintenance")
@@ -141,9 +143,10 @@ def test_a_person_s_halt_while_another_is_asked_is_not_cleared() -> None:
 
 
 class Running:
-    """A pipeline's words of halts, and all of a pipeline that follows them."""
+    """A pipeline's halt cell and words of halts, and all of a pipeline that follows them."""
 
     def __init__(self) -> None:
+        self.cell = np.zeros(1, HALT_CELL)
         self.words, self.epoch = np.zeros(halts_bytes(1), np.uint8), 7
         self.meta = {"venues": ["alpha"], "strategies": ["s"], "symbols": ["X"]}
         self.segment, self.latch = self, HaltLatch("a", 7)
@@ -154,11 +157,31 @@ class Running:
     def set_scope(self, place: int, cause: int, now_ns: int) -> None:
         set_scope(self.words, place, cause, now_ns)
 
+    def record(self, _name: str, _dtype: np.dtype) -> np.ndarray:
+        return self.cell
+
+    def halt_cell(self) -> np.ndarray:
+        return self.cell
+
     def follow(self) -> None:
+        follow_halt(self, self.latch)  # type: ignore[arg-type]
         follow_scopes(self, self.latch)  # type: ignore[arg-type]
 
+    def clear(self, scope: Scope) -> None:
+        """Its word alone."""
+        if scope.kind:
+            set_scope(self.words, scope.place(self.meta), 0, 1)
+        else:
+            set_halt(self.cell, False, 0, 1)
+
     def halted(self) -> dict[str, int]:
-        return halted_scopes(self.words, self.meta)
+        """Causes by scope; of everything under ""."""
+        everything = {"": int(self.cell["cause"][0])} if self.cell["halted"][0] else {}
+        return everything | halted_scopes(self.words, self.meta)
+
+    def known(self) -> set[str]:
+        """What the latch of the run holds for halted."""
+        return {*self.latch.scopes, *([""] if self.latch.first else [])}
 
 
 @pytest.fixture
@@ -169,11 +192,88 @@ def running(monkeypatch: pytest.MonkeyPatch) -> Running:
     return one
 
 
-@pytest.mark.parametrize("when", ["_set_aside", "_note", "sync_folder"])
-def test_a_part_that_a_person_halts_while_another_resumes_it_stays_halted(
-    running: Running, monkeypatch: pytest.MonkeyPatch, when: str
-) -> None:
+def test_a_halt_that_comes_while_the_run_ends_is_latched_although_its_file_was_never_written(running: Running) -> None:
+    set_halt(running.cell, True, STOPPING, 1)
+    follow_last(running, running.latch)  # type: ignore[arg-type]
+    assert read_latch("a") is None
+    set_halt(running.cell, True, OPERATOR, 1)
+    follow_last(running, running.latch)  # type: ignore[arg-type]
+    found = read_latch("a")
+    assert found is not None and found.code == OPERATOR and running.known() == {""}
+
+
+def test_what_is_cleared_right_before_the_end_is_no_halt_of_the_run_any_more(running: Running) -> None:
+    halt("a", Scope(), "maintenance", quiet)
+    running.follow()
+    resume("a", Scope(), lambda _: True, quiet)
+    set_halt(running.cell, True, STOPPING, 1)
+    follow_last(running, running.latch)  # type: ignore[arg-type]
+    assert running.known() == set() and read_latch("a") is None
+
+
+def test_a_run_that_is_ending_does_not_trade_on_when_its_halt_is_cleared(running: Running) -> None:
+    halt("a", Scope(), "maintenance", quiet)
+    running.cell["ending"] = 1
+    said: list[str] = []
+    resume("a", Scope(), lambda _: True, said.append)
+    assert running.halted() == {"": OPERATOR} and "the next start trades" in said[-1] and read_latch("a") is None
+
+
+def test_of_a_part_only_what_a_person_set_is_cleared_by_one(running: Running) -> None:
     halt("a", ALPHA, "maintenance", quiet)
+    set_scope(running.words, ALPHA.place(running.meta), LATE_FILL, 1)
+    said: list[str] = []
+    resume("a", ALPHA, lambda _: True, said.append)
+    assert running.halted() == {ALPHA.text: LATE_FILL} and "stays halted" in said[-1]
+
+
+def test_a_halt_is_in_force_before_anything_waits_for_the_disk_though_a_reset_came_between(
+    running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, int]] = []
+    real = halt_latch._put_latch
+
+    def put(*given: Any) -> None:
+        seen.append(running.halted())
+        real(*given)
+
+    def locked_behind_a_reset(*given: Any) -> Any:
+        running.clear(WHOLE)
+        return real_locked(*given)
+
+    real_locked = halt_latch.locked
+    monkeypatch.setattr(halt_latch, "_put_latch", put)
+    monkeypatch.setattr(halt_latch, "locked", locked_behind_a_reset)
+    halt("a", WHOLE, "stop", quiet)
+    assert seen == [{"": OPERATOR}]
+
+
+def test_a_run_of_another_user_is_not_said_to_be_halted(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise SegmentError("no permission, it is another user's")
+
+    monkeypatch.setattr(halt_command, "is_foreign", lambda _name: True)
+    monkeypatch.setattr(halt_command, "Segment", SimpleNamespace(attach=refused))
+    said: list[str] = []
+    assert halt("a", WHOLE, "stop", said.append) == 1
+    assert "NOT halted: no permission, it is another user's" in said[0] and not any(
+        "not running" in one for one in said
+    )
+    with pytest.raises(StateError, match="another user"):
+        resume("a", WHOLE, lambda _: True, quiet)
+
+
+#: Of everything, of a venue, of what could make a position larger.
+WHOLE = Scope()
+EACH = pytest.mark.parametrize("scope", [WHOLE, ALPHA, Scope(REDUCE)], ids=["all", "venue", "reduce"])
+
+
+@EACH
+@pytest.mark.parametrize("when", ["_set_aside", "_note", "sync_folder"])
+def test_what_a_person_halts_while_another_resumes_it_stays_halted(
+    running: Running, monkeypatch: pytest.MonkeyPatch, when: str, scope: Scope
+) -> None:
+    halt("a", scope, "maintenance", quiet)
     running.follow()
     real = getattr(halt_latch, when)
     done: list[int] = []
@@ -182,75 +282,104 @@ def test_a_part_that_a_person_halts_while_another_resumes_it_stays_halted(
         real(*args)
         if not done:
             done.append(1)
-            halt("a", ALPHA, "stop alpha now", quiet)
+            halt("a", scope, "stop it now", quiet)
             running.follow()
 
     def agrees(_text: str) -> bool:
         monkeypatch.setattr(halt_latch, when, late)
         return True
 
-    with pytest.raises(StateError, match=r"halted again meanwhile.*stop alpha now"):
-        resume("a", ALPHA, agrees, quiet)
+    with pytest.raises(StateError, match=r"halted again meanwhile.*stop it now"):
+        resume("a", scope, agrees, quiet)
     running.follow()
-    found = read_latch("a", PART)
-    assert running.halted() == {PART: OPERATOR} and found is not None and "stop alpha now" in found.what
-    assert PART in running.latch.scopes
+    found = read_latch("a", scope.text)
+    assert running.halted() == {scope.text: OPERATOR} and found is not None and "stop it now" in found.what
+    assert running.known() == {scope.text}
 
 
+@EACH
 @pytest.mark.parametrize("is_full", [False, True])
 def test_a_person_s_halt_sets_the_word_again_that_was_cleared_before_its_file(
-    running: Running, monkeypatch: pytest.MonkeyPatch, is_full: bool
+    running: Running, monkeypatch: pytest.MonkeyPatch, is_full: bool, scope: Scope
 ) -> None:
     def write(*_: object) -> None:
-        set_scope(running.words, ALPHA.place(running.meta), 0, 1)
+        running.clear(scope)
         if is_full:
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(halt_command, "write_latch", write)
     with pytest.raises(StateError, match="No space") if is_full else nullcontext():
-        halt("a", ALPHA, "stop alpha now", quiet)
-    assert running.halted() == {PART: OPERATOR}
+        halt("a", scope, "stop it now", quiet)
+    assert running.halted() == {scope.text: OPERATOR}
 
 
-def test_the_word_of_a_part_is_cleared_before_its_file_goes(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    halt("a", ALPHA, "maintenance", quiet)
+def told_of(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
+    """Do something right behind each change of a word or of the cell by the command line."""
+    for name, real in (("set_scope", set_scope), ("set_halt", set_halt)):
+
+        def changed(*args: Any, real: Callable[..., None] = real) -> None:
+            real(*args)
+            then()
+
+        monkeypatch.setattr(halt_command, name, changed)
+
+
+@EACH
+def test_the_word_is_cleared_before_its_file_goes(
+    running: Running, monkeypatch: pytest.MonkeyPatch, scope: Scope
+) -> None:
+    halt("a", scope, "maintenance", quiet)
     seen: list[bool] = []
-
-    def told(*args: Any) -> None:
-        set_scope(*args)
-        seen.append(read_latch("a", PART) is not None)
-
-    monkeypatch.setattr(halt_command, "set_scope", told)
-    assert resume("a", ALPHA, lambda _text: True, quiet) == 0
+    told_of(monkeypatch, lambda: seen.append(read_latch("a", scope.text) is not None))
+    assert resume("a", scope, lambda _text: True, quiet) == 0
     assert seen == [True] and not running.halted()
 
 
-def test_a_part_is_forgotten_only_when_its_file_has_gone(running: Running) -> None:
-    halt("a", ALPHA, "maintenance", quiet)
+@EACH
+def test_a_halt_is_forgotten_only_when_its_file_has_gone(running: Running, scope: Scope) -> None:
+    halt("a", scope, "maintenance", quiet)
     running.follow()
-    set_scope(running.words, ALPHA.place(running.meta), 0, 1)
+    running.clear(scope)
     running.follow()
-    assert running.halted() == {PART: OPERATOR} and PART in running.latch.scopes
-    assert resume("a", ALPHA, lambda _text: True, quiet) == 0
+    assert running.halted() == {scope.text: OPERATOR} and running.known() == {scope.text}
+    assert resume("a", scope, lambda _text: True, quiet) == 0
     running.follow()
-    assert not running.halted() and not running.latch.scopes
+    assert not running.halted() and not running.known()
 
 
-def test_a_part_is_not_halted_again_while_it_is_being_resumed(
-    running: Running, monkeypatch: pytest.MonkeyPatch
+@EACH
+def test_nothing_is_halted_again_while_it_is_being_resumed(
+    running: Running, monkeypatch: pytest.MonkeyPatch, scope: Scope
 ) -> None:
     """Between the word and the file: what the supervisor sees then is no halt of anybody's."""
-    halt("a", ALPHA, "maintenance", quiet)
+    halt("a", scope, "maintenance", quiet)
     running.follow()
-
-    def look(*args: Any) -> None:
-        set_scope(*args)
-        running.follow()
-
-    monkeypatch.setattr(halt_command, "set_scope", look)
-    assert resume("a", ALPHA, lambda _text: True, quiet) == 0
+    told_of(monkeypatch, running.follow)
+    assert resume("a", scope, lambda _text: True, quiet) == 0
     running.follow()
-    assert not running.halted() and not running.latch.scopes
+    assert not running.halted() and not running.known()
+
+
+@EACH
+def test_what_a_fault_has_halted_stays_so_whatever_a_person_clears(running: Running, scope: Scope) -> None:
+    """A fault that comes while a person's halt is cleared has its file behind theirs, and its word cleared with theirs."""
+    halt("a", scope, "maintenance", quiet)
+    running.follow()
+    running.latch.set(STAGE_DIED, "risk died", scope.text)
+    with pytest.raises(StateError, match=r"is running .* and stays halted"):
+        resume("a", scope, lambda _text: True, quiet)
+    running.clear(scope)
+    running.follow()
+    assert running.halted() == {scope.text: STAGE_DIED} and running.known() == {scope.text}
+
+
+@pytest.mark.parametrize("cause", [STAGE_DIED, STOPPING])
+def test_a_reset_clears_no_cell_that_something_else_has_set_since(running: Running, cause: int) -> None:
+    said: list[str] = []
+    halt("a", WHOLE, "maintenance", quiet)
+    set_halt(running.cell, True, cause, 1)
+    assert resume("a", WHOLE, lambda _text: True, said.append) == 0
+    assert running.halted() == {"": cause} and "stays halted" in said[-1]
 
 
 def test_a_person_s_halt_hides_no_fault_s(running: Running) -> None:
@@ -347,7 +476,7 @@ def test_a_halt_that_found_no_room_is_stored_when_there_is_room(
 
 
 def test_a_part_s_halt_that_is_not_stored_is_told_by_the_exit_code() -> None:
-    look = SimpleNamespace(strategies={})
+    look = SimpleNamespace(strategies={}, kinds={}, counters={})
     facts = {"source_errors": [], "exit_code": 0, "latched_halt": None}
     assert _exit_code(look, facts, True) == 0 and _exit_code(look, facts, False) == 1  # type: ignore[arg-type]
 

@@ -40,10 +40,15 @@ class Exchange:
         self.bids = {symbol: [1, 1] for symbol in SYMBOLS}
         self.history = {symbol: {100: (1, 1)} for symbol in SYMBOLS}
         self.fetched, self.odd = list[str](), dict[str, bytes]()
+        #: What snapshots were asked with; whose are not answered before these are set.
+        self.paths, self.held = list[str](), dict[str, threading.Event]()
 
     def snapshot(self, path: str) -> tuple[int, bytes]:
         symbol = path.partition("symbol=")[2].partition("&")[0]
         self.fetched.append(symbol)
+        self.paths.append(path)
+        if symbol in self.held:
+            self.held[symbol].wait(30)
         if symbol in self.odd:
             return 200, self.odd[symbol]
         bids = [["100.00", str(self.bids[symbol][0])], ["99.99", str(self.bids[symbol][1])]]
@@ -148,6 +153,35 @@ def test_the_same_over_tls(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> 
     rig.until(lambda: rig.pipeline.segment.region("market.links").size > 0 and int(rig_pings(rig)) == 1)
     assert rig.server.clients[0].read() == (PONG, b"are you there")
     rig.close()
+
+
+def test_a_snapshot_that_does_not_come_holds_up_no_other_book(rig: Rig) -> None:
+    rig.exchange.held["AUSDT"] = threading.Event()
+    rig.until(lambda: len(rig.exchange.fetched) >= len(SYMBOLS))
+    rig.tell()
+    rig.until(lambda: rig.states()[1:] == [VALID, VALID])
+    assert rig.states()[0] != VALID
+    rig.exchange.held["AUSDT"].set()
+    # What comes next bridges to the snapshot.
+    rig.until(lambda: rig.states()[0] == VALID or rig.tell("AUSDT"))
+    rig.until(rig.is_right)
+
+
+def test_a_shallow_book_asks_for_no_more_levels_than_it_can_use(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tables = [
+        {"symbol": one, "tick_size": "0.01", "lot_size": "0.001", "min_notional": "5", "reference_price": "100", "depth": depth}
+        for one, depth in zip(SYMBOLS, ("full", "shallow", "shallow"), strict=True)
+    ]  # fmt: skip
+    rig = Rig(tmp_path, caplog, instruments=tables)
+    rig.begin()
+    asked = {
+        symbol: int(path.partition("limit=")[2].partition("&")[0])
+        for symbol, path in zip(rig.exchange.fetched, rig.exchange.paths, strict=True)
+    }
+    rig.close()
+    assert asked == {"AUSDT": 1000, "BUSDT": 100, "CUSDT": 100}
 
 
 def rig_pings(rig: Rig) -> int:
@@ -368,15 +402,15 @@ def test_a_text_that_nobody_foresaw_ends_no_thread(
 ) -> None:
     monkeypatch.setattr(errands_module, "_AGAIN_S", 0.1)
     calls = [0]
-    subscribe = streams_module.subscribe
+    ask_for = streams_module.ask_for
 
     def odd(*arguments):
         calls[0] += 1
         if calls[0] == 1:
             raise KeyError("nobody foresaw this")
-        return subscribe(*arguments)
+        return ask_for(*arguments)
 
-    monkeypatch.setattr(wiring_module, "subscribe", odd)
+    monkeypatch.setattr(streams_module, "ask_for", odd)
     rig = Rig(tmp_path, caplog)
     rig.begin()
     assert "live-connect-1: KeyError: 'nobody foresaw this'; again in" in rig.said()

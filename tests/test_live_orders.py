@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from orders_rig import ONE, SECRET, Desk
+from orders_rig import ONE, SECRET, Desk, forgetful
 
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.cells import LOGIN_REFUSED, ORPHAN_FILL, SESSION_LOST, VENUE_FORGOT, WRONG_TERMS
@@ -21,6 +21,7 @@ from hftpipe.core.schema.records import (
     POST_ONLY,
     REDUCE_ONLY,
     SELL,
+    UNKNOWN_FEE_ASSET,
 )
 from hftpipe.venues.orders.facts import (
     ASK_CANCEL,
@@ -216,6 +217,8 @@ REFUSALS = [
     ("spot", -2010, "Order would immediately match and take.", reasons.POST_ONLY_WOULD_TAKE),
     ("spot", -2010, "Account has insufficient balance for requested action.", reasons.INSUFFICIENT_BALANCE),
     ("spot", -2010, "Market is closed.", reasons.VENUE_REFUSED),
+    ("spot", -2010, "Account may not place or cancel orders.", reasons.VENUE_REFUSED),
+    ("spot", -2010, "Order would trigger immediately.", reasons.VENUE_REFUSED),
     ("spot", -1013, "Filter failure: LOT_SIZE", reasons.VENUE_FILTER),
 ]
 
@@ -235,6 +238,11 @@ UNKNOWN = [
     ("usdm", -4116, "ClientOrderId is duplicated.", 400),
     ("spot", -2010, "Duplicate order sent.", 400),
     ("spot", 0, "odd", 500),
+    # What USD-M means by these words (nothing was done) spot does not.
+    ("spot", -1001, "Internal error; unable to process your request. Please try again.", 500),
+    ("spot", -1001, "Internal error; unable to process your request. Please try again.", 503),
+    ("spot", 0, "Service Unavailable.", 503),
+    ("usdm", -1001, "Internal error; unable to process your request. Please try again.", 500),
 ]
 
 
@@ -308,6 +316,47 @@ def test_a_change_that_was_given_up_and_is_carried_out_all_the_same_is_told(usdm
     assert usdm.poll() == [("replaced", ID, PRICE - ONE, 2 * QTY, 0)]
 
 
+@pytest.mark.parametrize("is_change", [True, False])
+def test_what_has_just_left_is_not_refused_by_what_the_venue_said_before_it_got_there(
+    usdm: Desk, is_change: bool
+) -> None:
+    working(usdm)
+    if is_change:
+        usdm.replace(ID, PRICE - ONE)
+    else:
+        usdm.cancel(ID)
+    usdm.refuse(usdm.requests()[0], -1007, "Timeout", 408)
+    begun = [one[0] for one in usdm.poll()]
+    assert len(usdm.questions()) == 1
+    usdm.tell(kind=STATE, id=ID, request=ASKED_ABOUT, state=LIVE, cum=0, price=PRICE, qty=QTY, venue_id=9001, soon=True)
+    told = begun + [one[0] for one in usdm.poll()]
+    assert told == ([] if is_change else ["cancel_reject"]), "a cancel that the venue has answered is not waited for"
+    usdm.account["answer_ns"] = 1
+    usdm.unanswered()
+    usdm.tell(kind=STATE, id=ID, request=ASKED_ABOUT, state=LIVE, cum=0, price=PRICE, qty=QTY, venue_id=9001)
+    assert ("cancel_reject" in [one[0] for one in usdm.poll()]) == is_change and usdm.state(ID) == "WORKING"
+
+
+def test_a_request_is_late_though_a_question_about_its_order_has_been_out_for_long(usdm: Desk) -> None:
+    working(usdm)
+    usdm.account["look_ns"] = 0
+    usdm._extra(ID)["looked_ns"] = -(10**15)  # type: ignore[index]
+    usdm.unanswered()
+    assert len(usdm.questions()) == 1, "a look now and then"
+    usdm.cancel(ID)
+    usdm.account["answer_ns"] = 1
+    assert usdm.unanswered() == [ID] and usdm.counter("unanswered") == 1 and usdm.questions() == []
+    assert usdm.unanswered() == [] and usdm.counter("unanswered") == 1, "told once"
+
+
+def test_what_only_reduces_may_be_cut_down_by_the_venue(usdm: Desk) -> None:
+    assert usdm.new(ID, flags=GTC | REDUCE_ONLY) == LEFT
+    usdm.event(ID, "NEW", "NEW", q="0.004", R=True)
+    usdm.poll()
+    usdm.tell(kind=STATE, id=ID, request=ASKED_ABOUT, state=LIVE, cum=0, price=PRICE, qty=QTY * 4 // 10, venue_id=9001)
+    assert [one for one in usdm.poll() if one[0] == "venue_fault"] == [] and usdm.state(ID) == "WORKING"
+
+
 def test_a_spot_order_is_replaced_by_one_with_another_text_and_stays_the_same_here(spot: Desk) -> None:
     working(spot)
     assert spot.replace(ID, PRICE - ONE, 2 * QTY) == LEFT
@@ -346,6 +395,27 @@ def test_a_replacement_refused_after_its_cancel_ends_the_order(spot: Desk) -> No
     assert spot.poll() == [("expired", ID, PRICE, QTY, reasons.DEAD_WHEN_REPLACED)]
 
 
+def test_a_replacement_that_was_there_after_all_and_has_ended_is_not_told_of_an_order_that_has(spot: Desk) -> None:
+    request = replacing(spot)
+    spot.event(ID, "CANCELED", "CANCELED", c="x", C=spot.text(ID))
+    spot.refuse(
+        request, -2021, "Order cancel-replace partially failed.", 409, cancelResult="SUCCESS", newOrderResult="FAILURE",
+        cancelResponse={"status": "CANCELED", "executedQty": "0.000"}, newOrderResponse={"code": -2010, "msg": "no"},
+    )  # fmt: skip
+    assert [one[0] for one in spot.poll()] == ["expired"]
+    spot.event(ID, "EXPIRED", "EXPIRED", c=spot.text(ID, 1), p="60999.00", i=9002)
+    assert spot.poll() == [] and spot.state(ID) == "EXPIRED"
+
+
+def test_a_change_that_is_heard_of_after_the_end_is_not_told(usdm: Desk) -> None:
+    working(usdm)
+    usdm.replace(ID, PRICE - ONE, 2 * QTY)
+    usdm.event(ID, "CANCELED", "CANCELED")
+    assert [one[0] for one in usdm.poll()] == ["expired"]
+    usdm.event(ID, "CANCELED", "CANCELED", p="60999.00", q="0.020", T=1790000000009)
+    assert usdm.poll() == [] and usdm.state(ID) == "EXPIRED"
+
+
 def test_a_replacement_not_attempted_leaves_the_order_as_it_is(spot: Desk) -> None:
     request = replacing(spot)
     spot.refuse(
@@ -364,6 +434,16 @@ def test_a_spot_order_that_has_filled_in_part_is_not_replaced(spot: Desk) -> Non
     spot.poll()
     assert spot.replace(ID, PRICE - ONE) == ANSWERED_HERE
     assert spot.poll() == [("cancel_reject", ID, 0, 0, reasons.AMEND_BELOW_FILLED)] and spot.requests() == []
+
+
+def test_a_change_that_crosses_with_the_execution_is_refused_and_nothing_is_in_doubt(usdm: Desk) -> None:
+    working(usdm)
+    usdm.replace(ID, PRICE - ONE)
+    usdm.refuse(usdm.requests()[0], -2013, "Order does not exist.")
+    assert usdm.poll() == [("cancel_reject", ID, 0, 0, reasons.VENUE_UNKNOWN_ORDER)]
+    assert usdm.unanswered() == [] and [int(one["what"]) for one in usdm.questions()] == [ASK_STATE]
+    usdm.event(ID, "TRADE", "FILLED", l="0.010", z="0.010", L="61000.00", t=8)
+    assert [one[0] for one in usdm.poll()] == ["fill"] and usdm.state(ID) == "FILLED"
 
 
 # --- cancels -----------------------------------------------------------------------------------------------------------------
@@ -546,6 +626,21 @@ def test_a_replacement_that_lives_on_after_the_end_is_cancelled_and_a_fault(spot
     assert (int(question["what"]), int(question["revision"])) == (ASK_CANCEL, 1)
 
 
+def test_an_order_that_lives_after_its_rejection_is_a_fault_and_cancelled(desk: Desk) -> None:
+    desk.new(ID)
+    desk.refuse(desk.requests()[0], -1007, status=408)
+    desk.poll()
+    desk.unanswered()
+    desk.tell(id=ID, kind=GONE, request=ASKED_ABOUT)
+    assert [one[0] for one in desk.poll()] == ["reject"]
+    desk.questions()
+    desk.event(ID, "NEW", "NEW")
+    assert [one[0::6] for one in desk.poll()] == [("venue_fault", WRONG_TERMS)] and desk.state(ID) == "UNKNOWN"
+    assert [int(one["what"]) for one in desk.questions()] == [ASK_CANCEL]
+    is_cancelled(desk)
+    assert desk.poll() == [] and desk.state(ID) == "CANCELED"
+
+
 def test_executions_that_were_all_told_are_not_told_again_however_old(desk: Desk) -> None:
     working(desk)
     desk.event(ID, "TRADE", "PARTIALLY_FILLED", l="0.004", z="0.004", L="61000.00", t=5)
@@ -556,6 +651,186 @@ def test_executions_that_were_all_told_are_not_told_again_however_old(desk: Desk
     assert desk.poll() == [] and desk.counter("repeated") == 1
 
 
-def test_a_liquidation_is_an_execution_of_others(usdm: Desk) -> None:
-    usdm.event(ID, "CALCULATED", "FILLED", c="autoclose-1", l="0.010", z="0.010", L="61000.00", t=5)
-    assert usdm.poll() == [] and usdm.counter("external_fills") == 1
+def test_a_liquidation_is_an_execution_of_others_and_ends_trading_where_the_run_trades(usdm: Desk) -> None:
+    for symbol, told in (("ADAUSDT", []), ("BTCUSDT", [ORPHAN_FILL])):
+        usdm.event(ID, "CALCULATED", "FILLED", s=symbol, c="autoclose-1", l="0.010", z="0.010", L="61000.00", t=5)
+        assert [one[6] for one in usdm.poll()] == told
+    assert usdm.counter("external_fills") == 1
+
+
+def test_a_key_of_a_digit_is_not_taken_for_one_of_a_letter(usdm: Desk) -> None:
+    """Their low bits are the same: 0 is p, 1 is q, 8 is x."""
+    working(usdm)
+    digits = {str(digit): "odd" for digit in range(10)}
+    usdm.event(ID, "TRADE", "FILLED", l="0.010", z="0.010", L="61000.00", t=5, **digits)
+    assert [one[0] for one in usdm.poll()] == ["fill"] and usdm.counter("unread") == 0
+
+
+def test_executions_of_others_count_in_what_the_run_trades_alone(desk: Desk) -> None:
+    for symbol in ("ADAUSDT", "BTCUSDT2", "BTC", "ETHUSDT"):
+        desk.event(ID, "TRADE", "FILLED", c="web_1", s=symbol, l="0.010", z="0.010", L="1.00", t=5)
+    assert desk.poll() == [] and (desk.counter("external"), desk.counter("external_fills")) == (4, 1)
+
+
+@pytest.mark.parametrize("symbol", ["ETHUSDT", "BTCUSDT_260327", "", None, 7])
+def test_what_is_told_of_our_order_in_another_instrument_is_not_booked_and_asked_about(
+    desk: Desk, symbol: object
+) -> None:
+    working(desk)
+    desk.event(ID, "TRADE", "FILLED", s=symbol, l="0.010", z="0.010", L="61000.00", t=5)
+    assert desk.poll() == [] and desk.counter("wrong_symbols") == 1
+    assert desk.unanswered() == [ID] and [int(one["what"]) for one in desk.questions()] == [ASK_STATE]
+    desk.tell(kind=STATE, id=ID, request=ASKED_ABOUT, state=LIVE, cum=0, price=PRICE, qty=QTY, venue_id=9001)
+    assert desk.poll() == [("ack", ID, PRICE, QTY, GTC)] and desk.state(ID) == "WORKING"
+
+
+def test_an_answer_about_another_instrument_is_not_believed(usdm: Desk) -> None:
+    usdm.new(ID)
+    usdm.accept(usdm.requests()[0], symbol="ETHUSDT")
+    assert usdm.poll() == [] and usdm.unanswered() == [ID]
+
+
+FEES = [
+    ("0.12202000", 12_202_000), ("0.000000001", 1), ("0.123456780000", 12_345_678), ("0.123456781", 12_345_679),
+    ("-0.000000019", -1), ("-0.000000009", 0), ("-0.25", -25_000_000), ("0", 0), ("92233720368.54775807", 2**63 - 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "fee"), FEES)
+def test_a_fee_is_exact_to_1e_8_and_more_decimals_are_rounded_up(desk: Desk, text: str, fee: int) -> None:
+    working(desk)
+    desk.event(ID, "TRADE", "FILLED", l="0.010", z="0.010", L="61000.00", t=5, n=text, N="USDT")
+    assert desk.poll() == [("fill", ID, PRICE, QTY, 5, fee, 1)]
+    assert desk.counter("unread_fees") == desk.counter("unknown_fees") == 0
+
+
+@pytest.mark.parametrize("text", ["odd", "", None, "1e-9", "92233720368.547758071"])
+def test_an_unreadable_fee_is_counted_and_its_execution_says_so(desk: Desk, text: object) -> None:
+    working(desk)
+    desk.event(ID, "TRADE", "FILLED", l="0.010", z="0.010", L="61000.00", t=5, n=text, N="USDT")
+    assert desk.poll() == [("fill", ID, PRICE, QTY, 5, 0, 1 | UNKNOWN_FEE_ASSET << 1)]
+    assert desk.counter("unread_fees") == 1
+
+
+@pytest.mark.parametrize("asset", ["XYZ", None])
+def test_a_fee_in_an_asset_that_nobody_knows_is_counted_and_its_execution_says_so(desk: Desk, asset: object) -> None:
+    working(desk)
+    desk.event(ID, "TRADE", "FILLED", l="0.010", z="0.010", L="61000.00", t=5, n="0.5", N=asset)
+    assert desk.poll() == [("fill", ID, PRICE, QTY, 5, 50_000_000, 1 | UNKNOWN_FEE_ASSET << 1)]
+    assert desk.counter("unknown_fees") == 1
+
+
+# --- a cancel whose fate was not told ----------------------------------------------------------------------------------------
+
+
+def rests(desk: Desk, number: int) -> None:
+    """REST says of the order that it rests, to the question of a number."""
+    desk.tell(
+        kind=STATE, id=ID, request=ASKED_ABOUT, number=number, state=LIVE, cum=0, price=PRICE, qty=QTY, venue_id=9001
+    )
+
+
+def is_cancelled(desk: Desk) -> None:
+    """The venue says that it is cancelled."""
+    desk.tell(kind=STATE, id=ID, state=CANCELLED, cum=0, price=PRICE, qty=QTY, venue_id=9001)
+
+
+def test_an_answer_from_before_a_cancel_over_rest_is_no_refusal_of_it(desk: Desk) -> None:
+    number = asked_about(desk)
+    desk.theirs[0].close()
+    desk.poll()
+    assert desk.cancel(ID) == LEFT and [int(one["what"]) for one in desk.questions()] == [ASK_CANCEL]
+    rests(desk, number)
+    assert desk.poll() == [] and desk.state(ID) == "PENDING_CANCEL"
+    is_cancelled(desk)
+    assert desk.poll() == [("canceled", ID, PRICE, QTY, reasons.USER_REQUEST)]
+
+
+def test_a_cancel_that_an_old_answer_refuses_and_that_is_carried_out_is_ours(desk: Desk) -> None:
+    """REST may answer from before a cancel that was sent before the question."""
+    working(desk)
+    desk.cancel(ID)
+    rests(desk, desk.last_number(ID))
+    assert desk.poll() == [("cancel_reject", ID, 0, 0, reasons.VENUE_BUSY)] and desk.state(ID) == "WORKING"
+    is_cancelled(desk)
+    assert desk.poll() == [("canceled", ID, PRICE, QTY, reasons.USER_REQUEST)]
+
+
+@pytest.mark.parametrize(("code", "status"), [(-1007, 408), (-2011, 400)])
+def test_a_cancel_that_may_have_been_carried_out_all_the_same_is_ours(desk: Desk, code: int, status: int) -> None:
+    working(desk)
+    desk.cancel(ID)
+    desk.refuse(desk.requests()[0], code, "no", status)
+    assert [one[0] for one in desk.poll()] == ["cancel_reject"]
+    is_cancelled(desk)
+    assert desk.poll() == [("canceled", ID, PRICE, QTY, reasons.USER_REQUEST)]
+
+
+def test_an_end_after_a_cancel_that_was_refused_for_good_is_the_venues(desk: Desk) -> None:
+    working(desk)
+    desk.cancel(ID)
+    desk.refuse(desk.requests()[0], -1021, "Timestamp for this request is outside of the recvWindow.")
+    assert [one[0] for one in desk.poll()] == ["cancel_reject"]
+    is_cancelled(desk)
+    assert desk.poll() == [("expired", ID, PRICE, QTY, reasons.VENUE_ENDED)]
+
+
+# --- executions that are too old to be remembered ----------------------------------------------------------------------------
+
+OTHER, LIMIT = ID + 1, 8192
+
+
+def many_executions(desk: Desk, count: int) -> None:
+    """So many executions of another order."""
+    assert desk.new(OTHER, qty=100 * ONE) == LEFT
+    desk.accept(desk.requests()[0], order_id=9002)
+    for number in range(1, count + 1):
+        desk.event(
+            OTHER, "TRADE", "PARTIALLY_FILLED", i=9002, q="100.000", l="0.001", z=f"{number / 1000:.3f}", L="61000.00",
+            t=1000 + number,
+        )  # fmt: skip
+        if number % 20 == 0 or number == count:
+            desk.poll()
+
+
+def test_an_execution_told_again_after_more_than_are_remembered_is_not_booked_twice(usdm: Desk) -> None:
+    forgetful(usdm, LIMIT)
+    working(usdm)
+    first = {"l": "0.004", "z": "0.004", "L": "61000.00"}
+    usdm.event(ID, "TRADE", "PARTIALLY_FILLED", t=5, **first)
+    assert [one[0] for one in usdm.poll()] == ["fill"]
+    many_executions(usdm, LIMIT + 8)
+    usdm.event(ID, "TRADE", "PARTIALLY_FILLED", t=5, **first)
+    assert usdm.poll() == [] and usdm.counter("repeated") == 1
+    usdm.event(ID, "TRADE", "FILLED", t=99_999, l="0.006", z="0.010", L="61000.00")
+    assert usdm.poll() == [("fill", ID, PRICE, 600_000, 99_999, 0, 1)] and usdm.state(ID) == "FILLED"
+    usdm.event(ID, "TRADE", "PARTIALLY_FILLED", t=5, **first)
+    assert usdm.poll() == [] and usdm.state(ID) == "FILLED"
+
+
+def test_an_execution_told_again_when_its_order_is_forgotten_is_no_fault(usdm: Desk) -> None:
+    for at in range(300):
+        assert usdm.new(ID + at) == LEFT
+        usdm.requests()
+        usdm.event(ID + at, "TRADE", "FILLED", l="0.010", z="0.010", L="61000.00", t=5 + at)
+        usdm.poll()
+    assert usdm.state(ID) == "GONE"
+    usdm.event(ID, "TRADE", "FILLED", l="0.010", z="0.010", L="61000.00", t=5)
+    assert usdm.poll() == [] and usdm.counter("repeated") == 1
+
+
+# --- a standstill ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_standstill_of_ours_is_no_absence_of_the_venue(desk: Desk) -> None:
+    """Whoever did not look for long does not know for how long there was no session."""
+    desk.poll()
+    desk.account["session"], desk.account["login_ns"] = 0, 300_000_000
+    assert desk.poll() == []
+    time.sleep(0.4)
+    assert desk.poll() == [] and desk.counter("outages") == 1
+    found, until = list[object](), time.monotonic() + 5
+    while not found and time.monotonic() < until:
+        time.sleep(0.002)
+        found = [one[6] for one in desk.poll()]
+    assert found == [SESSION_LOST]

@@ -1,17 +1,18 @@
 """Orders at Bybit as compiled code says and hears them: answers are receipts, topics are lists, and each thing is told once."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from orders_rig import ONE, Account
+from bybit_orders_rig import ID, Desk
+from orders_rig import ONE, Account, forgetful
 from websocket_server import frame
 
 from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema import reasons
-from hftpipe.core.schema.cells import LOGIN_REFUSED
+from hftpipe.core.schema.cells import LOGIN_REFUSED, ORPHAN_FILL, WRONG_TERMS
 from hftpipe.core.schema.records import (
     ANSWERED_HERE,
     BUY,
@@ -24,60 +25,26 @@ from hftpipe.core.schema.records import (
     POST_ONLY,
     REDUCE_ONLY,
     SELL,
+    UNKNOWN_FEE_ASSET,
 )
 from hftpipe.venues.bybit.ids import trade_id_of
-from hftpipe.venues.bybit.orders.errors import ERRORS
-from hftpipe.venues.bybit.orders.market import ALIVE
-from hftpipe.venues.bybit.orders.scan import SCAN_BYTES, scan_entry
-from hftpipe.venues.bybit.orders.wire import Wire
-from hftpipe.venues.orders.setup import Speech, Terms
+from hftpipe.venues.orders.facts import (
+    ASK_CANCEL,
+    ASK_STATE,
+    ASKED_ABOUT,
+    CANCEL_ASKED,
+    CANCELLED,
+    GONE,
+    LIVE,
+    RESYNC,
+    STATE,
+    TRADE,
+    UNSAID,
+)
+from hftpipe.venues.orders.looks import n_open
+from hftpipe.venues.orders.state import EXTRA, MOST_CANCELS, ORDERS
 
-ID = 0x0102_0000_65A1_0007
 PRICE, QTY = 61_000 * ONE, ONE // 100
-ORDER_ID = "a4c1718e-0000-4659-a118-1f6ecce04ad9"
-
-
-class Desk(Account):
-    """An account at Bybit."""
-
-    def __init__(self, category: str = "linear") -> None:
-        self.category = category
-        wire = Wire(category, 5000)
-        speech = Speech(wire.templates, wire.variants, ERRORS, scan_entry.address, SCAN_BYTES, ALIVE, 20.0)
-        super().__init__(Terms(2, False, 60.0, 60.0, 600.0, {}), speech)
-        # The first sign of life is not due yet.
-        self.account["alive_ns"] = steady_ns() + 10**12
-
-    def answer(self, request: dict[str, Any], code: int = 0, **header: str) -> None:
-        data = {"orderId": ORDER_ID, "orderLinkId": request["args"][0]["orderLinkId"]} if not code else {}
-        self.say(
-            {
-                "reqId": request["reqId"],
-                "retCode": code,
-                "retMsg": "x",
-                "op": request["op"],
-                "data": data,
-                "header": header,
-            }
-        )
-
-    def tell(self, topic: str, *items: dict[str, Any], **other: Any) -> None:  # type: ignore[override]
-        self.say({"id": "1", "topic": f"{topic}.{self.category}", "creationTime": 1, "data": list(items), **other}, 1)
-
-    def order(self, id_: int = ID, status: str = "New", **fields: Any) -> dict[str, Any]:
-        return {
-            "category": self.category, "symbol": "BTCUSDT", "orderId": ORDER_ID, "orderLinkId": self.text(id_), "side": "Buy",
-            "orderStatus": status, "cancelType": "UNKNOWN", "rejectReason": "EC_NoError", "price": "61000", "qty": "0.010",
-            "leavesQty": "", "cumExecQty": "0", "avgPrice": "", "updatedTime": "1790000000128", "reduceOnly": False,
-        } | fields  # fmt: skip
-
-    def execution(self, qty: str, number: int, id_: int = ID, **fields: Any) -> dict[str, Any]:
-        return {
-            "category": self.category, "symbol": "BTCUSDT", "orderId": ORDER_ID, "orderLinkId": self.text(id_),
-            "orderPrice": "61000", "orderQty": "0.010", "execId": f"7e2ae69c-0000-5800-a352-{number:012x}", "execPrice": "61000",
-            "execQty": qty, "execFee": "0.0488", "feeCurrency": "", "execType": "Trade", "execTime": "1790000000127",
-            "isMaker": True,
-        } | fields  # fmt: skip
 
 
 @pytest.fixture(params=["linear", "spot"])
@@ -90,7 +57,7 @@ def desk(request: pytest.FixtureRequest) -> Iterator[Desk]:
 def working(desk: Desk, id_: int = ID, **other: int) -> None:
     assert desk.new(id_, **other) == LEFT
     desk.answer(desk.requests()[0])
-    desk.tell("order", desk.order(id_))
+    desk.tell("order", desk.order(id_, qty=str(Decimal(other.get("qty", QTY)) / ONE)))
     assert [one[0] for one in desk.poll()] == ["ack"]
 
 
@@ -229,11 +196,19 @@ def test_a_refused_order_is_rejected_with_what_the_code_means(desk: Desk, code: 
     assert desk.poll() == [("reject", ID, PRICE, QTY, reason)]
 
 
-@pytest.mark.parametrize("code", [10000, 10016, 110072, 170141])
+@pytest.mark.parametrize("code", [10000, 10016, 110072, 170141, 170149, 170150, 170210, 170311])
 def test_an_order_whose_fate_the_venue_does_not_say_is_asked_about(desk: Desk, code: int) -> None:
     desk.new(ID)
     desk.answer(desk.requests()[0], code)
     assert desk.poll() == [] and desk.unanswered() == [ID] and len(desk.questions()) == 1
+
+
+def test_a_server_that_restarts_takes_no_more_requests_so_the_session_ends_and_another_begins(desk: Desk) -> None:
+    working(desk)
+    desk.cancel(ID)
+    desk.answer(desk.requests()[0], 10019)
+    desk.poll()
+    assert desk.account["session"][0] == 0
 
 
 def test_too_many_requests_hold_new_orders_back_until_the_venue_takes_them_again(desk: Desk) -> None:
@@ -305,3 +280,405 @@ def test_prices_keep_every_digit(desk: Desk) -> None:
     assert desk.new(ID, price=int(Decimal("61000.1") * ONE), side=BUY) == LEFT
     text = json.dumps(desk.requests()[0])
     assert '"price": "61000.1"' in text
+
+
+# --- what an attack has found ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("topic", ["order", "execution"])
+@pytest.mark.parametrize("symbol", ["ETHUSDT", "BTCUSDT-26MAR27", "", None])
+def test_what_is_told_of_our_order_in_another_instrument_is_not_booked_and_asked_about(
+    desk: Desk, topic: str, symbol: object
+) -> None:
+    working(desk)
+    desk.tell(
+        topic,
+        desk.order(status="Filled", symbol=symbol) if topic == "order" else desk.execution("0.004", 1, symbol=symbol),
+    )
+    assert desk.poll() == [] and desk.counter("wrong_symbols") == 1
+    assert desk.unanswered() == [ID] and [int(one["what"]) for one in desk.questions()] == [ASK_STATE]
+
+
+def test_executions_of_others_count_in_what_the_run_trades_alone_and_funding_never(desk: Desk) -> None:
+    for symbol in ("ADAUSDT", "ETHUSDT"):
+        for kind in ("Trade", "Funding", "CorporateAction", "BlockTrade"):
+            desk.tell("execution", desk.execution("0.004", 1, orderLinkId="", symbol=symbol, execType=kind))
+    assert desk.poll() == [] and desk.counter("external_fills") == 2
+
+
+@pytest.mark.parametrize("kind", ["BustTrade", "AdlTrade"])
+def test_an_execution_by_the_venue_itself_ends_trading_where_the_run_trades(desk: Desk, kind: str) -> None:
+    """A liquidation, say: the position is gone."""
+    for symbol, told in (("ADAUSDT", []), ("ETHUSDT", [ORPHAN_FILL])):
+        desk.tell("execution", desk.execution("5", 9, execType=kind, orderLinkId="", symbol=symbol))
+        assert [one[6] for one in desk.poll()] == told
+
+
+FEES = [("0.0488", 4_880_000), ("0.000000001", 1), ("0.123456781", 12_345_679), ("-0.000000019", -1), ("0", 0)]
+
+
+@pytest.mark.parametrize(("text", "fee"), FEES)
+def test_a_fee_is_exact_to_1e_8_and_more_decimals_are_rounded_up(desk: Desk, text: str, fee: int) -> None:
+    working(desk)
+    desk.tell("execution", desk.execution("0.010", 1, execFee=text))
+    assert desk.poll() == [("fill", ID, PRICE, QTY, number_of(1), fee, 1)] and desk.counter("unread_fees") == 0
+
+
+@pytest.mark.parametrize("text", ["odd", "", None, "1E-9"])
+def test_an_unreadable_fee_is_counted_and_its_execution_says_so(desk: Desk, text: object) -> None:
+    working(desk)
+    desk.tell("execution", desk.execution("0.010", 1, execFee=text))
+    assert desk.poll() == [("fill", ID, PRICE, QTY, number_of(1), 0, 1 | UNKNOWN_FEE_ASSET << 1)]
+    assert desk.counter("unread_fees") == 1
+
+
+def test_a_fee_in_an_asset_that_nobody_knows_is_counted_and_its_execution_says_so(desk: Desk) -> None:
+    working(desk)
+    desk.tell("execution", desk.execution("0.010", 1, feeCurrency="XYZ"))
+    assert desk.poll() == [("fill", ID, PRICE, QTY, number_of(1), 4_880_000, 1 | UNKNOWN_FEE_ASSET << 1)]
+    assert desk.counter("unknown_fees") == 1
+
+
+def test_an_execution_told_again_after_more_than_are_remembered_is_not_booked_twice() -> None:
+    desk, other, limit = Desk(), ID + 1, 8192
+    forgetful(desk, limit)
+    working(desk)
+    desk.tell("execution", desk.execution("0.004", 1))
+    assert [one[0] for one in desk.poll()] == ["fill"]
+    for at in range(10):
+        working(desk, other + at, qty=100 * ONE)
+        for start in range(0, limit // 10 + 50, 50):
+            numbers = range(1000 * (at + 1) + start, 1000 * (at + 1) + start + 50)
+            desk.tell("execution", *(desk.execution("0.001", one, other + at, orderQty="100.000") for one in numbers))
+            assert len(desk.poll()) == 50
+    desk.tell("execution", desk.execution("0.004", 1))
+    assert desk.poll() == [] and desk.counter("repeated") == 1
+    # Whether it was new is found out by asking; so is one that is.
+    (question,) = desk.questions()
+    assert (int(question["id"]), int(question["what"])) == (ID, ASK_STATE)
+    desk.tell("execution", desk.execution("0.002", 2))
+    assert desk.poll() == []
+    told = {"id": ID, "request": ASKED_ABOUT, "state": LIVE, "cum": 600_000}
+    for number, qty in ((1, 400_000), (2, 200_000)):
+        Account.tell(desk, kind=TRADE, trade_id=number_of(number), last_price=PRICE, last_qty=qty, **told)
+    Account.tell(desk, kind=STATE, price=PRICE, qty=QTY, **told)
+    assert desk.poll() == [("fill", ID, PRICE, 200_000, number_of(2), 0, 0)]
+    desk.close()
+
+
+def test_a_key_that_looks_like_another_is_none_of_ours(desk: Desk) -> None:
+    """The venue's own order items have cumExecFee and cumExecValue beside cumExecQty."""
+    working(desk)
+    desk.tell("execution", desk.execution("0.004", 1))
+    more = {"cumExecQty": "0.004", "cumExecValue": "244", "cumExecFee": "-0.0488", "cumFeeDetail": {"USDT": "-0.0488"}}
+    desk.tell("order", desk.order(status="Cancelled", cancelType="CancelByUser", **more))
+    assert [one[0] for one in desk.poll()] == ["fill", "canceled"] and desk.counter("unread") == 0
+
+
+@pytest.mark.parametrize(
+    ("how", "reason"),
+    [
+        ("CancelByDCP", reasons.DISCONNECTED), ("CancelBySmp", reasons.SELF_TRADE), ("CancelByPrepareLiq", reasons.VENUE_ENDED),
+        ("CancelByReduceOnly", reasons.REDUCE_ONLY_REJECT), ("CancelByPrepareAdl", reasons.VENUE_ENDED),
+    ],
+)  # fmt: skip
+def test_why_an_order_was_cancelled_is_not_mixed_up(desk: Desk, how: str, reason: int) -> None:
+    working(desk)
+    desk.tell("order", desk.order(status="Cancelled", cancelType=how))
+    assert [(one[0], one[4]) for one in desk.poll()] == [("expired", reason)]
+
+
+@pytest.mark.parametrize(
+    ("why", "reason"),
+    [("EC_PostOnlyWillTakeLiquidity", reasons.POST_ONLY_WOULD_TAKE), ("EC_Others", reasons.VENUE_REFUSED)],
+)
+def test_an_order_that_the_topic_tells_as_rejected_has_a_reason(desk: Desk, why: str, reason: int) -> None:
+    desk.new(ID)
+    desk.tell("order", desk.order(status="Rejected", rejectReason=why))
+    assert [(one[0], one[4]) for one in desk.poll()] == [("reject", reason)]
+
+
+# --- orders that live though nobody holds them for open ------------------------------------------------------------------------
+
+
+def kinds(told: list[tuple[Any, ...]]) -> list[str]:
+    return [one[0] for one in told]
+
+
+def found(desk: Desk, id_: int = ID, **fields: int) -> None:
+    """REST answers a question about an order."""
+    Account.tell(
+        desk, **{"id": id_, "kind": STATE, "request": ASKED_ABOUT, "cum": 0, "price": PRICE, "qty": QTY} | fields
+    )
+
+
+def asked(desk: Desk) -> list[int]:
+    return [int(one["what"]) for one in desk.questions()]
+
+
+def receipt_of_cancel(desk: Desk) -> None:
+    """REST has taken a cancel."""
+    found(desk, request=CANCEL_ASKED, state=UNSAID, cum=-1)
+    assert desk.poll() == []
+
+
+def never_found(desk: Desk) -> None:
+    desk.new(ID)
+    desk.account["answer_ns"] = 0
+    desk.unanswered()
+    desk.questions()
+    found(desk, kind=GONE)
+    assert kinds(desk.poll()) == ["reject"]
+    desk.requests()
+
+
+def refused(desk: Desk) -> None:
+    desk.new(ID)
+    desk.answer(desk.requests()[0], 110007)
+    assert kinds(desk.poll()) == ["reject"]
+
+
+@pytest.mark.parametrize("rejected", [never_found, refused])
+def test_an_order_that_lives_after_its_rejection_counts_is_a_fault_and_is_cancelled_until_it_ends(
+    desk: Desk, rejected: Callable[[Desk], None]
+) -> None:
+    rejected(desk)
+    desk.tell("order", desk.order())
+    assert [one[0::6] for one in desk.poll()] == [("venue_fault", WRONG_TERMS)]
+    assert desk.state(ID) == "UNKNOWN" and n_open(desk.table) == 1 and asked(desk) == [ASK_CANCEL]
+    receipt_of_cancel(desk)
+    desk.account["answer_ns"] = 0
+    desk.unanswered()
+    assert asked(desk) == [ASK_STATE]
+    found(desk, state=LIVE)
+    assert desk.poll() == [] and asked(desk) == [ASK_CANCEL]
+    desk.tell("order", desk.order(status="Cancelled", cancelType="CancelByUser"))
+    assert desk.poll() == [] and n_open(desk.table) == 0 and desk.counter("revived") == 1
+
+
+def test_what_fills_of_an_order_after_its_rejection_is_told_and_so_is_its_end(desk: Desk) -> None:
+    refused(desk)
+    desk.tell("order", desk.order())
+    desk.tell("execution", desk.execution("0.004", 1))
+    desk.tell("order", desk.order(status="Cancelled", cancelType="CancelByUser", cumExecQty="0.004"))
+    assert kinds(desk.poll()) == ["fill", "canceled", "venue_fault"] and n_open(desk.table) == 0
+
+
+@pytest.mark.parametrize("rests", [{"state": LIVE}, {"request": CANCEL_ASKED, "state": UNSAID, "cum": -1}])
+def test_an_order_of_ours_that_the_table_does_not_have_is_asked_about_and_cancelled(
+    desk: Desk, rests: dict[str, int]
+) -> None:
+    desk.tell("order", desk.order(ID + 1))
+    assert desk.poll() == [] and n_open(desk.table) == 1
+    questions = desk.questions()
+    assert [int(one["what"]) for one in questions] == [ASK_STATE, ASK_CANCEL] and int(questions[0]["id"]) == ID + 1
+    found(desk, ID + 1, **rests)
+    assert [one[0::6] for one in desk.poll()] == [("venue_fault", WRONG_TERMS)]
+    found(desk, ID + 1, state=CANCELLED, cum=400_000)
+    assert desk.poll() == [] and n_open(desk.table) == 0
+
+
+def test_a_very_late_event_of_an_order_that_has_ended_is_no_fault(desk: Desk) -> None:
+    desk.tell("order", desk.order(ID + 1))
+    desk.poll()
+    desk.questions()
+    found(desk, ID + 1, state=CANCELLED)
+    assert desk.poll() == [] and n_open(desk.table) == 0 and desk.counter("revived") == 0
+
+
+def test_an_execution_of_an_order_that_the_table_does_not_have_is_a_fault_and_the_order_cancelled(desk: Desk) -> None:
+    desk.tell("execution", desk.execution("0.004", 1, ID + 1))
+    assert [one[0::6] for one in desk.poll()] == [("venue_fault", ORPHAN_FILL)]
+    assert asked(desk) == [ASK_STATE, ASK_CANCEL]
+
+
+# --- what is found out by asking -------------------------------------------------------------------------------------------------
+
+
+def test_how_much_has_filled_by_the_end_is_what_asking_says(desk: Desk) -> None:
+    working(desk)
+    desk.tell("execution", desk.execution("0.004", 1))
+    desk.tell("order", desk.order(status="Cancelled", cancelType="CancelByUser", cumExecQty="0.006"))
+    assert kinds(desk.poll()) == ["fill"]
+    found(desk, state=CANCELLED, cum=400_000)
+    assert kinds(desk.poll()) == ["canceled"]
+
+
+def test_after_an_outage_an_order_is_asked_about_again_and_the_answer_from_before_says_nothing(desk: Desk) -> None:
+    """The answer under way may be from before a fill that nobody was connected for."""
+    working(desk)
+    desk.cancel(ID)
+    desk.account["answer_ns"] = 0
+    desk.unanswered()
+    (before,) = desk.questions()
+    Account.tell(desk, kind=RESYNC)
+    desk.poll()
+    (again,) = desk.questions()
+    assert int(again["number"]) > int(before["number"])
+    found(desk, state=LIVE, number=int(before["number"]))
+    assert desk.poll() == []
+    found(desk, state=LIVE, number=int(again["number"]))
+    assert kinds(desk.poll()) == ["cancel_reject", "ack"]
+
+
+def grown_old(desk: Desk, seconds: int) -> None:
+    """So long ago orders were asked about last."""
+    start = int(desk.account["extras"][0]) - desk.memory.ctypes.data
+    desk.memory[start:][: ORDERS * EXTRA.itemsize].view(EXTRA)["looked_ns"] -= seconds * 10**9
+    desk.account["look_ns"] = 0
+
+
+def test_an_order_that_rests_is_asked_about_every_so_often_and_one_at_a_time(desk: Desk) -> None:
+    working(desk)
+    working(desk, ID + 1)
+    assert desk.unanswered() == [] and desk.questions() == []
+    grown_old(desk, 11)
+    assert desk.unanswered() == [] and len(desk.questions()) == 1
+    assert desk.unanswered() == [] and desk.questions() == []
+    desk.account["look_ns"] = 0
+    assert desk.unanswered() == [] and len(desk.questions()) == 1
+    for at in range(2):
+        found(desk, ID + at, state=LIVE)
+    assert desk.poll() == [] and desk.state(ID) == "WORKING"
+
+
+def test_events_that_come_no_more_end_the_session(desk: Desk) -> None:
+    desk.new(ID)
+    desk.answer(desk.requests()[0])
+    desk.account["answer_ns"] = 0
+    desk.unanswered()
+    found(desk, state=LIVE)
+    assert kinds(desk.poll()) == ["ack"] and not int(desk.account["session"][0]) and desk.counter("quiet") == 1
+
+
+def test_an_event_that_is_only_late_does_not_end_the_session(desk: Desk) -> None:
+    desk.new(ID)
+    desk.answer(desk.requests()[0])
+    desk.account["answer_ns"] = 0
+    desk.unanswered()
+    working(desk, ID + 1)
+    found(desk, state=LIVE)
+    assert kinds(desk.poll()) == ["ack"] and int(desk.account["session"][0])
+
+
+def test_an_execution_that_no_event_tells_is_found_and_ends_the_session(desk: Desk) -> None:
+    working(desk)
+    desk.account["answer_ns"], desk.account["heard_ns"] = 10**9, 0
+    wall_ns = steady_ns() + int(desk.account["wall_offset_ns"][0])
+    told = {"id": ID, "request": ASKED_ABOUT, "state": LIVE, "cum": 400_000}
+    Account.tell(desk, kind=TRADE, trade_id=7, last_price=PRICE, last_qty=400_000, ts=wall_ns - 3 * 10**9, **told)
+    assert kinds(desk.poll()) == ["fill"] and not int(desk.account["session"][0]) and desk.counter("missed_fills") == 1
+
+
+# --- terms that nobody asked for -------------------------------------------------------------------------------------------------
+
+LATER = 1_790_000_000_200
+
+
+def test_a_change_that_the_venue_makes_on_another_price_is_a_fault_and_not_told_as_refused(desk: Desk) -> None:
+    """A price beyond its band is moved to the band."""
+    working(desk)
+    assert desk.replace(ID, PRICE + 100 * ONE, 2 * QTY) == LEFT
+    desk.answer(desk.requests()[0])
+    desk.tell("order", desk.order(price="61050", qty="0.02", updatedTime=str(LATER)))
+    assert desk.poll() == [] and asked(desk) == [ASK_STATE]
+    found(desk, state=LIVE, price=PRICE + 50 * ONE, qty=2 * QTY, ts=LATER * 10**6)
+    assert [one[0::6] for one in desk.poll()] == [("venue_fault", WRONG_TERMS)]
+
+
+def test_a_change_that_shows_up_after_it_was_told_as_refused_is_not_forgotten(desk: Desk) -> None:
+    working(desk)
+    desk.replace(ID, PRICE + ONE, 3 * QTY)
+    desk.account["answer_ns"] = 0
+    desk.unanswered()
+    found(desk, state=LIVE, ts=1)
+    assert "cancel_reject" in kinds(desk.poll())
+    desk.questions()
+    desk.replace(ID, PRICE + 2 * ONE, QTY)
+    second = desk.requests()[-1]
+    desk.tell("order", desk.order(price="61001", qty="0.03", updatedTime=str(LATER)))
+    desk.answer(second, 110003)
+    assert kinds(desk.poll()) == ["cancel_reject"] and asked(desk) == [ASK_STATE]
+    found(desk, state=LIVE, price=PRICE + ONE, qty=3 * QTY, ts=LATER * 10**6)
+    assert [one[0::6] for one in desk.poll()] == [("venue_fault", WRONG_TERMS)]
+
+
+def test_terms_from_before_a_change_are_no_fault(desk: Desk) -> None:
+    working(desk)
+    for price in (PRICE - ONE, PRICE - 2 * ONE):
+        desk.replace(ID, price)
+        desk.tell("order", desk.order(price=str(price // ONE), updatedTime=str(LATER)))
+        assert kinds(desk.poll()) == ["replaced"]
+    desk.tell("order", desk.order())
+    assert desk.poll() == [] and desk.questions() == []
+
+
+# --- cancels ---------------------------------------------------------------------------------------------------------------------
+
+
+def test_cancels_over_rest_are_not_piled_up_and_each_is_answered(desk: Desk) -> None:
+    """A stopped gateway cancels again every second while the connection for requests is away."""
+    working(desk)
+    desk.theirs[0].close()
+    desk.poll()
+    assert desk.cancel(ID) == LEFT
+    for _ in range(300):
+        assert desk.cancel(ID) == ANSWERED_HERE
+        assert desk.poll() == [("cancel_reject", ID, 0, 0, reasons.VENUE_BUSY)]
+    assert asked(desk) == [ASK_CANCEL]
+    found(desk, state=LIVE)
+    assert kinds(desk.poll()) == ["cancel_reject"]
+    # Once it has been answered another one may be asked for.
+    receipt_of_cancel(desk)
+    assert desk.cancel(ID) == LEFT and asked(desk) == [ASK_CANCEL]
+
+
+def test_of_cancels_that_nobody_answers_no_more_are_waited_for_than_can_be_told(desk: Desk) -> None:
+    working(desk)
+    taken = [desk.cancel(ID) for _ in range(100)]
+    assert taken.count(LEFT) == MOST_CANCELS and len(desk.requests()) == 100
+    assert kinds(desk.poll()) == ["cancel_reject"] * (100 - MOST_CANCELS)
+    desk.account["answer_ns"] = 0
+    assert desk.unanswered() == [ID]
+    found(desk, state=LIVE)
+    assert kinds(desk.poll()) == ["cancel_reject"] * MOST_CANCELS + ["ack"]
+
+
+def test_a_receipt_lets_a_cancel_go(desk: Desk) -> None:
+    """The topic may be late, and REST take nothing."""
+    desk.new(ID)
+    request = desk.requests()[0]
+    assert desk.cancel(ID) == LEFT and desk.requests() == []
+    desk.answer(request)
+    assert desk.poll() == [] and [one["op"] for one in desk.requests()] == ["order.cancel"]
+    desk.tell("order", desk.order(status="Cancelled", cancelType="CancelByUser"))
+    assert kinds(desk.poll()) == ["ack", "canceled"]
+
+
+@pytest.mark.parametrize("code", [10002, -1])
+def test_a_refusal_for_its_time_is_counted_so_that_the_clock_is_measured(desk: Desk, code: int) -> None:
+    desk.new(ID)
+    desk.answer(desk.requests()[0], code)
+    assert [one[0] for one in desk.poll()] == ["reject"] and desk.counter("wrong_times") == 1
+    working(desk, ID + 1)
+    assert desk.cancel(ID + 1) == LEFT
+    desk.answer(desk.requests()[0], code)
+    assert [one[0] for one in desk.poll()] == ["cancel_reject"] and desk.counter("wrong_times") == 2
+
+
+UNNAMED = [
+    ("linear", BUY, "0.0122", 0), ("linear", SELL, "-0.0122", 0), ("spot", BUY, "0.00001", 2), ("spot", SELL, "0.6", 0),
+    ("spot", BUY, "-0.6", 0), ("spot", SELL, "-0.00001", 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("category", "side", "fee", "asset"), UNNAMED)
+@pytest.mark.parametrize("coin", ["", None])
+def test_a_fee_that_names_no_coin_is_in_what_was_received_and_a_rebate_in_what_was_paid(
+    category: str, side: int, fee: str, asset: int, coin: object
+) -> None:
+    desk = Desk(category)
+    working(desk, side=side)
+    desk.tell("execution", desk.execution("0.010", 1, execFee=fee, feeCurrency=coin))
+    assert [(one[0], one[6]) for one in desk.poll()] == [("fill", 1 | asset << 1)] and desk.counter("unknown_fees") == 0
+    desk.close()

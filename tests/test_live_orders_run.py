@@ -4,15 +4,19 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
+from binance_account import now_ms
 from binance_rig import Venue
-from bybit_venue import bybit_venue
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from live_orders_rig import (
     CONFIG,
@@ -26,50 +30,60 @@ from live_orders_rig import (
     no_orders_within,
     options,
 )
-from running import configs, hftpipe
+from running import Running, configs, hftpipe
 
-from hftpipe.venues.orders.watchdog import UNDER_WAY_S
-
+pytest_plugins = ("live_exchanges",)
+#: So many fills are enough to compare.
+FILLS = 20
 NAMES = ("binance_usdm", "binance_spot", "bybit_linear", "bybit_spot")
 #: Where only the venue differs, one of its markets says enough.
 ONE_EACH = ("binance_usdm", "bybit_linear")
 BINANCE = NAMES[:2]
 
 
+@dataclass
+class Recorded:
+    """A run that was recorded: what it said, its files, its segment while it ran, and what the exchange says."""
+
+    run: Running
+    summary: dict[str, Any]
+    folder: Path
+    segment: bytes
+    fills: int
+    position: Decimal
+    open: list[str]
+
+
 @pytest.fixture(scope="module")
-def exchanges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Venue]]:
-    made = {
-        "binance": Venue(tmp_path_factory.mktemp("binance"), "--rate", "400"),
-        "bybit": bybit_venue(tmp_path_factory.mktemp("bybit"), "--rate", "400"),
-    }
-    yield made
-    # The watchdog of a run that was killed looks at its exchange for some seconds, and for an hour at one that is gone.
-    time.sleep(UNDER_WAY_S + 2)
-    for one in made.values():
-        one.process.send_signal(signal.SIGINT)
-        one.process.wait(30)
+def recorded(exchanges: dict[str, Venue], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Recorded]:
+    """One recorded run for each venue: some seconds, or until there are fills enough."""
 
+    @cache
+    def make(name: str) -> Recorded:
+        venue, folder, began_ms = exchanges[name.partition("_")[0]], tmp_path_factory.mktemp(name), now_ms()
+        account = account_at(venue, name)
+        with live(venue, name, folder, "--record", str(folder / "sessions")) as run:
+            segment, until = Path(f"/dev/shm/hftpipe-{NAME}").read_bytes(), time.monotonic() + 12
+            while account.traded(began_ms)[0] < FILLS and time.monotonic() < until:
+                time.sleep(0.5)
+            summary = run.end()
+        return Recorded(run, summary, folder, segment, *account.traded(began_ms), account.open())
 
-@pytest.fixture
-def venue(exchanges: dict[str, Venue], name: str) -> Venue:
-    return exchanges[name.partition("_")[0]]
+    return make
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_told_of_orders_and_fills_is_the_exchanges_truth_and_replays_identical(
-    venue: Venue, name: str, tmp_path: Path
+    recorded: Callable[[str], Recorded], name: str
 ) -> None:
-    account, began_ms, sessions = account_at(venue, name), int(time.time() * 1000), tmp_path / "sessions"
-    with live(venue, name, tmp_path, "--record", str(sessions)) as run:
-        time.sleep(12)
-        summary = run.end()
+    made = recorded(name)
+    run, summary = made.run, made.summary
     assert run.process.returncode == 0 and not summary["faults"], run.log.read_text()
-    assert account.open() == []
-    fills, position = account.traded(began_ms)
-    assert summary["orders"] > 0 and summary["fills"] == fills
-    assert Decimal(str(summary["instruments"]["BTCUSDT"]["position"])) == position
+    assert made.open == []
+    assert summary["orders"] > 0 and summary["fills"] == made.fills
+    assert Decimal(str(summary["instruments"]["BTCUSDT"]["position"])) == made.position
     assert f"LIVE orders to {name}" in run.log.read_text()
-    verified = hftpipe(run.env, "replay", str(next(sessions.iterdir())), "--verify")
+    verified = hftpipe(run.env, "replay", str(next((made.folder / "sessions").iterdir())), "--verify")
     assert verified.returncode == 0 and verified.stdout.startswith("identical"), verified.stdout + verified.stderr
 
 
@@ -91,12 +105,18 @@ def test_orders_of_a_killed_process_are_cancelled_within_a_second(
 def test_a_session_that_breaks_comes_back_with_all_that_happened_meanwhile(
     venue: Venue, name: str, tmp_path: Path
 ) -> None:
-    account, began_ms = account_at(venue, name), int(time.time() * 1000)
+    account, began_ms = account_at(venue, name), now_ms()
     with live(venue, name, tmp_path) as run:
         for _ in range(3):
             # (Bybit's connections for orders are of no category.)
-            venue.control(disconnect="all", **({"market": name.partition("_")[2]} if name in BINANCE else {}))
-            time.sleep(4)
+            market = {"market": name.partition("_")[2]} if name in BINANCE else {}
+            before = venue.control(disconnect="all", **market)["connections"]
+            # What has nothing to be cut in the middle of is cut after half a second.
+            time.sleep(0.6)
+            until = time.monotonic() + 4
+            while venue.control()["connections"] < before and time.monotonic() < until:
+                time.sleep(0.05)
+            time.sleep(1)
         summary = run.end()
     assert run.process.returncode == 0 and not summary["faults"], run.log.read_text()
     fills, position = account.traded(began_ms)
@@ -139,15 +159,11 @@ def test_without_a_key_live_is_refused_by_the_names_of_what_is_missing(venue: Ve
 
 
 @pytest.mark.parametrize("name", ONE_EACH)
-def test_no_secret_is_in_anything_that_a_run_writes(venue: Venue, name: str, tmp_path: Path) -> None:
-    sessions = tmp_path / "sessions"
-    with live(venue, name, tmp_path, "--record", str(sessions)) as run:
-        segment = Path(f"/dev/shm/hftpipe-{NAME}").read_bytes()
-        time.sleep(2)
-        run.end()
-    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+def test_no_secret_is_in_anything_that_a_run_writes(recorded: Callable[[str], Recorded], name: str) -> None:
+    made = recorded(name)
+    written = [path.read_bytes() for path in made.folder.rglob("*") if path.is_file()]
     assert len(written) > 3
-    for content in (segment, *written):
+    for content in (made.segment, *written):
         assert KEY.encode() not in content and SECRET.encode() not in content and b"signature" not in content
 
 
@@ -162,7 +178,7 @@ FAULTS = (
 def test_whatever_is_lost_late_told_twice_or_unknown_the_truth_is_known_in_the_end(
     venue: Venue, name: str, tmp_path: Path
 ) -> None:
-    account, began_ms = account_at(venue, name), int(time.time() * 1000)
+    account, began_ms = account_at(venue, name), now_ms()
     with live(venue, name, tmp_path, "--set", "pipeline.stop_timeout_s=20") as run:
         for fault in FAULTS:
             venue.control(market=name.partition("_")[2], **fault)
@@ -213,9 +229,14 @@ def test_a_real_order_to_look_is_refused_on_a_main_net(tmp_path: Path) -> None:
     assert done.returncode == 2 and "live.net = test" in done.stderr
 
 
+def new_key(kind: str) -> Any:
+    return Ed25519PrivateKey.generate() if kind == "Ed25519" else generate_private_key(65537, 2048)
+
+
 @pytest.mark.parametrize("name", BINANCE)
-def test_an_ed25519_key_logs_on_once_and_its_orders_need_no_signature(name: str, tmp_path: Path) -> None:
-    private = Ed25519PrivateKey.generate()
+@pytest.mark.parametrize("kind", ["Ed25519", "RSA"])
+def test_a_private_key_trades_with_its_orders_signed_or_its_log_on(kind: str, name: str, tmp_path: Path) -> None:
+    private = new_key(kind)
     public = tmp_path / "public.pem"
     public.write_bytes(private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
     pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
@@ -279,6 +300,24 @@ def test_the_watchdog_cancels_also_when_the_clock_has_jumped(venue: Venue, name:
 
 
 @pytest.mark.parametrize("name", ONE_EACH)
+def test_a_clock_that_jumps_is_measured_at_once_and_trading_goes_on(venue: Venue, name: str, tmp_path: Path) -> None:
+    account = account_at(venue, name)
+    with live(venue, name, tmp_path) as run:
+        # All that is sent is too old from now on, cancels too.
+        venue.control(clock_offset_ms=8000)
+        try:
+            time.sleep(4)
+            before, until = set(account.open()), time.monotonic() + 8
+            while not set(account.open()) - before:
+                assert time.monotonic() < until, run.log.read_text()
+                time.sleep(0.1)
+        finally:
+            venue.control(clock_offset_ms=0)
+        summary = run.end()
+    assert summary["counters"]["orders"]["wrong_times"] > 0 and not summary["halted"]
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
 def test_a_run_whose_watchdog_has_died_does_not_trade_on(venue: Venue, name: str, tmp_path: Path) -> None:
     account = account_at(venue, name)
     with live(venue, name, tmp_path) as run:
@@ -289,3 +328,70 @@ def test_a_run_whose_watchdog_has_died_does_not_trade_on(venue: Venue, name: str
         assert no_orders_within(account, 5.0)
         time.sleep(2)
         assert account.open() == [] and run.end()["halted"] == "stage_died"
+
+
+@pytest.mark.parametrize("name", ONE_EACH)
+def test_a_run_whose_account_others_trade_on_says_so_at_once_and_ends_with_one(
+    venue: Venue, name: str, tmp_path: Path
+) -> None:
+    account = account_at(venue, name)
+    with live(venue, name, tmp_path) as run:
+        account.buy("0.01")
+        time.sleep(3)
+        assert "executions of orders that are not of this instance" in run.log.read_text()
+        summary = run.end()
+    account.sell("0.01")
+    assert run.process.returncode == 1 and summary["exit_code"] == 1
+    assert summary["faults"] == {"orders.external_fills": summary["faults"]["orders.external_fills"]}
+    assert summary["orders"] > 0 and not summary["halted"]
+
+
+def kill_all(pid: int) -> None:
+    """A machine that is gone: nobody of a process's family does anything any more."""
+    root = psutil.Process(pid)
+    family = [root, *root.children(recursive=True)]
+    for how in (signal.SIGSTOP, signal.SIGKILL):
+        for one in family:
+            one.send_signal(how)
+
+
+@pytest.mark.parametrize("name", ["bybit_linear", "bybit_spot"])
+def test_orders_of_a_machine_that_is_gone_are_cancelled_by_bybits_dead_mans_switch(
+    venue: Venue, name: str, tmp_path: Path
+) -> None:
+    account = account_at(venue, name)
+    # Quotes so wide that nobody meets them: what ends them is the switch.
+    settings = {"live.dead_man_s": "3", "strategy.params.spread_bps": "100"}
+    with live(venue, name, tmp_path, **settings) as run:
+        kill_all(run.process.pid)
+        run.process.wait(10)
+        time.sleep(1)
+        assert account.open(), "nobody of ours is left to cancel them"
+        assert no_orders_within(account, 6.0)
+    for left in Path("/dev/shm").glob(f"hftpipe-{NAME}*"):
+        left.unlink()
+
+
+@pytest.mark.parametrize("name", ["bybit_linear"])
+def test_a_switch_that_the_account_may_not_have_is_said_once_and_the_watchdog_does_its_work(
+    venue: Venue, name: str, tmp_path: Path
+) -> None:
+    account = account_at(venue, name)
+    venue.control(dcp_refused=True)
+    try:
+        with live(venue, name, tmp_path, **{"live.dead_man_s": "3"}) as run:
+            venue.control(disconnect="all")
+            time.sleep(4)
+            os.kill(run.says("pipeline started")["processes"][3], signal.SIGKILL)
+            assert no_orders_within(account, 1.5)
+        (said,) = [line for line in run.log.read_text().splitlines() if "dead man's switch" in line]
+        assert "Permission denied" in said and "the watchdog alone looks after the orders" in said
+    finally:
+        venue.control(dcp_refused=False)
+
+
+@pytest.mark.parametrize("name", ["bybit_linear"])
+def test_a_wait_that_bybits_switch_does_not_have_is_refused(venue: Venue, name: str, tmp_path: Path) -> None:
+    given = options(venue, name, tmp_path, **{"live.dead_man_s": "2"})
+    done = hftpipe(environment(tmp_path, name), "run", *configs("paper", "risk_limits"), "--name", NAME, *given)
+    assert done.returncode == 2 and "live.dead_man_s = 2: Bybit waits 3 to 300 s" in done.stderr

@@ -36,6 +36,8 @@ TABLE: dict[str, Any] = {
     # Every C function that hot code may call, by root.
     "libc": {
         "hftpipe.core.shared.stage.duty_loop": ["sched_yield", "usleep"],
+        # Where every order is to be on the disk before it is sent.
+        "hftpipe.gateway.stage.step_entry": ["msync", "__errno_location"],
         "hftpipe.venues.taped.source.source_entry": ["memchr"],
         "hftpipe.venues.live.source.live_entry": ["recv", "send", "__errno_location"],
         "hftpipe.venues.live.source.say_entry": ["send"],
@@ -49,7 +51,7 @@ TABLE: dict[str, Any] = {
         "hftpipe.simulation.exchange_server.captured.play_entry": ["memchr", "send", "__errno_location"],
         "hftpipe.venues.nasdaq.itch.receive.receive_step": ["recvfrom", "recvmsg", "send", "__errno_location", "clock_gettime"],
         "hftpipe.venues.nasdaq.itch.wiring.receive_entry": ["recvfrom", "recvmsg", "send", "__errno_location", "clock_gettime"],
-        "hftpipe.venues.orders.venue.submit_entry": ["send", "__errno_location"],
+        "hftpipe.venues.orders.venue.submit_entry": ["send", "recv", "__errno_location"],
         "hftpipe.venues.orders.venue.poll_entry": ["send", "recv", "__errno_location"],
         "hftpipe.venues.nasdaq.ouch.venue.submit_entry": ["send", "close", "__errno_location"],
         "hftpipe.venues.nasdaq.ouch.venue.poll_entry": [
@@ -67,9 +69,9 @@ TABLE: dict[str, Any] = {
         "hftpipe.simulation.exchange_server.captured",
         # OpenSSL, as Python's ssl has loaded it.
         "hftpipe.transport.tls.reading", "hftpipe.transport.websocket.link", "hftpipe.transport.websocket.sending",
-        "hftpipe.transport.signing.hmac_sha256",
+        "hftpipe.transport.signing.hmac_sha256", "hftpipe.transport.signing.private_key",
         # Whoever reads a venue's answers calls its scan.
-        "hftpipe.venues.orders.venue",
+        "hftpipe.venues.orders.venue", "hftpipe.venues.orders.calls",
         # The world stands before any venue.
         "hftpipe.simulation.world.venue",
     ],
@@ -86,6 +88,8 @@ EXPECTED = {
     "hftpipe.venues.binance.codec.scan_entry": "hftpipe.venues.binance.scanner.scan",
     "hftpipe.venues.orders.venue.submit_entry": "hftpipe.venues.orders.requests.send_request",
     "hftpipe.venues.orders.venue.poll_entry": "hftpipe.venues.orders.apply.apply_fact",
+    "hftpipe.venues.binance.orders.reply.reply_entry": "hftpipe.venues.binance.orders.answers.read_outcome",
+    "hftpipe.venues.bybit.orders.reply.reply_entry": "hftpipe.venues.bybit.orders.answers.read_outcome",
     "hftpipe.venues.bybit.orders.scan.scan_entry": "hftpipe.core.machine.json_text.next_member",
     "hftpipe.venues.binance.orders.scan.scan_entry": "hftpipe.core.machine.json_text.next_member",
     "hftpipe.venues.bybit.codec.scan_entry": "hftpipe.venues.bybit.scanner.scan",

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from decimal import Decimal
 
 import pytest
+from bybit_orders_rig import Desk as BybitDesk
 from bybit_rig import Decoders as BybitDecoders
 from orders_rig import ONE
 from orders_rig import Desk as BinanceDesk
 from test_binance_scanner import DEPTH_SPOT, DEPTH_USDM, TICKER_SPOT, TICKER_USDM, TRADE_OLD, TRADE_SPOT
 from test_binance_scanner import Decoders as BinanceDecoders
-from test_live_orders_bybit import Desk as BybitDesk
 from websocket_server import frame
 
 from hftpipe.core.schema.records import LEFT

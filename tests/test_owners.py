@@ -39,6 +39,7 @@ WRITERS: dict[str, tuple[str, set[str], dict[str, str]]] = {
             "risk/marking.py": "the account's mark",
             "risk/groups.py": "the account's, added up (GROUP has fields of the same names)",
             "strategy/stage.py": "the strategy's, from the fills it is told of",
+            "journal/fold.py": "a reader's own, made again from a journal",
             "simulation/world/mutants.py": "planted bugs",
         },
     ),
@@ -62,6 +63,7 @@ WRITERS: dict[str, tuple[str, set[str], dict[str, str]]] = {
             "gateway/orders.py": "the gateway's table",
             "gateway/stage.py": "the gateway's table",
             "gateway/stopping.py": "the gateway's table",
+            "journal/fold.py": "a reader's own table, made again from a journal",
             "strategy/context.py": "the strategy's table",
             "strategy/quotes.py": "the strategy's table",
             "strategy/stage.py": "the strategy's table",
@@ -69,6 +71,8 @@ WRITERS: dict[str, tuple[str, set[str], dict[str, str]]] = {
             "venues/nasdaq/ouch/reports.py": "the order session's own table",
             "venues/nasdaq/ouch/venue.py": "the order session's own table",
             "venues/orders/apply.py": "an account's own table",
+            "venues/orders/revived.py": "an account's own table",
+            "venues/orders/telling.py": "an account's own table",
             "venues/orders/venue.py": "an account's own table",
             "simulation/world/mutants.py": "planted bugs",
         },
@@ -92,6 +96,7 @@ OWN_FIELDS = {
 }
 #: Records of other kinds with such fields.
 NOT_IT = {
+    "journal/query.py": {"venue_id"},
     "simulation/market_server/trading/margin_ledger.py": {"cost"},
     "strategy/quote_slots.py": {"asked_price"},
     "gateway/stage.py": {"venue_id"},
@@ -99,9 +104,10 @@ NOT_IT = {
     "venues/nasdaq/ouch/state.py": {"venue_id"},
     "venues/binance/orders/account.py": {"venue_id"},
     "venues/bybit/orders/account.py": {"venue_id"},
-    "venues/bybit/orders/scan.py": {"venue_id"},
+    "venues/bybit/orders/topics.py": {"venue_id"},
     "venues/binance/orders/answers.py": {"venue_id"},
     "venues/binance/orders/events.py": {"venue_id"},
+    "venues/orders/reconcile.py": {"venue_id"},
     "venues/paper/reports.py": {"venue_id"},
     "venues/paper/requests.py": {"venue_id"},
 }
@@ -210,7 +216,7 @@ REGIONS = {
     "instruments": START, "symbols": START, "clock": START, "risk.limits": START, "gateway.max_ages": START,
     "market.flow_places": START, "strategy.users": START, "risk.members": START,
     "stop": OUTSIDE, "halt": OUTSIDE, "halts": OUTSIDE, "usage": OUTSIDE, "source_errors": OUTSIDE, "status.": OUTSIDE,
-    "strategy.params": OUTSIDE,
+    "strategy.params": OUTSIDE, "tickers": OUTSIDE,
     "market.": "market_data", "strategy.": "strategy", "risk.": "risk", "gateway.": "gateway", "exchange": "gateway",
 }  # fmt: skip
 #: Regions with a row for each instrument of a venue, or one for each venue: bytes of all rows over their number is that of one.

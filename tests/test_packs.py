@@ -39,6 +39,10 @@ max_order_notional = "10000000000"
 max_position = "10000000"
 max_intent_age_ms = 60000
 max_book_age_ms = 60000
+[controls]
+max_gross_notional = "10000000000"
+max_drawdown = "10000000000"
+max_daily_loss = "10000000000"
 [strategy.params]
 order_size = "10000"
 max_inventory = "100000"

@@ -46,13 +46,15 @@ def test_every_folder_and_document_named_exists():
 def test_the_checks_are_listed_in_the_order_they_run():
     listed = README.partition("### Checks before every order, in order")[2].strip().partition("\n\n")[0]
     words = {
-        "HALTED": "halted", "UNKNOWN_INSTRUMENT": "unknown instrument", "UNKNOWN_ORDER": "unknown order", "INVALID_VALUE": "invalid",
+        "HALTED": "halted", "RESTRICTED": "restricted instrument", "UNKNOWN_INSTRUMENT": "unknown instrument", "UNKNOWN_ORDER": "unknown order", "INVALID_VALUE": "invalid",
         "NO_LIMIT": "no limit", "TICK_FILTER": "tick", "LOT_FILTER": "lot", "MIN_NOTIONAL": "minimum notional",
         "MAX_ORDER_QTY": "largest order", "MAX_MARKET_QTY": "tighter", "MAX_ORDER_NOTIONAL": "order value",
-        "MAX_POSITION": "largest position", "STRATEGY_POSITION": "strategy's own", "NET_LIMIT": "net position",
+        "REDUCING": "only reducing", "MAX_POSITION": "largest position", "STRATEGY_POSITION": "strategy's own", "NET_LIMIT": "net position",
         "BOOK_INVALID": "VALID", "BOOK_STALE": "not stale", "INTENT_STALE": "not too old", "PRICE_COLLAR": "collar",
+        "GROSS_NOTIONAL": "gross notional", "STRATEGY_NOTIONAL": "the strategy · own", "SELF_MATCH": "would meet",
         "RATE_PER_S": "orders a second", "RATE_PER_MIN": "a minute", "STRATEGY_RATE": "those of the strategy",
-        "GROUP_RATE": "those of each", "DUPLICATE_ID": "duplicate", "ILLEGAL_TRANSITION": "under way",
+        "GROUP_RATE": "those of each", "REPEATED_EXECUTIONS": "repeated executions", "DUPLICATE_ORDER": "like one just sent",
+        "DUPLICATE_ID": "duplicate id", "ILLEGAL_TRANSITION": "under way",
     }  # fmt: skip
     text = " ".join(listed.split())
     at = [text.index(words[reasons.NAMES[check.reason].upper()]) for check in CHECKS]

@@ -46,7 +46,7 @@ LAYOUTS = {
         64,
         "version:0:8 bid:8:8 bid_qty:16:8 ask:24:8 ask_qty:32:8 local_ts:40:8 state:48:8 update_id:56:8",
     ),
-    "HALT_CELL": (cells.HALT_CELL, 64, "version:0:8 halted:8:8 cause:16:8 local_ts:24:8 _pad:32:32"),
+    "HALT_CELL": (cells.HALT_CELL, 64, "version:0:8 halted:8:8 cause:16:8 local_ts:24:8 ending:32:8 _pad:40:24"),
     "BOOK": (
         book.BOOK,
         512,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory import address, record
+from memory import address, aligned, record
 from risk_rig import ASK, BID, E8, LOT, MIN_NOTIONAL, NOW, TICK, fill_instrument, fill_limits, fill_top, make
 
 from hftpipe.core.schema import reasons
@@ -40,6 +40,7 @@ from hftpipe.core.schema.records import (
 from hftpipe.core.trading import order_table
 from hftpipe.core.trading.order_table import ORDER, PENDING_NEW, PENDING_REPLACE, TRANSITIONS, UNKNOWN, WORKING
 from hftpipe.risk import checks
+from hftpipe.risk.crossing import TOUCH
 from hftpipe.risk.desks import DESK, RATES
 from hftpipe.risk.groups import GROUP, MEMBER, groups_count
 from hftpipe.risk.limits import LIMITS, limits_row
@@ -53,6 +54,9 @@ from hftpipe.risk.rate import (
     window_add,
     window_count,
 )
+from hftpipe.risk.repeats import REPEATS, REPEATS_BYTES, repeat_add, repeat_key
+from hftpipe.risk.standings import STANDING
+from hftpipe.risk.worth import TOTAL, WORTH
 
 INT64_MAX, INT64_MIN = 2**63 - 1, -(2**63)
 
@@ -71,8 +75,16 @@ class Case:
             self.group[name] = INT64_MAX
         for name in ("max_position", "orders_per_s", "orders_per_min"):
             self.desk[name] = INT64_MAX
+        self.worth, self.own_worth, self.standing, self.touch = (record(one) for one in (WORTH, WORTH, STANDING, TOUCH))
+        self.run, self.venue, self.desk_sum = (record(TOTAL) for _ in range(3))
+        self.repeats, self.before = aligned(REPEATS_BYTES), list[tuple[int, ...]]()
+        self.has_own, self.is_matched = True, False
+        for total in (self.run, self.venue, self.desk_sum):
+            total["max_gross"] = 10**9 * E8
+        self.standing["is_allowed"], self.touch["lowest_sell"] = 1, INT64_MAX
+        self.repeats[: REPEATS.itemsize].view(REPEATS)["window_ns"] = WINDOW_NS
         self.order, self.has_order = record(ORDER), kind == REPLACE
-        self.known, self.halted, self.sent_at = True, False, []
+        self.known, self.halted, self.reducing, self.sent_at = True, False, False, []
         #: How long after the intent's time it is judged.
         self.late_ns = 0
         fill_instrument(self.instrument)
@@ -88,12 +100,18 @@ class Case:
         c = record(checks.CONTEXT)
         c["intent"], c["top"] = address(self.intent), address(self.top)
         c["halted"], c["known"], c["now"] = int(self.halted), int(self.known), self.now
+        c["reducing"] = int(self.reducing)
         if self.known:
             for name in ("instrument", "limits", "position", "rates"):
                 c[name] = address(getattr(self, name))
         c["desk"], c["own"] = address(self.desk) if self.is_of_a_strategy else 0, address(self.own)
         if self.known:
             c["groups"], c["member"] = address(self.group), address(self.member)
+        for name, row in (("worth", self.worth), ("run_total", self.run), ("venue_total", self.venue),
+                          ("standing", self.standing), ("repeats", self.repeats), ("touch", self.touch)):  # fmt: skip
+            c[name] = address(row)
+        if self.has_own:
+            c["own_worth"], c["desk_total"] = address(self.own_worth), address(self.desk_sum)
         if self.has_order:
             c["order"] = address(self.order)
         return int(checks.evaluate(address(c)))
@@ -110,6 +128,15 @@ class Case:
             rate_add(address(self.rates), np.int64(at))
             rate_add(np.uint64(int(address(self.desk)) + int(RATES)), np.int64(at))
             groups_count(address(self.group), address(self.member), np.int64(at))
+
+    def send_alike(self, ago_ns: int) -> None:
+        """The same order was approved so long ago."""
+        flags = self["order.flags"] if self["intent.kind"] == REPLACE else self["intent.flags"]
+        what = self["intent.strategy"], self["intent.instrument"], self["intent.side"], flags
+        price, qty, at = self["intent.price"], self["intent.qty"], self.now - ago_ns
+        key = np.uint64(repeat_key(*(np.int64(one) for one in what)))
+        repeat_add(address(self.repeats), key, np.int64(price), np.int64(qty), np.int64(at))
+        self.before.append((*what, price, qty, at))
 
     def __getitem__(self, path: str) -> int:
         row, field = path.split(".")
@@ -160,6 +187,27 @@ def twin_fits(case: Case, row: str, side: int, growth: int, limit: int) -> bool:
     return held <= limit and held + working + growth <= limit
 
 
+def twin_has_room(case: Case, row: str, worth: str, total: str, side: int, growth: int) -> bool:
+    qty, buys, sells = (case[f"{row}.{name}"] for name in ("qty", "working_buy", "working_sell"))
+    buys, sells = (buys + growth, sells) if side == BUY else (buys, sells + growth)
+    mid = (case["top.bid"] + case["top.ask"]) // 2
+    value = min(int(Fraction(max(qty + buys, sells - qty) * mid, E8)), 2**62)
+    added = value - case[f"{worth}.gross"]
+    return added <= 0 or (
+        (value < 2**62 or case[f"{worth}.gross"] == 2**62)
+        and case[f"{total}.gross"] + added <= case[f"{total}.max_gross"]
+    )
+
+
+def twin_crosses(case: Case, side: int, tif: int, price: int) -> bool:
+    buy, sell = case["touch.highest_buy"], case["touch.lowest_sell"]
+    if side == BUY:
+        return sell != INT64_MAX and (tif == MARKET or price >= sell)
+    return buy != 0 and (tif == MARKET or price <= buy)
+
+
+#: How long an order is remembered.
+WINDOW_NS = 5_000_000
 #: One of the test instrument is so many of its base currency.
 UNITS = 1000
 _WINDOWS = ((SECOND_SHIFT, SECOND_BEFORE), (MINUTE_SHIFT, MINUTE_BEFORE))
@@ -178,9 +226,11 @@ def twin(case: Case) -> int:
     tif = (case["order.flags"] if replace else case["intent.flags"]) & TIF_MASK
     if not twin_is_legal(case, tif):
         return reasons.INVALID_VALUE
+    if not case["standing.is_allowed"]:
+        return reasons.RESTRICTED
     side, price, qty = case["intent.side"], case["intent.price"], case["intent.qty"]
     sizes = ("max_order_qty", "max_market_qty", "max_order_notional", "max_position")
-    if any(case[f"limits.{name}"] <= 0 for name in sizes):
+    if any(case[f"limits.{name}"] <= 0 for name in sizes) or case["run.max_gross"] <= 0:
         return reasons.NO_LIMIT
     if case["instrument.tick"] <= 0 or price % case["instrument.tick"]:
         return reasons.TICK_FILTER
@@ -199,6 +249,8 @@ def twin(case: Case) -> int:
     if replace:
         counted = max(max(case["order.qty"], case["order.new_qty"]) - case["order.filled"], 0)
         growth = max(qty - case["order.filled"] - counted, 0)
+    if case.reducing and not twin_fits(case, "position", side, growth, 0):
+        return reasons.REDUCING
     if not twin_fits(case, "position", side, growth, case["limits.max_position"]):
         return reasons.MAX_POSITION
     is_limited = case["desk.is_limited"] != 0
@@ -217,6 +269,12 @@ def twin(case: Case) -> int:
     collar = case["limits.post_only_collar_e8"] if tif == POST_ONLY else case["limits.collar_e8"]
     if abs(worth - mid) > Fraction(collar, E8) * mid:
         return reasons.PRICE_COLLAR
+    if not all(twin_has_room(case, "position", "worth", total, side, growth) for total in ("run", "venue")):
+        return reasons.GROSS_NOTIONAL
+    if case.has_own and not twin_has_room(case, "own", "own_worth", "desk_sum", side, growth):
+        return reasons.STRATEGY_NOTIONAL
+    if twin_crosses(case, side, tif, price):
+        return reasons.SELF_MATCH
     if twin_in_window(case, int(SECOND_SHIFT), int(SECOND_BEFORE)) + 1 > case["limits.orders_per_s"]:
         return reasons.RATE_PER_S
     if twin_in_window(case, int(MINUTE_SHIFT), int(MINUTE_BEFORE)) + 1 > case["limits.orders_per_min"]:
@@ -226,6 +284,12 @@ def twin(case: Case) -> int:
         return reasons.STRATEGY_RATE
     if spent[0] > case["group.orders_per_s"] or spent[1] > case["group.orders_per_min"]:
         return reasons.GROUP_RATE
+    if case["standing.is_over"]:
+        return reasons.REPEATED_EXECUTIONS
+    flags = case["order.flags"] if replace else case["intent.flags"]
+    what = case["intent.strategy"], case["intent.instrument"], side, flags, price, qty
+    if any(one[:-1] == what and case.now - one[-1] < WINDOW_NS for one in case.before):
+        return reasons.DUPLICATE_ORDER
     if not replace and case.has_order:
         return reasons.DUPLICATE_ID
     if replace and case["order.state"] not in (WORKING, order_table.PARTIAL):
@@ -269,6 +333,12 @@ def forget_instrument(case: Case) -> None:
 
 def end_order(case: Case) -> None:
     off(case, "order.state", order_table.CANCELED)
+
+
+def only_reduce(case: Case) -> None:
+    # A position that the order would make larger.
+    case.reducing = True
+    off(case, "position.qty", 1 if case["intent.side"] == BUY else -1)
 
 
 def over_position(case: Case) -> None:
@@ -334,11 +404,35 @@ def reuse_id(case: Case) -> None:
     case.has_order = True
 
 
+def over_gross(case: Case) -> None:
+    """The instrument's own worst case is counted already; the order makes it larger."""
+    row, growth = case.position, case["intent.qty"]
+    if case["intent.kind"] == REPLACE:
+        off(case, "intent.qty", 2 * growth)
+    row["working_buy"] = row["working_sell"] = growth
+    off(case, "worth.gross", 100 * growth)
+    off(case, "venue.gross", 250 * E8)
+    off(case, "venue.max_gross", 250 * E8 + 100 * growth - 1)
+
+
+def over_own_gross(case: Case) -> None:
+    if case["intent.kind"] == REPLACE:
+        off(case, "intent.qty", 2 * case["intent.qty"])
+    off(case, "desk_sum.gross", 50 * E8)
+    off(case, "desk_sum.max_gross", 150 * E8 - 1)
+
+
+def meet_own(case: Case) -> None:
+    off(case, "touch.lowest_sell", 100 * E8)
+    off(case, "touch.highest_buy", 100 * E8)
+
+
 BREAK = {
     reasons.HALTED: halt,
     reasons.UNKNOWN_INSTRUMENT: forget_instrument,
     reasons.UNKNOWN_ORDER: end_order,
     reasons.INVALID_VALUE: lambda case: off(case, "intent.flags", case["intent.flags"] | NOT_A_NUMBER),
+    reasons.RESTRICTED: lambda case: off(case, "standing.is_allowed", 0),
     reasons.NO_LIMIT: lambda case: off(case, "limits.max_position", 0),
     reasons.TICK_FILTER: lambda case: off(case, "instrument.tick", 0),
     reasons.LOT_FILTER: lambda case: off(case, "intent.qty", E8 + 1),
@@ -346,6 +440,7 @@ BREAK = {
     reasons.MAX_ORDER_QTY: lambda case: off(case, "limits.max_order_qty", E8 - 1),
     reasons.MAX_MARKET_QTY: lambda case: off(case, "limits.max_market_qty", E8 - 1),
     reasons.MAX_ORDER_NOTIONAL: lambda case: off(case, "limits.max_order_notional", 99 * E8),
+    reasons.REDUCING: only_reduce,
     reasons.MAX_POSITION: over_position,
     reasons.STRATEGY_POSITION: over_own_position,
     reasons.NET_LIMIT: over_net,
@@ -353,10 +448,15 @@ BREAK = {
     reasons.BOOK_STALE: lambda case: off(case, "top.local_ts", NOW - 3 * 10**9),
     reasons.INTENT_STALE: wait_too_long,
     reasons.PRICE_COLLAR: far_price,
+    reasons.GROSS_NOTIONAL: over_gross,
+    reasons.STRATEGY_NOTIONAL: over_own_gross,
+    reasons.SELF_MATCH: meet_own,
     reasons.RATE_PER_S: spend_rate,
     reasons.RATE_PER_MIN: spend_minute_rate,
     reasons.STRATEGY_RATE: spend_own_rate,
     reasons.GROUP_RATE: spend_group_rate,
+    reasons.REPEATED_EXECUTIONS: lambda case: off(case, "standing.is_over", 1),
+    reasons.DUPLICATE_ORDER: lambda case: case.send_alike(WINDOW_NS - 1),
     reasons.DUPLICATE_ID: reuse_id,
     reasons.ILLEGAL_TRANSITION: lambda case: off(case, "order.state", PENDING_REPLACE),
 }
@@ -452,6 +552,16 @@ BOUNDARIES = [
     Boundary(reasons.PRICE_COLLAR, "intent.price", MID * 99 // 100, MID * 99 // 100 - TICK),
     Boundary(reasons.PRICE_COLLAR, "intent.price", MID * 1005 // 1000, MID * 1005 // 1000 + TICK, tif=POST_ONLY),
     Boundary(reasons.PRICE_COLLAR, "limits.collar_e8", 50_000, 49_999, tif=MARKET),
+    Boundary(reasons.NO_LIMIT, "run.max_gross", 10**4 * E8, 0),
+    Boundary(reasons.GROSS_NOTIONAL, "run.max_gross", 100 * E8, 100 * E8 - 1),
+    Boundary(reasons.GROSS_NOTIONAL, "venue.max_gross", 100 * E8, 100 * E8 - 1, side=SELL),
+    Boundary(reasons.GROSS_NOTIONAL, "run.gross", 10**9 * E8 - 100 * E8, 10**9 * E8 - 100 * E8 + 1),
+    Boundary(reasons.GROSS_NOTIONAL, "run.max_gross", 100 * E8, 100 * E8 - 1, tif=MARKET),
+    Boundary(reasons.STRATEGY_NOTIONAL, "desk_sum.max_gross", 100 * E8, 100 * E8 - 1),
+    Boundary(reasons.SELF_MATCH, "touch.lowest_sell", 100 * E8 + TICK, 100 * E8),
+    Boundary(reasons.SELF_MATCH, "touch.highest_buy", 100 * E8 - TICK, 100 * E8, side=SELL),
+    Boundary(reasons.SELF_MATCH, "touch.lowest_sell", INT64_MAX, INT64_MAX - 1, tif=MARKET),
+    Boundary(reasons.SELF_MATCH, "touch.highest_buy", 0, 1, tif=MARKET, side=SELL),
     Boundary(reasons.RATE_PER_S, "limits.orders_per_s", 1, 0),
     Boundary(reasons.RATE_PER_MIN, "limits.orders_per_min", 1, 0),
 ]
@@ -507,6 +617,52 @@ def test_value_that_fits_no_int64_is_invalid():
     assert name_of(case.verdict()) == "invalid_value"
 
 
+def test_the_same_order_passes_again_once_its_window_is_over():
+    case = Case()
+    case.send_alike(WINDOW_NS)
+    assert case.verdict() == reasons.NONE
+    case.send_alike(WINDOW_NS - 1)
+    assert name_of(case.verdict()) == name_of(twin(case)) == "duplicate_order"
+
+
+@pytest.mark.parametrize(
+    "field, value", [("price", 100 * E8 + TICK), ("qty", 2 * E8), ("side", SELL), ("flags", IOC), ("strategy", 2)]
+)
+def test_an_order_that_differs_in_anything_is_no_repetition(field, value):
+    case = Case()
+    case.send_alike(0)
+    off(case, f"intent.{field}", value)
+    assert case.verdict() == reasons.NONE
+
+
+def test_of_five_orders_of_one_set_the_one_that_is_longest_ago_is_forgotten_and_never_another():
+    case = Case()
+    for lots in range(1, 4000):
+        off(case, "intent.qty", lots * LOT)
+        case.send_alike(4000 - lots)
+    found = 0
+    for lots in range(1, 4000):
+        off(case, "intent.qty", lots * LOT)
+        case.instrument["min_notional"] = 0
+        found += name_of(case.verdict()) == "duplicate_order"
+    assert 900 <= found <= 1024, "256 sets of 4, nearly all in use"
+    for lots in range(3990, 4000):
+        off(case, "intent.qty", lots * LOT)
+        assert name_of(case.verdict()) == "duplicate_order", "the newest of all"
+
+
+def test_an_order_that_makes_no_worst_case_larger_passes_however_much_there_is():
+    case = Case(side=SELL)
+    off(case, "position.qty", 5 * E8)
+    off(case, "worth.gross", 500 * E8)
+    for total in ("run", "venue"):
+        off(case, f"{total}.gross", 900 * E8)
+        off(case, f"{total}.max_gross", 800 * E8)
+    assert case.verdict() == reasons.NONE, "the way down is free"
+    off(case, "intent.side", BUY)
+    assert name_of(case.verdict()) == "gross_notional"
+
+
 @pytest.mark.parametrize("field, value", [("side", SELL), ("instrument", 1)])
 def test_replace_must_name_its_orders_side_and_instrument(field, value):
     case = Case(REPLACE)
@@ -539,7 +695,29 @@ def test_nothing_wraps_at_the_edge_of_int64():
     assert name_of(case.verdict()) == "max_position"
     off(case, "position.qty", -INT64_MAX)
     off(case, "position.working_buy", 0)
+    assert name_of(case.verdict()) == "gross_notional", "its value fits no number"
+    off(case, "worth.gross", 2**62)
     assert case.verdict() == reasons.NONE
+
+
+@pytest.mark.parametrize("side", [BUY, SELL])
+def test_while_reducing_an_order_passes_that_leaves_the_position_smaller_or_flat_whatever_else_fills(side):
+    sign, working = (1, "position.working_buy") if side == BUY else (-1, "position.working_sell")
+    case = Case(side=side)
+    case.reducing = True
+    assert name_of(case.verdict()) == "reducing", "flat: nothing is to be made smaller"
+    off(case, "position.qty", -sign * E8)
+    assert case.verdict() == reasons.NONE, "to flat"
+    off(case, "intent.qty", E8 + LOT)
+    assert name_of(case.verdict()) == "reducing", "not round to the other side"
+    off(case, "intent.qty", E8 // 2)
+    off(case, working, E8 // 2)
+    assert case.verdict() == reasons.NONE, "with what works already, just to flat"
+    off(case, working, E8 // 2 + 1)
+    assert name_of(case.verdict()) == "reducing", "with what works already, beyond"
+    off(case, "position.qty", sign * E8)
+    off(case, working, 0)
+    assert name_of(case.verdict()) == "reducing", "it would make the position larger"
 
 
 # Agreement with the twin.
@@ -581,6 +759,14 @@ MUTATIONS = {
     "limits.max_intent_age_ns": near(0, 10**9).filter(lambda v: v >= 0),
     "limits.orders_per_s": st.integers(0, 4),
     "limits.orders_per_min": st.integers(0, 4),
+    "worth.gross": near(0, 100 * E8, 2000 * E8).filter(lambda v: 0 <= v < 2**61),
+    "run.gross": near(0, 10**9 * E8).filter(lambda v: 0 <= v < 2**61),
+    "run.max_gross": near(0, 100 * E8, 2000 * E8).filter(lambda v: v >= 0),
+    "desk_sum.max_gross": near(100 * E8).filter(lambda v: v >= 0),
+    "standing.is_allowed": st.integers(0, 1),
+    "standing.is_over": st.integers(0, 1),
+    "touch.lowest_sell": near(100 * E8).filter(lambda v: v > 0),
+    "touch.highest_buy": near(100 * E8).filter(lambda v: v >= 0),
     "instrument.min_notional": near(MIN_NOTIONAL, 100 * E8).filter(lambda v: v >= 0),
 }
 MUTATED = st.lists(
@@ -595,7 +781,7 @@ MUTATED = st.lists(
     side=st.sampled_from([BUY, SELL]),
     changes=MUTATED,
     earlier=st.lists(st.integers(0, 70 * 10**9), max_size=5),
-    flags=st.tuples(*[st.sampled_from([False] * 9 + [True])] * 3),
+    flags=st.tuples(*[st.sampled_from([False] * 9 + [True])] * 3, st.booleans()),
     late_ns=near(0, 10**9, 2 * 10**9).filter(lambda v: v >= 0),
 )
 def test_verdict_equals_the_twins(kind, tif, side, changes, earlier, flags, late_ns):
@@ -603,7 +789,7 @@ def test_verdict_equals_the_twins(kind, tif, side, changes, earlier, flags, late
     for age_ns in sorted(earlier, reverse=True):
         case.send(NOW - age_ns)
     case.late_ns = late_ns
-    case.halted, case.known = flags[0], not flags[1]
+    case.halted, case.known, case.reducing = flags[0], not flags[1], flags[3]
     if flags[2]:
         case.has_order = not case.has_order
     for path, value in changes:

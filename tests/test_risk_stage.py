@@ -13,6 +13,7 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ZERO, load_acquire, sched_yield, view
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.cells import POSITION_LIMIT, UNBOOKABLE_FILL
+from hftpipe.core.schema.halts import REDUCE_PLACE, set_scope
 from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.records import (
     ACK,
@@ -28,6 +29,7 @@ from hftpipe.core.schema.records import (
     NOT_A_NUMBER,
     OWN_CANCEL,
     POST_ONLY,
+    REDUCES,
     REJECT,
     REPLACE,
     REPLACED,
@@ -151,6 +153,36 @@ def test_halt_refuses_orders_and_replaces_but_no_cancel(rig):
     rig.intend(id=3)
     rig.step()
     assert [r["id"] for r in rig.pop("orders")] == [3]
+
+
+def reduce(rig: RiskRig, is_reducing: bool = True) -> None:
+    """From now on only orders pass that make a position smaller."""
+    set_scope(rig.halts, REDUCE_PLACE, 3 if is_reducing else 0, NOW)
+
+
+def test_while_reducing_what_passes_bears_that_it_does_and_no_other_order_ever(rig):
+    working(rig, 1, qty=2 * E8)
+    rig.report(kind=FILL, id=1, qty=2 * E8, price=100 * E8)
+    rig.step()
+    rig.pop("updates")
+    reduce(rig)
+    rig.intend(id=2, side=SELL, qty=E8)
+    rig.intend(id=3, side=SELL, qty=E8 + LOT)
+    rig.intend(id=4, qty=E8)
+    rig.step()
+    assert [(r["id"], r["flags"]) for r in rig.pop("orders")] == [(2, REDUCES)] and rig.rejects(reasons.REDUCING) == 2
+    rig.report(kind=ACK, id=2, side=SELL, qty=E8)
+    rig.step()
+    reduce(rig, False)
+    rig.intend(id=2, side=SELL, kind=REPLACE, qty=5 * E8)
+    rig.step()
+    assert [(r["kind"], r["flags"]) for r in rig.pop("orders")] == [(REPLACE, 0)], "judged by what holds now"
+
+
+def test_a_strategy_cannot_say_itself_that_its_order_reduces(rig):
+    rig.intend(id=1, flags=REDUCES)
+    rig.step()
+    assert rig.pop("orders") == [] and rig.rejects(reasons.INVALID_VALUE) == 1
 
 
 def test_cancel_passes_every_check_that_stops_an_order(rig):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory import address, aligned
 
-from hftpipe.core.trading.seen_fills import MIN_LIMIT, seen_add, seen_bytes, seen_init, seen_stray
+from hftpipe.core.trading.seen_fills import MIN_LIMIT, seen_add, seen_bytes, seen_init, seen_is_sure, seen_stray
 
 
 class Seen:
@@ -23,6 +23,9 @@ class Seen:
         head = int(seen_add(address(self.memory), np.uint64(self.heads.get(id_, 0)), np.uint64(id_), np.uint64(number)))
         self.heads[id_] = head or self.heads[id_]
         return head != 0
+
+    def is_sure(self, id_: int, number: int) -> bool:
+        return bool(seen_is_sure(address(self.memory), np.uint64(self.heads.get(id_, 0)), np.uint64(number)))
 
     def stray(self, id_: int, number: int) -> bool:
         return bool(seen_stray(address(self.memory), np.uint64(id_), np.uint64(number)))
@@ -78,3 +81,26 @@ def test_the_same_number_of_another_order_is_another_execution():
 def test_a_limit_that_is_no_power_of_two_is_refused(limit):
     with pytest.raises(ValueError, match="power of two"):
         seen_bytes(limit)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 60)), max_size=120))
+def test_what_is_taken_for_new_was_never_there_where_it_says_that_it_is_sure(keys):
+    seen, ever = Seen(), set[tuple[int, int]]()
+    for key in keys:
+        is_sure = seen.is_sure(*key)
+        is_new = seen.add(*key)
+        assert not (is_sure and is_new and key in ever)
+        # As long as nothing can have been forgotten it always is.
+        assert is_sure or len(ever) >= MIN_LIMIT
+        ever.add(key)
+
+
+def test_a_number_above_all_others_is_new_for_sure_whatever_was_forgotten():
+    seen = Seen(16)
+    for number in range(1, 100):
+        assert seen.is_sure(1, number) and seen.add(1, number)
+    assert not seen.is_sure(1, 50)
+    for number in range(1, 100):
+        seen.add(2, number)
+    assert not seen.is_sure(1, 1000), "nothing is left of the chain, not even its largest number"

@@ -26,7 +26,7 @@ META = {"stages": ["market_data"], "capacity": 8}
 @pytest.fixture
 def name(clean_shm: None) -> Iterator[str]:
     """A pipeline name of this test alone; nothing may be left under it."""
-    yield f"test-{uuid.uuid4().hex[:12]}"
+    yield f"test-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture

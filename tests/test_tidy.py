@@ -34,9 +34,23 @@ MAY_IMPORT = {
     "strategy/": ("core",),
     "risk/": ("core",),
     "gateway/": ("core",),
+    "gateway/journaling.py": ("core", "journal.append", "journal.layout"),
+    "gateway/stopping.py": ("core", "gateway", "journal.layout"),
+    # The journal: what the gateway writes, what provides its files beside it, and what reads them.
+    "journal/": ("core", "log"),
+    "journal/fold.py": ("core", "journal", "gateway.orders"),
     "transport/": ("core", "config"),
     "venues/": ("core", "config"),
-    "venues/live/": ("core", "transport", "venues.contract", "venues.message", "venues.taped"),
+    "venues/live/": (
+        "core",
+        "transport",
+        "venues.contract",
+        "venues.message",
+        "venues.taped",
+        "venues.booking",
+        "venues.listing",
+        "venues.listing_changes",
+    ),
     # Orders at a venue over WebSocket and REST.
     "venues/orders/": ("core", "config", "transport", "venues.contract"),
     "venues/binance/orders/": ("core", "config", "transport", "venues.orders", "venues.contract", "venues.binance"),
@@ -49,6 +63,7 @@ MAY_IMPORT = {
         "venues.contract",
         "venues.message",
         "venues.taped",
+        "venues.listing",
         "venues.paper.catalogue",
         "venues.orders",
     ),
@@ -72,6 +87,9 @@ MAY_IMPORT = {
     ),
     "venues/binance/streams.py": ("core", "transport", "venues.live.plan"),
     "venues/bybit/streams.py": ("core", "transport", "venues.live.plan"),
+    "venues/binance/tickers.py": ("core", "transport", "venues.binance", "venues.live.plan"),
+    "venues/bybit/tickers.py": ("core", "transport", "venues.bybit", "venues.live.plan"),
+    "venues/bybit/whole_book.py": ("core", "transport", "venues.bybit", "venues.live.plan"),
     "venues/binance/listing.py": ("core", "venues.listing"),
     "venues/bybit/listing.py": ("core", "venues.listing"),
     # Its simulated twin.
@@ -109,6 +127,7 @@ MAY_IMPORT = {
         "venues",
         "simulation.flow",
         "record.tape.recorder",
+        "journal.layout",
     ),
     # The simulated exchange speaks the venue's protocols, in a process that the supervisor starts beside the stages.
     "simulation/exchange_server/": ("core", "transport", "simulation.flow", "simulation.matching", "venues.nasdaq"),
@@ -132,6 +151,9 @@ MAY_IMPORT = {
         "simulation.market_server",
     ),
     "simulation/campaign.py": ("core",),
+    # Real processes: the run, and simulated venues.
+    "simulation/processes.py": ("core",),
+    "simulation/live_campaign/": ("core", "simulation.processes"),
     # The whole pipeline in one thread, and the bugs that are planted in it.
     "simulation/world/": (
         "core",
@@ -145,8 +167,12 @@ MAY_IMPORT = {
         "venues.taped",
         "simulation.flow",
         "simulation.campaign",
+        "journal",
     ),
-    "simulation/world/mutants": ("core", "risk.limits", "risk.desks", "risk.state", "venues.paper"),
+    # What it looks at of risk's memory.
+    "simulation/world/supervising.py": ("core", "risk.standings"),
+    "simulation/world/checkers/controls.py": ("core", "risk.worth", "simulation.campaign", "simulation.world"),
+    "simulation/world/mutants": ("core", "risk", "venues.paper", "journal.append"),
     # The exchange, a bad network and the ITCH feed in one thread.
     "simulation/feed_campaign/": (
         "core",
@@ -156,8 +182,14 @@ MAY_IMPORT = {
         "simulation.exchange_server",
         "simulation.campaign",
     ),
+    "kill_switch/": ("core", "config", "log", "app", "monitor", "risk.limits", "topology.graph"),
     "monitor/": ("core", "strategy", "topology"),
     "record/replay/": ("core", "config", "topology", "strategy", "record.tape", "monitor"),
+    # Risk is played from its tape: what it looked at in between, and what it decided by.
+    "record/replay/rig.py": ("core", "topology", "strategy", "record", "risk.state", "risk.worth"),
+    # The day's losses begin as those of the recorded run did.
+    "record/replay/verify.py": ("core", "config", "topology", "strategy", "record", "monitor", "risk.losses"),
+    "record/replay/verdicts.py": ("core", "config", "topology", "record", "risk.losses", "risk.worth"),
 }
 #: Where the wall clock is read.
 CLOCK = ("core/machine/clock.py", "core/machine/system_clock.py")
@@ -175,6 +207,7 @@ BOUNDARIES = {
     ("app/cold.py", "run"),
     ("transport/errands.py", "run"),
     ("venues/orders/keeper.py", "_answer"),
+    ("venues/orders/watchdog.py", "_attempt"),
 }
 #: Files outside core that use numba itself, and why; all others use the decorators and intrinsics of core.
 NUMBA = {

@@ -25,9 +25,10 @@ ABOUT = About("lines", server="127.0.0.1:9", user="alice")
         (cells.WRONG_PRICE, ["order 0x20", "worse", "0.001 at 59897.6"]),
         (cells.UNBOOKABLE_FILL, ["order 0x20", "0.001 at 59897.6", "cannot be booked"]),
         (cells.SENT_UNAPPROVED, ["stage gateway", "order 0x20", "approved"]),
+        (cells.POSITION_DIFFERS, ["0.001 of BTCUSDT more", "position_tolerance"]),
         (4, ["stage gateway"]),
     ],
 )
 def test_every_cause_is_told_in_words_and_in_the_units_of_the_market(cause: int, words: list[str]) -> None:
-    text = why_tripped("gateway", cause, 32, 5_989_760_000_000, 100_000, ABOUT)
+    text = why_tripped("gateway", cause, 32, 5_989_760_000_000, 100_000, ABOUT, "BTCUSDT")
     assert all(word in text for word in words) and "{" not in text and "5989760000000" not in text, text

@@ -25,6 +25,8 @@ FIRST_SEED = {
     "gateway_looks_at_no_clock": 44, "risk_trusts_any_book": 22, "reports_overwrite": 14, "restart_keeps_epoch": 22,
     "restart_forgets_halt": 51, "gateway_stands_still": 33, "gateway_cancels_once": 36, "risk_forgets_replace": 66,
     "risk_ignores_scopes": 12, "dead_venue_halts_nothing": 30,
+    "risk_forgets_the_sum": 60, "risk_forgets_losses": 69, "risk_forgets_executions": 15, "risk_forgets_repetitions": 3,
+    "risk_forgets_its_own_prices": 15, "risk_allows_everything": 21,
 }  # fmt: skip
 
 

@@ -1,10 +1,11 @@
-"""Alerts: what a person must hear of while the run goes on. A counter declared as one that has risen is a warning in the log."""
+"""Alerts: what a person must hear of while the run goes on. A counter declared as one, or as a doubt, that has risen is a warning in
+the log."""
 
 import logging
 
 import numpy as np
 
-from hftpipe.core.schema.counters import ALERT
+from hftpipe.core.schema.counters import TOLD_AT_ONCE
 from hftpipe.core.shared.shm import Segment
 from hftpipe.log import event
 
@@ -20,7 +21,7 @@ class Alerts:
 
     def __init__(self, segment: Segment) -> None:
         self._segment = segment
-        self._places = [one for one in segment.meta["counters"] if one[2] == ALERT]
+        self._places = [one for one in segment.meta["counters"] if one[2] in TOLD_AT_ONCE]
         self._told = dict.fromkeys((scope, name) for scope, name, *_ in self._places)
 
     def look(self) -> None:

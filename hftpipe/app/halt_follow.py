@@ -1,11 +1,46 @@
-"""Halts of a part of the trading that came or went in shared memory while the pipeline runs: a person's doing."""
+"""Halts that came or went in shared memory while the pipeline runs: a person's doing."""
 
 from hftpipe.app.halt_latch import HaltLatch
 from hftpipe.app.halt_scope import Scope, scope_of
-from hftpipe.core.machine.system_clock import steady_ns
-from hftpipe.core.schema.cells import OPERATOR
+from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.core.schema.cells import OPERATOR, STOPPING
 from hftpipe.core.schema.halts import halted_scopes
+from hftpipe.core.shared.cell import set_halt
 from hftpipe.topology.pipeline import Pipeline
+
+
+def follow_halt(pipeline: Pipeline, latch: HaltLatch) -> None:
+    """The same of the halt of everything as :func:`follow_scopes` of parts."""
+    cell = pipeline.halt_cell()
+    if cell["halted"][0]:
+        latch.set_by_others(int(cell["cause"][0]))
+        return
+    if latch.first is None:
+        return
+
+    def set_again(cause: int) -> None:
+        set_halt(cell, True, cause, wall_ns())
+
+    if (cause := latch.first.code) != OPERATOR:
+        set_again(cause)
+    elif latch.is_cleared("", set_again):
+        latch.forget("")
+
+
+def follow_last(pipeline: Pipeline, latch: HaltLatch) -> None:
+    """At the end of a run: latch a halt that came while it was ending, and forget what a person has cleared since the last look, for the
+    cell says by now that the run has stopped."""
+    cell = pipeline.halt_cell()
+    if cell["halted"][0]:
+        latch.set_by_others(int(cell["cause"][0]))
+    if (
+        cell["cause"][0] == STOPPING
+        and latch.first
+        and latch.first.code == OPERATOR
+        and latch.is_cleared("", lambda cause: None)
+    ):
+        latch.forget("")
+    follow_scopes(pipeline, latch)
 
 
 def follow_scopes(pipeline: Pipeline, latch: HaltLatch) -> None:

@@ -23,8 +23,8 @@ import orjson
 from hftpipe.app.state import StateError, locked, refused, state_file
 from hftpipe.core.machine.durable import UNFINISHED, append_line, sync_folder, within, write_whole
 from hftpipe.core.machine.system_clock import steady_ns, wall_ns
-from hftpipe.core.schema.cells import HALT_CAUSES, OPERATOR
-from hftpipe.core.schema.halts import SCOPES
+from hftpipe.core.schema.cells import HALT_CAUSES, NOT_TRADED, OPERATOR, RULES_CHANGED
+from hftpipe.core.schema.halts import REDUCE, SCOPES
 from hftpipe.log import clean, event
 
 LOG = logging.getLogger("hftpipe.halt")
@@ -34,6 +34,12 @@ NOT_LATCHED = frozenset({"none", "stopping"})
 UNREADABLE = "unreadable_latch"
 #: What the supervisor says of a halt that it knows no reason of.
 OUTSIDE = "set from outside the supervisor"
+#: And of those that a feed sets, for an instrument.
+_SAID = {
+    RULES_CHANGED: "the venue has changed its rules; the next start takes the new ones where they are not configured",
+    NOT_TRADED: "the venue does not trade it any more",
+}
+_REDUCED = "only orders that make a position smaller pass"
 #: Behind the name of a latch that is being cleared.
 ASIDE = ".aside"
 CODES = {name: code for code, name in HALT_CAUSES.items()}
@@ -94,7 +100,9 @@ def latched_scopes(name: str) -> dict[str, Latch]:
     names = {one.name.removeprefix(f"{path.name}.") for one in path.parent.glob(f"{path.name}.*")}
     # What a crash left half-written is no scope of that name: nobody could clear it.
     found = {one.removesuffix(ASIDE) for one in names if not one.endswith(UNFINISHED)}
-    latches = {scope: read_latch(name, scope) for scope in sorted(found) if scope.partition(".")[0] in SCOPES}
+    latches = {
+        scope: read_latch(name, scope) for scope in sorted(found) if scope.partition(".")[0] in (*SCOPES, REDUCE)
+    }
     return {scope: latch for scope, latch in latches.items() if latch}
 
 
@@ -147,12 +155,9 @@ def graver(known: Latch | None, new: Latch) -> Latch:
     return known
 
 
-def write_latch(name: str, latch: Latch, scope: str = "") -> None:
-    """Latch a halt: the file (see :func:`graver` where there is one already), and a line of the history.
-
-    Raises:
-        OSError: it is not on the disk.
-        StateError: there is no state folder and none can be made.
+def write_latch(name: str, latch: Latch, scope: str = "", when_alone: Callable[[], object] = lambda: None) -> None:
+    """Latch a halt: the file (see :func:`graver` where there is one already), and a line of the history. ``when_alone`` is called when
+    nobody can be clearing a halt any more, before anything waits for the disk. Raises OSError: it is not on the disk; StateError.
     """
     path = latch_file(name, scope)
     with contextlib.ExitStack() as alone:
@@ -160,6 +165,7 @@ def write_latch(name: str, latch: Latch, scope: str = "") -> None:
         # keeps, or a full disk, does not keep a halt from its file.
         with contextlib.suppress(StateError):
             alone.enter_context(locked(name, _ALONE_LIMIT_NS))
+        when_alone()
         # Whatever is set aside is being cleared: this halt is not, so it does not stand behind that one.
         if graver(_read(path, path), latch) is latch:
             # The marker's room is for the halt of everything: under that of a part the run goes on, and needs its marker
@@ -186,12 +192,15 @@ def _of(scope: str) -> dict[str, str]:
     return {"scope": scope} if scope else {}
 
 
-def clear_latch(name: str, shown: Latch, scope: str = "", go_on: Callable[[], None] = lambda: None) -> None:
+def clear_latch(
+    name: str, shown: Latch, scope: str = "", go_on: Callable[[], None] = lambda: None, how: str = ""
+) -> None:
     """Remove the halt of pipeline ``name``, or of one scope of it. Who and when goes to the history first.
 
     Args:
         shown: the halt that the person was shown and agreed to clear; another one is not cleared.
         go_on: called when nothing stands in the way of trading any more, before the file goes: a crash leaves a halt.
+        how: the way by which the person asked, where it was not the command line.
 
     Raises:
         StateError: there is none, there is another by now, or the state folder cannot be written.
@@ -205,7 +214,11 @@ def clear_latch(name: str, shown: Latch, scope: str = "", go_on: Callable[[], No
             raise StateError(f"{path}: not cleared, as it was halted again meanwhile: {latch}")
         try:
             _set_aside(path, aside, shown)
-            facts = {"time": utc_text(wall_ns()), "who": who(), "cleared": asdict(latch)}
+            facts = {
+                "time": utc_text(wall_ns()),
+                "who": who() | ({"how": how} if how else {}),
+                "cleared": asdict(latch),
+            }
             _note(name, {"action": "resumed", **_of(scope), **facts})
             if not os.path.lexists(path):
                 go_on()
@@ -271,7 +284,7 @@ def _note(name: str, facts: Mapping[str, Any]) -> None:
 def option_of(scope: str) -> str:
     """The option of ``hftpipe halt`` and ``resume`` for a scope."""
     kind, _, label = scope.partition(".")
-    return f" --{kind} {label}" if scope else ""
+    return f" --{kind} {label}".rstrip() if scope else ""
 
 
 class HaltLatch:
@@ -294,6 +307,8 @@ class HaltLatch:
         self._known = {("", found.code)} if found else set()
         self._known |= {(scope, latch.code) for scope, latch in self.scopes.items()}
         self._unstored: set[str] = set()
+        #: Called for each new halt and its scope; must not wait.
+        self.tell: Callable[[Latch, str], None] = lambda latch, scope: None
         self._next_look_ns, self._is_asking = 0, False
 
     @property
@@ -306,7 +321,7 @@ class HaltLatch:
         said = ""
         if cause == OPERATOR and (scope, cause) not in self._known:
             said = self._said_by_a_person(scope)
-        self.set(cause, said or OUTSIDE, scope)
+        self.set(cause, said or _SAID.get(cause, OUTSIDE), scope)
 
     def _said_by_a_person(self, scope: str) -> str:
         """The reason in the file that `hftpipe halt` writes; empty if none comes within _SAID_LIMIT_NS."""
@@ -326,23 +341,28 @@ class HaltLatch:
             return
         self._known.add((scope, cause))
         latch = Latch(name or f"code_{cause}", utc_text(wall_ns()), self._epoch, what)
-        if scope:
-            self.scopes[scope] = graver(self.scopes.get(scope), latch)
-        else:
-            self.first = graver(self.first, latch)
+        self._know(scope, graver(self.scopes.get(scope) if scope else self.first, latch))
+        self.tell(latch, scope)
         error = within(DISK_LIMIT_S, lambda: self._store(latch, scope))
         if error:
             self._unstored.add(scope)
         event(
-            LOG, logging.ERROR, "trading is halted", cause=latch.cause, what=what, **_of(scope),
+            LOG, logging.ERROR, _REDUCED if scope == REDUCE else "trading is halted", cause=latch.cause, what=what, **_of(scope),
             until=f"hftpipe resume {self._name}{option_of(scope)}",
         )  # fmt: skip
         if error:
             event(LOG, logging.ERROR, "the halt is not latched: a restart would trade", reason=str(error))
 
+    def _know(self, scope: str, latch: Latch) -> None:
+        if scope:
+            self.scopes[scope] = latch
+        else:
+            self.first = latch
+
     def forget(self, scope: str) -> None:
-        """A person has cleared the halt of a scope while the pipeline runs."""
+        """A person has cleared the halt of a scope (empty: of everything) while the pipeline runs."""
         self.scopes.pop(scope, None)
+        self.first = self.first if scope else None
         self._known = {known for known in self._known if known[0] != scope}
         self._unstored.discard(scope)
 
@@ -358,7 +378,7 @@ class HaltLatch:
             with locked(self._name, _TRY_NS):
                 found = read_latch(self._name, scope)
                 if found:
-                    self.scopes[scope] = found
+                    self._know(scope, found)
                     set_again(found.code)
                 gone.append(found is None)
 

@@ -1,5 +1,7 @@
 """Compiles a cold build in parallel: worker processes fill the cache, the run itself then only loads from it.
 
+``python -m hftpipe.app.precompile`` (``make warm``) compiles all that this package brings, for a later start has nothing to do then.
+
 Nothing here changes what is computed: a module compiles its entry points when it is imported, here as anywhere. Doing
 it in processes of their own uses every CPU, and the compiler's memory is given back before the pipeline starts.
 """
@@ -17,7 +19,7 @@ from hftpipe.core.machine.build import PACKAGE_DIR
 from hftpipe.core.machine.jit import CACHE_DIR
 from hftpipe.core.machine.process import die_with_parent
 from hftpipe.core.schema.refusal import Refusal
-from hftpipe.venues.registry import compiled_by
+from hftpipe.venues.registry import BUILT_IN, compiled_by
 
 HELPERS, STRATEGY_PREFIX = "helpers", "strategy="
 #: One list a worker, of about equal cost: what shares code shares a worker, which compiles it once.
@@ -50,7 +52,8 @@ def precompile(strategies: Collection[str], venues: Collection[str]) -> None:
     units = [
         first,
         (*second, *(STRATEGY_PREFIX + one for one in strategies)),
-        *(unit for name in needed for unit in compiled_by(name)),
+        # Two markets of a venue share what they need.
+        *dict.fromkeys(unit for name in needed for unit in compiled_by(name)),
     ]
     waiting = [[sys.executable, "-m", "hftpipe.app.precompile", str(os.getpid()), *unit] for unit in units]
     running: list[subprocess.Popen[bytes]] = []
@@ -61,6 +64,16 @@ def precompile(strategies: Collection[str], venues: Collection[str]) -> None:
         is_whole &= running.pop(0).wait() == 0
     for venue in venues if is_whole else ():
         _mark(venue).touch()
+
+
+def precompile_all() -> None:
+    """The same of every kind of venue and every strategy of this package, unless it has been done."""
+    if not is_warm(BUILT_IN):
+        from hftpipe.strategy.compile.loader import REGISTERED
+
+        sys.stdout.write("compiling all there is, once a build: a minute or two\n")
+        sys.stdout.flush()
+        precompile(REGISTERED, BUILT_IN)
 
 
 def _nothing() -> None:
@@ -88,7 +101,14 @@ def _compile(unit: str) -> None:
         getattr(module, "warm", _nothing)()
 
 
+def main(parent: str = "", *units: str) -> None:
+    """One worker's units, as :func:`precompile` starts it; all there is, if nothing is given."""
+    if not parent:
+        return precompile_all()
+    die_with_parent(int(parent))
+    for unit in units:
+        _compile(unit)
+
+
 if __name__ == "__main__":
-    die_with_parent(int(sys.argv[1]))
-    for name in sys.argv[2:]:
-        _compile(name)
+    main(*sys.argv[1:])

@@ -16,6 +16,7 @@ from hftpipe.core.schema.ring import RING
 from hftpipe.log import event
 from hftpipe.record.tape.recorder import ENDED, FINAL_DRAIN_NS, RECORDED, RECORDER, Recorder, warm
 from hftpipe.record.tape.session import build_header, create_session, mark_failed, note_unended, source_hash
+from hftpipe.risk.losses import LOSS, losses_begun
 from hftpipe.strategy.faults import HOOK_OF_NUMBER
 from hftpipe.topology.configured import strategies_of
 from hftpipe.topology.pipeline import Pipeline
@@ -50,6 +51,7 @@ class Recording:
             fingerprint=config.fingerprint(),
             config=config.as_dict(),
             instruments=pipeline.instruments,
+            losses=losses_begun(pipeline.segment.region("risk.losses").view(LOSS)),
             paper=[place.name for place in pipeline.venues if place.orders.hears_market],
             strategies=[
                 {

@@ -15,6 +15,8 @@ from rich.live import Live
 from hftpipe.app import outputs
 from hftpipe.app.cold import Cold
 from hftpipe.app.epoch import next_epoch, raise_epoch
+from hftpipe.app.journaling import Journals
+from hftpipe.app.loss_state import resume_losses
 from hftpipe.app.outcome import Outcome
 from hftpipe.app.params_watch import ParamsWatch
 from hftpipe.app.placement import place
@@ -25,6 +27,7 @@ from hftpipe.app.start import Start, begin, refuse_if_halted
 from hftpipe.app.state import StateError
 from hftpipe.app.summary_file import write_summary
 from hftpipe.app.supervisor import END_OF_RECORDING, Companion, Supervisor
+from hftpipe.app.webhook import Webhook
 from hftpipe.capture.detect import CaptureInfo, detect
 from hftpipe.config import Config, limit_warnings, load
 from hftpipe.core.machine.clock import measure_skew, tsc_now
@@ -34,8 +37,9 @@ from hftpipe.core.schema.clock import CLOCK
 from hftpipe.core.schema.refusal import refused_network
 from hftpipe.core.shared import stage as stage_module
 from hftpipe.core.shared.shm import process_started
+from hftpipe.journal.files import JournalError
 from hftpipe.log import event, lost_records
-from hftpipe.monitor.metrics import Snapshot, first_work, snapshot, totals
+from hftpipe.monitor.metrics import Snapshot, doubts, first_work, snapshot, totals
 from hftpipe.monitor.summary import render, summarise
 from hftpipe.monitor.view import View
 from hftpipe.strategy.compile.loader import LoadedStrategy
@@ -144,10 +148,11 @@ def _log_progress(look: Snapshot) -> None:
 
 
 def _exit_code(look: Snapshot, facts: dict[str, Any], is_latched: bool) -> int:
-    """What failed beside the stages: a recording not read or written to its end, a hook, a halt that a restart would not know."""
+    """What failed beside the stages: a recording not read or written to its end, a hook, a halt that a restart would not know; or what
+    the account holds may not be what was booked."""
     is_recorded = facts.get("recording", {"complete": True})["complete"]
     faulted = any(one.fault for one in look.strategies.values())
-    failed = facts["source_errors"] or faulted or not is_recorded or not is_latched
+    failed = facts["source_errors"] or faulted or not is_recorded or not is_latched or doubts(look)
     return facts["exit_code"] or int(bool(failed))
 
 
@@ -211,12 +216,16 @@ def _warn(text: str) -> None:
     event(LOG, logging.WARNING, text)
 
 
-def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any], json_file: str | None) -> int:
+def run(
+    config: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any], json_file: str | None,
+    companions: Sequence[Companion] = (),
+) -> int:  # fmt: skip
     """Run a pipeline to its end.
 
     Args:
         config: as loaded from ``files``, ``env`` and ``overrides`` (which are read again when the files change).
         json_file: where the summary goes as JSON; None for nowhere.
+        companions: more processes beside the stages, stopped last of all.
 
     Returns:
         The exit code: 0 for an end that was asked for, 1 when a stage, the recording, or the summary's file failed, or an
@@ -228,6 +237,7 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
     """
     asked, config = config, with_universe(match_capture(config, files, env, overrides), _warn)
     refuse_if_halted(config)
+    webhook = Webhook(config, env)
     for text in limit_warnings(config):
         _warn(text)
     strategies = load_strategies(config)
@@ -244,22 +254,29 @@ def run(config: Config, files: list[str], env: dict[str, str], overrides: dict[s
         try:
             measure_skew(pipeline.segment.record("clock", CLOCK), sorted(set(cpus)))
             watch = ParamsWatch(pipeline, asked, files, env, overrides)
+            profit_before = resume_losses(pipeline)
+            journals = Journals(pipeline)
             recording = Recording(pipeline) if config.record.folder else None
-            start = _begin(pipeline, recording)
-            summary = _supervise(pipeline, cpus, watch, recording, exchanges, start, signals)
+            start = _begin(pipeline, recording, journals, profit_before)
+            beside_it: list[Companion] = [*([recording] if recording else []), *exchanges, *companions]
+            start.latch.tell = webhook.tell
+            summary = _supervise(pipeline, cpus, watch, recording, exchanges, beside_it, start, journals, signals)
         finally:
             pipeline.segment.unlink()
+        summary["alerts"] = webhook.close()
         code = _hand_over(summary, json_file)
         if start.latch.is_stored:
             end_run(pipeline.segment.name)
     return code
 
 
-def _begin(pipeline: Pipeline, recording: Recording | None) -> Start:
+def _begin(pipeline: Pipeline, recording: Recording | None, journals: Journals, profit_before: dict[str, str]) -> Start:
     """The last that may refuse: from here on the run is under way, and whoever comes next will hear of it."""
     try:
-        return begin(pipeline)
-    except StateError as error:
+        journals.begin()
+        return begin(pipeline, profit_before)
+    except (StateError, JournalError) as error:
+        journals.discard()
         if recording:
             recording.refused(str(error))
         raise
@@ -288,7 +305,9 @@ def _supervise(
     watch: ParamsWatch,
     recording: Recording | None,
     exchanges: list[Beside],
+    companions: list[Companion],
     start: Start,
+    journals: Journals,
     signals: list[str],
 ) -> dict[str, Any]:
     began_tsc, age_s = np.uint64(tsc_now()), process_age_s()
@@ -301,13 +320,13 @@ def _supervise(
             return signals[-1]
         return END_OF_RECORDING if exchanges and all(one.has_ended() for one in exchanges) else None
 
-    companions: list[Companion] = [*([recording] if recording else []), *exchanges]
     supervisor = Supervisor(pipeline, refresh, companions, start.latch)
     with screen:
         outcome = supervisor.run(cpus, pipeline.config.pipeline.duration_s)
     look = snapshot(pipeline.segment, tsc_now())
     facts = _facts(pipeline, look, outcome, int(began_tsc), age_s) | start.facts()
     facts["failed_beside"] = cold.errors
+    facts["journals"] = journals.facts()
     if recording:
         facts["recording"] = recording.facts()
     facts["exit_code"] = _exit_code(look, facts, start.latch.is_stored)

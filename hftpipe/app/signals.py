@@ -8,6 +8,8 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
+#: Kills (:mod:`hftpipe.kill_switch.process`); a signal to a whole group or unit reaches processes that have nothing to do with it.
+KILLING = signal.SIGUSR2
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
@@ -15,6 +17,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 def noted_signals() -> Iterator[list[str]]:
     """The reasons to end that have come as signals so far, as text. Afterwards the process only has to end: ignored."""
     noted: list[str] = []
+    signal.signal(KILLING, signal.SIG_IGN)
     for number in ENDING:
         signal.signal(number, lambda n, _: noted.append(f"{signal.Signals(n).name} received"))
     try:

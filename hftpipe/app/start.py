@@ -24,12 +24,14 @@ class Start:
     Attributes:
         latch: where its halts go; holds the one that was found.
         unclean: the marker of the run before, if that did not end in order.
+        profit_before: today's profit of earlier runs, by quote currency (``app/loss_state.py``).
         positions_from: ``zero`` where the venue may hold others than we count, ``venue`` where it cannot.
     """
 
     latch: HaltLatch
     unclean: dict[str, Any] | None
     positions_from: str
+    profit_before: dict[str, str]
 
     def facts(self) -> dict[str, Any]:
         """For the summary."""
@@ -38,6 +40,7 @@ class Start:
             "latched_scopes": self.latch.scope_facts(),
             "previous_run_not_ended": self.unclean,
             "positions_from": self.positions_from,
+            "profit_today_before": self.profit_before,
         }
 
 
@@ -58,11 +61,14 @@ def refuse_if_halted(config: Config) -> None:
         )
 
 
-def begin(pipeline: Pipeline) -> Start:
+def begin(pipeline: Pipeline, profit_before: dict[str, str]) -> Start:
     """The segment is ours and published, no stage has started: look at what was left, and halt if a halt was.
 
     The halt file is read after the segment can be attached to: ``hftpipe halt`` is seen in the one or in the other. The run is
     marked as under way last of all that can be refused: a start that is refused had no orders, and leaves what it found.
+
+    Args:
+        profit_before: from :func:`hftpipe.app.loss_state.resume_losses`.
 
     Raises:
         StateError: the state folder cannot be used.
@@ -84,7 +90,7 @@ def begin(pipeline: Pipeline) -> Start:
             "the last run did not end in order: it was killed, or its machine was; its orders may be live at the venue"
         )
         event(LOG, logging.WARNING, what, **unclean)
-    return Start(HaltLatch(name, epoch, found, scopes), unclean, _positions_from(pipeline))
+    return Start(HaltLatch(name, epoch, found, scopes), unclean, _positions_from(pipeline), profit_before)
 
 
 def _halt_scope(pipeline: Pipeline, text: str, latch: Latch) -> None:

@@ -6,7 +6,9 @@
 ``NAME.halt.SCOPE`` the same of one ``venue.V``, ``strategy.S`` or ``instrument.I``
 ``….aside``     a halt's file while it is cleared; where that came to no end, it is a halt still
 ``NAME.halts`` history: a JSON line for each halt and each clearing
+``NAME.losses`` what was lost today (:mod:`hftpipe.app.loss_state`)
 ``NAME.run``   there while a run is under way; found at a start, the run before did not end in order
+``NAME.journal`` folder of the journals (:mod:`hftpipe.app.journaling`), unless ``journal.folder`` is set
 ``NAME.lock``  held while the number or a halt's file is changed
 ============== ==========================================================================================
 

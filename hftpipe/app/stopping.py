@@ -40,6 +40,7 @@ DOUBTS = {
     "wrong_terms": "the venue holds an order on other terms than asked for",
     "unreadable_reports": "the venue said something that cannot be read",
     "session_lost": "the order session has stayed away",
+    "position_differs": "the account holds something else than the run",
     "wrong_prices": "the venue executed an order at a price worse than its own",
     "unbookable_fills": "the venue reported an execution that cannot be booked",
 }
@@ -99,16 +100,23 @@ class WindDown:
     def run(self) -> None:
         """Stop trading, and wait until every order has ended, the gateway is dead, or the time is up."""
         self._open_before, self._before = self._open_count(), self._counts()
-        halt, begun = self._pipeline.halt_cell(), steady_ns()
-        if not halt["halted"][0]:
-            set_halt(halt, True, STOPPING, wall_ns())
+        begun = steady_ns()
+        self._stop_trading()
         deadline, signals = begun + int(self._pipeline.config.pipeline.stop_timeout_s * 1e9), self._signals()
-        while not self._is_down() and steady_ns() < deadline:
+        while not (self._is_down() and self._is_still_down()) and steady_ns() < deadline:
             if self._signals() > signals:
                 signals, deadline = self._signals(), min(deadline, steady_ns() + HURRY_NS)
                 self._say_hurry(deadline)
             time.sleep(POLL_S)
+            self._stop_trading()
         self._waited_ns = steady_ns() - begun
+
+    def _stop_trading(self) -> None:
+        """Unless it is halted; a person may clear that meanwhile, but not so that it trades again now."""
+        halt = self._pipeline.halt_cell()
+        halt["ending"] = 1
+        if not halt["halted"][0]:
+            set_halt(halt, True, STOPPING, wall_ns())
 
     def _say_hurry(self, deadline: int) -> None:
         left_ms = max(0, deadline - steady_ns()) // 1_000_000
@@ -133,16 +141,22 @@ class WindDown:
         """Every order has ended, and the stages that live know it. A gateway has seen the halt first: after that it
         sends no order any more. Of a dead one nothing is to be waited for.
         """
-        dead, depths = self._dead(), self._pipeline.depths()
-        for name, state in self._gateways.items():
-            if name in dead:
-                continue
-            if not state["stopped"][0] or self._open_of(name):
-                return False
+        dead = self._dead()
+        living = {name: state for name, state in self._gateways.items() if name not in dead}
+        if any(not state["stopped"][0] or self._open_of(name) for name, state in living.items()):
+            return False
+        # Looked at last: what tells of the last ends is in the rings by then, or has been read.
+        depths = self._pipeline.depths()
+        for name in living:
             rings = [spec.name for spec in self._pipeline.graph.rings if name in (spec.writer, spec.reader)]
             if "risk" not in dead and any(depths[ring] for ring in rings if not ring.startswith("sim")):
                 return False
         return True
+
+    def _is_still_down(self) -> bool:
+        """An order ends in its table a moment before its report is in the ring."""
+        time.sleep(POLL_S)
+        return self._is_down()
 
     # The account of it, once every process has ended.
 

@@ -22,14 +22,17 @@ from typing import Any, Protocol
 import numpy as np
 
 from hftpipe.app.alerts import Alerts
-from hftpipe.app.halt_follow import follow_scopes
+from hftpipe.app.breaker import Breaker
+from hftpipe.app.halt_follow import follow_halt, follow_last, follow_scopes
 from hftpipe.app.halt_latch import HaltLatch
 from hftpipe.app.heartbeat import HeartbeatWatch
+from hftpipe.app.loss_state import LossKeeper
 from hftpipe.app.outcome import Outcome
 from hftpipe.app.placement import idle_mode, pss_bytes
 from hftpipe.app.signals import ENDING
 from hftpipe.app.stopping import WindDown, is_clean
 from hftpipe.app.strategy_faults import StrategyFaults
+from hftpipe.app.throttled import Throttled
 from hftpipe.app.tripped import told
 from hftpipe.app.venue_faults import VenueFaults
 from hftpipe.core.machine.clock import tsc_now
@@ -118,6 +121,7 @@ class Supervisor:
         self._pipeline, self._refresh, self._companions = pipeline, refresh, companions
         self._alerts = Alerts(pipeline.segment)
         self._latch = latch or HaltLatch(pipeline.segment.name, pipeline.segment.epoch)
+        self._breaker = Breaker(pipeline, self._latch)
         timeout_ns = int(pipeline.config.pipeline.heartbeat_timeout_s * 1e9)
         self._heartbeats = HeartbeatWatch(timeout_ns, steady_ns())
         self._faults = VenueFaults(pipeline, self._latch.set)
@@ -130,6 +134,8 @@ class Supervisor:
         self._signals = 0
         self._pss = self._ended_tsc = 0
         self._faulted = StrategyFaults(pipeline, self._latch.set)
+        self._throttled = Throttled(pipeline, self._latch.set)
+        self._losses = LossKeeper(pipeline)
         self._old_handlers: dict[int, Handler] = {}
 
     def run(self, cpus: list[int], duration_s: float) -> Outcome:
@@ -249,7 +255,10 @@ class Supervisor:
                 self._ended_tsc = quiet_tsc
                 return END_OF_RECORDING, EXIT_OK
             self._alerts.look()
+            self._breaker.look()
             self._halt_if_tripped()
+            self._throttled.look()
+            self._losses.look()
             self._latch_halt()
             if fault := self._faulted.look():
                 return fault, EXIT_FAILED
@@ -347,10 +356,8 @@ class Supervisor:
         return what
 
     def _latch_halt(self) -> None:
-        """Latch a halt that somebody else has set: an operator, or a stage."""
-        cell = self._pipeline.halt_cell()
-        if cell["halted"][0]:
-            self._latch.set_by_others(int(cell["cause"][0]))
+        """Latch a halt that somebody else has set, an operator or a stage, and forget what an operator has cleared."""
+        follow_halt(self._pipeline, self._latch)
         follow_scopes(self._pipeline, self._latch)
         self._latch.look_after()
 
@@ -358,6 +365,9 @@ class Supervisor:
         """What came while orders ended (late fills), and what has lost its file, is latched before the run is over."""
         try:
             self._halt_if_tripped()
+            self._throttled.look()
+            self._losses.look(is_last=True)
+            follow_last(self._pipeline, self._latch)
             self._latch.look_after(is_last=True)
         except Exception:
             LOG.exception("the supervisor could not look for halts at the end")

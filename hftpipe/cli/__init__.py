@@ -30,7 +30,7 @@ def _commands() -> Any:
     from hftpipe.cli.common import app
 
     # isort: off
-    from hftpipe.cli import run, operate, venue_check, exchange, captures  # noqa: F401
+    from hftpipe.cli import run, operate, kill_switch, journal, venue_check, exchange, captures  # noqa: F401
 
     # isort: on
     return app

@@ -12,6 +12,10 @@ StrategyOption = Annotated[str | None, typer.Option("--strategy", help="Only thi
 InstrumentOption = Annotated[
     str | None, typer.Option("--instrument", help="Only this instrument: SYMBOL, or of several venues venue:SYMBOL.")
 ]
+ReduceOption = Annotated[
+    bool,
+    typer.Option("--reduce", help="Only what could make a position larger: orders that make one smaller still pass."),
+]
 
 
 @app.command()
@@ -56,6 +60,7 @@ def halt(
     venue: VenueOption = None,
     strategy: StrategyOption = None,
     instrument: InstrumentOption = None,
+    reduce: ReduceOption = False,
 ) -> None:
     """Halt a pipeline's trading at once: orders are cancelled, and it stays halted, restarts too, until resumed."""
 
@@ -63,7 +68,7 @@ def halt(
         from hftpipe.app import halt_command
         from hftpipe.app.halt_scope import Scope
 
-        scope = Scope.of(venue=venue, strategy=strategy, instrument=instrument)
+        scope = Scope.of(reduce, venue=venue, strategy=strategy, instrument=instrument)
         return halt_command.halt(name, scope, reason, typer.echo)
 
     raise typer.Exit(guarded(action))
@@ -76,14 +81,15 @@ def resume(
     venue: VenueOption = None,
     strategy: StrategyOption = None,
     instrument: InstrumentOption = None,
+    reduce: ReduceOption = False,
 ) -> None:
-    """Show why a pipeline is halted and, if agreed, clear it: the next start trades again (a part of it: at once)."""
+    """Show why a pipeline is halted and, if agreed, clear it: what a person halted trades on at once, what else did with the next start."""
 
     def action() -> int:
         from hftpipe.app import halt_command
         from hftpipe.app.halt_scope import Scope
 
-        scope = Scope.of(venue=venue, strategy=strategy, instrument=instrument)
+        scope = Scope.of(reduce, venue=venue, strategy=strategy, instrument=instrument)
         return halt_command.resume(name, scope, lambda question: yes or typer.confirm(question), typer.echo)
 
     raise typer.Exit(guarded(action))

@@ -1,4 +1,4 @@
-"""``hftpipe run`` and ``hftpipe replay``."""
+"""``hftpipe run``, ``hftpipe replay`` and ``hftpipe verdicts``."""
 
 import logging
 import os
@@ -73,6 +73,16 @@ def _check_target(json: str | None) -> None:
 
 
 def _run(settings: config_module.Config, files: list[str], overrides: dict[str, Any], json: str | None) -> int:
+    from hftpipe.kill_switch.process import beside_run
+
+    # First of all: it is to answer while the rest still starts.
+    with beside_run(settings, os.environ) as kill_switch:
+        return _run_beside(settings, files, overrides, json, kill_switch)
+
+
+def _run_beside(
+    settings: config_module.Config, files: list[str], overrides: dict[str, Any], json: str | None, kill_switch: Any
+) -> int:
     from hftpipe.app.precompile import is_warm, precompile
     from hftpipe.topology.configured import strategies_of, venues_of
 
@@ -82,7 +92,7 @@ def _run(settings: config_module.Config, files: list[str], overrides: dict[str, 
         precompile(list(dict.fromkeys(one.strategy for one in strategies_of(settings))), kinds)
     from hftpipe.app.run import run as run_pipeline
 
-    return run_pipeline(settings, files, dict(os.environ), overrides, json)
+    return run_pipeline(settings, files, dict(os.environ), overrides, json, [kill_switch] if kill_switch else [])
 
 
 @app.command()
@@ -103,5 +113,28 @@ def replay(
         from hftpipe.record.replay.verify import replay_main
 
         return replay_main(session, verify, strategy, assignments, force)
+
+    raise typer.Exit(guarded(action))
+
+
+@app.command()
+def verdicts(
+    session: Annotated[str, typer.Argument(help="Folder of a recorded session.")],
+    refused: Annotated[bool, typer.Option("--refused", help="Only those that were refused.")] = False,
+    order: Annotated[str | None, typer.Option(help="Only those of this client id, decimal or with 0x.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON object a line.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Although build or recording do not allow a replay.")] = False,
+) -> None:
+    """Every verdict of risk in a recorded session: passed or why not, and the figures that it was reached by."""
+    try:
+        number = None if order is None else int(order, 0)
+    except ValueError:
+        raise fail(f"--order {order}: not a number; allowed: decimal, or hexadecimal with 0x") from None
+    log.setup("auto", "info", sys.stderr)
+
+    def action() -> int:
+        from hftpipe.record.replay.verdicts import verdicts_main
+
+        return verdicts_main(session, refused, number, as_json, force)
 
     raise typer.Exit(guarded(action))

@@ -15,6 +15,7 @@ from hftpipe.config.network import Network, network_of, network_toml
 from hftpipe.config.presets import demo_overrides
 from hftpipe.config.schema import (
     Config,
+    Journal,
     LimitGroup,
     Limits,
     Log,
@@ -36,6 +37,7 @@ __all__ = [
     "Config",
     "ConfigError",
     "Instrument",
+    "Journal",
     "LimitGroup",
     "Limits",
     "Live",

@@ -54,6 +54,11 @@ class Instrument:
     min_notional: int = key("5", amount(0, "a decimal number, 0 or more,"), "Smallest order value, in quote currency.")
     maker_fee_bps: Decimal = key("2.0", basis_points(-100, 1000), "Fee on resting fills; negative = rebate.")
     taker_fee_bps: Decimal = key("5.0", basis_points(-100, 1000), "Fee on taking fills; negative = rebate.")
+    position_tolerance: int = key(
+        "0.001",
+        amount(0, "a decimal number, 0 or more,"),
+        "Live orders: the venue's position may differ from the run's by so much; beyond it trading is halted.",
+    )
     reference_price: int = key("60000", POSITIVE, "Start price of the synthetic flow, in quote currency.")
 
     @property

@@ -140,6 +140,11 @@ def real(low: float, high: float, *, above: bool, allowed: str) -> Kind:
     return Kind(allowed, parse)
 
 
+def between(low: float, high: float, unit: str) -> Kind:
+    """A finite float of this unit (a plural) in low..high."""
+    return real(low, high, above=False, allowed=f"a number of {unit} in {low}..{high}")
+
+
 def amount(low: int, allowed: str) -> Kind:
     """A price or quantity of at least `low` (units of 1e-8), kept as int64 in units of 1e-8."""
 
@@ -211,6 +216,17 @@ def _address(allowed: str, is_one: Callable[[ipaddress.IPv4Address], bool]) -> K
         return value
 
     return Kind(allowed, parse, literal=False)
+
+
+def _listen(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("not a string")
+    host, _, port = value.rpartition(":")
+    ADDRESS.parse(host)
+    if not (port.isascii() and port.isdigit() and len(port) <= 5):
+        raise ValueError("not a port")
+    PORT.parse(int(port))
+    return value
 
 
 def choice(*names: str) -> Kind:
@@ -302,6 +318,7 @@ POSITIVE = amount(1, "a decimal number above 0")
 LATENCY = integer(0, 10_000_000, "microseconds")
 PORT, LINE_PORT = integer(0, 65_535, "port number"), integer(1, 65_535, "port number")
 ADDRESS = _address("an IPv4 address of this machine", lambda one: not one.is_multicast)
+LISTEN = Kind('an IPv4 address of this machine and a port such as "127.0.0.1:8080"', _listen, literal=False)
 GROUP = _address("a multicast group in 224.0.0.0..239.255.255.255", lambda one: one.is_multicast)
 SERVER = _address(
     "the IPv4 address of a server", lambda one: not (one.is_multicast or one.is_reserved or one.is_unspecified)

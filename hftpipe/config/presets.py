@@ -6,6 +6,11 @@ DEMO_PARAMS: dict[str, str | float] = {
     "spread_bps": 8.0, "order_size": 0.001, "reprice_threshold": 0.5, "max_inventory": 0.005,
 }  # fmt: skip
 
+#: A little more than the limits of the instruments come to together; see configs/risk_limits.toml.
+DEMO_CONTROLS: dict[str, str | int] = {
+    "max_gross_notional": "25000", "executions_per_min": 6000, "duplicate_window_ms": 5,
+}  # fmt: skip
+
 
 def demo_overrides(strategy: str | None = None) -> dict[str, Any]:
     """Settings for a paper run without files: those of configs/paper.toml and configs/risk_limits.toml.
@@ -21,6 +26,7 @@ def demo_overrides(strategy: str | None = None) -> dict[str, Any]:
     given: dict[str, Any] = {
         f"risk.limits.{table}.{name}": value for table, keys in limits.items() for name, value in keys.items()
     }
+    given |= {f"controls.{name}": value for name, value in DEMO_CONTROLS.items()}
     if strategy in (None, "market_making"):
         given |= {f"strategy.params.{name}": value for name, value in DEMO_PARAMS.items()}
     return given

@@ -19,6 +19,7 @@ from hftpipe.config.instruments import Instrument, Universe
 from hftpipe.config.kinds import (
     BOOLEAN,
     CPUS,
+    LISTEN,
     MODE,
     PATTERNS,
     POSITIVE,
@@ -29,6 +30,7 @@ from hftpipe.config.kinds import (
     STRATEGY,
     VENUE_NAME,
     basis_points,
+    between,
     choice,
     integer,
     parse_cpus,
@@ -71,7 +73,7 @@ class Pipeline:
     )
     heartbeat_timeout_s: float = key(
         5.0,
-        real(0.1, 600, above=False, allowed="a number of seconds in 0.1..600"),
+        between(0.1, 600, "seconds"),
         "A stage that has not moved for this long halts trading and ends the run.",
     )
     on_latched_halt: str = key(
@@ -86,7 +88,7 @@ class Pipeline:
     )
     stop_timeout_s: float = key(
         5.0,
-        real(0, 600, above=False, allowed="a number of seconds in 0..600"),
+        between(0, 600, "seconds"),
         "At the end every open order is cancelled; how long to wait until the venue has confirmed that.",
     )
     metrics: bool = key(True, BOOLEAN, "Serve counters and histograms.")
@@ -131,7 +133,7 @@ class Strategy:
     profile: str = key("", PROFILE, "Profile laid over params.")
     reload_s: float = key(
         1.0,
-        real(0, 3600, above=False, allowed="a number of seconds in 0..3600"),
+        between(0, 3600, "seconds"),
         "How often the configuration files are looked at for changed strategy parameters, read when two looks agree; 0 = never.",
     )
     on_fault: str = key(
@@ -170,7 +172,55 @@ class StrategyEntry:
     orders_per_min: int | None = key(
         None, integer(1, 60_000_000), "Its orders in any minute, all instruments together; besides risk.limits."
     )
+    max_gross_notional: int | None = key(
+        None,
+        POSITIVE,
+        "Largest value of all its positions with all its working orders, in quote currency; besides controls.max_gross_notional.",
+    )
+    restricted: tuple[str, ...] = key(
+        [], PATTERNS, "What it may not trade of its instruments; besides controls.restricted."
+    )
     params: Table = field(default_factory=Table)
+
+
+@dataclass(frozen=True)
+class Controls:
+    """Controls of the whole run, besides the limits of each instrument; sums are those of each quote currency."""
+
+    max_gross_notional: int = key(
+        "1000000",
+        POSITIVE,
+        "Largest value of all positions, long or short, with all working orders, in quote currency; orders beyond it are refused.",
+    )
+    max_daily_loss: int = key(
+        "500",
+        POSITIVE,
+        "Largest loss since midnight UTC, realised and unrealised, in quote currency; beyond it trading is halted.",
+    )
+    max_drawdown: int = key(
+        "100",
+        POSITIVE,
+        "Largest loss since the best moment within drawdown_window_s, in quote currency; beyond it trading is halted.",
+    )
+    drawdown_window_s: int = key(3600, integer(1, 86_400, "seconds"), "How far back the best moment may be.")
+    executions_per_min: int = key(
+        10_000,
+        integer(1, 60_000_000),
+        "Executions of one strategy in one instrument in any minute; beyond it the strategy is halted until a person resumes.",
+    )
+    duplicate_window_ms: int = key(
+        0,
+        integer(0, 60_000, "milliseconds"),
+        "An order that a strategy has sent alike (side, type, price, quantity) within this time is refused; 0 = it is not.",
+    )
+    self_match: str = key(
+        "refuse",
+        choice("refuse", "venue"),
+        "An order that could trade with an open one of our own: is refused, or is left to the venue.",
+    )
+    restricted: tuple[str, ...] = key(
+        [], PATTERNS, "What no strategy may trade: patterns of symbols, those of one venue as venue:pattern."
+    )
 
 
 @dataclass(frozen=True)
@@ -249,6 +299,11 @@ class VenueEntry:
     kind: str = key("paper", VENUE_NAME, "paper, taped, nasdaq, or the name of an installed venue.")
     mode: str = key("paper", MODE, "Where its orders go: paper = the simulated exchange, live = the venue itself.")
     rules: str = key("binance_usdm", RULES, "Whose rules its market follows.")
+    max_gross_notional: int | None = key(
+        None,
+        POSITIVE,
+        "Largest value of all positions there with all working orders, in quote currency; besides controls.max_gross_notional.",
+    )
     market: Market = field(default_factory=Market)
     sim: Sim = field(default_factory=Sim)
     udp: Udp = field(default_factory=Udp)
@@ -266,6 +321,55 @@ class Record:
     )
     segment_mb: int = key(256, integer(1, 65_536, "megabytes"), "Largest file of a recording.")
     buffer_mb: int = key(128, integer(1, 65_536, "megabytes"), "Memory for records that wait for a slow disk.")
+
+
+@dataclass(frozen=True)
+class Journal:
+    """The write-ahead journal: every request before it is sent, every report before it is passed on."""
+
+    orders: str = key(
+        "live",
+        choice("live", "all", "none"),
+        "Whose orders are in it: live = those that can outlive the run, at a venue outside; all = those on paper, too; none.",
+    )
+    folder: str = key(
+        "", text(r"[\s\S]*", "a path"), 'Folder of the journals, made if absent; "" = in the state folder.'
+    )
+    fsync: str = key(
+        "interval",
+        choice("none", "interval", "every_order"),
+        "When it is on the disk, for a machine that loses its power: when the system likes, every fsync_ms, or before each request is sent.",
+    )
+    fsync_ms: int = key(
+        200, integer(50, 60_000, "milliseconds"), "With fsync = interval, and for reports with every_order."
+    )
+    file_mb: int = key(
+        64, integer(1, 4096, "megabytes"), "Size of a file; two of them are taken from the disk at the start."
+    )
+
+
+@dataclass(frozen=True)
+class KillSwitch:
+    """The kill switch: a process beside the run, or one by itself, that halts everything when it is told to."""
+
+    enabled: bool = key(False, BOOLEAN, "Whether a run starts it beside itself; `hftpipe kill-switch` starts it alone.")
+    address: str = key(
+        "127.0.0.1:8080",
+        LISTEN,
+        "Where it serves HTTP: POST /kill, GET /status, ...; any other than 127.0.0.1 lets other machines kill. Port 0 = a free one.",
+    )
+    file: str = key("", text(r"[\s\S]*", "a path"), 'A file that kills when it appears; "" = none does.')
+
+
+@dataclass(frozen=True)
+class Alerts:
+    """Who is told that trading was halted."""
+
+    webhook: str = key(
+        "none",
+        choice("none", "json", "slack", "pagerduty"),
+        "What is sent when trading is halted, to the address in HFTPIPE_SECRET_ALERT_URL; pagerduty: with HFTPIPE_SECRET_PAGERDUTY_KEY.",
+    )
 
 
 @dataclass(frozen=True)
@@ -290,11 +394,15 @@ class Config:
     strategies: tuple[StrategyEntry, ...] = ()
     limit_groups: tuple[LimitGroup, ...] = ()
     risk: Risk = field(default_factory=Risk)
+    controls: Controls = field(default_factory=Controls)
     sim: Sim = field(default_factory=Sim)
     udp: Udp = field(default_factory=Udp)
     live: Live = field(default_factory=Live)
     network: Network = field(default_factory=Network)
     record: Record = field(default_factory=Record)
+    journal: Journal = field(default_factory=Journal)
+    kill_switch: KillSwitch = field(default_factory=KillSwitch)
+    alerts: Alerts = field(default_factory=Alerts)
     log: Log = field(default_factory=Log)
 
     def levels(self) -> list[int]:
@@ -316,7 +424,7 @@ class Config:
 
 def amount_keys() -> frozenset[str]:
     """Names of the keys that are kept in units of 1e-8."""
-    sections = (Limits, LimitGroup, StrategyEntry, Instrument, Universe, Sim)
+    sections = (Limits, Controls, LimitGroup, StrategyEntry, VenueEntry, Instrument, Universe, Sim)
     return frozenset(
         name for section in sections for name, one in keys_of(section).items() if one.metadata["kind"].is_amount
     )
@@ -326,8 +434,7 @@ def amount_keys() -> frozenset[str]:
 VENUE_SECTIONS = ("market", "sim", "udp", "live")
 SECTIONS: dict[str, type] = {
     "pipeline": Pipeline, "rings": Rings, "market": Market, "strategy": Strategy, "sim": Sim, "udp": Udp, "live": Live,
-    "record": Record,
-    "log": Log,
+    "controls": Controls, "record": Record, "journal": Journal, "kill_switch": KillSwitch, "alerts": Alerts, "log": Log,
 }  # fmt: skip
 
 

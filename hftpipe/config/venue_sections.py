@@ -11,11 +11,13 @@ from hftpipe.config.kinds import (
     INT64_MAX,
     LATENCY,
     LINE_PORT,
+    PATTERNS,
     PORT,
     SERVER,
     SHARE,
     SPEED,
     amount,
+    between,
     choice,
     integer,
     real,
@@ -84,17 +86,17 @@ class Market:
     )
     fair_basis_bps: float = key(
         0.0,
-        real(-100, 100, above=False, allowed="a number of basis points in -100..100"),
+        between(-100, 100, "basis points"),
         "How far above reference_price the fair value stands.",
     )
     fair_news_bps: float = key(
         10.0,
-        real(0, 100, above=False, allowed="a number of basis points in 0..100"),
+        between(0, 100, "basis points"),
         "Mean worth of the news that moves a fair value in common; the same in all markets of a fair_seed.",
     )
     fair_news_per_s: float = key(
         1.0,
-        real(0, 100, above=False, allowed="a number of news a second in 0..100"),
+        between(0, 100, "news a second"),
         "How often there is such news; the same in all markets of a fair_seed.",
     )
     fair_news_ms: int = key(
@@ -153,26 +155,66 @@ class Live:
         text(r"[A-Za-z0-9-]{1,12}", "1 to 12 of A-Z, a-z, 0-9 and -"),
         "Live orders: part of every client order id; each engine on one account needs its own.",
     )
+    order_entry: str = key(
+        "websocket",
+        choice("websocket", "rest"),
+        "Live orders: how they are sent. What becomes of them is told over WebSocket either way.",
+    )
+    rest_connections: int = key(
+        8,
+        integer(2, 16),
+        "Live orders by rest: connections that are kept open, a request at a time on each; one is kept for cancels.",
+    )
     answer_timeout_s: float = key(
         1.0,
-        real(0.1, 60, above=False, allowed="a number of seconds in 0.1..60"),
+        between(0.1, 60, "seconds"),
         "Live orders: nothing is known of a request without an answer for so long, and the venue is asked.",
     )
     login_timeout_s: float = key(
         10.0,
-        real(0.1, 600, above=False, allowed="a number of seconds in 0.1..600"),
+        between(0.1, 600, "seconds"),
         "Live orders: without a session for this long trading is halted; the run ends if there never was one.",
     )
     dead_man_s: float = key(
         10.0,
-        real(0, 600, above=False, allowed="a number of seconds in 0..600"),
+        between(0, 600, "seconds"),
         "Live orders: the venue cancels them when nothing is heard of us for so long, where it can; 0 = do not ask.",
     )
+    reconcile_s: float = key(
+        30.0,
+        real(0, 3600, above=False, allowed="a number of seconds in 0..3600"),
+        "Live orders: so often, and before the first one, orders, executions and holdings are compared with the venue's; 0 = never.",
+    )
+    external_orders: str = key(
+        "leave",
+        choice("leave", "cancel"),
+        "Live orders: what becomes of open orders of others in the instruments of the run, when they are found.",
+    )
     connections: int = key(1, integer(1, 64), "Connections that the instruments are shared out over.")
+    trades: str = key(
+        "trade",
+        choice("trade", "aggTrade"),
+        "Binance: single trades (of USD-M not documented), or what one order took at one price as one trade.",
+    )
+    tickers: tuple[str, ...] = key(
+        [],
+        PATTERNS,
+        "Instruments whose last price, 24 h volume, mark and index price, funding and open interest are followed for people to see.",
+    )
     silence_s: float = key(
         60.0,
-        real(1, 3600, above=False, allowed="a number of seconds in 1..3600"),
+        between(1, 3600, "seconds"),
         "A connection on which nothing has come for so long is opened again.",
+    )
+    book_check_s: float = key(
+        10.0,
+        real(0, 86_400, above=False, allowed="a number of seconds in 0..86400"),
+        "So often a book, one after the other, is compared with the venue's own by REST; 0 = never.",
+    )
+    listing_check_s: float = key(
+        600.0,
+        real(0, 86_400, above=False, allowed="a number of seconds in 0..86400"),
+        "So often the venue is asked for the rules of the instruments; one whose rules change, or that is delisted, is halted; 0 = never.",
     )
 
 
@@ -199,7 +241,7 @@ class Udp:
     )
     login_timeout_s: float = key(
         5.0,
-        real(0.1, 600, above=False, allowed="a number of seconds in 0.1..600"),
+        between(0.1, 600, "seconds"),
         "Without an order session for this long trading is halted; the run ends if there never was one, or it is refused.",
     )
     receive: str = key(

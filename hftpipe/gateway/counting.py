@@ -11,6 +11,7 @@ from hftpipe.core.schema.cells import (
     LOGIN_REFUSED,
     ORPHAN_FILL,
     OVERFILL,
+    POSITION_DIFFERS,
     SENT_UNAPPROVED,
     SESSION_LOST,
     UNBOOKABLE_FILL,
@@ -52,6 +53,17 @@ def trip_unapproved(s, r):
 
 
 @jit
+def _count_confirmed(s, r):
+    """An order has ended: whether a cancel of ours, because of a halt, is confirmed by it. Each counts once."""
+    if s.stops == ZERO:
+        return
+    slot = order_find(s.table, r.id)
+    if slot != ZERO and view(slot, ORDER).cancels > 0 and not is_open(view(slot, ORDER).state):
+        s.halt_cancels_confirmed += 1
+        view(slot, ORDER).cancels = 0
+
+
+@jit
 def count_report(s, r):
     if r.kind == ACK:
         s.acks += 1
@@ -59,8 +71,10 @@ def count_report(s, r):
         s.fills += 1
     elif r.kind == CANCELED:
         s.canceled += 1
+        _count_confirmed(s, r)
     elif r.kind == EXPIRED:
         s.expired += 1
+        _count_confirmed(s, r)
         reason = min(np.int64(r.flags), _LAST_REASON)
         s.ended[reason] += 1
         s.ended_by_venue += np.int64(not _IS_ASKED_END[reason])
@@ -114,6 +128,7 @@ def venue_fault(s, r):
     s.wrong_terms += np.int64(cause == WRONG_TERMS)
     s.unreadable_reports += np.int64(cause == UNREADABLE_REPORT)
     s.session_lost += np.int64(cause == SESSION_LOST)
+    s.position_differs += np.int64(cause == POSITION_DIFFERS)
     trip_by_name(s, cause, r)
     if cause == WRONG_TERMS:
         slot = order_find(s.table, r.id)

@@ -30,8 +30,14 @@ neither is UNKNOWN. The market of the paper venue runs on by our own clock once 
 cancels are confirmed after the end of a recording, too. The halt cell itself belongs to the supervisor and the
 operator; the supervisor sees ``tripped`` and sets it.
 
+**Reducing.** While only orders pass that make a position smaller, a NEW or REPLACE that risk has not approved for that (REDUCES in
+its flags) is refused, the word being read again like the halt cell, and every open order that has not been is cancelled.
+
 **Too old.** An approved NEW or REPLACE whose event lies further back than ``max_ages`` is refused, INTENT_STALE: when this
 process goes on after having been stopped, it does not send what was decided before.
+
+**Journal.** Where there is one (:mod:`hftpipe.gateway.journaling`) a request stands in it before it is sent, and a report
+before it is passed on. A NEW or REPLACE that cannot is refused, JOURNAL_UNWRITABLE.
 
 **Refusing.** A refused NEW is answered with REJECT; a refused REPLACE or CANCEL with CANCEL_REJECT, because the order
 it names goes on working. Reports are never dropped: what needs room in the reports ring waits for it.
@@ -62,11 +68,12 @@ from hftpipe.core.schema.records import (
 from hftpipe.core.schema.ring import RING
 from hftpipe.core.shared.cell import halted
 from hftpipe.core.shared.event_time import event_now
-from hftpipe.core.shared.halts import follow_scopes, is_scope_news, order_scope, scope_word
+from hftpipe.core.shared.halts import follow_reducing, follow_scopes, is_barred, is_scope_news, scope_word
 from hftpipe.core.shared.ring import ring_consumed, ring_has_space, ring_peek, ring_pop, ring_push
 from hftpipe.core.shared.tape import (
     NO_ANSWER_SEEN,
     TOO_OLD_SEEN,
+    UNJOURNALED_SEEN,
     VENUE_BUSY_SEEN,
     WITH_RECORD,
     tape_halt,
@@ -89,9 +96,17 @@ from hftpipe.core.trading.order_table import (
     order_move,
 )
 from hftpipe.gateway.counting import count_outcome, count_report, trip_unapproved, venue_fault
+from hftpipe.gateway.journaling import (
+    REFUSED,
+    journal_time,
+    note_no_answer,
+    note_report,
+    note_request,
+    withdraw_request,
+)
 from hftpipe.gateway.orders import DUPLICATE_FILL, NOT_ASKED, UNKNOWN_ID, apply_report
 from hftpipe.gateway.state import MIN_REPORT_ROOM, STATE
-from hftpipe.gateway.stopping import cancel_open, run_on, submit
+from hftpipe.gateway.stopping import cancel_open, forget_reducing, mark_reducing, run_on, submit
 
 MAX_ORDERS_PER_STEP = 256
 MAX_MARKET_PER_STEP = 512
@@ -109,8 +124,8 @@ def _is_stopped(s):
 @jit
 def _must_refuse(s, r):
     """The last look before a send. What it sees that the step did not goes on the tape, behind the request."""
-    stopped = np.int64(_is_stopped(s) or order_scope(s.halts, r.strategy, r.instrument))
-    if stopped != np.int64(s.stopped != 0 or order_scope(s.scopes, r.strategy, r.instrument)):
+    stopped = np.int64(_is_stopped(s) or is_barred(s.halts, r.strategy, r.instrument, r.flags))
+    if stopped != np.int64(s.stopped != 0 or is_barred(s.scopes, r.strategy, r.instrument, r.flags)):
         tape_halt(s.tape, stopped | WITH_RECORD)
     return stopped != 0
 
@@ -133,8 +148,11 @@ def _poll(s, state):
             tape_record(s.tape, report)
         if r.kind == VENUE_FAULT:
             venue_fault(s, r)
+            note_report(s, report, np.int64(0))
             continue
         outcome = apply_report(s.table, s.seen, report)
+        if outcome & DUPLICATE_FILL == 0:
+            note_report(s, report, outcome)
         if outcome != 0:
             count_outcome(s, outcome, r)
             if outcome & (DUPLICATE_FILL | NOT_ASKED) or (outcome & UNKNOWN_ID and r.kind != FILL):
@@ -158,6 +176,7 @@ def _note_unanswered(s, state):
         slot = order_find(s.table, view(report, RECORD).id)
         if slot != ZERO and TRANSITIONS[view(slot, ORDER).state, ON_NO_ANSWER] != ILLEGAL:
             order_move(s.table, slot, np.int64(ON_NO_ANSWER))
+            note_no_answer(s, slot)
             s.unanswered += 1
 
 
@@ -198,14 +217,18 @@ def _send_new(s, order):
     o = view(slot, ORDER)
     o.price, o.qty, o.created_ts = r.price, r.qty, r.local_ts
     o.instrument, o.side, o.strategy, o.flags = r.instrument, r.side, r.strategy, r.flags
-    # The last look at the halt cell, with nothing between it and the send.
-    reason = reasons.HALTED
-    if not _must_refuse(s, r):
-        taken = submit(s, order)
-        if taken != NOT_TAKEN:
-            s.sent += np.int64(taken == LEFT)
-            return reasons.NONE
-        reason = reasons.VENUE_BUSY
+    noted, reason = note_request(s, order, np.int64(0)), reasons.JOURNAL_UNWRITABLE
+    if noted != REFUSED:
+        # The last look at the halt cell, with nothing between it and the send.
+        reason = reasons.HALTED
+        if _must_refuse(s, r):
+            withdraw_request(s, noted)
+        else:
+            taken = submit(s, order, noted)
+            if taken != NOT_TAKEN:
+                s.sent += np.int64(taken == LEFT)
+                return reasons.NONE
+            reason = reasons.VENUE_BUSY
     order_move(s.table, slot, np.int64(ON_REJECT))
     return reason
 
@@ -216,16 +239,20 @@ def _send_change(s, order):
     r, slot = view(order, REQUEST), order_find(s.table, view(order, REQUEST).id)
     if slot == ZERO or not is_open(view(slot, ORDER).state):
         return reasons.UNKNOWN_ORDER
-    if r.kind == REPLACE:
-        if TRANSITIONS[view(slot, ORDER).state, ON_REPLACE_SENT] == ILLEGAL:
-            return reasons.ILLEGAL_TRANSITION
-        if _must_refuse(s, r):
-            return reasons.HALTED
-    taken = submit(s, order)
+    if r.kind == REPLACE and TRANSITIONS[view(slot, ORDER).state, ON_REPLACE_SENT] == ILLEGAL:
+        return reasons.ILLEGAL_TRANSITION
+    noted = note_request(s, order, np.int64(0))
+    if noted == REFUSED:
+        return reasons.JOURNAL_UNWRITABLE
+    if r.kind == REPLACE and _must_refuse(s, r):
+        withdraw_request(s, noted)
+        return reasons.HALTED
+    taken = submit(s, order, noted)
     if taken == NOT_TAKEN:
         return reasons.VENUE_BUSY
     if r.kind == REPLACE:
         replace_sent(s.table, slot, r.price, r.qty)
+        mark_reducing(slot, r.flags)
         s.replaces_sent += np.int64(taken == LEFT)
     else:
         order_move(s.table, slot, np.int64(ON_CANCEL_SENT))
@@ -266,6 +293,9 @@ def _take_order(s, state, order, now_ns):
     if has_room:
         if reason == reasons.VENUE_BUSY and s.sim == ZERO:
             tape_mark(s.tape, VENUE_BUSY_SEEN, r.id)
+        elif reason == reasons.JOURNAL_UNWRITABLE:
+            s.unjournaled += 1
+            tape_mark(s.tape, UNJOURNALED_SEEN, r.id)
         _refuse(s, state, order, reason)
     return has_room
 
@@ -332,7 +362,8 @@ def _play(s, state, until):
 def _watch_halt(s, state, now_ns):
     """While halted or tripped, see to it that every open order ends: (whether stopped, cancels sent).
 
-    Where only a strategy or an instrument is halted, its orders; the gateway itself goes on.
+    Where only a strategy or an instrument is halted, its orders, and while only reducing is allowed those that were not approved
+    for that; the gateway itself goes on.
     """
     stopped = _is_stopped(s)
     if np.int64(stopped) != s.stopped:
@@ -342,8 +373,11 @@ def _watch_halt(s, state, now_ns):
             s.stops += ONE
     if is_scope_news(s.halts, s.scopes):
         halts, changes = follow_scopes(s.halts, s.scopes, s.n_scopes, s.tape)
-        s.n_halted += 2 * halts - changes
-        s.stops += U64(halts > 0)
+        reducing = follow_reducing(s.halts, s.scopes, s.tape)
+        if reducing > 0:
+            forget_reducing(s.table)
+        s.n_halted += 2 * halts - changes + reducing
+        s.stops += U64(halts > 0 or reducing > 0)
     return stopped, cancel_open(s, state, now_ns) if stopped or s.n_halted > 0 else np.int64(0)
 
 
@@ -357,6 +391,7 @@ def step(state, now_ns):
     cancels are confirmed even when risk is dead.
     """
     s = view(state, STATE)
+    journal_time(s, now_ns)
     until = load_acquire(s.progress) if s.progress != ZERO else ZERO
     stopped, work = _watch_halt(s, state, now_ns)
     done, drained = _drain_orders(s, state, now_ns)

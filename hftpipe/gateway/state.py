@@ -30,7 +30,7 @@ STATE = np.dtype(
         ("h_risk_to_gateway", "u8"), ("h_tick_to_order", "u8"),
         # Counters of requests: records read; NEW, CANCEL and REPLACE sent; CANCEL sent on a halt or trip, once more.
         ("orders_seen", "i8"), ("sent", "i8"), ("cancels_sent", "i8"), ("replaces_sent", "i8"), ("halt_cancels", "i8"),
-        ("halt_cancels_again", "i8"),
+        ("halt_cancels_again", "i8"), ("halt_cancels_confirmed", "i8"),
         # Counters of reports, our own refusals included.
         ("acks", "i8"), ("replaced", "i8"), ("fills", "i8"), ("canceled", "i8"), ("expired", "i8"),
         ("rejected", "i8"), ("cancel_rejects", "i8"),
@@ -38,7 +38,7 @@ STATE = np.dtype(
         ("late_fills", "i8"), ("duplicate_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"),
         ("unanswered", "i8"), ("reports_held", "i8"), ("sim_records", "i8"),
         ("orphan_fills", "i8"), ("broken_trades", "i8"), ("venue_forgot", "i8"), ("login_refused", "i8"),
-        ("overfills", "i8"), ("wrong_terms", "i8"), ("unreadable_reports", "i8"), ("session_lost", "i8"),
+        ("overfills", "i8"), ("wrong_terms", "i8"), ("unreadable_reports", "i8"), ("session_lost", "i8"), ("position_differs", "i8"),
         ("wrong_prices", "i8"), ("unbookable_fills", "i8"), ("sent_unapproved", "i8"),
         # Why it tripped first (HALT_CAUSES); number, price and quantity of that report.
         ("trip_cause", "i8"), ("fault_id", "i8"), ("fault_price", "i8"), ("fault_qty", "i8"),
@@ -62,6 +62,9 @@ STATE = np.dtype(
         # refused (1) by another state than the step's. HALT_CANCEL and CLOCK_RAN_ON: what a stop did by the clock. Of a
         # venue that is not simulated here (``sim`` 0) also what it answered: its reports, and what it did not take.
         ("tape", "u8"),
+        # JOURNAL: where every request stands before it is sent (0: there is none); requests that were refused because it
+        # could not be written. In a replay: the request whose turn it is was one of them.
+        ("journal", "u8"), ("unjournaled", "i8"), ("told_unjournaled", "i8"),
     ],
     align=True,
 )  # fmt: skip
@@ -72,6 +75,7 @@ COUNTERS = table("""
   replaces_sent       replaces sent
   halt_cancels        cancels sent because of a halt
   halt_cancels_again  of these, sent once more
+  halt_cancels_confirmed  orders that such a cancel has ended
   acks                orders accepted
   replaced            orders replaced
   fills               executions
@@ -82,6 +86,7 @@ COUNTERS = table("""
   cancel_rejects      cancels and replaces rejected
   reports_held        reports that waited for room
   sim_records         market records read for the simulated exchange
+* unjournaled         orders and replaces refused: the journal has no room, or its disk has failed
 ! overfills           executions beyond what an order can have
 ! wrong_prices        executions worse than an order's price
 ! unbookable_fills    executions without a price or a quantity
@@ -98,5 +103,6 @@ COUNTERS = table("""
 ! venue_forgot        times that the venue had lost our orders
 ! login_refused       refused log-ins
 ! session_lost        order sessions that stayed away
+! position_differs    positions of the account that are not those of the run, by more than they may
 = tripped             stopped by itself
 """)

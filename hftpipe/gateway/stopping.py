@@ -9,13 +9,15 @@ from hftpipe.core.machine.hist import hist_since, stamp
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, call_step, view
 from hftpipe.core.schema.layout import offset_of
-from hftpipe.core.schema.records import CANCEL, LEFT, NOT_TAKEN, RECORD, REQUEST, TIMER
+from hftpipe.core.schema.records import CANCEL, LEFT, NOT_TAKEN, RECORD, REDUCES, REQUEST, TIMER
 from hftpipe.core.schema.ring import RING
-from hftpipe.core.shared.halts import order_scope
+from hftpipe.core.shared.halts import is_barred
 from hftpipe.core.shared.ring import ring_has_space
 from hftpipe.core.shared.tape import CLOCK_RAN_ON, HALT_CANCEL, tape_mark, tape_time
 from hftpipe.core.trading.order_table import ON_CANCEL_SENT, ORDER, PENDING_CANCEL, open_count, open_order, order_move
+from hftpipe.gateway.journaling import note_request, withdraw_request
 from hftpipe.gateway.state import MIN_REPORT_ROOM, STATE
+from hftpipe.journal.layout import OWN_REQUEST
 
 #: While stopped: until an order is cancelled once more, and the longest such wait.
 CANCEL_AGAIN_NS, CANCEL_AGAIN_MAX_NS = 50_000_000, 1_000_000_000
@@ -23,17 +25,37 @@ _MAX_DOUBLINGS = 5
 #: While stopped: silence of the paper venue's market after which time there goes on without it, and by how much.
 RUN_ON_NS = 10_000_000
 _REQUEST = np.uint64(offset_of(STATE, "request"))
+_MARK, _UNMARKED = np.uint8(REDUCES), np.uint8(0xFF & ~REDUCES)
 
 
 @jit
-def submit(s, request):
-    """Hand a request to the venue: NOT_TAKEN, LEFT or ANSWERED_HERE."""
+def mark_reducing(slot, flags):
+    """An order is now one that risk approved while only reducing was allowed, or is not, by the flags of its replace."""
+    o = view(slot, ORDER)
+    o.flags = (o.flags & _UNMARKED) | (np.uint8(flags) & _MARK)
+
+
+@jit
+def forget_reducing(table):
+    """What was approved for an earlier time of reducing may turn a position round that has become another one since."""
+    for index in range(open_count(table)):
+        mark_reducing(open_order(table, index), np.uint8(0))
+
+
+@jit
+def submit(s, request, noted):
+    """Hand a request to the venue (``noted``: what the journal has of it): NOT_TAKEN, LEFT or ANSWERED_HERE."""
     tsc, r = stamp(), view(request, REQUEST)
+    flags = r.flags
     r.instrument -= s.first
+    r.flags = flags & _UNMARKED
     taken = call_step(s.venue_submit, s.venue, np.int64(request))
     r.instrument += s.first
+    r.flags = flags
     if taken == LEFT:
         hist_since(s.h_tick_to_order, r.origin_tsc, tsc)
+    elif taken == NOT_TAKEN:
+        withdraw_request(s, noted)
     return taken
 
 
@@ -72,14 +94,14 @@ def cancel_open(s, state, now_ns):
     for index in range(open_count(s.table)):
         slot = open_order(s.table, index)
         o = view(slot, ORDER)
-        if s.stopped == 0 and not order_scope(s.scopes, o.strategy, o.instrument):
+        if s.stopped == 0 and not is_barred(s.scopes, o.strategy, o.instrument, o.flags):
             continue
         if not _is_cancel_due(s, o, now_ns):
             continue
         r.origin_tsc, r.sent_tsc, r.local_ts, r.price, r.qty = ZERO, ZERO, s.event_ts, 0, 0
         r.id, r.instrument, r.kind, r.side = o.id, o.instrument, CANCEL, o.side
         r.strategy, r.flags = o.strategy, o.flags
-        taken = submit(s, request)
+        taken = submit(s, request, note_request(s, request, np.int64(OWN_REQUEST)))
         if taken == NOT_TAKEN:
             return sent
         _note_cancel(s, slot, taken, now_ns)

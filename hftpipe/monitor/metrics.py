@@ -12,7 +12,7 @@ import numpy as np
 from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.cells import HALT_CAUSES, HALT_CELL
 from hftpipe.core.schema.clock import CLOCK
-from hftpipe.core.schema.counters import ALERT, FAULT, NOTICE
+from hftpipe.core.schema.counters import ALERT, DOUBT, FAULT, NOTICE
 from hftpipe.core.schema.halts import halted_scopes
 from hftpipe.core.schema.histogram import Summary, summarize
 from hftpipe.core.schema.reasons import ASKED_ENDS, NAMES, RACES
@@ -21,6 +21,7 @@ from hftpipe.core.schema.status import STATUS
 from hftpipe.core.shared.shm import Segment
 from hftpipe.monitor.instruments import Instruments, look_at
 from hftpipe.monitor.strategies import StrategyView, fees_of, graph_of, strategies_of
+from hftpipe.monitor.tickers import TickerView, tickers_of
 from hftpipe.topology.graph import Graph, kind_of
 
 
@@ -43,6 +44,7 @@ class Snapshot:
         halted: None, or the cause; halted_scopes: causes by ``venue.V``, ``strategy.S`` and ``instrument.I``.
         fees: fees that are not in quote currency, by asset (1e-8 of it).
         strategies: what each strategy has done; groups: what each limit group holds and may hold (1e-8).
+        tickers: what the venues say of a day, of the instruments that this is followed for.
         not_sent: actions that the strategy stage refused itself; they are among the rejects, and never became intents.
     """
 
@@ -66,6 +68,7 @@ class Snapshot:
     ended: dict[str, int] = field(default_factory=dict)
     groups: dict[str, dict[str, int]] = field(default_factory=dict)
     fees: dict[str, int] = field(default_factory=dict)
+    tickers: list[TickerView] = field(default_factory=list)
     not_sent: int = 0
 
 
@@ -154,7 +157,7 @@ def _status(segment: Segment, stage: str, now_tsc: int, ns_per_tick: float) -> d
     }
 
 
-def _now_tsc(clock: np.ndarray) -> int:
+def now_tsc(clock: np.ndarray) -> int:
     """The time-stamp counter now, by the monotonic clock and what was calibrated at the start."""
     passed_ns = steady_ns() - int(clock["mono0_ns"][0])
     return int(clock["tsc0"][0]) + int(passed_ns / float(clock["ns_per_tick"][0]))
@@ -167,13 +170,13 @@ def snapshot(segment: Segment, tsc: int = 0) -> Snapshot:
         tsc: the time-stamp counter now; 0: it is reckoned from the monotonic clock, some ppm off.
     """
     clock = segment.record("clock", CLOCK)
-    ns_per_tick, now_tsc = float(clock["ns_per_tick"][0]), tsc or _now_tsc(clock)
+    ns_per_tick, seen_tsc = float(clock["ns_per_tick"][0]), tsc or now_tsc(clock)
     refused = _refused(segment)
     graph = graph_of(segment)
     halt = segment.record("halt", HALT_CELL)
     return Snapshot(
         graph=graph,
-        tsc=now_tsc,
+        tsc=seen_tsc,
         ns_per_tick=ns_per_tick,
         skew_ns=float(clock["skew_ns"][0]),
         skew_bound_ns=float(clock["skew_bound_ns"][0]),
@@ -184,7 +187,7 @@ def snapshot(segment: Segment, tsc: int = 0) -> Snapshot:
         latency=_latency(segment, graph, ns_per_tick),
         rings={spec.name: _ring(segment, spec.name) for spec in graph.rings},
         tapes=_tapes(segment, graph),
-        status={stage: _status(segment, stage, now_tsc, ns_per_tick) for stage in graph.stages},
+        status={stage: _status(segment, stage, seen_tsc, ns_per_tick) for stage in graph.stages},
         instruments=look_at(segment),
         halted_scopes={
             scope: HALT_CAUSES.get(cause, "?")
@@ -195,6 +198,7 @@ def snapshot(segment: Segment, tsc: int = 0) -> Snapshot:
         ended=_ended(segment),
         groups=_groups(segment),
         fees=fees_of(segment),
+        tickers=tickers_of(segment),
         not_sent=sum(int(counts.sum()) for stage, counts in refused.items() if kind_of(stage) == "strategy"),
     )
 
@@ -227,11 +231,16 @@ def _of_kind(look: Snapshot, kind: str) -> dict[str, int]:
 
 def faults(look: Snapshot) -> dict[str, int]:
     """What should not have happened and did, as ``part.counter``."""
-    found = _of_kind(look, FAULT)
+    found = _of_kind(look, FAULT) | doubts(look)
     for name, one in look.strategies.items():
         if one.fault:
             found[f"{look.graph.own('strategy', name)}.{one.fault['hook']}"] = one.fault["count"]
     return found
+
+
+def doubts(look: Snapshot) -> dict[str, int]:
+    """Those of the faults after which the account may hold something else than the run says, as ``part.counter``."""
+    return _of_kind(look, DOUBT)
 
 
 def notices(look: Snapshot) -> dict[str, int]:

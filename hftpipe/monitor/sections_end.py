@@ -53,6 +53,14 @@ def _latched(halt: dict[str, Any], scope: str = "") -> Text:
     return line("halt latched", f"{halt['cause']}: {halt['what']}; `hftpipe resume` clears it{stored}", BAD)
 
 
+def _journal(venue: str, facts: dict[str, Any]) -> list[Text]:
+    """What the run before has left in the journal of a venue."""
+    lines = [line("journal", f"{venue}: {note}", WARN) for note in facts["cut"]]
+    if count := len(facts["open_before"]):
+        lines.append(line("journal", f"{venue}: {count} orders were open or unknown when the last run ended", WARN))
+    return lines
+
+
 def warnings(summary: Summary) -> RenderableType | None:
     """Halts that outlive the run, positions that are not the account's, and what was lost or left."""
     lines = [_latched(halt)] if (halt := summary.get("latched_halt")) else []
@@ -61,6 +69,7 @@ def warnings(summary: Summary) -> RenderableType | None:
         lines.append(line("positions", "counted from 0, whatever the account holds at the venue", WARN))
     if before := summary.get("previous_run_not_ended"):
         lines.append(line("run before", f"did not end in order ({before['file']})", WARN))
+    lines += [part for venue, one in summary.get("journals", {}).items() for part in _journal(venue, one)]
     if lost := sum(summary.get("lost_output", {}).values()):
         lines.append(line("output lost", f"{lost:,} writes to the log or the terminal", WARN))
     lines += [

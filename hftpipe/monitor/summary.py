@@ -1,6 +1,7 @@
 """The summary at the end of a run: one dictionary, written as JSON and as text for people."""
 
 import io
+from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from rich.console import Console, Group
 
 from hftpipe.core.schema.cells import HALT_CAUSES, STOPPING
+from hftpipe.core.schema.halts import breaker_state
 from hftpipe.core.schema.histogram import Summary
 from hftpipe.monitor.instruments import InstrumentView
 from hftpipe.monitor.metrics import Snapshot, totals
@@ -101,12 +103,14 @@ def summarise(look: Snapshot, facts: dict[str, Any]) -> dict[str, Any]:
         "taker_fills": taker_fills,
         "instruments": {view.symbol: _instrument(view) for view in views},
         "instruments_more": look.instruments.more,
+        "tickers": {one.symbol: asdict(one) for one in look.tickers},
         "books_not_valid": look.instruments.not_valid,
         "latency_ns": {hop: _latency(values) for hop, values in look.latency.items()},
         "clock": {"skew_ns": round(look.skew_ns, 1), "skew_bound_ns": round(look.skew_bound_ns, 1)},
         # That it stops at its end is no news.
         "halted": None if look.halted == HALT_CAUSES[STOPPING] else look.halted,
         "halted_scopes": look.halted_scopes,
+        "breaker": breaker_state(look.halted not in (None, HALT_CAUSES[STOPPING]), look.halted_scopes),
         "limit_groups": {name: _group(one) for name, one in look.groups.items()},
         "strategies": {name: _strategy(one) for name, one in look.strategies.items()},
         "counters": look.counters,

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hftpipe.core.schema.cells import HALT_CAUSES, STOPPING
+from hftpipe.core.schema.halts import REDUCE
 from hftpipe.monitor.figures import plain, price
 from hftpipe.monitor.instruments import InstrumentView
 from hftpipe.monitor.metrics import Snapshot, totals
@@ -26,6 +27,7 @@ from hftpipe.monitor.sections import (
     trading,
 )
 from hftpipe.monitor.summary import summarise
+from hftpipe.monitor.tickers import table_of
 
 _RATES = {"events": "events", "book_updates": "book updates", "intents": "requests", "orders": "orders",
           "fills": "fills", "cancels": "cancels"}  # fmt: skip
@@ -48,7 +50,14 @@ class View:
 
     def render(self, look: Snapshot) -> Group:
         """One screen."""
-        shown = [self._header(look), _books(look), Text(), *blocks(summarise(look, {}), _SECTIONS)]
+        tickers: list[RenderableType] = [Text(), table_of(look.tickers)] if look.tickers else []
+        shown: list[RenderableType] = [
+            self._header(look),
+            _books(look),
+            *tickers,
+            Text(),
+            *blocks(summarise(look, {}), _SECTIONS),
+        ]
         shown += [Text(), self._rates(look), Text(), _stages(look)]
         self._last = look
         return Group(*shown)
@@ -65,6 +74,8 @@ class View:
                 for scope, cause in look.halted_scopes.items()
             ]
             text = f"HALTED: {', '.join(parts)}; the rest trades, {self._orders_to}"
+            if REDUCE in look.halted_scopes:
+                text = f"REDUCING: only orders that make a position smaller pass ({', '.join(parts)})"
             return Panel(Text(text, style="bold yellow"), title=self._title, border_style="yellow")
         return Panel(Text(f"trading, {self._orders_to}", style="green"), title=self._title)
 

@@ -25,12 +25,15 @@ from hftpipe.core.trading.order_reports import (
     move_reported,
     note_venue_id,
 )
-from hftpipe.core.trading.order_table import ORDER, order_find, remaining, unfilled
+from hftpipe.core.trading.order_table import ORDER, is_open, order_find, remaining, unfilled
 from hftpipe.core.trading.position import position_fill, quote_fee
+from hftpipe.risk.crossing import TOUCH_BYTES, widen
 from hftpipe.risk.desks import own_position
 from hftpipe.risk.fees import book_fee
 from hftpipe.risk.groups import groups_add
 from hftpipe.risk.limits import LIMITS, LIMITS_BYTES
+from hftpipe.risk.standings import count_execution
+from hftpipe.risk.worth import regross, reprofit
 
 POSITION_BYTES = np.uint64(POSITION.itemsize)
 # What became of a report, as bits; 0 is the normal case.
@@ -57,6 +60,10 @@ def recount(s, order):
         _work(own, buy, sell)
     groups_add(s, order.instrument, np.int64(0), buy, sell)
     order.user = now
+    if s.touches != ZERO and is_open(order.state):
+        # A report may bring back a price that no longer counted: a replacement held for refused, an end that was none.
+        widen(s.touches + U64(order.instrument) * TOUCH_BYTES, order.side, order.flags, order.price)
+    regross(s, order.strategy, order.instrument, own)
 
 
 @jit
@@ -74,6 +81,9 @@ def _book(s, strategy, instrument, side, r):
         view(own, POSITION).mark = p.mark
         position_fill(own, side, r.price, r.qty, quote_fee(r), is_maker)
     groups_add(s, instrument, r.qty if side == BUY else -r.qty, np.int64(0), np.int64(0))
+    regross(s, strategy, instrument, own)
+    reprofit(s, instrument, s.seen_ts)
+    count_execution(s, strategy, instrument, s.seen_ts)
     outcome = 0 if book_fee(s, strategy, r) else UNKNOWN_FEE
     held = p.qty if side == BUY else -p.qty
     if held > view(s.limits + instrument * U64(LIMITS_BYTES), LIMITS).max_position:

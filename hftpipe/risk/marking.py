@@ -11,6 +11,7 @@ from hftpipe.core.schema.records import INVALID, VALID
 from hftpipe.core.shared.cell import cell_read
 from hftpipe.risk.exposure import POSITION_BYTES
 from hftpipe.risk.state import STATE
+from hftpipe.risk.worth import remark
 
 #: Where the copy begins in STATE.
 TOP_AT = np.uint64(offset_of(STATE, "top"))
@@ -25,8 +26,10 @@ def copy_top(s, state, instrument):
 
 
 @jit
-def mark_position(s, state, instrument):
-    """Mark the position at the copy's mid (at the last one known without it)."""
+def mark_position(s, state, instrument, now):
+    """Mark the position at the copy's mid (at the last one known without it), and value it anew; ``now``: event time, ns."""
     top = view(state + TOP_AT, TOP_CELL)
     if top.state == VALID and top.bid > 0 and top.ask > 0:
-        view(s.positions + instrument * POSITION_BYTES, POSITION).mark = top.bid + ((top.ask - top.bid) >> 1)
+        mid = top.bid + ((top.ask - top.bid) >> 1)
+        view(s.positions + instrument * POSITION_BYTES, POSITION).mark = mid
+        remark(s, instrument, mid, now)

@@ -3,9 +3,10 @@
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import U64, ZERO, view
+from hftpipe.core.machine.mem import U64, ZERO, rdtsc, view
 from hftpipe.core.schema.cells import POSITION_LIMIT, UNBOOKABLE_FILL
 from hftpipe.core.schema.records import EXECUTION, FILL, RECORD
+from hftpipe.core.shared.event_time import event_now, known_until
 from hftpipe.core.shared.ring import ring_has_space, ring_peek, ring_pop, ring_push
 from hftpipe.core.shared.tape import tape_record, tape_top
 from hftpipe.risk.exposure import (
@@ -19,17 +20,10 @@ from hftpipe.risk.exposure import (
     apply_report,
 )
 from hftpipe.risk.marking import TOP_AT, copy_top, mark_position
+from hftpipe.risk.tripping import trip
 
 MAX_REPORTS_PER_STEP = 256
 _ROOM = np.int64(1)
-
-
-@jit
-def _trip(s, cause, r):
-    """No new orders from now on, because of a fill; of the first it is kept what a person will want to know."""
-    if s.tripped == 0:
-        s.trip_cause, s.fault_id, s.fault_price, s.fault_qty = np.int64(cause), np.int64(r.id), r.price, r.qty
-    s.tripped = 1
 
 
 @jit
@@ -47,19 +41,20 @@ def _count_outcome(s, outcome, r):
         s.unknown_fees += 1
     if outcome & NOT_BOOKED:
         s.not_booked += 1
-        _trip(s, UNBOOKABLE_FILL, r)
+        trip(s, UNBOOKABLE_FILL, r.id, r.price, r.qty)
     if outcome & BEYOND_LIMIT:
         s.beyond_limit += 1
-        _trip(s, POSITION_LIMIT, r)
+        trip(s, POSITION_LIMIT, r.id, r.price, r.qty)
 
 
 @jit
-def _mark_fill(s, state, fill):
-    """What a fill earned is measured against the market as it stands now; on the tape that has the time of the trade."""
+def _mark_fill(s, state, time, fill, now_ns):
+    """What a fill earned is measured against the market as it stands now, by our own time: a venue's clock is not ours to believe."""
     instrument = U64(fill.instrument)
+    s.seen_ts = max(s.seen_ts, event_now(time, s.clock, rdtsc(), now_ns, known_until(time)))
     copy_top(s, state, instrument)
-    tape_top(s.tape, fill.instrument, state + TOP_AT, fill.exchange_ts)
-    mark_position(s, state, instrument)
+    tape_top(s.tape, fill.instrument, state + TOP_AT, s.seen_ts)
+    mark_position(s, state, instrument, s.seen_ts)
 
 
 @jit
@@ -69,8 +64,9 @@ def _is_fill_of(report, n_instruments):
 
 
 @jit
-def drain_reports(s, state, reports):
-    """Book and forward the reports of one venue: number done. Stops, without loss, when the strategy has no room."""
+def drain_reports(s, state, reports, time, now_ns):
+    """Book and forward the reports of one venue, whose EVENT_TIME is at ``time``: number done. Stops, without loss, when the strategy has
+    no room."""
     done = 0
     while done < MAX_REPORTS_PER_STEP:
         report = ring_peek(reports)
@@ -81,7 +77,7 @@ def drain_reports(s, state, reports):
             break
         tape_record(s.tape, report)
         if _is_fill_of(report, s.n_instruments):
-            _mark_fill(s, state, view(report, EXECUTION))
+            _mark_fill(s, state, time, view(report, EXECUTION), now_ns)
         outcome = apply_report(s, report)
         s.reports_seen += 1
         if view(report, RECORD).kind == FILL:

@@ -23,7 +23,8 @@ Each NEW and REPLACE is judged by the time it is then (``core/shared/event_time.
 or a backlog built up, the book, the intent and the rates are as they are when it goes on.
 
 A position that a fill has taken beyond its limit was not caused by what was approved here: risk trips, POSITION_LIMIT, and
-the supervisor halts trading by that name. So does a fill that cannot be booked: UNBOOKABLE_FILL.
+the supervisor halts trading by that name. So does a fill that cannot be booked: UNBOOKABLE_FILL; and so does a loss beyond its
+limit, which risk sees at orders and fills and by looking around in between: DRAWDOWN, DAILY_LOSS.
 
 A refused REPLACE is a CANCEL_REJECT, never a REJECT: the order it names goes on working, and a REJECT would end it in
 the strategy's table.
@@ -44,6 +45,7 @@ from hftpipe.core.schema.records import (
     CANCEL_REJECT,
     NEW,
     RECORD_BYTES,
+    REDUCES,
     REJECT,
     REPLACE,
     REPORT,
@@ -51,7 +53,7 @@ from hftpipe.core.schema.records import (
 )
 from hftpipe.core.shared.cell import halted
 from hftpipe.core.shared.event_time import event_now, known_until
-from hftpipe.core.shared.halts import order_scope, scope_word
+from hftpipe.core.shared.halts import is_reducing, order_scope, scope_word
 from hftpipe.core.shared.ring import (
     ring_claim,
     ring_consumed,
@@ -60,7 +62,7 @@ from hftpipe.core.shared.ring import (
     ring_pop,
     ring_publish,
 )
-from hftpipe.core.shared.tape import RING_FULL, WITH_RECORD, tape_halt, tape_record, tape_top
+from hftpipe.core.shared.tape import REDUCING, RING_FULL, WITH_RECORD, tape_halt, tape_record, tape_top
 from hftpipe.core.trading.order_reports import replace_sent
 from hftpipe.core.trading.order_table import (
     ON_CANCEL_SENT,
@@ -70,7 +72,9 @@ from hftpipe.core.trading.order_table import (
     order_insert,
     order_move,
 )
-from hftpipe.risk.checks import CONTEXT, evaluate
+from hftpipe.risk.checks import evaluate
+from hftpipe.risk.context import CONTEXT
+from hftpipe.risk.crossing import TOUCH_BYTES, crosses, narrow, widen
 from hftpipe.risk.desks import DESK, RATES, desk_at, own_position
 from hftpipe.risk.exposure import (
     POSITION_BYTES,
@@ -78,10 +82,14 @@ from hftpipe.risk.exposure import (
 )
 from hftpipe.risk.groups import groups_count, member_at
 from hftpipe.risk.limits import LIMITS, LIMITS_BYTES
+from hftpipe.risk.looking import look_around
 from hftpipe.risk.marking import TOP_AT, copy_top, mark_position
 from hftpipe.risk.rate import RATE_BYTES, rate_add
+from hftpipe.risk.repeats import repeat_add, repeat_key
 from hftpipe.risk.reports import drain_reports
+from hftpipe.risk.standings import standing_at
 from hftpipe.risk.state import LANE, STATE
+from hftpipe.risk.worth import WORTH, desk_total, own_worth_at, regross_own, run_total, venue_total, worth_at
 
 MAX_INTENTS_PER_STEP = 256
 
@@ -91,9 +99,12 @@ assert LANE.itemsize == 64
 _PAYLOAD = np.uint64(8)
 _PAYLOAD_BYTES = np.int64(RECORD_BYTES - 8)
 _ROOM = np.int64(1)
-# Flags of a HALT_SEEN: it is about the request before, judged while halted (1), or refused as the orders ring was full.
+# Flags of a HALT_SEEN: it is about the request before, judged while halted (1) or while only reducing was allowed, or refused
+# as the orders ring was full.
 _WHILE_HALTED = np.int64(WITH_RECORD | 1)
 _WHILE_FULL = np.int64(WITH_RECORD | RING_FULL)
+_WHILE_REDUCING = np.int64(WITH_RECORD | REDUCING)
+_UNMARKED = np.uint8(0xFF & ~REDUCES)
 
 
 @jit
@@ -154,7 +165,7 @@ def _judge_top(s, state, c, instrument):
     if c.now - view(state + TOP_AT, TOP_CELL).local_ts > view(c.limits, LIMITS).max_book_age_ns:
         _confirm_top(s, state, instrument)
     tape_top(s.tape, np.uint32(instrument), state + TOP_AT, c.now)
-    mark_position(s, state, instrument)
+    mark_position(s, state, instrument, c.now)
 
 
 @jit
@@ -168,6 +179,27 @@ def _is_scope_halted(s, r):
 
 
 @jit
+def _narrow_touch(s, c, r, order):
+    """The bounds of what our own orders may trade at are exact where the order would cross one."""
+    flags = r.flags if r.kind == NEW or order == ZERO else view(order, ORDER).flags
+    if c.touch != ZERO and crosses(c.touch, r.side, flags, r.price):
+        narrow(c.touch, s.table, r.instrument)
+
+
+@jit
+def _prepare_controls(s, c, r, instrument, order):
+    """The rows of the controls of the whole run."""
+    c.worth, c.own_worth = worth_at(s, instrument), own_worth_at(s, r.strategy, instrument)
+    quote = view(c.worth, WORTH).quote
+    c.run_total = run_total(s, quote)
+    c.venue_total = venue_total(s, view(c.instrument, INSTRUMENT).at, quote)
+    c.desk_total = desk_total(s, r.strategy, quote) if c.own_worth != ZERO else ZERO
+    c.standing, c.repeats = standing_at(s, r.strategy, instrument), s.repeats
+    c.touch = s.touches + instrument * TOUCH_BYTES if s.touches != ZERO else ZERO
+    _narrow_touch(s, c, r, order)
+
+
+@jit
 def _prepare(s, state, c, intent, order):
     """Fill in the CONTEXT of a verdict; rows stay 0 for an unknown instrument."""
     instrument = U64(view(intent, REQUEST).instrument)
@@ -176,6 +208,9 @@ def _prepare(s, state, c, intent, order):
     if is_halted:
         tape_halt(s.tape, _WHILE_HALTED)
     c.halted = 1 if is_halted or s.tripped != 0 else 0
+    c.reducing = np.int64(is_reducing(s.halts))
+    if c.reducing != 0:
+        tape_halt(s.tape, _WHILE_REDUCING)
     c.known = 1 if instrument < U64(s.n_instruments) else 0
     c.groups = s.groups
     c.desk = desk_at(s, view(intent, REQUEST).strategy)
@@ -189,7 +224,12 @@ def _prepare(s, state, c, intent, order):
     own = own_position(s, view(intent, REQUEST).strategy, instrument)
     c.own = own if own != ZERO else c.position
     c.member = member_at(s, instrument)
+    _prepare_controls(s, c, view(intent, REQUEST), instrument, order)
     _judge_top(s, state, c, instrument)
+    regross_own(s, view(intent, REQUEST).strategy, instrument, own)
+    if s.tripped != 0:
+        # What is held was found to have lost too much just now, by this order's own look.
+        c.halted = 1
 
 
 @jit
@@ -213,10 +253,19 @@ def _book_order(s, r, slot):
 
 
 @jit
+def _note_order(s, c, r, order, now):
+    """What the next orders are compared with: this one, at these terms."""
+    repeat_add(c.repeats, repeat_key(r.strategy, r.instrument, r.side, order.flags), r.price, r.qty, now)
+    if c.touch != ZERO:
+        widen(c.touch, r.side, order.flags, r.price)
+
+
+@jit
 def _judge(s, state, orders, intent, slot, now):
     """Verdict on a NEW or REPLACE for ring ``orders`` at event time ``now``; an approved one is booked: (reason, its order)."""
     c = view(state + _CONTEXT, CONTEXT)
     c.top, c.now = state + TOP_AT, now
+    s.seen_ts = max(s.seen_ts, now)
     _prepare(s, state, c, intent, slot)
     reason = evaluate(state + _CONTEXT)
     if reason != reasons.NONE:
@@ -227,10 +276,13 @@ def _judge(s, state, orders, intent, slot, now):
     slot = _book_order(s, view(intent, REQUEST), slot)
     if slot == ZERO:
         return reasons.TOO_MANY_OPEN_ORDERS, ZERO
+    order = view(slot, ORDER)
+    order.flags = (order.flags & _UNMARKED) | np.uint8(c.reducing * REDUCES)
     rate_add(c.rates, now)
     if view(c.desk, DESK).is_limited != 0:
         rate_add(c.desk + RATES, now)
     groups_count(s.groups, c.member, now)
+    _note_order(s, c, view(intent, REQUEST), view(slot, ORDER), now)
     return reasons.NONE, slot
 
 
@@ -330,11 +382,12 @@ def step(state, now_ns):
     records whose intents arrived in between and are still unread.
     """
     s, done = view(state, STATE), np.int64(0)
+    look_around(s, state, now_ns)
     for index in range(s.n_lanes):
         lane = _lane(s, index)
         lane.read = ring_consumed(lane.market) if lane.market != ZERO else ZERO
     for index in range(s.n_lanes):
-        done += drain_reports(s, state, _lane(s, index).reports)
+        done += drain_reports(s, state, _lane(s, index).reports, _lane(s, index).time, now_ns)
     judged, drained = _drain_intents(s, state, now_ns)
     if drained:
         _publish_progress(s)

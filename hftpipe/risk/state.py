@@ -5,7 +5,7 @@ import numpy as np
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.cells import TOP_CELL
 from hftpipe.core.schema.counters import table
-from hftpipe.risk.checks import CONTEXT
+from hftpipe.risk.context import CONTEXT
 
 #: What leads to a venue and back. Rings: out, in; ``market`` is only asked how far the strategy has read it (0: no paper
 #: venue), and ``progress`` is the u64 this stage publishes of it (see step); the venue's EVENT_TIME.
@@ -36,14 +36,22 @@ STATE = np.dtype(
         ("fees", "u8"), ("n_fee_assets", "i8"),
         # GROUPs, and a MEMBER an instrument; 0: there are none.
         ("groups", "u8"), ("members", "u8"),
+        # What everything is worth (risk/worth.py): WORTHs an instrument, those of each strategy (0: one alone), TOTALs, LOSSes by
+        # quote currency.
+        ("worths", "u8"), ("own_worths", "u8"), ("totals", "u8"), ("losses", "u8"), ("n_quotes", "i8"),
+        # STANDINGs, an instrument for each strategy; REPEATS; TOUCHes, an instrument (0: crossing orders are the venue's affair).
+        ("standings", "u8"), ("repeats", "u8"), ("touches", "u8"),
+        # The newest event time known; when risk looks at what is held, and at which instrument next.
+        ("seen_ts", "i8"), ("next_look_ns", "i8"), ("look_at", "i8"),
         # Histograms: intent sent -> read; length of the checks; market event received -> order approved.
         ("h_strategy_to_risk", "u8"), ("h_risk", "u8"), ("h_tick_to_risk", "u8"),
         # Counters. ``approved`` counts NEW; ``tripped`` is set by a fill that could not be booked, or that took the position
-        # beyond its limit (``trip_cause``; the fill's order, price and quantity), and acts as a halt.
+        # beyond its limit (``trip_cause``; the fill's order, price and quantity), and by a loss beyond its limit (its quote
+        # currency, the limit, the loss); it acts as a halt.
         ("intents_seen", "i8"), ("approved", "i8"), ("cancels", "i8"), ("replaces", "i8"),
         ("reports_seen", "i8"), ("fills", "i8"), ("updates_held", "i8"), ("orders_held", "i8"),
         ("late_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"), ("overfills", "i8"),
-        ("not_booked", "i8"), ("beyond_limit", "i8"), ("unknown_fees", "i8"), ("tripped", "i8"),
+        ("not_booked", "i8"), ("beyond_limit", "i8"), ("unknown_fees", "i8"), ("throttled", "i8"), ("tripped", "i8"),
         ("trip_cause", "i8"), ("fault_id", "i8"), ("fault_price", "i8"), ("fault_qty", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
         # Everything consumed goes on this tape first (core/shared/tape.py); 0 = not recording. A NEW or REPLACE is followed by
@@ -71,5 +79,6 @@ COUNTERS = table("""
 ! not_booked        executions that could not be booked
 ! beyond_limit      executions that took a position beyond its limit
 ! unknown_fees      executions whose fee is in an asset that the run does not know
+! throttled         strategies executed too often in an instrument
 = tripped           stopped by itself
 """)

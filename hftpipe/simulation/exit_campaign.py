@@ -18,15 +18,15 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
+
+from hftpipe.simulation.processes import COMMAND, CampaignError, free_port, until, with_parent
 
 TRANSPORTS = ("udp", "tcp")
 SIGNALS = {"sigint": signal.SIGINT, "sigterm": signal.SIGTERM, "sighup": signal.SIGHUP}
@@ -38,35 +38,6 @@ GONE_S, START_S, TRADE_S, END_S = 5.0, 240.0, 30.0, 60.0
 #: Runs on one exchange: who joins later has all that its session has sent to catch up with first.
 RUNS_PER_EXCHANGE = 20
 _E8 = 10**8
-_COMMAND = (sys.executable, "-c", "from hftpipe.cli import main; main()")
-
-
-T = TypeVar("T")
-
-
-class CampaignError(RuntimeError):
-    """The campaign itself cannot go on: what did not start, or never answered."""
-
-
-def free_port() -> int:
-    """A UDP port that nobody has now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
-
-
-def until(condition: Callable[[], T | None], seconds: float, what: str) -> T:
-    """The first true value of ``condition()`` within so many seconds.
-
-    Raises:
-        CampaignError: it never came to that; names ``what``.
-    """
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.01)
-    raise CampaignError(f"{what}: not within {seconds:g} s")
 
 
 class Truth:
@@ -104,9 +75,9 @@ class Exchange:
         ports.unlink(missing_ok=True)
         flags = [f"--{name.replace('_', '-')}={port}" for name, port in self.ports.items()]
         self._process = subprocess.Popen(
-            [*_COMMAND, "sim-exchange", "--protocol", "itch", *flags, f"--rate={rate_per_s}", f"--truth={truth}",
+            [*COMMAND, "sim-exchange", "--protocol", "itch", *flags, f"--rate={rate_per_s}", f"--truth={truth}",
              f"--ports-file={ports}"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=_with_parent,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, preexec_fn=with_parent,
         )  # fmt: skip
         until(lambda: ports.exists() and ports.read_text().count("\n") == 5 and truth.exists(), START_S, "the exchange")
         for line in ports.read_text().splitlines():
@@ -125,12 +96,6 @@ class Exchange:
         """End it."""
         self._process.send_signal(signal.SIGINT)
         self._process.wait(END_S)
-
-
-def _with_parent() -> None:
-    from hftpipe.core.machine.process import die_with_parent
-
-    die_with_parent(os.getppid())
 
 
 @dataclass
@@ -203,7 +168,7 @@ class Client:
         environment = os.environ | {"HFTPIPE_STATE_DIR": str(folder / f"state-{number}")}
         with self._log.open("w") as log:
             self.process = subprocess.Popen(
-                [*_COMMAND, "run", "--venue", "udp", "--name", name, "--json", str(self.summary), *flags,
+                [*COMMAND, "run", "--venue", "udp", "--name", name, "--json", str(self.summary), *flags,
                  "--set", "log.format=json"],
                 stdout=subprocess.DEVNULL, stderr=log, env=environment, start_new_session=True,
             )  # fmt: skip

@@ -42,7 +42,7 @@ def venues_of(config: Config) -> tuple[VenueEntry, ...]:
     kind = _SIMULATED[config.market.source] if name == "sim" else _OWN_NAMES.get(name, name)
     return (
         VenueEntry(
-            name, kind, config.pipeline.mode, VenueEntry.rules, config.market, config.sim, config.udp, config.live
+            name, kind, config.pipeline.mode, VenueEntry.rules, None, config.market, config.sim, config.udp, config.live
         ),
     )
 

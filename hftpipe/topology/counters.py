@@ -7,11 +7,13 @@ from hftpipe.core.schema.counters import Place, places
 from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.reasons import REASON_SLOTS
 from hftpipe.gateway import state as gateway_state
+from hftpipe.journal.layout import COUNTERS as JOURNAL_COUNTERS
+from hftpipe.journal.layout import JOURNAL
 from hftpipe.risk import state as risk_state
 from hftpipe.risk.groups import GROUP
 from hftpipe.strategy import stage_state as strategy_state
 from hftpipe.topology.graph import Graph, kind_of
-from hftpipe.topology.place import VenuePlace
+from hftpipe.topology.place import VenuePlace, is_journaled
 from hftpipe.topology.sizes import STATE_OF
 
 _TABLES = {
@@ -36,6 +38,9 @@ def counter_places(graph: Graph, venues: list[VenuePlace]) -> list[Place]:
     for stage in graph.stages:
         found += places(stage, f"state.{stage}", STATE_OF[kind_of(stage)], _TABLES[kind_of(stage)])
     for venue in venues:
+        if is_journaled(venue):
+            scope = graph.at("journal", venue.name)
+            found += places(scope, graph.at("gateway.journal", venue.name), JOURNAL, JOURNAL_COUNTERS)
         for one in venue.feed.counters(venue.config) + venue.orders.counters(venue.config):
             found.append(one._replace(scope=graph.at(one.scope, venue.name), region=graph.at(one.region, venue.name)))
     return found

@@ -38,6 +38,7 @@ from hftpipe.strategy import wiring as strategy_wiring
 from hftpipe.strategy.compile.loader import LoadedStrategy
 from hftpipe.strategy.stage_state import SEAT
 from hftpipe.topology.configured import fee_assets_of, graph_of, instrument_rows, labels, limits_of, strategies_of
+from hftpipe.topology.controls import controls_sizes, fill_controls, quotes_of
 from hftpipe.topology.counters import counter_places, end_places, group_places, refusal_places, seat_places
 from hftpipe.topology.graph import DRAIN_NS, SEEN_FILLS, VENUE_KINDS, kind_of, order_slots
 from hftpipe.topology.limit_groups import groups_of, units_of
@@ -254,6 +255,7 @@ class Pipeline:
         )  # fmt: skip
         self._wire_desks()
         self._wire_groups()
+        self._wire_controls()
         return self._stage("risk", risk_stage.step_entry)
 
     def _wire_desks(self) -> None:
@@ -271,6 +273,20 @@ class Pipeline:
         groups, members = (self.segment.region(f"risk.{name}") for name in ("groups", "members"))
         fill_groups(groups.view(GROUP), members.view(MEMBER), self._groups, units_of(self.config))
         self._set("risk", {"groups": "risk.groups", "members": "risk.members"}, {})
+
+    def _wire_controls(self) -> None:
+        """The controls of the whole run."""
+        n, quotes = len(self.instruments), quotes_of(self.config)
+        sizes = controls_sizes(n, len(self.venues), len(self.seats), len(quotes))
+        fill_controls(
+            self.config, self.seats, {name.removeprefix("risk."): self.segment.region(name) for name in sizes}
+        )
+        places = {name.removeprefix("risk."): name for name in sizes}
+        if len(self.seats) == 1:
+            del places["own_worths"]
+        if self.config.controls.self_match == "venue":
+            del places["touches"]
+        self._set("risk", places, {"n_quotes": len(quotes)})
 
     def play_freely(self) -> None:
         """Cold: let no paper venue wait for risk's word on how far its market may be played."""

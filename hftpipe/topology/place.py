@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hftpipe.config import Config
+from hftpipe.config import LIVE_MODE, Config
 from hftpipe.core.schema.cells import CELL_BYTES
 from hftpipe.core.schema.event_time import EVENT_TIME
 from hftpipe.core.schema.instruments import INSTRUMENT_BYTES
+from hftpipe.core.schema.tickers import TICKER_BYTES
 from hftpipe.topology.configured import at_venue, found, venues_of
 from hftpipe.topology.graph import Graph
 from hftpipe.venues.contract import About, Feed, Memory, Orders
 
 #: Regions with a row for each instrument, and those with one for each venue: bytes of a row.
-_BY_INSTRUMENT = {"instruments": INSTRUMENT_BYTES, "tops": CELL_BYTES}
+_BY_INSTRUMENT = {"instruments": INSTRUMENT_BYTES, "tops": CELL_BYTES, "tickers": TICKER_BYTES}
 _BY_VENUE = {"progress": 64, "time": EVENT_TIME.itemsize}
 #: Regions that all venues use.
 _WHOLE = ("clock", "halt", "halts", "gateway.max_ages")
@@ -61,6 +62,14 @@ def places_of(config: Config) -> list[VenuePlace]:
         places.append(VenuePlace(index, entry.name, own, about, made.feed, made.orders, first, len(levels), levels))
         first += len(own.instruments)
     return places
+
+
+def is_journaled(place: VenuePlace) -> bool:
+    """Whether what goes to a venue is written to a journal first."""
+    asked = place.config.journal.orders
+    return asked == "all" or (
+        asked == "live" and (place.config.pipeline.mode == LIVE_MODE or not place.about.ends_with_run)
+    )
 
 
 class VenueMemory:

@@ -17,9 +17,11 @@ from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.ring import ring_bytes
 from hftpipe.core.schema.spreads import spreads_bytes
 from hftpipe.core.schema.status import STATUS
+from hftpipe.core.schema.tickers import TICKER_BYTES
 from hftpipe.core.trading.order_table import table_bytes
 from hftpipe.core.trading.seen_fills import seen_bytes
 from hftpipe.gateway import state as gateway_state
+from hftpipe.journal.layout import JOURNAL_BYTES
 from hftpipe.market import wiring as market_wiring
 from hftpipe.record.tape.recorder import recorder_bytes
 from hftpipe.risk import desks as risk_desks
@@ -32,8 +34,9 @@ from hftpipe.strategy import stage_state as strategy_state
 from hftpipe.strategy import wiring as strategy_wiring
 from hftpipe.strategy.wiring import Seat
 from hftpipe.topology.configured import fee_assets_of, instrument_rows
+from hftpipe.topology.controls import controls_sizes, quotes_of
 from hftpipe.topology.graph import SEEN_FILLS, Graph, kind_of, order_slots
-from hftpipe.topology.place import VenuePlace
+from hftpipe.topology.place import VenuePlace, is_journaled
 
 #: Record of a stage by its kind.
 STATE_OF = {
@@ -46,7 +49,7 @@ STATE_OF = {
 #: Regions that grow with the instruments; up to so many bytes they are all there from the start.
 _BY_INSTRUMENT = frozenset({
     "strategy.books", "strategy.quotes", "strategy.positions", "strategy.paces", "strategy.self", "strategy.table",
-    "strategy.spreads", "risk.rates", "risk.positions", "risk.owned", "risk.table", "gateway.table",
+    "strategy.spreads", "risk.rates", "risk.positions", "risk.owned", "risk.table", "risk.worths", "risk.own_worths", "risk.standings", "risk.touches", "gateway.table",
     "market.books", "market.scratch", "market.syncs", "market.flows", "exchange", "itch", "ouch",
 })  # fmt: skip
 DENSE_BYTES = 192 << 20
@@ -60,6 +63,7 @@ def region_sizes(config: Config, graph: Graph, seats: Sequence[Seat], places: li
         | _strategies(config, graph, seats, levels)
         | _risk(graph, len(seats), len(levels), len(config.limit_groups))
         | {"risk.fees": fees_bytes(len(seats), len(fee_assets_of(config)))}
+        | controls_sizes(len(levels), len(graph.venues), len(seats), len(quotes_of(config)))
     )
     for place in places:
         own = _of_venue(place) | {"gateway.halts": halts_bytes(len(config.instruments))}
@@ -88,7 +92,12 @@ def _shared(config: Config, graph: Graph) -> dict[str, int]:
     }  # fmt: skip
     sizes |= {f"status.{name}": STATUS.itemsize for name in graph.stages}
     sizes |= {f"state.{name}": STATE_OF[kind_of(name)].itemsize for name in graph.stages}
-    sizes |= {"instruments": INSTRUMENT_BYTES * n, "tops": CELL_BYTES * n, "halts": halts_bytes(n)}
+    sizes |= {
+        "instruments": INSTRUMENT_BYTES * n,
+        "tops": CELL_BYTES * n,
+        "halts": halts_bytes(n),
+        "tickers": TICKER_BYTES * n,
+    }
     sizes |= {f"hist.{name}": HIST_BYTES for names in graph.hops.values() for name in names}
     return sizes | {f"ring.{spec.name}": ring_bytes(getattr(config.rings, spec.kind)) for spec in graph.rings}
 
@@ -128,4 +137,5 @@ def _of_venue(place: VenuePlace) -> dict[str, int]:
     sizes = {f"market.{name}": size for name, size in own.items() if name != "state"}
     sizes |= {"symbols": symbols_bytes(place.count)} | place.feed.sizes(config) | place.orders.sizes(config)
     orders = table_bytes(order_slots("gateway", place.count))
-    return sizes | {"gateway.table": orders, "gateway.seen": seen_bytes(SEEN_FILLS)}
+    journal = {"gateway.journal": JOURNAL_BYTES} if is_journaled(place) else {}
+    return sizes | {"gateway.table": orders, "gateway.seen": seen_bytes(SEEN_FILLS)} | journal

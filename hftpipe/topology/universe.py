@@ -52,6 +52,7 @@ def _bps(fee: int) -> Decimal:
 def _instruments(rows: np.ndarray, depth: str, venue: str) -> Iterator[Instrument]:
     """LISTED rows as instruments."""
     columns: dict[str, Iterable[Any]] = {"venue": repeat(venue), "depth": repeat(depth)}
+    columns["position_tolerance"] = repeat(Instrument().position_tolerance)
     for field, column in _COLUMNS.items():
         values = rows[column].tolist()
         columns[field] = [text.decode() for text in values] if rows.dtype[column].kind == "S" else values

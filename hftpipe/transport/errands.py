@@ -1,23 +1,14 @@
 """Work that waits for others (connecting, fetching): done in a thread beside the compiled loop, when its time has come."""
 
 import heapq
-import os
 import threading
 from collections.abc import Callable
 from itertools import count
 
+from hftpipe.core.machine.process import leave_hot_cpu
 from hftpipe.core.machine.system_clock import steady_ns
 
 _LONGEST_WAIT_S, _AGAIN_S = 0.5, 5.0
-
-
-def leave_hot_cpu() -> None:
-    """Run where the process that started the stages may: the stage's own CPU belongs to its loop."""
-    try:
-        os.sched_setaffinity(threading.get_native_id(), os.sched_getaffinity(os.getppid()))
-    except OSError:
-        # The parent is gone, or may not be looked at: the thread shares the stage's CPU.
-        return
 
 
 class Errands(threading.Thread):

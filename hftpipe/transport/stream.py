@@ -10,25 +10,18 @@ import numpy as np
 from numba import types
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import U64, load_i64
+from hftpipe.core.machine.mem import U64
 
 _send = types.ExternalFunction("send", types.int64(types.int32, types.uint64, types.uint64, types.int32))
 _recv = types.ExternalFunction("recv", types.int64(types.int32, types.uint64, types.uint64, types.int32))
-_errno_location = types.ExternalFunction("__errno_location", types.uint64())
 # A missing symbol would be a crash at the first call.
-for _name in ("send", "recv", "__errno_location"):
+for _name in ("send", "recv"):
     if not hasattr(ctypes.CDLL(None), _name):
         raise ImportError(f"libc has no {_name}: sockets need Linux")
 
 EAGAIN, EINTR = errno.EAGAIN, errno.EINTR
 #: MSG_DONTWAIT | MSG_NOSIGNAL: never wait, and no SIGPIPE from a closed stream.
 FLAGS = 0x4040
-
-
-@jit
-def last_errno():
-    """``errno`` of this thread."""
-    return load_i64(_errno_location()) & 0xFFFFFFFF
 
 
 @jit

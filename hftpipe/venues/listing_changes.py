@@ -1,7 +1,8 @@
 """What has changed between two listings of a market, in words."""
 
+from collections.abc import Sequence
 from decimal import Context, Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,21 +32,39 @@ def _shown(row: np.void, column: str) -> str:
     return f"{Decimal(value).scaleb(shift - 8, _EXACT).normalize(_EXACT):f}"
 
 
+class Change(NamedTuple):
+    """What has changed of an instrument; is_gone: it is not traded any more."""
+
+    symbol: str
+    said: str
+    is_gone: bool
+
+
+#: Rules that an order must keep to.
+ORDER_RULES = ("tick", "lot", "min_notional")
+
+
 def changes(before: Listing, after: Listing) -> list[str]:
     """Lines about instruments of ``before`` whose rules have changed or that are not listed any more, in its order.
 
     Such as ``BTCUSDT: tick 0.1 is now 0.01`` and ``LUNAUSDT: no longer traded (status BREAK)``. What is new is no change.
     """
+    return [f"{one.symbol}: {one.said}" for one in changes_of(before, after, tuple(_COMPARED))]
+
+
+def changes_of(before: Listing, after: Listing, columns: Sequence[str]) -> list[Change]:
+    """The same one by one, of some columns of LISTED alone."""
     now = {row["symbol"]: row for row in after.rows}
     why = {symbol: reason for reason, symbols in after.left_out.items() for symbol in symbols}
-    lines = []
+    found = []
     for row in before.rows:
         symbol = row["symbol"].decode()
         if row["symbol"] not in now:
-            lines.append(f"{symbol}: no longer " + (f"traded ({why[symbol]})" if symbol in why else "listed"))
+            said = f"traded ({why[symbol]})" if symbol in why else "listed"
+            found.append(Change(symbol, f"no longer {said}", True))
             continue
-        for column, name in _COMPARED.items():
+        for column in columns:
             old, new = _shown(row, column), _shown(now[row["symbol"]], column)
             if old != new:
-                lines.append(f"{symbol}: {name} {old} is now {new}")
-    return lines
+                found.append(Change(symbol, f"{_COMPARED[column]} {old} is now {new}", False))
+    return found

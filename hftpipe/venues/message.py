@@ -20,7 +20,7 @@ MESSAGE = np.dtype(
         # One of the kinds above; instrument id, or -1 when the symbol is not registered or not in the message.
         ("kind", "i8"), ("instrument", "i8"),
         ("event_ts", "i8"), ("transaction_ts", "i8"),
-        # Binance: U, u, pu of a depth update; u of a bookTicker and lastUpdateId of a snapshot are last_id.
+        # Binance: f and l of an aggregate trade; U, u, pu of a depth update; u of a bookTicker and lastUpdateId of a snapshot are last_id.
         # Bybit: last_id is the stream's own number (u); of best prices it is what all streams share (seq), and first_id is u.
         ("first_id", "u8"), ("last_id", "u8"), ("previous_id", "u8"), ("has_previous", "i8"),
         # A trade: side is the taker's; ``accepted`` is 0 for X other than MARKET or a zero price or quantity.
@@ -31,7 +31,7 @@ MESSAGE = np.dtype(
         ("n_bids", "i8"), ("n_asks", "i8"),
         # Where a symbol has several streams of levels: the number that all of them share, and the levels a side of this one.
         ("sequence", "u8"), ("stream", "i8"),
-        # Several trades.
+        # Several trades; or how many one TRADE stands for, if it is an aggregate.
         ("n_trades", "i8"), ("_pad", "i8", 2),
     ],
     align=True,

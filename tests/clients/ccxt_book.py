@@ -6,32 +6,14 @@ nothing happens. With EVENTS it is the number of updates after which the venue i
 
 import asyncio
 import json
-import re
 import sys
-from typing import Any
 
-import aiohttp
 import ccxt.pro
-
-
-def remapped(urls: Any, port: int) -> Any:
-    if isinstance(urls, dict):
-        return {name: remapped(value, port) for name, value in urls.items()}
-    if not isinstance(urls, str):
-        return urls
-    return re.sub(r"^(http|ws)s?://[^/]+", lambda found: f"{found[1]}://127.0.0.1:{port}", urls)
-
-
-async def control(port: int, **asked: object) -> None:
-    async with aiohttp.ClientSession() as session:
-        await session.post(f"http://127.0.0.1:{port}/control", json=asked)
+from ccxt_local import control, exchange_at, last_book
 
 
 async def main(port: int, name: str, symbol: str, drop_after: int) -> None:
-    kinds = ["spot"] if name == "binance" else ["linear"]
-    exchange = getattr(ccxt.pro, name)({"options": {"fetchMarkets": {"types": kinds}, "fetchCurrencies": False}})
-    exchange.has["fetchCurrencies"] = False
-    exchange.urls["api"] = remapped(exchange.urls["api"], port)
+    exchange = exchange_at(port, name, "spot" if name == "binance" else "linear")
     updates, error, book = 0, "", None
     try:
         markets = await exchange.load_markets()
@@ -42,11 +24,7 @@ async def main(port: int, name: str, symbol: str, drop_after: int) -> None:
                 await control(port, drop_next_depth=1)
         trades = [one["id"] for one in await asyncio.wait_for(exchange.watch_trades(symbol), 30)]
         await control(port, freeze=True)
-        try:
-            while True:
-                book = await asyncio.wait_for(exchange.watch_order_book(symbol), 1.5)
-        except TimeoutError:
-            pass
+        book = await last_book(exchange, symbol) or book
         ticker = await exchange.fetch_ticker(symbol)
     except ccxt.pro.ChecksumError as wrong:
         error, markets, trades, ticker = str(wrong), {}, [], {}

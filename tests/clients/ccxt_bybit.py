@@ -5,32 +5,14 @@ Prints as JSON the markets it loaded, the trades it was told of, its ticker, and
 
 import asyncio
 import json
-import re
 import sys
 from typing import Any
 
-import aiohttp
-import ccxt.pro
-
-
-def remapped(urls: Any, port: int) -> Any:
-    if isinstance(urls, dict):
-        return {name: remapped(value, port) for name, value in urls.items()}
-    if not isinstance(urls, str):
-        return urls
-    return re.sub(r"^(http|ws)s?://[^/]+", lambda found: f"{found[1]}://127.0.0.1:{port}", urls)
-
-
-async def control(port: int, **asked: object) -> None:
-    async with aiohttp.ClientSession() as session:
-        await session.post(f"http://127.0.0.1:{port}/control", json=asked)
+from ccxt_local import control, exchange_at, last_book
 
 
 async def main(port: int, category: str, symbol: str) -> None:
-    exchange = ccxt.pro.bybit({"options": {"fetchMarkets": {"types": [category]}, "fetchCurrencies": False}})
-    exchange.has["fetchCurrencies"] = False
-    exchange.urls["api"] = remapped(exchange.urls["api"], port)
-    exchange.hostname = f"127.0.0.1:{port}"
+    exchange = exchange_at(port, "bybit", category)
     book: Any = None
     try:
         markets = await exchange.load_markets()
@@ -38,11 +20,7 @@ async def main(port: int, category: str, symbol: str) -> None:
             book = await asyncio.wait_for(exchange.watch_order_book(symbol, 50), 20)
         trades = await asyncio.wait_for(exchange.watch_trades(symbol), 30)
         await control(port, freeze=True)
-        try:
-            while True:
-                book = await asyncio.wait_for(exchange.watch_order_book(symbol, 50), 1.5)
-        except TimeoutError:
-            pass
+        book = await last_book(exchange, symbol, 50) or book
         fetched = await exchange.fetch_order_book(symbol, 50)
         ticker = await exchange.fetch_ticker(symbol)
         candles = await exchange.fetch_ohlcv(symbol, "1m")

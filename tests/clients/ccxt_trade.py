@@ -1,30 +1,11 @@
 """ccxt.pro trades on a local venue: ``PORT binance|binanceusdm SYMBOL KEY SECRET``; prints what it was told, as JSON."""
 
 import asyncio
-import json
-import re
 import sys
 from typing import Any
 
 import ccxt.pro
-
-
-def remapped(urls: Any, port: int) -> Any:
-    if isinstance(urls, dict):
-        return {name: remapped(value, port) for name, value in urls.items()}
-    if not isinstance(urls, str):
-        return urls
-    return re.sub(r"^(http|ws)s?://[^/]+", lambda found: f"{found[1]}://127.0.0.1:{port}", urls)
-
-
-async def watched(exchange: Any, symbol: str, orders: list[Any]) -> None:
-    while True:
-        orders += [[one["id"], one["status"]] for one in await exchange.watch_orders(symbol)]
-
-
-async def watched_trades(exchange: Any, symbol: str, trades: list[Any]) -> None:
-    while True:
-        trades += [one["id"] for one in await exchange.watch_my_trades(symbol)]
+from ccxt_local import exchange_at, tell_trading
 
 
 async def trade(exchange: Any, symbol: str, is_usdm: bool) -> dict[str, Any]:
@@ -57,29 +38,10 @@ async def trade(exchange: Any, symbol: str, is_usdm: bool) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def main(port: int, name: str, symbol: str, key: str, secret: str) -> None:
-    kinds = ["spot"] if name == "binance" else ["linear"]
-    options = {"fetchMarkets": {"types": kinds}, "fetchCurrencies": False, "fetchMargins": False}
-    exchange = getattr(ccxt.pro, name)({"apiKey": key, "secret": secret, "options": options})
-    exchange.has["fetchCurrencies"] = False
-    exchange.urls["api"] = remapped(exchange.urls["api"], port)
-    orders: list[Any] = []
-    trades: list[Any] = []
-    try:
-        await exchange.load_markets()
-        watching = [
-            asyncio.create_task(one(exchange, symbol, kept))
-            for one, kept in ((watched, orders), (watched_trades, trades))
-        ]
-        await asyncio.sleep(1)
-        told = await trade(exchange, symbol, name == "binanceusdm")
-        await asyncio.sleep(0.5)
-        failed = [one.exception() for one in watching if one.done()]
-        for one in watching:
-            one.cancel()
-    finally:
-        await exchange.close()
-    print(json.dumps(told | {"watched": orders, "watched_trades": trades, "failed": [repr(one) for one in failed]}))
+def main(port: int, name: str, symbol: str, key: str, secret: str) -> None:
+    is_usdm = name == "binanceusdm"
+    exchange = exchange_at(port, name, "linear" if is_usdm else "spot", apiKey=key, secret=secret)
+    asyncio.run(tell_trading(exchange, symbol, lambda *given: trade(*given, is_usdm=is_usdm)))
 
 
-asyncio.run(main(int(sys.argv[1]), *sys.argv[2:]))
+main(int(sys.argv[1]), *sys.argv[2:])

@@ -1,7 +1,8 @@
 """Walking JSON text in compiled code, member by member: for messages that are few, and whose keys come in any order.
 
 Whatever the text holds, nothing outside ``[at, end)`` is read, and what is no JSON ends the walk. A key is compared by its code
-(:func:`key_code`): its first seven bytes and its length. Escapes in keys are not undone: such a key is one that nobody asks for.
+(:func:`key_code`): its length, and 56 bits of its bytes: up to seven of them as they are, of a longer one a hash of all. Escapes in
+keys are not undone: such a key is one that nobody asks for.
 """
 
 import numpy as np
@@ -23,13 +24,23 @@ _PLAIN[[ord(one) for one in "+-.0123456789abcdefghijklmnopqrstuvwxyzE"]] = True
 #: Nesting beyond this is no message of a venue.
 _DEEPEST = np.int64(64)
 _KEY_BYTES = np.int64(7)
+#: Of a longer text no more than this goes into its code.
+_MOST_KEY_BYTES = np.int64(63)
 _LENGTH_SHIFT = np.uint64(56)
+_LOW56 = np.uint64((1 << 56) - 1)
+#: The prime of FNV-1a.
+_PRIME = np.uint64(0x100000001B3)
 
 
 def key_code(text: str) -> np.uint64:
     """The code of a key, as :func:`next_member` gives it."""
     raw = text.encode()
-    return np.uint64(int.from_bytes(raw[:7], "little") | min(len(raw), 255) << 56)
+    low = int.from_bytes(raw[:7], "little")
+    for byte in raw[7 : int(_MOST_KEY_BYTES)]:
+        low = ((low ^ byte) * int(_PRIME)) & (1 << 64) - 1
+    if len(raw) > 7:
+        low ^= low >> 56
+    return np.uint64(low & int(_LOW56) | min(len(raw), 255) << 56)
 
 
 @jit
@@ -99,12 +110,22 @@ def open_object(at, end):
 
 
 @jit
-def _code(start, stop):
-    length = np.int64(stop - start)
-    code = U64(min(length, np.int64(255))) << _LENGTH_SHIFT
+def _first_bytes(start, length):
+    code = ZERO
     for index in range(min(length, _KEY_BYTES)):
         code |= U64(load_u8(start + U64(index))) << U64(8 * index)
     return code
+
+
+@jit
+def _code(start, stop):
+    length = np.int64(stop - start)
+    code = _first_bytes(start, length)
+    if length > _KEY_BYTES:
+        for index in range(_KEY_BYTES, min(length, _MOST_KEY_BYTES)):
+            code = (code ^ U64(load_u8(start + U64(index)))) * _PRIME
+        code ^= code >> _LENGTH_SHIFT
+    return (code & _LOW56) | (U64(min(length, np.int64(255))) << _LENGTH_SHIFT)
 
 
 @jit
@@ -182,11 +203,8 @@ def read_integer(at, after):
 
 
 @jit
-def read_decimal(at, after, places):
-    """A plain decimal, a number or a text: (whether it is one, its value in units of 10**-places).
-
-    One with more decimals than ``places``, or too large for an int64, is none: nothing is rounded.
-    """
+def _digits(at, after, places):
+    """A plain decimal: (whether it is one, its amount in units of 10**-places, whether it is below 0, whether digits were cut off)."""
     text, length = inside_string(at, after)
     if length >= 0:
         at, after = text, text + U64(length)
@@ -194,7 +212,7 @@ def read_decimal(at, after, places):
     if is_negative:
         at += ONE
     value, digits, left = ZERO, np.int64(0), places
-    is_fraction, is_plain = False, True
+    is_fraction, is_plain, is_cut = False, True, False
     while at < after:
         letter = load_u8(at)
         digit = U64(letter) - _DIGIT0
@@ -203,19 +221,42 @@ def read_decimal(at, after, places):
             is_fraction = True
             continue
         is_beyond = is_fraction and left == 0
-        if digit >= _TEN or value > _TENTH or (is_beyond and digit != ZERO):
+        if digit >= _TEN or value > _TENTH:
             is_plain = False
             break
         digits += 1
-        if not is_beyond:
+        if is_beyond:
+            is_cut = is_cut or digit != ZERO
+        else:
             value = value * _TEN + digit
             left -= np.int64(is_fraction)
     if not is_plain or digits == 0:
-        return False, np.int64(0)
+        return False, ZERO, False, False
     for _ in range(left):
         if value > _TENTH:
-            return False, np.int64(0)
+            return False, ZERO, False, False
         value *= _TEN
-    if value >= _LIMIT:
+    return value < _LIMIT, value, is_negative, is_cut
+
+
+@jit
+def read_decimal(at, after, places):
+    """A plain decimal, a number or a text: (whether it is one, its value in units of 10**-places).
+
+    One with more decimals than ``places``, or too large for an int64, is none: nothing is rounded.
+    """
+    is_read, value, is_negative, is_cut = _digits(at, after, places)
+    if not is_read or is_cut:
         return False, np.int64(0)
     return True, -np.int64(value) if is_negative else np.int64(value)
+
+
+@jit
+def read_decimal_up(at, after, places):
+    """The same, with more decimals rounded up (towards plus infinity): what is paid is never understated."""
+    is_read, value, is_negative, is_cut = _digits(at, after, places)
+    if not is_read or (is_cut and value >= _LIMIT - ONE):
+        return False, np.int64(0)
+    if is_negative:
+        return True, -np.int64(value)
+    return True, np.int64(value) + np.int64(is_cut)

@@ -299,3 +299,4 @@ def call_words(typingctx: Any, function: Any, words: Any) -> Any:
 sched_yield = types.ExternalFunction("sched_yield", types.int32())
 usleep = types.ExternalFunction("usleep", types.int32(types.uint32))
 clock_gettime = types.ExternalFunction("clock_gettime", types.int32(types.int32, types.uint64))
+msync = types.ExternalFunction("msync", types.int32(types.uint64, types.uint64, types.int32))

@@ -4,6 +4,7 @@ import ctypes
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from typing import NoReturn
@@ -57,3 +58,12 @@ def how_it_ended(status: int) -> str:
     """A wait status for people."""
     code = os.waitstatus_to_exitcode(status)
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+
+
+def leave_hot_cpu() -> None:
+    """Run where the process that started the stages may: the stage's own CPU belongs to its loop."""
+    try:
+        os.sched_setaffinity(threading.get_native_id(), os.sched_getaffinity(os.getppid()))
+    except OSError:
+        # The parent is gone, or may not be looked at: the thread shares the stage's CPU.
+        return

@@ -6,6 +6,8 @@ A table is text, one counter a line, a mark in front of its name saying what it 
     "~ name   help"     notice:  trouble from outside that was dealt with (a hole that was filled)
     "* name   help"     alert:   a notice of which a person is told at once, in the log
     "! name   help"     fault:   what must not happen
+    "? name   help"     doubt:   a fault after which the account may hold something else than the run says: told at once as an
+                                 alert is, and the run ends with 1
     "= name   help"     gauge:   a value that goes up and down
 """
 
@@ -15,8 +17,10 @@ import numpy as np
 
 from hftpipe.core.schema.layout import offset_of
 
-COUNTER, NOTICE, ALERT, FAULT, GAUGE = "counter", "notice", "alert", "fault", "gauge"
-_MARKS = {" ": COUNTER, "~": NOTICE, "*": ALERT, "!": FAULT, "=": GAUGE}
+COUNTER, NOTICE, ALERT, FAULT, DOUBT, GAUGE = "counter", "notice", "alert", "fault", "doubt", "gauge"
+_MARKS = {" ": COUNTER, "~": NOTICE, "*": ALERT, "!": FAULT, "?": DOUBT, "=": GAUGE}
+#: Of these a person is told at once.
+TOLD_AT_ONCE = (ALERT, DOUBT)
 
 
 class Counter(NamedTuple):

@@ -54,9 +54,19 @@ STRATEGY_RATE = 26
 # Risk, limits of several instruments together.
 NET_LIMIT = 27
 GROUP_RATE = 28
+# Risk, while only orders that make a position smaller pass.
+REDUCING = 29
 # Gateway.
 GATEWAY_TABLE_FULL = 30
 ILLEGAL_TRANSITION = 31
+JOURNAL_UNWRITABLE = 32
+# Risk, controls of the whole run.
+RESTRICTED = 33
+GROSS_NOTIONAL = 34
+STRATEGY_NOTIONAL = 35
+SELF_MATCH = 36
+REPEATED_EXECUTIONS = 37
+DUPLICATE_ORDER = 38
 # Venue (real or simulated).
 POST_ONLY_WOULD_TAKE = 40
 IOC_REMAINDER = 41
@@ -114,8 +124,32 @@ REASONS = (
         "the net position of a group of instruments with all working orders would pass its limit",
     ),
     Reason(GROUP_RATE, "group_rate", "more orders of a group of instruments this second or minute than allowed"),
+    Reason(REDUCING, "reducing", "only orders that make the position smaller pass until a person re-arms trading"),
     Reason(GATEWAY_TABLE_FULL, "gateway_table_full", "the gateway's order table is full"),
     Reason(ILLEGAL_TRANSITION, "illegal_transition", "the order's state does not allow it"),
+    Reason(
+        JOURNAL_UNWRITABLE,
+        "journal_unwritable",
+        "the journal has no room or its disk has failed, and no order is sent that is not in it",
+    ),
+    Reason(RESTRICTED, "restricted", "the strategy may not trade this instrument"),
+    Reason(
+        GROSS_NOTIONAL,
+        "gross_notional",
+        "the value of all positions with all working orders, of the run or the venue, would pass its limit",
+    ),
+    Reason(
+        STRATEGY_NOTIONAL,
+        "strategy_notional",
+        "the value of all the strategy's positions with its working orders would pass its limit",
+    ),
+    Reason(SELF_MATCH, "self_match", "the order could trade with an open one of our own"),
+    Reason(
+        REPEATED_EXECUTIONS,
+        "repeated_executions",
+        "the strategy was executed too often in this instrument; a person re-arms it",
+    ),
+    Reason(DUPLICATE_ORDER, "duplicate_order", "the same order was approved a moment ago"),
     Reason(POST_ONLY_WOULD_TAKE, "post_only_would_take", "post-only order would have taken liquidity"),
     Reason(IOC_REMAINDER, "ioc_remainder", "unfilled remainder of an immediate-or-cancel or market order"),
     Reason(FOK_UNFILLABLE, "fok_unfillable", "fill-or-kill order could not be filled whole"),

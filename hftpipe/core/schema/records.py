@@ -111,6 +111,8 @@ BOOK_STATE_NAMES = {INVALID: "INVALID", SYNCING: "SYNCING", VALID: "VALID"}
 GTC, IOC, FOK, POST_ONLY, MARKET = 0, 1, 2, 3, 4
 TIF_MASK = 7
 REDUCE_ONLY = 8
+#: Set by risk alone, and kept from the venue: approved while only reducing is allowed, for it makes the position smaller.
+REDUCES = 16
 #: The strategy handed over a number that is not a price or quantity (NaN, infinity, out of range).
 NOT_A_NUMBER = 128
 TIF_NAMES = {GTC: "GTC", IOC: "IOC", FOK: "FOK", POST_ONLY: "POST_ONLY", MARKET: "MARKET"}
@@ -122,7 +124,9 @@ OWN_CANCEL = np.uint64(1)
 FILL_MAKER = 1
 #: Shift of the asset that the fee of a FILL is in: 0 is the instrument's quote currency, n the n-th of the run's other assets.
 FEE_ASSET = 1
-MAX_FEE_ASSETS = 127
+MAX_FEE_ASSETS = 126
+#: In the place of such a number: an asset that the run does not have, or a fee that could not be read (which is 0 then).
+UNKNOWN_FEE_ASSET = 127
 
 #: What a venue says to a request: it cannot be taken now, it is on its way, or it is answered without leaving the machine.
 NOT_TAKEN, LEFT, ANSWERED_HERE = 0, 1, 2

@@ -8,10 +8,13 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, load_acquire, load_relaxed, store_relaxed, store_release
 from hftpipe.core.schema.halts import CLOSED_SCOPE, HALTS, INSTRUMENT_SCOPE, STRATEGY_SCOPE
-from hftpipe.core.shared.tape import tape_scope
+from hftpipe.core.schema.layout import offset_of
+from hftpipe.core.schema.records import REDUCES
+from hftpipe.core.shared.tape import REDUCING, tape_halt, tape_scope
 
 _WORDS = np.uint64(HALTS.itemsize)
 _SHIFT = np.uint64(3)
+_REDUCING = np.uint64(offset_of(HALTS, "reducing"))
 
 
 @jit
@@ -34,6 +37,20 @@ def order_scope(halts, strategy, instrument):
     """Whether a strategy or an instrument is halted; one relaxed load each."""
     of_strategy = scope_word(halts, np.int64(STRATEGY_SCOPE) + np.int64(strategy))
     return (of_strategy | scope_word(halts, np.int64(INSTRUMENT_SCOPE) + np.int64(instrument))) != ZERO
+
+
+@jit
+def is_reducing(halts):
+    """Whether only orders pass that make a position smaller; one relaxed load."""
+    return load_relaxed(halts + _REDUCING) != ZERO
+
+
+@jit
+def is_barred(halts, strategy, instrument, flags):
+    """Whether an order may not be at the venue: its strategy or instrument is halted, or it may make a position larger."""
+    if order_scope(halts, strategy, instrument):
+        return True
+    return np.int64(flags) & REDUCES == 0 and is_reducing(halts)
 
 
 @jit
@@ -75,3 +92,17 @@ def follow_scopes(halts, copy, n_words, tape):
         place = next_scope_change(halts, copy, place + 1, n_words)
     store_relaxed(copy, changed)
     return halted, changes
+
+
+@jit
+def follow_reducing(halts, copy, tape):
+    """Bring the copy's word of reducing up to date, a change going on the tape: 1 if it was set, -1 if cleared, 0 if it is the same.
+
+    To be called behind :func:`follow_scopes`, which has looked at the time of the last change.
+    """
+    is_now = is_reducing(halts)
+    if is_now == is_reducing(copy):
+        return np.int64(0)
+    tape_halt(tape, np.int64(REDUCING) | np.int64(is_now))
+    store_relaxed(copy + _REDUCING, U64(np.int64(is_now)))
+    return np.int64(1) if is_now else np.int64(-1)

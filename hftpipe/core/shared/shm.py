@@ -69,18 +69,30 @@ def process_started(pid: int) -> int:
     return 0 if fields[0] in "ZX" else int(fields[19])
 
 
-def live_pid(name: str) -> int:
-    """Process that runs pipeline ``name``, of whatever build; 0 if none does."""
+def live_run(name: str) -> tuple[int, int]:
+    """Process and number of the run of pipeline ``name``, of whatever build; (0, 0) if none is under way, or none that we may see."""
     try:
         with open(segment_path(name), "rb") as file:
             raw = file.read(HEADER.itemsize)
     except OSError:
-        return 0
+        return 0, 0
     if len(raw) < HEADER.itemsize:
-        return 0
+        return 0, 0
     header = np.frombuffer(raw, HEADER)[0]
     pid, is_ours = int(header["pid"]), bytes(header["magic"]) == MAGIC.rstrip(b"\0")
-    return pid if is_ours and pid > 0 and process_started(pid) == int(header["pid_started"]) else 0
+    is_live = is_ours and pid > 0 and process_started(pid) == int(header["pid_started"])
+    return (pid, int(header["epoch"])) if is_live else (0, 0)
+
+
+def live_pid(name: str) -> int:
+    """The process of :func:`live_run`."""
+    return live_run(name)[0]
+
+
+def is_foreign(name: str) -> bool:
+    """Whether there is a segment of that name which we may not look into: whether its run lives is not for us to know."""
+    path = segment_path(name)
+    return os.path.lexists(path) and not os.access(path, os.R_OK | os.W_OK)
 
 
 def _pages(size: int) -> int:
@@ -390,6 +402,10 @@ class Segment:
                 end = os.lseek(self._fd, begin, os.SEEK_HOLE)
                 yield begin, end
                 begin = end
+
+    def let_go(self) -> None:
+        """After :meth:`attach`: keep the memory, but no descriptor; the memory goes with the last view of it."""
+        os.close(self._fd)
 
     def unlink(self) -> None:
         """Remove the name (the owner's last act); the memory goes when the last process unmaps it."""

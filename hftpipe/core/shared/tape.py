@@ -39,6 +39,8 @@ TOP_SEEN = 81
 HALT_SEEN = 82
 #: Bit of HALT_SEEN's flags: it is about the record before only.
 WITH_RECORD = 2
+#: Bit of HALT_SEEN's flags: it is about reducing, whether that is so now; with WITH_RECORD the record before was judged while it was.
+REDUCING = 8
 #: Bit of HALT_SEEN's flags: the ring that the record before was to go out on was full.
 RING_FULL = 4
 #: New parameters of strategy ``instrument``: ``id`` = version, ``qty`` = bytes; followed by PARAMS_DATA records of 48 bytes each.
@@ -57,8 +59,12 @@ HALT_CANCEL = 87
 NO_ANSWER_SEEN = 88
 #: The order before was too old to be sent.
 TOO_OLD_SEEN = 89
+#: The NEW or REPLACE before was refused, as the journal could not be written.
+UNJOURNALED_SEEN = 90
 #: A stopped gateway has let the paper venue's time go on to ``local_ts``, as its market said nothing any more.
 CLOCK_RAN_ON = 92
+#: Risk looked at instrument ``instrument``, which is held, at event time ``local_ts``: its mid was ``price``.
+MID_SEEN = 97
 #: The intents ring was full for the record before: from the ``id``-th time that the strategy's engine asked for room in it
 #: (from 0), ``qty`` times in a row.
 INTENTS_FULL = 96
@@ -134,6 +140,13 @@ def tape_mark(tape, kind, id_):
     """Put a record of ``kind`` that says nothing but ``id`` on the tape."""
     if tape != ZERO and tape_room(tape, np.int64(1)):
         _fields(tape, kind, 0, np.uint8(0), 0, np.int64(0), np.int64(0), np.int64(0), id_, np.int64(0))
+
+
+@jit
+def tape_mid(tape, instrument, mid, now):
+    """Put on the tape that risk has valued what is held of an instrument at another mid, at event time ``now``."""
+    if tape != ZERO and tape_room(tape, np.int64(1)):
+        _fields(tape, MID_SEEN, 0, np.uint8(0), instrument, mid, np.int64(0), now, ZERO, np.int64(0))
 
 
 @jit

@@ -3,7 +3,7 @@
 Each order has a chain of its own, newest first: the caller keeps its head (0: none yet) in the order. An execution is a client
 order id and the venue's number (both sides of a trade between two of our own orders may have one number), and is compared
 whole, so a new one is never taken for an old one, whatever its number and whatever came before. The last ``limit`` of all
-orders are remembered; one forgotten would count as new.
+orders are remembered; one forgotten would count as new, and :func:`seen_is_sure` says whether one may be.
 
 A number above all of its chain is new without a look at the others, which is the rule; any other costs a walk of the chain.
 
@@ -62,6 +62,20 @@ def _is_in_chain(seen, head, id_, number):
             return True
         place = fill.before
     return False
+
+
+@jit
+def seen_is_sure(seen, head, number):
+    """Whether the chain that begins at ``head`` tells for sure if it has had the execution ``number``.
+
+    It does if it has forgotten none, and of a number above all of them.
+    """
+    if _is_remembered(view(seen, SEEN), head) and number > _at(seen, head).most:
+        return True
+    s, place = view(seen, SEEN), head
+    while _is_remembered(s, place):
+        place = _at(seen, place).before
+    return place == ZERO
 
 
 @jit

@@ -26,12 +26,14 @@ from hftpipe.core.shared.tape import (
     HALT_CANCEL,
     HALT_SEEN,
     INTENTS_FULL,
+    MID_SEEN,
     NO_ANSWER_SEEN,
     PARAMS,
     PARAMS_DATA,
     TAPE_GAP,
     TOO_OLD_SEEN,
     TOP_SEEN,
+    UNJOURNALED_SEEN,
     VENUE_BUSY_SEEN,
 )
 from hftpipe.topology.pipeline import Pipeline
@@ -43,7 +45,7 @@ FIRST_TAPE_KIND = TAPE_GAP
 NAMES = KIND_NAMES | {
     TAPE_GAP: "tape_gap", INTENTS_FULL: "intents_full", TOP_SEEN: "top_seen", HALT_SEEN: "halt_seen", PARAMS: "params", PARAMS_DATA: "params_data",
     VENUE_BUSY_SEEN: "venue_busy", HALT_CANCEL: "halt_cancel", NO_ANSWER_SEEN: "no_answer",
-    TOO_OLD_SEEN: "too_old", CLOCK_RAN_ON: "clock_ran_on",
+    TOO_OLD_SEEN: "too_old", UNJOURNALED_SEEN: "unjournaled", CLOCK_RAN_ON: "clock_ran_on", MID_SEEN: "mid_seen",
 }  # fmt: skip
 CONTEXT_RECORDS = 5
 

@@ -9,6 +9,7 @@ from hftpipe.config import (
     PAPER_MODE,
     Config,
     Instrument,
+    Journal,
     LimitGroup,
     Limits,
     Live,
@@ -27,6 +28,7 @@ from hftpipe.config import (
     network_of,
 )
 from hftpipe.config import Pipeline as PipelineConfig
+from hftpipe.config.schema import Controls
 from hftpipe.core.machine.clock import calibrate_once
 from hftpipe.core.shared.private import PrivateSegment
 from hftpipe.record.tape.format import RecordError
@@ -35,11 +37,13 @@ from hftpipe.topology.pipeline import Pipeline
 
 
 def _section(section: type, facts: dict[str, Any]) -> Any:
-    """A section from its JSON form; amounts are in units of 1e-8 already."""
+    """A section from its JSON form, which has lists where we have tuples; amounts are in units of 1e-8 already."""
     values = dict(facts)
     for one in dataclasses.fields(section):
         if one.name in values and one.type is Decimal:
             values[one.name] = Decimal(values[one.name])
+        elif isinstance(values.get(one.name), list):
+            values[one.name] = tuple(values[one.name])
     return section(**values)
 
 
@@ -54,7 +58,7 @@ def _universe(facts: dict[str, Any]) -> Universe:
 
 
 def _strategy(facts: dict[str, Any]) -> StrategyEntry:
-    own = {"instruments": tuple(facts["instruments"]), "params": Table.of(facts["params"])}
+    own = {name: tuple(facts[name]) for name in ("instruments", "restricted")} | {"params": Table.of(facts["params"])}
     return StrategyEntry(**{**facts, **own})
 
 
@@ -88,11 +92,13 @@ def config_from(facts: dict[str, Any]) -> Config:
             strategies=tuple(_strategy(one) for one in facts["strategies"]),
             limit_groups=tuple(_limit_group(one) for one in facts["limit_groups"]),
             risk=Risk(Table.of(limits)),
+            controls=_section(Controls, facts["controls"]),
             sim=_section(Sim, facts["sim"]),
             udp=_section(Udp, facts["udp"]),
             live=_section(Live, facts["live"]),
             network=network_of(facts["network"]),
             record=_section(Record, facts["record"]),
+            journal=_section(Journal, facts["journal"]),
             log=_section(Log, facts["log"]),
         )
     except (KeyError, TypeError, ArithmeticError) as error:
@@ -108,6 +114,6 @@ def build(config: Config, strategies: Sequence[LoadedStrategy], epoch: int, star
     paper = dataclasses.replace(config.pipeline, venue="sim", mode=PAPER_MODE)
     venues = tuple(dataclasses.replace(one, kind="taped", mode=PAPER_MODE) for one in config.venues)
     config = dataclasses.replace(
-        config, pipeline=paper, market=market, venues=venues, rings=Rings(), record=Record()
+        config, pipeline=paper, market=market, venues=venues, rings=Rings(), record=Record(), journal=Journal(orders="none")
     )  # fmt: skip
     return Pipeline(config, strategies, epoch, start_ts, PrivateSegment, calibrate_once)

@@ -12,7 +12,7 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, call_step, load_relaxed, store_relaxed, view
 from hftpipe.core.schema.cells import CELL_BYTES, TOP_CELL
 from hftpipe.core.schema.event_time import EVENT_TIME
-from hftpipe.core.schema.halts import INSTRUMENT_SCOPE, STRATEGY_SCOPE, scope_words
+from hftpipe.core.schema.halts import HALTS, INSTRUMENT_SCOPE, REDUCE_PLACE, STRATEGY_SCOPE, scope_words
 from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.schema.records import ACK, ASK, CANCEL, FILL, NEW, RECORD, RECORD_BYTES, REPLACE, TIMER
 from hftpipe.core.schema.ring import RING
@@ -23,14 +23,17 @@ from hftpipe.core.shared.tape import (
     HALT_CANCEL,
     HALT_SEEN,
     INTENTS_FULL,
+    MID_SEEN,
     NO_ANSWER_SEEN,
     PARAMS,
     PARAMS_BYTES_PER_RECORD,
     PARAMS_DATA,
+    REDUCING,
     RING_FULL,
     TAPE_GAP,
     TOO_OLD_SEEN,
     TOP_SEEN,
+    UNJOURNALED_SEEN,
     VENUE_BUSY_SEEN,
     WITH_RECORD,
 )
@@ -38,6 +41,8 @@ from hftpipe.record.replay.compare import flows_of
 from hftpipe.record.replay.taped_venue import TAPED_VENUE, put_behind, tell_report
 from hftpipe.record.tape.format import RecordError
 from hftpipe.record.tape.recorder import drain
+from hftpipe.risk.state import STATE
+from hftpipe.risk.worth import remark
 from hftpipe.strategy.params import PARAMS_CELL, PARAMS_HEADER_BYTES
 from hftpipe.strategy.room import RUNS
 from hftpipe.topology.graph import MOST_OUTPUTS, kind_of
@@ -247,6 +252,10 @@ class StageReplay:
         if kind == NO_ANSWER_SEEN and self._feed["venue"][0]:
             self._say_unanswered(at)
             return at + 1
+        if kind == MID_SEEN and self._stage == "risk":
+            row = self.tape[at]
+            value_anew(self._feed["state"][0], np.uint64(row["instrument"]), row["price"], row["local_ts"])
+            return at + 1
         if kind >= TAPE_GAP:
             self._stuck(at)
         end = at + 1
@@ -257,7 +266,8 @@ class StageReplay:
 
     def _belongs(self, at: int) -> bool:
         kind, flags = int(self.tape["kind"][at]), int(self.tape["flags"][at])
-        return kind in (TOP_SEEN, VENUE_BUSY_SEEN, TOO_OLD_SEEN) or (kind == HALT_SEEN and bool(flags & WITH_RECORD))
+        is_mark = kind in (TOP_SEEN, VENUE_BUSY_SEEN, TOO_OLD_SEEN, UNJOURNALED_SEEN)
+        return is_mark or (kind == HALT_SEEN and bool(flags & WITH_RECORD))
 
     def _with_room(self, at: int, kind: int) -> int:
         """A record, or parameters, for the strategy, with the room in the intents ring that it found then."""
@@ -295,8 +305,9 @@ class StageReplay:
     def _halt_seen(self, at: int) -> None:
         """A step of the strategy found trading halted, one of the gateway found itself stopped; or no longer."""
         is_stopped, place = int(self.tape["flags"][at]) & 1, int(self.tape["id"][at]) - 1
-        if place >= 0:
-            self._pipeline.set_scope(place, is_stopped, at + 1)
+        is_part = place >= 0 or bool(int(self.tape["flags"][at]) & REDUCING)
+        if is_part:
+            self._pipeline.set_scope(place if place >= 0 else REDUCE_PLACE, is_stopped, at + 1)
             step_once(np.uint64(self._feed.ctypes.data), np.int64(at))
             return
         if self._stage == "gateway":
@@ -327,8 +338,8 @@ class StageReplay:
             self._stuck(at)
 
     def _sent(self, at: int, seen: np.ndarray) -> None:
-        """A request that the last look found too old, for which it saw another halt state than the step had, or that the
-        venue did not take."""
+        """A request that the last look found too old, for which it saw another halt state than the step had, that could not
+        be in the journal, or that the venue did not take."""
         if TOO_OLD_SEEN in seen["kind"]:
             self._too_old(at)
             return
@@ -340,7 +351,9 @@ class StageReplay:
             self._clear_scopes(at)
         if self._feed["venue"][0]:
             self._venue["takes"] = int(VENUE_BUSY_SEEN not in seen["kind"])
+        state["told_unjournaled"] = int(UNJOURNALED_SEEN in seen["kind"])
         self._one(at)
+        state["told_unjournaled"] = 0
         if self._feed["venue"][0]:
             self._venue["takes"] = 1
         if len(halts):
@@ -352,6 +365,8 @@ class StageReplay:
         for place in (STRATEGY_SCOPE + int(row["strategy"]), INSTRUMENT_SCOPE + int(row["instrument"])):
             for region in ("halts", self._pipeline.local("gateway.halts", self._name)):
                 scope_words(self._pipeline.segment.region(region))[place] = 0
+        for region in ("halts", self._pipeline.local("gateway.halts", self._name)):
+            self._pipeline.segment.record(region, HALTS)["reducing"] = 0
 
     def _too_old(self, at: int) -> None:
         """For this one step no age is allowed."""
@@ -369,12 +384,14 @@ class StageReplay:
         # A cancel is refused for nothing less than a dead gateway.
         self._pipeline.set_dead(is_halted and int(self.tape["kind"][at]) == CANCEL)
         self._pipeline.halt_cell()["halted"] = int(is_halted)
+        reducing = self._pipeline.segment.record("halts", HALTS)["reducing"]
+        reducing[0] = any(int(flags) & REDUCING for flags in halts)
         if any(int(flags) & RING_FULL for flags in halts):
             self._refused_for_room(at)
         else:
             self._one(at)
         self._pipeline.set_dead(False)
-        self._pipeline.halt_cell()["halted"] = 0
+        self._pipeline.halt_cell()["halted"] = reducing[0] = 0
 
     def _refused_for_room(self, at: int) -> None:
         """The orders ring looks full for this one step."""
@@ -401,6 +418,12 @@ class StageReplay:
                 ask["qty"],
             )
             cell["local_ts"], cell["state"], cell["update_id"] = bid["local_ts"], bid["flags"], bid["id"]
+
+
+@jit
+def value_anew(state, instrument, mid, now):
+    """Risk (its STATE at address ``state``) looked at what is held of an instrument."""
+    remark(view(state, STATE), instrument, mid, now)
 
 
 @jit

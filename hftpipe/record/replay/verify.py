@@ -35,6 +35,7 @@ from hftpipe.record.replay.rig import StageReplay
 from hftpipe.record.tape.format import RecordError
 from hftpipe.record.tape.reader import Session, open_session
 from hftpipe.record.tape.session import COMPLETE, how_it_ended, instrument_facts, source_hash
+from hftpipe.risk.losses import LOSS, begin_with
 from hftpipe.strategy.compile.loader import LoadedStrategy, load
 from hftpipe.topology.configured import instrument_rows
 from hftpipe.topology.graph import kind_of
@@ -130,7 +131,19 @@ def _recorded_strategies(session: Session, config: Config, force: bool) -> list[
 
 
 def _fresh(session: Session, config: Config, strategies: Sequence[LoadedStrategy]) -> Pipeline:
-    return build(config, strategies, session.header["epoch"], session.header["start_wall_ns"])
+    pipeline = build(config, strategies, session.header["epoch"], session.header["start_wall_ns"])
+    begin_with(pipeline.segment.region("risk.losses").view(LOSS), session.header["losses"])
+    return pipeline
+
+
+def open_recorded(folder: str, force: bool) -> tuple[Session, Config, Pipeline]:
+    """A session, its configuration, and a fresh pipeline of it.
+
+    Raises:
+        RecordError, StrategyError: it cannot be replayed.
+    """
+    session, config = _open(folder, force)
+    return session, config, _fresh(session, config, _recorded_strategies(session, config, force))
 
 
 # --- verifying -------------------------------------------------------------------------------------

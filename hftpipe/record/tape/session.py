@@ -75,6 +75,7 @@ def build_header(
     clock: np.ndarray,
     start_wall_ns: int,
     paper: Sequence[str] = (),
+    losses: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
     """The facts of a session, as they go to session.json.
 
@@ -85,6 +86,7 @@ def build_header(
         strategies: of each name, strategy, source_hash (sha256 of the source file) and params.
         clock: CLOCK array of length 1, calibrated.
         paper: names of the venues whose orders go to the paper exchange.
+        losses: what the losses of the day begin with, by quote currency (:mod:`hftpipe.risk.losses`).
     """
     return {
         "format": FORMAT_VERSION,
@@ -97,6 +99,7 @@ def build_header(
         "start_wall_ns": start_wall_ns,
         "stages": list(stages),
         "paper": list(paper),
+        "losses": [dict(one) for one in losses],
         "fingerprint": fingerprint,
         "config": clean(dict(config)),
         "instruments": instrument_facts(instruments),

@@ -7,8 +7,9 @@ from typing import Any, TypeVar
 
 from hftpipe.core.schema.records import ASK, BID
 from hftpipe.simulation.binance_server.feed import Feed
-from hftpipe.simulation.binance_server.listing import exchange_info
+from hftpipe.simulation.binance_server.listing import TRADING, exchange_info
 from hftpipe.simulation.binance_server.payloads import candle_row
+from hftpipe.simulation.binance_server.premium import INTEREST, mark_of, premium_of
 from hftpipe.simulation.market_server.candles import INTERVALS, candles_of, end_of
 from hftpipe.simulation.market_server.history import MINUTE_MS, Aggregate, Trade
 from hftpipe.simulation.market_server.symbols import Symbol, day_of
@@ -19,10 +20,6 @@ Query = Mapping[str, str]
 _SYMBOL = re.compile(r"[A-Z0-9_.-]{1,20}")
 _TRADES_MOST, _TRADES_DEFAULT = 1000, 500
 _AVERAGE_MINUTES = 5
-_FUNDING_MS = 8 * 60 * MINUTE_MS
-#: 1e-8: interest of a funding period, and how far the premium is taken to be from it at most.
-_INTEREST, _CLAMP = 10_000, 50_000
-_SCALE = 10**8
 
 
 class Refused(Exception):
@@ -119,7 +116,9 @@ class Answers:
         asked = [self.symbol_of(query)] if "symbol" in query else self._asked(query)
         rows = self._market.listing.instruments
         symbols = self._symbols.all if asked is None else asked
-        return exchange_info(self.rules, symbols, rows, self._per_min, self.now_ms(), self._opened_ms)
+        told = [(one, self._market.statuses.get(one.index, TRADING)) for one in symbols]
+        listed = [(one, status) for one, status in told if status]
+        return exchange_info(self.rules, listed, rows, self._per_min, self.now_ms(), self._opened_ms)
 
     def depth(self, query: Query) -> Any:
         """The book as the engine has it now."""
@@ -216,8 +215,7 @@ class Answers:
 
     def mark_price(self, symbol: Symbol) -> int:
         """The middle of the book; what the flow takes the symbol to be worth while a side is empty."""
-        bid, _, ask, _ = self._market.top(symbol.index)
-        return (bid + ask) // 2 if bid and ask else self._market.fair_price(symbol.index)
+        return mark_of(self._market, symbol.index)
 
     def day(self, query: Query) -> Any:
         """24 hours."""
@@ -275,14 +273,12 @@ class Answers:
         return self._one_or_many(query, self._premium_row)
 
     def _premium_row(self, symbol: Symbol) -> dict[str, Any]:
-        index, mark, now = self._market.fair_price(symbol.index), self.mark_price(symbol), self.now_ms()
-        premium = (mark - index) * _SCALE // index
-        funding = premium + max(-_CLAMP, min(_CLAMP, _INTEREST - premium))
+        now = self.now_ms()
+        made = premium_of(self._market, symbol.index, now)
         return {
-            "symbol": symbol.name, "markPrice": decimal_text(mark, 8), "indexPrice": decimal_text(index, 8),
-            "estimatedSettlePrice": decimal_text(index, 8), "lastFundingRate": decimal_text(funding, 8),
-            "interestRate": decimal_text(_INTEREST, 8), "nextFundingTime": (now // _FUNDING_MS + 1) * _FUNDING_MS,
-            "time": now,
+            "symbol": symbol.name, "markPrice": decimal_text(made.mark, 8), "indexPrice": decimal_text(made.index, 8),
+            "estimatedSettlePrice": decimal_text(made.index, 8), "lastFundingRate": decimal_text(made.funding, 8),
+            "interestRate": decimal_text(INTEREST, 8), "nextFundingTime": made.next_ms, "time": now,
         }  # fmt: skip
 
 

@@ -5,7 +5,6 @@ payload: other pongs do not count), or leaves more unread than the venue keeps f
 """
 
 import asyncio
-import struct
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
@@ -21,12 +20,10 @@ from hftpipe.simulation.binance_server.payloads import Payload
 from hftpipe.simulation.binance_server.settings import MarketRules
 from hftpipe.simulation.binance_server.streams import Build, Kept
 from hftpipe.simulation.market_server.clock import VenueClock
+from hftpipe.simulation.market_server.outbox import Outbox, Stall
 
-MS_NS, US_NS = 1_000_000, 1000
-_SECOND_NS = 1_000_000_000
-_MOST_WAITING = 20_000
+_MS_NS, _SECOND_NS = 1_000_000, 1_000_000_000
 _CLOSE_S = 1.0
-_CUT_S = 0.5
 _POLICY, _GOING_AWAY = 1008, 1001
 
 
@@ -34,19 +31,13 @@ class Line:
     """What all connections have in common.
 
     Attributes:
-        ping_s, pong_s: None: as the market has them; lifetime_s: of a connection; stalled_until: nothing is sent before
-            that (steady clock, ns).
+        ping_s, pong_s: None: as the market has them; lifetime_s: of a connection; stall: when nothing is sent.
     """
 
-    def __init__(self, lifetime_s: float) -> None:
+    def __init__(self, lifetime_s: float, stall: Stall) -> None:
         self.ping_s: float | None = None
         self.pong_s: float | None = None
-        self.lifetime_s, self.stalled_until = lifetime_s, 0
-
-    async def unstalled(self) -> None:
-        """Wait until something may be sent."""
-        while (left := self.stalled_until - steady_ns()) > 0:
-            await asyncio.sleep(left / _SECOND_NS)
+        self.lifetime_s, self.stall = lifetime_s, stall
 
 
 class PrivateStreams(Protocol):
@@ -72,17 +63,17 @@ class Peer(ABC):
             common; unit: ns of one unit of time in its messages.
 
     Attributes:
+        kind: empty, for there are no kinds; outbox: what waits for it.
         limits_texts: whether texts count among the frames it may send; pings and pongs always do.
     """
 
-    limits_texts = True
+    kind, limits_texts = "", True
 
     def __init__(self, request: web.Request, rules: MarketRules, clock: VenueClock, line: Line, unit: int) -> None:
         self._request, self._rules, self._clock, self._line, self._unit = request, rules, clock, line, unit
         self._socket = web.WebSocketResponse(timeout=_CLOSE_S, autoping=False, compress=False)
-        self._waiting, self._wake = deque[str](), asyncio.Event()
+        self.outbox = Outbox(request, self._socket, line.stall)
         self._pings, self._inbound = dict[bytes, int](), deque[int]()
-        self._cut_next, self._ended = False, asyncio.Event()
 
     @property
     def market(self) -> str:
@@ -99,19 +90,16 @@ class Peer(ABC):
 
     def say(self, text: str) -> None:
         """Send a text in its turn."""
-        self._waiting.append(text)
-        self._wake.set()
-        if len(self._waiting) > _MOST_WAITING:
-            self._abort()
+        self.outbox.put(text)
 
     async def run(self) -> web.WebSocketResponse:
         """Serve the client until it, or the venue, ends the connection."""
         await self._socket.prepare(self._request)
-        tasks = [asyncio.create_task(one) for one in (self._write(), self._keep())]
+        tasks = [asyncio.create_task(one) for one in (self.outbox.run(), self._keep())]
         try:
             await self._read()
         finally:
-            self._ended.set()
+            self.outbox.ended.set()
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -122,12 +110,14 @@ class Peer(ABC):
             message = await self._socket.receive()
             if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return
+            if self.outbox.is_mute:
+                continue
             counts = self.limits_texts or message.type != WSMsgType.TEXT
             if counts and self._is_too_fast():
                 await self._socket.close(code=_POLICY, message=b"Too many requests")
                 return
             if message.type == WSMsgType.PING:
-                await self._line.unstalled()
+                await self._line.stall.over()
                 await self._socket.pong(message.data)
             elif message.type == WSMsgType.PONG:
                 self._pings.pop(bytes(message.data), None)
@@ -141,21 +131,6 @@ class Peer(ABC):
             self._inbound.popleft()
         return len(self._inbound) > most
 
-    async def _write(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._waiting:
-                await self._line.unstalled()
-                text = self._waiting.popleft()
-                if self._cut_next:
-                    self._break_off(text)
-                    return
-                try:
-                    await self._socket.send_str(text)
-                except ConnectionError:
-                    return
-
     async def _keep(self) -> None:
         """Ping, and end what does not answer or has lived long enough."""
         opened = pinged = steady_ns()
@@ -164,6 +139,8 @@ class Peer(ABC):
             ping_s, pong_s = line.ping_s or rules.ping_s, line.pong_s or rules.pong_s
             await asyncio.sleep(min(1.0, ping_s / 4, pong_s / 4))
             now = steady_ns()
+            if self.outbox.is_mute:
+                continue
             if self._pings and now - next(iter(self._pings.values())) > pong_s * _SECOND_NS:
                 await self._socket.close(code=_POLICY, message=b"Pong timeout")
                 return
@@ -171,8 +148,8 @@ class Peer(ABC):
                 await self.end(_CLOSE_S)
                 return
             if now - pinged >= ping_s * _SECOND_NS:
-                pinged, payload = now, str(self._clock.now_ns // MS_NS).encode()
-                await line.unstalled()
+                pinged, payload = now, str(self._clock.now_ns // _MS_NS).encode()
+                await line.stall.over()
                 self._pings.setdefault(payload, now)
                 try:
                     await self._socket.ping(payload)
@@ -184,29 +161,6 @@ class Peer(ABC):
         self.say(self.warning())
         await asyncio.sleep(grace_s)
         await self._socket.close(code=_GOING_AWAY, message=b"Server shutdown")
-
-    async def cut(self) -> None:
-        """Break the connection off in the middle of its next message, or at once if there is none for a while."""
-        self._cut_next = True
-        try:
-            await asyncio.wait_for(self._ended.wait(), _CUT_S)
-        except TimeoutError:
-            self._abort()
-
-    def _break_off(self, text: str) -> None:
-        """Send the head of a frame and half of what it promises; then there is no connection."""
-        data, transport = text.encode(), self._request.transport
-        if transport is None:
-            return
-        size = len(data)
-        head = struct.pack("!BBH", 0x81, 126, size) if size < 1 << 16 else struct.pack("!BBQ", 0x81, 127, size)
-        transport.write(head + data[: size // 2])
-        transport.close()
-
-    def _abort(self) -> None:
-        transport = self._request.transport
-        if transport is not None:
-            transport.abort()
 
 
 class Connection(Peer):
@@ -229,9 +183,15 @@ class Connection(Peer):
         self.combined, self.names = combined, dict[str, None]()
         self._feed, self._route, self._private, self._wanted = feed, route, private, wanted
 
+    @property
+    def is_private(self) -> bool:
+        """Whether what it hears is user data."""
+        return self._private is not None
+
     def subscribe(self, names: list[str]) -> None:
         """Hear these streams from now on."""
         for name in names:
+            self._feed.asked_twice += name in self.names
             self.names[name] = None
             if self._private is not None:
                 self._private.follow(name, self, self._hear_private)

@@ -9,8 +9,8 @@ from collections import defaultdict
 import numpy as np
 
 from hftpipe.core.schema.records import ASK, BID, LAST, LEVEL, TOP, TRADE
-from hftpipe.simulation.binance_server.faults import DepthFaults
-from hftpipe.simulation.binance_server.payloads import DepthChange, Payload, SpotPayloads, UsdmPayloads
+from hftpipe.simulation.binance_server.payloads import DepthChange, Payload, SpotPayloads, UsdmPayloads, mark_price
+from hftpipe.simulation.binance_server.premium import premium_of
 from hftpipe.simulation.binance_server.settings import MarketRules
 from hftpipe.simulation.binance_server.streams import (
     AGGREGATE,
@@ -19,6 +19,7 @@ from hftpipe.simulation.binance_server.streams import (
     BOOK_TICKER,
     DEPTH,
     LEGACY,
+    MARK_PRICE,
     MINI_TICKER,
     PARTIAL,
     PUBLIC,
@@ -31,6 +32,7 @@ from hftpipe.simulation.binance_server.streams import (
 )
 from hftpipe.simulation.binance_server.streams import TRADE as TRADES
 from hftpipe.simulation.market_server.clock import VenueClock
+from hftpipe.simulation.market_server.event_faults import EventFaults
 from hftpipe.simulation.market_server.history import Aggregate, Trade
 from hftpipe.simulation.market_server.market import Asked, Market
 from hftpipe.simulation.market_server.symbols import Symbol, Symbols, day_of
@@ -45,13 +47,13 @@ class Feed:
 
     Attributes:
         market: the engine; symbols: what it lists, with what was traded; rules: of the market; clock: the venue's.
-        behind: how often the flow was slower than asked for.
+        behind: how often the flow was slower than asked for; asked_twice: subscriptions to what a connection had already.
     """
 
-    def __init__(self, market: Market, symbols: Symbols, clock: VenueClock, faults: DepthFaults) -> None:
+    def __init__(self, market: Market, symbols: Symbols, clock: VenueClock, faults: EventFaults) -> None:
         self.market, self.symbols, self.clock, self._faults = market, symbols, clock, faults
         self.rules: MarketRules = market.listing.rules
-        self.behind = 0
+        self.behind = self.asked_twice = 0
         self._payloads: SpotPayloads = UsdmPayloads() if self.rules.name == "usdm" else SpotPayloads()
         self._streams: dict[str, Stream] = {}
         self._at_once: defaultdict[int, dict[str, Stream]] = defaultdict(dict)
@@ -196,6 +198,9 @@ class Feed:
         if symbol is None or not stream.first_id:
             return
         change = stream.take(symbol)
+        if self._faults.is_omitted(symbol.name):
+            # The level farthest from the market: it would not soon be told anew.
+            (change.bids or change.asks).pop()
         self._faults.pass_on(stream, symbol.name, lambda unit: self._payloads.depth(symbol, change, now, unit))
 
     def _tell_partial(self, stream: Stream, symbol: Symbol) -> None:
@@ -221,6 +226,9 @@ class Feed:
 
     def _ticker(self, kind: str, symbol: Symbol) -> Build:
         now = self.clock.now_ns
+        if kind == MARK_PRICE:
+            premium = premium_of(self.market, symbol.index, now // 1_000_000)
+            return lambda unit: mark_price(symbol, premium, now, unit)
         day, top = day_of(symbol, now // 1_000_000), self.market.top(symbol.index)
         if kind == TICKER:
             return lambda unit: self._payloads.ticker(symbol, day, top, now, unit)

@@ -9,6 +9,7 @@ from hftpipe.simulation.market_server.symbols import Symbol
 from hftpipe.simulation.market_server.text import decimal_text, decimals_of
 
 Info = dict[str, Any]
+TRADING = "TRADING"
 _SPOT_TYPES = (
     "LIMIT", "LIMIT_MAKER", "MARKET", "STOP_LOSS", "STOP_LOSS_LIMIT", "TAKE_PROFIT", "TAKE_PROFIT_LIMIT",
 )  # fmt: skip
@@ -59,10 +60,10 @@ def _spot_filters(row: np.void) -> list[Info]:
     ]  # fmt: skip
 
 
-def _spot_symbol(one: Symbol, row: np.void) -> Info:
+def _spot_symbol(one: Symbol, row: np.void, status: str) -> Info:
     base, quote = currencies_of(row)
     return {
-        "symbol": one.name, "status": "TRADING", "baseAsset": base, "baseAssetPrecision": 8, "quoteAsset": quote,
+        "symbol": one.name, "status": status, "baseAsset": base, "baseAssetPrecision": 8, "quoteAsset": quote,
         "quotePrecision": 8, "quoteAssetPrecision": 8, "baseCommissionPrecision": 8, "quoteCommissionPrecision": 8,
         "orderTypes": _SPOT_TYPES, "icebergAllowed": True, "ocoAllowed": True, "otoAllowed": True,
         "quoteOrderQtyMarketAllowed": True, "allowTrailingStop": True, "cancelReplaceAllowed": True,
@@ -94,11 +95,11 @@ def _usdm_filters(one: Symbol, row: np.void) -> list[Info]:
     ]
 
 
-def _usdm_symbol(one: Symbol, row: np.void, opened_ms: int) -> Info:
+def _usdm_symbol(one: Symbol, row: np.void, status: str, opened_ms: int) -> Info:
     base, quote = currencies_of(row)
     return {
         "symbol": one.name, "pair": one.name, "contractType": "PERPETUAL", "deliveryDate": _NEVER_MS,
-        "onboardDate": opened_ms, "status": "TRADING", "maintMarginPercent": "2.5000",
+        "onboardDate": opened_ms, "status": status, "maintMarginPercent": "2.5000",
         "requiredMarginPercent": "5.0000", "baseAsset": base, "quoteAsset": quote, "marginAsset": quote,
         "pricePrecision": one.decimals.price, "quantityPrecision": one.decimals.qty, "baseAssetPrecision": 8,
         "quotePrecision": 8, "underlyingType": "COIN", "underlyingSubType": [], "triggerProtect": "0.0500",
@@ -113,12 +114,12 @@ def _limit(kind: str, interval: str, count: int, limit: int) -> Info:
 
 
 def exchange_info(
-    rules: MarketRules, symbols: list[Symbol], rows: np.ndarray, per_min: int, now_ms: int, opened_ms: int
+    rules: MarketRules, listed: list[tuple[Symbol, str]], rows: np.ndarray, per_min: int, now_ms: int, opened_ms: int
 ) -> Info:
     """What a market says of itself.
 
     Args:
-        symbols: those asked for; rows: INSTRUMENT of all, by index; per_min: request weight of a minute.
+        listed: the symbols asked for, and the status of each; rows: INSTRUMENT of all, by index; per_min: request weight of a minute.
     """
     head = {"timezone": "UTC", "serverTime": now_ms}
     weight = _limit("REQUEST_WEIGHT", "MINUTE", 1, per_min)
@@ -127,12 +128,12 @@ def exchange_info(
             weight, _limit("ORDERS", "SECOND", 10, 100), _limit("ORDERS", "DAY", 1, 200_000),
             _limit("RAW_REQUESTS", "MINUTE", 5, 300_000),
         ]  # fmt: skip
-        listed = [_spot_symbol(one, rows[one.index]) for one in symbols]
-        return head | {"rateLimits": limits, "exchangeFilters": [], "symbols": listed}
+        symbols = [_spot_symbol(one, rows[one.index], status) for one, status in listed]
+        return head | {"rateLimits": limits, "exchangeFilters": [], "symbols": symbols}
     limits = [weight, _limit("ORDERS", "MINUTE", 1, 1200), _limit("ORDERS", "SECOND", 10, 300)]
-    assets = sorted({currencies_of(rows[one.index])[1] for one in symbols})
+    assets = sorted({currencies_of(rows[one.index])[1] for one, _ in listed})
     margins = [{"asset": name, "marginAvailable": True, "autoAssetExchange": "-10000"} for name in assets]
-    listed = [_usdm_symbol(one, rows[one.index], opened_ms) for one in symbols]
+    symbols = [_usdm_symbol(one, rows[one.index], status, opened_ms) for one, status in listed]
     return head | {
-        "futuresType": "U_MARGINED", "rateLimits": limits, "exchangeFilters": [], "assets": margins, "symbols": listed,
+        "futuresType": "U_MARGINED", "rateLimits": limits, "exchangeFilters": [], "assets": margins, "symbols": symbols,
     }  # fmt: skip

@@ -6,6 +6,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from hftpipe.simulation.binance_server.premium import Premium
 from hftpipe.simulation.market_server.history import Aggregate, Candle, Trade
 from hftpipe.simulation.market_server.symbols import Day, Symbol
 from hftpipe.simulation.market_server.text import decimal_text
@@ -153,6 +154,15 @@ class UsdmPayloads(SpotPayloads):
             "P": decimal_text(day.change_percent, 3), "w": price(day.average), "c": price(candle.close),
             "Q": one.decimals.qty_text(day.last_qty),
         } | _ticker_tail(one, day, unit)  # fmt: skip
+
+
+def mark_price(one: Symbol, made: Premium, now: int, unit: int) -> Payload:
+    """``@markPrice`` (USD-M)."""
+    return {
+        "e": "markPriceUpdate", "E": now // unit, "s": one.name, "p": decimal_text(made.mark, 8),
+        "i": decimal_text(made.index, 8), "P": decimal_text(made.index, 8), "r": decimal_text(made.funding, 8),
+        "T": made.next_ms * (1_000_000 // unit),
+    }  # fmt: skip
 
 
 def candle_row(one: Symbol, candle: Candle, close_ms: int) -> list[Any]:

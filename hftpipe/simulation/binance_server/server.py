@@ -12,22 +12,19 @@ path                                     what it is
 /ws-api/v3, /ws-fapi/v1                  the WebSocket API of spot, of USD-M
 /control                                 POST: :mod:`hftpipe.simulation.binance_server.faults`; GET: figures
 /control/account?key=                    GET: what an account has in each market, in truth
+/control/books?levels=                   GET: the books of each market, in truth
 ======================================== ===========================================================================
 """
 
 import asyncio
-import contextlib
-import json
-import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from aiohttp import web
 
-from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.simulation.binance_server.answers import Answers
-from hftpipe.simulation.binance_server.connection import MS_NS, US_NS, Connection, Line, Peer
-from hftpipe.simulation.binance_server.faults import BadOrder, DepthFaults, RestFaults, checked
+from hftpipe.simulation.binance_server.connection import Connection, Line, Peer
+from hftpipe.simulation.binance_server.faults import KEYS, RestFaults
 from hftpipe.simulation.binance_server.feed import Feed
 from hftpipe.simulation.binance_server.rest import Rest
 from hftpipe.simulation.binance_server.settings import LIFETIME_S, STREAMS_MOST, BinanceConfig
@@ -38,17 +35,15 @@ from hftpipe.simulation.binance_server.trading.calls import public_methods
 from hftpipe.simulation.binance_server.trading.keys import Keys
 from hftpipe.simulation.binance_server.weights import Weights
 from hftpipe.simulation.market_server.clock import VenueClock
+from hftpipe.simulation.market_server.event_faults import EventFaults
+from hftpipe.simulation.market_server.inspection import stream_figures
 from hftpipe.simulation.market_server.listing import Listing
 from hftpipe.simulation.market_server.market import Market
-from hftpipe.simulation.market_server.process import bind_port
+from hftpipe.simulation.market_server.server import MS_NS, SEED_APART, US_NS, MarketServer
 from hftpipe.simulation.market_server.symbols import Symbols
-from hftpipe.simulation.market_server.tls import Identity, new_identity
 
-_TICK_S = 0.005
 _LAST_WORDS_S = 0.05
 _GRACE_MS = 1000
-#: Seeds of the second market's flows are so far from those of the first.
-_SEED_APART = 1 << 20
 
 
 class _Venue:
@@ -61,7 +56,7 @@ class _Venue:
         # Ids go on from where an earlier start's can have been: a microsecond, or a millisecond, of the wall clock each.
         first_id, first_trade = clock.start_ns // US_NS, clock.start_ns // MS_NS
         market = Market(listing, seed, config.market, clock.start_ns, first_id, first_trade)
-        self.depth_faults, self.rest_faults = DepthFaults(), RestFaults()
+        self.depth_faults, self.rest_faults = EventFaults("depth"), RestFaults()
         self.feed = Feed(market, Symbols(market, first_trade), clock, self.depth_faults)
         per_min = config.weight_per_min or listing.rules.weight_per_min
         self.answers = Answers(self.feed, per_min, clock.start_ns // MS_NS)
@@ -80,47 +75,37 @@ class _Venue:
         return [*self.rest.routes(), *self.trading.routes()]
 
 
-class BinanceServer:
+class BinanceServer(MarketServer[Peer]):
     """The venue, ready to be opened.
-
-    Attributes:
-        config: as given; listings: its markets; port: what is really served, once it is open; identity: its certificate, with TLS.
 
     Raises:
         ValueError: an instrument that makes no market.
     """
 
+    control_keys = KEYS
+
     def __init__(self, config: BinanceConfig) -> None:
-        self.config, self.port, self.listings = config, 0, config.listings
-        self._clock, self._line = VenueClock(config.speed), Line(LIFETIME_S)
-        self.identity: Identity | None = new_identity(self._clock.start_ns) if config.tls else None
-        self._keys = Keys(config.accounts)
+        keys = Keys(config.accounts)
+        super().__init__(config, keys)
+        self._line = Line(LIFETIME_S, self._stall)
         self._venues: dict[str, _Venue] = {
-            listing.rules.name: _Venue(
-                listing, config, self._clock, config.seed + at * _SEED_APART, self._keys, self._refresh
-            )
+            listing.rules.name: _Venue(listing, config, self._clock, config.seed + at * SEED_APART, keys, self._refresh)
             for at, listing in enumerate(config.listings)
         }
-        self._connections: dict[Peer, None] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._app = web.Application()
         for venue in self._venues.values():
             self._app.add_routes(venue.routes())
         self._app.add_routes(self._paths())
 
     def _paths(self) -> list[web.RouteDef]:
         routes = [LEGACY, *([PUBLIC, MARKET, PRIVATE] if "usdm" in self._venues else [])]
-        made = [web.post("/control", self._control), web.get("/control", self._tell_figures)]
-        made.append(web.get("/control/account", self._tell_account))
         apis = {"spot": "/ws-api/v3", "usdm": "/ws-fapi/v1"}
-        made += [web.get(apis[name], self._api(venue)) for name, venue in self._venues.items()]
+        made = [web.get(apis[name], self._api(venue)) for name, venue in self._venues.items()]
         for route in routes:
             head = f"/{route}" if route else ""
             made += [web.get(f"{head}{tail}", self._stream) for tail in ("/ws", "/ws/{names:.*}", "/stream")]
         return made
 
     def _refresh(self) -> None:
-        """Bring every market to now: an answer is of the moment it is given."""
         self._clock.advance()
         for venue in self._venues.values():
             venue.advance()
@@ -137,12 +122,10 @@ class BinanceServer:
             connection = ApiConnection(
                 request, trading.state, self._clock, self._line, trading.methods, public, self._refresh
             )
-            self._connections[connection] = None
             try:
-                return await connection.run()
+                return await self._serve_peer(connection)
             finally:
                 connection.leave()
-                del self._connections[connection]
 
         return handle
 
@@ -160,117 +143,50 @@ class BinanceServer:
         wanted = frozenset(name for name in request.query.get("events", "").split("/") if name)
         unit = US_NS if is_fine else MS_NS
         connection = Connection(request, feed, self._line, route, is_combined, unit, private, wanted)
-        self._connections[connection] = None
         try:
             connection.subscribe(names)
-            return await connection.run()
+            return await self._serve_peer(connection)
         finally:
             # A request that does not become a connection must hear nothing, either.
             connection.unsubscribe(list(connection.names))
-            del self._connections[connection]
 
-    def _meant(self, asked: Any) -> list[Peer]:
-        return [one for one in self._connections if asked.get("market", one.market) == one.market]
+    def _meant(self, asked: Mapping[str, Any]) -> list[Market]:
+        return [venue.feed.market for name, venue in self._venues.items() if asked.get("market", name) == name]
 
-    def _begin(self, work: Iterable[Any]) -> None:
-        for one in work:
-            task = asyncio.ensure_future(one)
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    async def _control(self, request: web.Request) -> web.Response:
-        try:
-            asked = checked(await request.json())
-        except (BadOrder, json.JSONDecodeError) as wrong:
-            return web.json_response({"error": str(wrong)}, status=400)
-        self._refresh()
+    def _carry_out(self, asked: Mapping[str, Any]) -> None:
         for name, venue in self._venues.items():
             if asked.get("market", name) == name:
                 venue.depth_faults.ask(asked)
                 venue.rest_faults.ask(asked)
                 venue.trading.ask(asked)
-        self._change_keys(asked)
-        self._clock.offset_ns = asked.get("clock_offset_ms", self._clock.offset_ns // MS_NS) * MS_NS
-        meant, line = self._meant(asked), self._line
-        self._clock.frozen = asked.get("freeze", self._clock.frozen)
-        if "stall_ms" in asked:
-            line.stalled_until = steady_ns() + asked["stall_ms"] * MS_NS
+        if "revoke_key" in asked:
+            self._revoke(asked["revoke_key"])
         for name in ("ping", "pong"):
             if f"{name}_ms" in asked:
-                setattr(line, f"{name}_s", asked[f"{name}_ms"] / 1000 or None)
-        if "disconnect" in asked:
-            self._begin(one.cut() for one in (meant if asked["disconnect"] == "all" else meant[:1]))
+                setattr(self._line, f"{name}_s", asked[f"{name}_ms"] / 1000 or None)
         if asked.get("shutdown") or asked.get("expire"):
-            self._begin(one.end(asked.get("grace_ms", _GRACE_MS) / 1000) for one in meant)
-        return web.json_response(self.figures())
+            self._begin(one.end(asked.get("grace_ms", _GRACE_MS) / 1000) for one in self._connected(asked))
 
-    def _change_keys(self, asked: Any) -> None:
-        if asked.get("restore_keys"):
-            self._keys.restore()
-        if "revoke_key" in asked:
-            self._keys.revoke(asked["revoke_key"])
-            for connection in tuple(self._connections):
-                if isinstance(connection, ApiConnection):
-                    connection.key_revoked(asked["revoke_key"])
+    def _revoke(self, name: str) -> None:
+        self._keys.revoke(name)
+        for connection in tuple(self._connections):
+            if isinstance(connection, ApiConnection):
+                connection.key_revoked(name)
 
-    async def _tell_account(self, request: web.Request) -> web.Response:
-        self._refresh()
-        account = self._keys.account_of(request.query.get("key", ""))
-        if account is None:
-            return web.json_response({"error": f"key = {request.query.get('key')!r}; allowed: an API key"}, status=400)
-        found = {
-            name: venue.trading.truth(venue.trading.state.traders[account]) for name, venue in self._venues.items()
-        }
-        return web.json_response(found)
-
-    async def _tell_figures(self, request: web.Request) -> web.Response:
-        return web.json_response(self.figures())
+    def _truth(self, account: int) -> Any:
+        return {name: venue.trading.truth(venue.trading.state.traders[account]) for name, venue in self._venues.items()}
 
     def figures(self) -> dict[str, int]:
-        """Counters for a summary: of each market its events, trades and how often it was late; connections now."""
+        """Of each market its events, how often it was late, its subscriptions; connections now."""
         made = {"connections": len(self._connections)}
         for name, venue in self._venues.items():
             made |= {f"{name}_events": venue.feed.market.events, f"{name}_behind": venue.feed.behind}
+            heard = (one for one in self._connections if isinstance(one, Connection) and one.market == name)
+            public = (stream for one in heard if not one.is_private for stream in one.names)
+            made |= stream_figures(name, public, venue.feed.asked_twice)
         return made
-
-    def bind(self) -> socket.socket:
-        """Take the port, for :meth:`serve` to open.
-
-        Raises:
-            OSError: it cannot be had.
-        """
-        listener = bind_port(self.config.port)
-        self.port = listener.getsockname()[1]
-        return listener
-
-    async def serve(self, stop: asyncio.Event, opened: Any, bound: socket.socket | None = None) -> None:
-        """Open the port (``bound``, if it has been taken before), call ``opened`` with nothing, and serve until ``stop`` is set;
-        then see everybody off.
-
-        Raises:
-            OSError: the port cannot be had.
-        """
-        with bound or self.bind() as listener:
-            runner = web.AppRunner(self._app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-            await runner.setup()
-            context = self.identity.server_context() if self.identity else None
-            await web.SockSite(runner, listener, ssl_context=context).start()
-            self._clock.begin()
-            opened()
-            try:
-                await self._drive(stop)
-                await self._see_off()
-            finally:
-                await runner.cleanup()
-
-    async def _drive(self, stop: asyncio.Event) -> None:
-        while not stop.is_set():
-            self._refresh()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _TICK_S)
 
     async def _see_off(self) -> None:
         for task in tuple(self._tasks):
             task.cancel()
-        self._line.stalled_until = 0
         await asyncio.gather(*(one.end(_LAST_WORDS_S) for one in self._connections), return_exceptions=True)

@@ -16,12 +16,15 @@ from hftpipe.simulation.market_server.symbols import Symbol, Symbols
 
 PUBLIC, MARKET, PRIVATE, LEGACY = "public", "market", "private", ""
 _NAME = re.compile(r"([^@!]+)@([A-Za-z]+)(\d*)(?:@(\d+)ms)?")
+_MARK_NAME = re.compile(r"([^@!]+)@markPrice(@1s)?")
+#: How often mark prices are told, without and with a suffix.
+MARK_MS = (3000, 1000)
 _PARTIAL = ("5", "10", "20")
 #: How often what is not told at once is told, ms.
 TICKER_MS = {"spot": 1000, "usdm": 2000}
 ALL_MS, ALL_TOPS_MS = 1000, 5000
-DEPTH, PARTIAL, BOOK_TICKER, TRADE, AGGREGATE, TICKER, MINI_TICKER = (
-    "depth", "partial", "bookTicker", "trade", "aggTrade", "ticker", "miniTicker",
+DEPTH, PARTIAL, BOOK_TICKER, TRADE, AGGREGATE, TICKER, MINI_TICKER, MARK_PRICE = (
+    "depth", "partial", "bookTicker", "trade", "aggTrade", "ticker", "miniTicker", "markPrice",
 )  # fmt: skip
 ALL_MINI_TICKERS, ALL_BOOK_TICKERS = "!miniTicker@arr", "!bookTicker"
 
@@ -69,6 +72,9 @@ def meaning_of(name: str, rules: MarketRules, symbols: Symbols) -> Meaning | Non
         return Meaning(ALL_MINI_TICKERS, None, 0, ALL_MS, MARKET)
     if name == ALL_BOOK_TICKERS and rules.name == "usdm":
         return Meaning(ALL_BOOK_TICKERS, None, 0, ALL_TOPS_MS, PUBLIC)
+    if rules.name == "usdm" and (of_mark := _MARK_NAME.fullmatch(name)):
+        marked = symbols.by_stream.get(of_mark[1])
+        return Meaning(MARK_PRICE, marked, 0, MARK_MS[of_mark[2] is not None], MARKET) if marked else None
     match = _NAME.fullmatch(name)
     symbol = symbols.by_stream.get(match[1]) if match else None
     if match is None or symbol is None:

@@ -7,7 +7,7 @@ from urllib.parse import quote, unquote
 
 from hftpipe.simulation.bybit_server import payloads
 from hftpipe.simulation.bybit_server.feed import Feed
-from hftpipe.simulation.bybit_server.listing import linear_info, spot_info
+from hftpipe.simulation.bybit_server.listing import TRADED, linear_info, spot_info
 from hftpipe.simulation.bybit_server.payloads import amount_text
 from hftpipe.simulation.bybit_server.settings import (
     BOOK_MOST,
@@ -140,13 +140,16 @@ class Answers:
         """What is listed; of linear contracts a page at a time."""
         feed = self._feed(query)
         rows, make = feed.market.listing.instruments, linear_info if feed.rules.name == "linear" else spot_info
-        asked = self._asked(feed, query)
+        statuses = feed.market.statuses
+        asked = [one for one in self._asked(feed, query) if statuses.get(one.index, TRADED)]
         first, end, cursor = 0, len(asked), ""
         if feed.rules.pages:
             first, size = self._first(query), _number(query, "limit", PAGE_DEFAULT, PAGE_MOST)
             end = first + size
             cursor = quote(f"first={end}", safe="") if end < len(asked) else ""
-        found = [make(one, rows[one.index], self._opened_ms) for one in asked[first:end]]
+        found = [
+            make(one, rows[one.index], statuses.get(one.index, TRADED), self._opened_ms) for one in asked[first:end]
+        ]
         made = {"category": feed.rules.name, "list": found}
         return made | ({"nextPageCursor": cursor} if feed.rules.pages else {})
 

@@ -54,6 +54,7 @@ def _check(names: list[str], who: Subscriber) -> None:
         if meaning_of(name, rules, who.feed.symbols) is None:
             raise _Wrong(f"error:handler not found,topic:{name}")
         if name in who.names or names.count(name) > 1:
+            who.feed.asked_twice += 1
             raise _Wrong(f"error:already subscribed,topic:{name}")
     if sum(map(len, [*who.names, *names])) > ARGS_CHARS:
         raise _Wrong(f"error:args of a connection are longer than {ARGS_CHARS} characters")

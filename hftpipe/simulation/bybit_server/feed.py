@@ -34,13 +34,13 @@ class Feed:
 
     Attributes:
         market: the engine; symbols: what it lists, with what was traded; rules: of the category; clock: the venue's.
-        behind: how often the flow was slower than asked for.
+        behind: how often the flow was slower than asked for; asked_twice: subscriptions to what a connection had already.
     """
 
     def __init__(self, market: Market, symbols: Symbols, clock: VenueClock, faults: EventFaults) -> None:
         self.market, self.symbols, self.clock, self._faults = market, symbols, clock, faults
         self.rules: CategoryRules = market.listing.rules
-        self.behind = 0
+        self.behind = self.asked_twice = 0
         self._topics: dict[str, Topic] = {}
         #: What has been told of each book, also while nobody listens: numbers go on.
         self._books: dict[tuple[int, int], BookStream] = {}
@@ -204,6 +204,8 @@ class Feed:
                 text = self._whole_book(topic)
                 self._faults.pass_on(topic, symbol.name, text) if not is_quiet else topic.tell(text)
         elif changes is not None:
+            if self._faults.is_omitted(symbol.name):
+                (changes[0] or changes[1]).pop()
             self._faults.pass_on(topic, symbol.name, self._book_text(topic, DELTA, changes))
 
     def _tell_ticker(self, topic: Topic) -> None:

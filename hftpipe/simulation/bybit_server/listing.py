@@ -8,6 +8,7 @@ from hftpipe.simulation.bybit_server.payloads import amount_text
 from hftpipe.simulation.market_server.symbols import Symbol
 
 Info = dict[str, Any]
+TRADED = "Trading"
 #: Largest price over the reference price, and largest quantity in lots.
 _MOST_PRICE, _MOST_LOTS = 10, 10**7
 _MOST_AMOUNT = 9 * 10**17
@@ -32,13 +33,13 @@ def market_most(row: np.void) -> int:
     return max(most // _MARKET_SHARE // lot, 1) * lot
 
 
-def spot_info(one: Symbol, row: np.void, opened_ms: int) -> Info:
+def spot_info(one: Symbol, row: np.void, status: str, opened_ms: int) -> Info:
     """A symbol of spot."""
     base, quote = currencies_of(row)
     tick, _, lot, most = (amount_text(value) for value in steps_of(row))
     least = amount_text(int(row["min_notional"]))
     return {
-        "symbol": one.name, "baseCoin": base, "quoteCoin": quote, "innovation": "0", "status": "Trading",
+        "symbol": one.name, "baseCoin": base, "quoteCoin": quote, "innovation": "0", "status": status,
         "marginTrading": "none", "stTag": "0",
         "lotSizeFilter": {
             "basePrecision": lot, "quotePrecision": "0.00000001", "minOrderQty": lot, "maxOrderQty": most,
@@ -49,14 +50,14 @@ def spot_info(one: Symbol, row: np.void, opened_ms: int) -> Info:
     }  # fmt: skip
 
 
-def linear_info(one: Symbol, row: np.void, opened_ms: int) -> Info:
+def linear_info(one: Symbol, row: np.void, status: str, opened_ms: int) -> Info:
     """A perpetual contract."""
     base, quote = currencies_of(row)
     tick, price, lot, most = steps_of(row)
     market = amount_text(market_most(row))
     step, largest = amount_text(lot), amount_text(most)
     return {
-        "symbol": one.name, "contractType": "LinearPerpetual", "status": "Trading", "baseCoin": base, "quoteCoin": quote,
+        "symbol": one.name, "contractType": "LinearPerpetual", "status": status, "baseCoin": base, "quoteCoin": quote,
         "launchTime": str(opened_ms), "deliveryTime": "0", "deliveryFeeRate": "",
         "priceScale": str(one.decimals.price),
         "leverageFilter": {"minLeverage": "1", "maxLeverage": "100.00", "leverageStep": "0.01"},

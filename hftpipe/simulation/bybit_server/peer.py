@@ -82,6 +82,8 @@ class Peer(ABC):
             message = await self._socket.receive()
             if message.type in (WSMsgType.CLOSE, WSMsgType.CLOSING, WSMsgType.CLOSED, WSMsgType.ERROR):
                 return
+            if self.outbox.is_mute:
+                continue
             self._heard_ns = steady_ns()
             if message.type == WSMsgType.PING:
                 await self._stall.over()

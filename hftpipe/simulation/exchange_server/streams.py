@@ -7,6 +7,7 @@ login asked for cancel on disconnect is given up after the silence named there, 
 
 import numpy as np
 
+from hftpipe.core.machine.errno import last_errno
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, copy_bytes, load_i64, view
 from hftpipe.core.schema.layout import offset_of
@@ -22,7 +23,7 @@ from hftpipe.simulation.exchange_server.accounts import (
     lose_account,
 )
 from hftpipe.simulation.exchange_server.trading import EXCHANGE, take_request
-from hftpipe.transport.stream import EAGAIN, EINTR, last_errno, receive_bytes, send_bytes
+from hftpipe.transport.stream import EAGAIN, EINTR, receive_bytes, send_bytes
 from hftpipe.venues.nasdaq.itch.wire import be16
 from hftpipe.venues.nasdaq.ouch.sockets import accept_connection, close_socket
 from hftpipe.venues.nasdaq.ouch.soup import (

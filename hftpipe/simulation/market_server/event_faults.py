@@ -1,4 +1,4 @@
-"""What befalls the next events of a market's book streams: left out, doubled, overtaken."""
+"""What befalls the next events of a market's book streams: left out, doubled, overtaken, or without one of their levels."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,23 +24,30 @@ class EventFaults:
 
     Attributes:
         what: as the keys of a request name these events (``drop_next_<what>``).
-        drop, double, reorder: how many more; symbol: of whom, empty: of all.
+        drop, double, reorder, omit: how many more; symbol: of whom, empty: of all.
     """
 
     what: str
     drop: int = 0
     double: int = 0
     reorder: int = 0
+    omit: int = 0
     symbol: str = ""
     _held: dict[str, tuple[Told, Any]] = field(default_factory=dict)
 
     def ask(self, asked: Mapping[str, Any]) -> None:
         """Take what a request asks; it replaces what was left of an earlier one."""
-        keys = {name: f"{name}_next_{self.what}" for name in ("drop", "double", "reorder")}
+        keys = {name: f"{name}_next_{self.what}" for name in ("drop", "double", "reorder", "omit")}
         if any(key in asked for key in keys.values()):
             for name, key in keys.items():
                 setattr(self, name, asked.get(key, 0))
             self.symbol = asked.get("symbol", "")
+
+    def is_omitted(self, symbol: str) -> bool:
+        """Whether one level of the next event is not told: no number says so. One of those is used up."""
+        is_due = self.omit > 0 and self.symbol in ("", symbol)
+        self.omit -= is_due
+        return is_due
 
     def pass_on(self, stream: Told, symbol: str, message: Any) -> None:
         """Send an event, or what has become of it."""

@@ -89,7 +89,7 @@ class Market:
     """The engine side of one market.
 
     Attributes:
-        listing: as given; symbols: by index, as text.
+        listing: as given; symbols: by index, as text; statuses: by index, as the venue words them, of those that do not trade.
 
     Args:
         seed: of the flows; demo: what market they are; start_ts: their time at the start, ns.
@@ -109,6 +109,7 @@ class Market:
         first_trade: int,
     ) -> None:
         self.listing, rows = listing, listing.instruments
+        self.statuses: dict[int, str] = {}
         self.symbols = [bytes(symbol).decode() for symbol in rows["symbol"]]
         self._memory = Pieces()
         stride = whole(flow_bytes())

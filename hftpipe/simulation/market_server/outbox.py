@@ -32,16 +32,18 @@ class Outbox:
         request: the HTTP request that became the connection; socket: the connection; stall: of the venue.
 
     Attributes:
-        ended: set once the connection is over.
+        ended: set once the connection is over; is_mute: whether nothing is said or heard on it any more.
     """
 
     def __init__(self, request: web.Request, socket: web.WebSocketResponse, stall: Stall) -> None:
         self._request, self._socket, self._stall = request, socket, stall
         self._waiting, self._wake = deque[str](), asyncio.Event()
-        self._cut_next, self.ended = False, asyncio.Event()
+        self._cut_next, self.is_mute, self.ended = False, False, asyncio.Event()
 
     def put(self, text: str) -> None:
         """Send a text in its turn; who leaves too many unread is cut off."""
+        if self.is_mute:
+            return
         self._waiting.append(text)
         self._wake.set()
         if len(self._waiting) > _MOST_WAITING:
@@ -62,6 +64,11 @@ class Outbox:
                     await self._socket.send_str(text)
                 except ConnectionError:
                     return
+
+    def mute(self) -> None:
+        """Say and hear nothing any more, as if the way there were gone: only the client's side knows of the connection now."""
+        self.is_mute = True
+        self._waiting.clear()
 
     async def cut(self) -> None:
         """Break the connection off in the middle of its next message, or at once if there is none for a while."""

@@ -8,7 +8,7 @@ from typing import Any
 from hftpipe.config import Config
 from hftpipe.config.fields import Table
 from hftpipe.config.instruments import Instrument
-from hftpipe.config.schema import Pipeline, Rings, Risk, Strategy, StrategyEntry, VenueEntry
+from hftpipe.config.schema import Controls, Pipeline, Rings, Risk, Strategy, StrategyEntry, VenueEntry
 from hftpipe.config.venue_sections import Market, Sim
 from hftpipe.simulation.world.company import VENUES, Company, ScopeHalt, StrategyPlan, company_of, counts
 from hftpipe.simulation.world.feed import FeedFaults
@@ -77,6 +77,13 @@ class Plan:
     def max_positions(self) -> tuple[int, ...]:
         """Position limit per instrument; 0 where none is configured."""
         return tuple(row["max_position"] or 0 for row in self.limits)
+
+    @property
+    def restricted(self) -> tuple[int, ...]:
+        """Ids of the instruments that no strategy may trade."""
+        return tuple(
+            index for index, one in enumerate(self.instruments) if one.symbol in self.config.controls.restricted
+        )
 
     def again(self) -> "Plan":
         """The shorter, calm run after a restart."""
@@ -180,6 +187,32 @@ def risk_of(instruments: tuple[Instrument, ...], limits: tuple[dict[str, Any], .
     return Risk(Table.of({key: Table.of(row) for key, row in zip(keys, limits, strict=True)}))
 
 
+#: No control of the whole run at work.
+NO_CONTROLS = Controls(
+    max_gross_notional=10**17,
+    max_daily_loss=10**17,
+    max_drawdown=10**17,
+    executions_per_min=60_000_000,
+    self_match="venue",
+)
+
+
+def _controls(seed: int, kinds: set[str]) -> Controls:
+    """Controls tight enough to be met, in half the seeds that quote nothing; drawn apart from all else."""
+    rng = random.Random(f"controls {seed}")
+    if kinds != {"hostile"} or rng.random() > 0.5:
+        return NO_CONTROLS
+    return Controls(
+        max_gross_notional=rng.choice((10**17, rng.randint(300, 2000) * 10**8, rng.randint(300, 2000) * 10**8)),
+        max_drawdown=rng.choice((10**17, 10**17, rng.randint(1, 5) * 10**7)),
+        max_daily_loss=rng.choice((10**17, 10**17, 10**17, rng.randint(1, 5) * 10**7)),
+        executions_per_min=rng.choice((60_000_000, 60_000_000, rng.randint(5, 30) // 5)),
+        duplicate_window_ms=rng.choice((0, 20, 500)),
+        self_match=rng.choice(("refuse", "refuse", "venue")),
+        restricted=rng.choice(((), (), ("ETHUSDT",))),
+    )
+
+
 def _latency(rng: random.Random) -> dict[str, Any]:
     return {f"latency_{name}_us": rng.choice((0, 50, 500, 3000)) for name in ("new", "cancel", "report")}
 
@@ -205,7 +238,7 @@ def _in_company(
     strategies = tuple(
         StrategyEntry(
             one.name, one.kind, tuple(names[index] for index in one.own), "continue",
-            one.max_position, one.orders_per_s, one.orders_per_min, Table.of(one.params),
+            one.max_position, one.orders_per_s, one.orders_per_min, params=Table.of(one.params),
         )
         for one in company.strategies
     )  # fmt: skip
@@ -297,6 +330,8 @@ def plan_of(seed: int, steps: int = STEPS, full: bool = False, venue: str = "") 
         dies=rng.choice(STAGES) if ending > 0.8 else "",
         dies_at=rng.randrange(steps // 4, steps) if ending > 0.8 else -1,
     )
+    controls = NO_CONTROLS if venue else _controls(seed, {one.kind for one in company.strategies})
+    plan = replace(plan, config=replace(plan.config, controls=controls))
     if venue:
         return _at_own_venue(plan, venue)
     if company.dies:

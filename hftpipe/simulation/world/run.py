@@ -13,7 +13,7 @@ order of their steps, the markets (``feed``) and the venues' boundaries (``venue
 own. A seed draws which faults it has (``plan``), and how many there are: one or two venues, one to three strategies with
 instruments and limits of their own, halts of one of them by an operator, a venue that dies and is halted alone (``company``).
 In the end faults stop, everything must come to rest (I15), and every strategy that is not halted must be able to trade at every
-venue that lives (``settling``). The rules are in ``checkers``, planted bugs in ``mutants`` and ``mutants_of_parts``.
+venue that lives (``settling``). The rules are in ``checkers``, planted bugs in ``mutants``, ``mutants_of_parts`` and ``mutants_of_controls``.
 """
 
 import gc
@@ -22,13 +22,15 @@ from dataclasses import dataclass
 
 from hftpipe.simulation.campaign import Violation, campaign
 from hftpipe.simulation.world.mutants import MUTANTS as OF_ANY
+from hftpipe.simulation.world.mutants_of_controls import OF_CONTROLS
+from hftpipe.simulation.world.mutants_of_journal import OF_JOURNAL
 from hftpipe.simulation.world.mutants_of_parts import OF_PARTS
 from hftpipe.simulation.world.plan import STEPS, plan_of
 from hftpipe.simulation.world.settling import Settlement
 from hftpipe.simulation.world.stages import SPECS, World, loaded_strategy
 from hftpipe.venues.registry import VenueError
 
-MUTANTS = OF_ANY | OF_PARTS
+MUTANTS = OF_ANY | OF_PARTS | OF_CONTROLS | OF_JOURNAL
 
 
 @dataclass(frozen=True)

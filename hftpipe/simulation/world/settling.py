@@ -109,7 +109,7 @@ class Settlement:
         """Instruments of a venue that a strategy may trade now."""
         return [
             index for index in self.world.plan.strategies[strategy].own
-            if index in port.ids and not self.world.halts.since(strategy, index)
+            if index in port.ids and not self.world.halts.since(strategy, index) and index not in self.world.plan.restricted
         ]  # fmt: skip
 
     def _is_worth_it(self, strategy: int, index: int) -> bool:
@@ -150,11 +150,21 @@ class Settlement:
         bounds = [(world.truth.balances[index], world.plan.max_positions[index])]
         if own is not None:
             bounds.append((world.truth.owned[strategy][index], own))
+        if self._gross() + 4 * _WORTH > world.plan.config.controls.max_gross_notional:
+            return False
         for balance, limit in bounds:
             held = balance.qty if side == BUY else -balance.qty
             if held + balance.working[side] + size > limit:
                 return False
         return True
+
+    def _gross(self) -> int:
+        """What all positions with all open orders come to, about, 1e-8."""
+        items = self.world.plan.instruments
+        return sum(
+            abs(balance.worst) * item.reference_price // 10**8
+            for balance, item in zip(self.world.truth.balances, items, strict=True)
+        )
 
     def _prove(self, target: Target, deadline: int) -> None:
         """Wait until one of them has had an order accepted since the faults ended, or has one open."""

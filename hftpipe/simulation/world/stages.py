@@ -25,19 +25,22 @@ from hftpipe.core.shared.private import PrivateSegment
 from hftpipe.core.shared.ring import ring_push
 from hftpipe.core.shared.stage import SERVICE
 from hftpipe.core.trading.book import BOOK_HEADER_BYTES
+from hftpipe.simulation.world.checkers import controls
 from hftpipe.simulation.world.checkers import rules as checkers
 from hftpipe.simulation.world.checkers.book import STATE, BookChecker
 from hftpipe.simulation.world.checkers.desks import DeskChecker, OwnLimitChecker, OwnRateChecker
 from hftpipe.simulation.world.checkers.halt import HaltChecker
+from hftpipe.simulation.world.checkers.journal import JournalChecker
 from hftpipe.simulation.world.checkers.liveness import LivenessChecker
 from hftpipe.simulation.world.checkers.rings import RingChecker, RingMirror, mirrors_of
 from hftpipe.simulation.world.checkers.taken import TakenChecker
 from hftpipe.simulation.world.checkers.time import AgeChecker, RateChecker
 from hftpipe.simulation.world.checkers.venues import VenueChecker
 from hftpipe.simulation.world.own_port import OwnPort
-from hftpipe.simulation.world.plan import FEED, Plan
+from hftpipe.simulation.world.plan import FEED, NO_CONTROLS, Plan
 from hftpipe.simulation.world.port import Port
 from hftpipe.simulation.world.scopes import OPERATOR, STAGE_DIED, Halts, Scope
+from hftpipe.simulation.world.supervising import Supervising
 from hftpipe.simulation.world.truth import Account, Fields
 from hftpipe.simulation.world.words import WORD_BYTES, words_of
 from hftpipe.strategy.compile.loader import LoadedStrategy, load, publish_params
@@ -113,7 +116,7 @@ class World:
         self.stages = self.pipeline.graph.stages
         self._kinds = {stage: kind_of(stage) for stage in self.stages}
         self._stalled = dict.fromkeys(self.stages, 0)
-        self._garbage_id = 0
+        self._garbage_id, self._supervising = 0, Supervising(self)
         self._wire(used_ids)
         self._runners = {name: (stage.step, stage.state) for name, stage in self.pipeline.stages.items()}
         self._watch()
@@ -160,8 +163,9 @@ class World:
         self.tops = self.region("tops").view(TOP_CELL)
         # Of the market of a venue with its own feed nothing is known.
         market = (BookChecker, TakenChecker) if self.lines else ()
-        more = (HaltChecker, AgeChecker, RateChecker, *market, LivenessChecker)
+        more = (JournalChecker, HaltChecker, AgeChecker, RateChecker, *market, LivenessChecker)
         several = (VenueChecker,) if plan.venues else ()
+        more += controls.ALL if plan.config.controls != NO_CONTROLS else ()
         desks = (OwnLimitChecker, DeskChecker, OwnRateChecker) if len(plan.strategies) > 1 else ()
         self._ring_checker = RingChecker(self)
         others = [make(self) for make in (*several, *desks, *checkers.ALL, *more)]
@@ -271,6 +275,8 @@ class World:
         for after in (self._after if self._ring_checker.noted else self._after_nothing)[stage]:
             after(stage)
         self._observe()
+        if kind == "risk":
+            self._supervising.look()
         if kind == "gateway" and self.plan.stages.shrink and not self.unsettled:
             self._shrink_some(self.port_of[stage])
 

@@ -35,6 +35,7 @@ from hftpipe.core.schema.records import (
     REPLACED,
     UNASKED,
 )
+from hftpipe.journal.layout import JOURNAL
 from hftpipe.simulation.world.truth import Fields, Truth, bytes_of, fields_of
 from hftpipe.simulation.world.words import word_of, words_of
 from hftpipe.venues.paper.exchange import EXCHANGE, exchange_advance, exchange_report_room, market, poll
@@ -52,7 +53,9 @@ VENUE = np.dtype(
         ("log", "u8"), ("logged", "u8"), ("inbox", "u8"), ("head", "u8"), ("tail", "u8"),
         # Faults: take nothing; refuse so many NEWs with a REJECT, CANCELs with a CANCEL_REJECT. Planted bug: send
         # everything twice.
-        ("busy", "i8"), ("reject", "i8"), ("refuse_cancels", "i8"), ("twice", "i8"), ("_pad", "u8", 5),
+        ("busy", "i8"), ("reject", "i8"), ("refuse_cancels", "i8"), ("twice", "i8"),
+        # The gateway's JOURNAL (0: none): the number of its last entry is noted with each request.
+        ("journal", "u8"), ("_pad", "u8", 4),
     ],
     align=True,
 )  # fmt: skip
@@ -82,6 +85,8 @@ def submit_entry(venue, request):
     slot = v.log + U64(RECORD_BYTES) * (v.logged & _LOG_MASK)
     copy_bytes(slot, np.uint64(request), np.int64(RECORD_BYTES))
     r = view(slot, RECORD)
+    if v.journal != ZERO:
+        r.exchange_ts = np.int64(view(v.journal, JOURNAL).seq)
     if r.kind == NEW and v.reject > 0:
         v.reject -= 1
         r.seq = U64(REFUSED)
@@ -213,6 +218,20 @@ class Boundary:
         """Take what the venue says."""
         while _poll_inner(self._poll, self._inner, self._out_at) == 1:
             self._said.append(fields_of(self._out[0].tobytes()))
+
+    def note_journal(self, journal: int) -> None:
+        """Note with each request (in its second time stamp) the number of the last entry of the JOURNAL at this address."""
+        self.state["journal"] = journal
+
+    @property
+    def n_logged(self) -> int:
+        """How many requests have been handed over."""
+        logged: int = self._words[_LOGGED]
+        return logged
+
+    def logged_since(self, number: int) -> list[bytes]:
+        """The requests from that number on."""
+        return [self._log[at % LOG].tobytes() for at in range(number, self.n_logged)]
 
     def shrink(self, id_: int, instrument: int) -> None:
         """Not known of this venue: it takes nothing away of its own accord."""

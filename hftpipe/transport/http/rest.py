@@ -86,7 +86,7 @@ class RestClient:
         path: str,
         query: Mapping[str, str | int] | Callable[[], Mapping[str, str | int]] | None = None,
         weight: int = 1,
-        headers: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | Callable[[], Mapping[str, str]] | None = None,
         body: bytes | None = None,
     ) -> Answer:
         """Make one request, after waiting for its weight.
@@ -95,6 +95,7 @@ class RestClient:
             method: GET changes nothing; after any other it may not be known what was done.
             path: below the address, with a leading slash.
             query: its names and values, encoded here in their order; a function that makes them is called once the weight is there.
+                So is one that makes the headers.
             weight: what the venue counts for it.
             headers: of this request alone; body: sent as it is.
 
@@ -107,6 +108,8 @@ class RestClient:
         may_change = method not in SAFE
         if callable(query):
             query = query()
+        if callable(headers):
+            headers = headers()
         url = self.address + path + ("?" + urlencode(query) if query else "")
         try:
             # A redirect would carry the query, and the key in the headers, to wherever it says.

@@ -72,6 +72,11 @@ class Weights:
         with self._lock:
             self._resting_until_ns = max(self._resting_until_ns, self._now_ns() + round(seconds * _SECOND_NS))
 
+    @property
+    def rest_until_ns(self) -> int:
+        """Until when nothing is asked, by the steady clock; in the past: it may be."""
+        return self._resting_until_ns
+
     def note(self, used: int) -> None:
         """What the venue says has been spent this minute; what others of this address spent of it is spent for us too."""
         with self._lock:

@@ -45,6 +45,16 @@ class Key:
             raise Refusal(f"a key of kind {self.kind} has no secret")
         return self._secret.reveal().encode()
 
+    @property
+    def private_pem(self) -> bytes:
+        """The private key in PEM (PKCS #8). Raises Refusal for an HMAC key."""
+        if self._private is None:
+            raise Refusal(f"a key of kind {self.kind} has no private key")
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+        pem: bytes = self._private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        return pem
+
     def sign(self, text: bytes) -> str:
         """The signature of a text as the venue reads it: hexadecimal of HMAC, else base64."""
         if self._secret is not None:

@@ -7,6 +7,7 @@ is the context, OpenSSL's application data leads back to the object, its descrip
 
 import ctypes
 import re
+import socket
 import ssl
 import sys
 from functools import cache
@@ -42,6 +43,27 @@ _FUNCTIONS: dict[str, dict[str, tuple[Any, ...]]] = {
         "SHA256_Init": (ctypes.c_int, ctypes.c_void_p),
         "SHA256_Update": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t),
         "SHA256_Final": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
+        "BIO_new_mem_buf": (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int),
+        "BIO_free": (ctypes.c_int, ctypes.c_void_p),
+        "PEM_read_bio_PrivateKey": (
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+        ),
+        "EVP_sha256": (ctypes.c_void_p,),
+        "EVP_MD_CTX_new": (ctypes.c_void_p,),
+        "EVP_MD_CTX_copy_ex": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
+        "EVP_DigestSignInit": (ctypes.c_int, *(ctypes.c_void_p,) * 5),
+        "EVP_DigestSign": (
+            ctypes.c_int,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+        ),
     },
 }
 
@@ -138,3 +160,13 @@ class TlsReader:
     def address(self) -> int:
         """Address of the TLS record."""
         return self.record.ctypes.data
+
+
+def handed_over(sock: socket.socket) -> tuple[int, TlsReader | None]:
+    """Descriptor (non-blocking) of a connected socket that only compiled code uses from now on, and its TLS, None: it is plain.
+
+    Raises:
+        TlsError: as :class:`TlsReader`.
+    """
+    sock.setblocking(False)
+    return sock.fileno(), TlsReader(sock) if isinstance(sock, ssl.SSLSocket) else None

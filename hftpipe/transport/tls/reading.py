@@ -5,9 +5,10 @@ OpenSSL's functions are called by address (:mod:`hftpipe.transport.tls.openssl`)
 
 import numpy as np
 
+from hftpipe.core.machine.errno import last_errno
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, call_words, rdtsc, view
-from hftpipe.transport.stream import EAGAIN, EINTR, last_errno, receive_bytes
+from hftpipe.transport.stream import EAGAIN, EINTR, receive_bytes
 
 TLS = np.dtype(
     [

@@ -9,7 +9,7 @@ import websocket
 
 from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.refusal import Refusal
-from hftpipe.transport.tls.openssl import TlsReader
+from hftpipe.transport.tls.openssl import TlsReader, handed_over
 
 TIMEOUT_S = 5.0
 _REASON_CHARS = 200
@@ -103,11 +103,8 @@ class Connection:
         Raises:
             TlsError: OpenSSL cannot be reached from compiled code.
         """
-        sock = self._socket
-        sock.setblocking(False)
-        if isinstance(sock, ssl.SSLSocket):
-            self._tls = TlsReader(sock)
-        return sock.fileno(), self._tls.address if self._tls else 0
+        fd, self._tls = handed_over(self._socket)
+        return fd, self._tls.address if self._tls else 0
 
     def close(self) -> None:
         """Close the socket, without a word to the other side: it may be mid-frame."""

@@ -11,10 +11,11 @@ message larger than the buffer) ends the connection by name: after that nothing 
 
 import numpy as np
 
+from hftpipe.core.machine.errno import last_errno
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import ONE, U64, ZERO, copy_bytes, load_u8, rdtsc, store_u8, view
 from hftpipe.core.schema.counters import table
-from hftpipe.transport.stream import EAGAIN, EINTR, last_errno, receive_bytes, send_bytes
+from hftpipe.transport.stream import EAGAIN, EINTR, receive_bytes, send_bytes
 from hftpipe.transport.tls.reading import TLS, tls_receive, tls_send
 
 #: What a connection is: none, in use, ended and not yet looked at.

@@ -6,9 +6,10 @@ not take some hundred bytes has stopped reading. What was in it may or may not h
 
 import numpy as np
 
+from hftpipe.core.machine.errno import last_errno
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, load_i64, rdtsc, store_i64, store_u8, view
-from hftpipe.transport.stream import EAGAIN, EINTR, last_errno, send_bytes
+from hftpipe.transport.stream import EAGAIN, EINTR, send_bytes
 from hftpipe.transport.tls.reading import tls_send
 from hftpipe.transport.websocket.link import CONNECTION_LOST, LINK, OPEN, end_link
 
@@ -53,22 +54,17 @@ def _frame(text, length):
 
 
 @jit
-def send_text(link, text, length):
-    """Send the ``length`` (1..LONGEST_TEXT) bytes at ``text`` as one message; they are masked in place.
-
-    Returns:
-        SENT, NOT_SENT (no connection, or the socket takes nothing now), or LOST.
-    """
+def send_whole(link, at, size):
+    """Send ``size`` bytes at ``at`` with one call of the system: SENT, NOT_SENT or LOST."""
     k = view(link, LINK)
-    if k.state != OPEN or length <= 0 or length > LONGEST_TEXT:
+    if k.state != OPEN:
         return NOT_SENT
-    start, size = _frame(text, length)
     if k.tls != U64(0):
         # What OpenSSL has begun to write of a record it keeps: that it did not go through says nothing about what has left.
-        if tls_send(k.tls, start, size) == size:
+        if tls_send(k.tls, at, size) == size:
             return SENT
     else:
-        taken = send_bytes(k.fd, start, size)
+        taken = send_bytes(k.fd, at, size)
         if taken == size:
             return SENT
         if taken < 0:
@@ -77,3 +73,16 @@ def send_text(link, text, length):
                 return NOT_SENT
     end_link(link, CONNECTION_LOST, np.int64(0))
     return LOST
+
+
+@jit
+def send_text(link, text, length):
+    """Send the ``length`` (1..LONGEST_TEXT) bytes at ``text`` as one message; they are masked in place.
+
+    Returns:
+        SENT, NOT_SENT (no connection, or the socket takes nothing now), or LOST.
+    """
+    if view(link, LINK).state != OPEN or length <= 0 or length > LONGEST_TEXT:
+        return NOT_SENT
+    start, size = _frame(text, length)
+    return send_whole(link, start, size)

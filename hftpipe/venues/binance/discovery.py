@@ -7,7 +7,7 @@ from hftpipe.core.schema.refusal import NetworkRefusal
 from hftpipe.transport.http.answer import Manners, Outcome
 from hftpipe.transport.http.rest import RestClient
 from hftpipe.transport.http.weights import Weights
-from hftpipe.venues.binance.listing import listing_of
+from hftpipe.venues.binance.listing import listing_of, rules_of
 from hftpipe.venues.binance.markets import Market, Request
 from hftpipe.venues.listing import Listing
 
@@ -59,18 +59,33 @@ def _weight_limit(info: dict[str, Any]) -> int:
     return 0
 
 
-def discover(client: RestClient, market: Market) -> Listing:
-    """Ask a market what it lists. The client's weights get the limit that the venue names.
-
-    Raises:
-        DiscoveryError: it did not answer, refused, or answered with something else.
-    """
+def _symbols(client: RestClient, market: Market) -> list[Any]:
+    """The symbols that a market names. The client's weights get the limit that the venue names."""
     info = _ask(client, market.info)
     if not isinstance(info, dict) or not isinstance(info.get("symbols"), list):
         raise DiscoveryError(f"{client.address}{market.info.path}: the answer has no list of symbols")
     if (limit := _weight_limit(info)) > 1:
         client.weights.set_limit(limit)
+    return list(info["symbols"])
+
+
+def discover_rules(client: RestClient, market: Market) -> Listing:
+    """Ask a market for the rules of its instruments alone: prices and volumes of the rows mean nothing.
+
+    Raises:
+        DiscoveryError: it did not answer, refused, or answered with something else.
+    """
+    return rules_of(_symbols(client, market), market)
+
+
+def discover(client: RestClient, market: Market) -> Listing:
+    """Ask a market what it lists.
+
+    Raises:
+        DiscoveryError: it did not answer, refused, or answered with something else.
+    """
+    symbols = _symbols(client, market)
     tickers = _ask(client, market.tickers)
     if not isinstance(tickers, list):
         raise DiscoveryError(f"{client.address}{market.tickers.path}: the answer is no list of tickers")
-    return listing_of(info["symbols"], tickers, market)
+    return listing_of(symbols, tickers, market)

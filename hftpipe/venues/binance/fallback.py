@@ -13,7 +13,7 @@ from hftpipe.venues.message import BOOK_TICKER, DEPTH, IGNORED, SNAPSHOT, TRADE,
 from hftpipe.venues.scan.slow import Refused, decode_with, fixed, header, integer, put_levels, side, take, time_ns
 
 #: Keys whose repetition would make the meaning depend on the parser.
-_ONCE = frozenset("eEsTUuptqbBaAXmM") | {"pu", "stream", "data", "lastUpdateId", "bids", "asks"}
+_ONCE = frozenset("eEsTUuptqbBaAXmMfl") | {"pu", "stream", "data", "lastUpdateId", "bids", "asks"}
 
 
 def _instrument(data: Mapping[str, Any], symbols: Symbols) -> int:
@@ -68,6 +68,15 @@ def _trade(data: Mapping[str, Any], symbols: Symbols, memory: np.ndarray) -> Non
     h["accepted"] = int(origin == "MARKET" and price > 0 and qty > 0)
 
 
+def _aggregate(data: Mapping[str, Any], symbols: Symbols, memory: np.ndarray) -> None:
+    """What one order took at one price (USD-M: within 100 ms), as one trade."""
+    h, first, last = header(memory), integer(data, "f"), integer(data, "l")
+    if first > last:
+        raise Refused(f"'f' {first} is greater than 'l' {last}")
+    _trade({**data, "t": integer(data, "a")}, symbols, memory)
+    h["first_id"], h["last_id"], h["n_trades"] = first, last, last - first + 1
+
+
 def _snapshot(data: Mapping[str, Any], instrument: int, places: tuple[int, int], memory: np.ndarray) -> None:
     h = header(memory)
     h["kind"], h["instrument"], h["last_id"] = SNAPSHOT, instrument, integer(data, "lastUpdateId")
@@ -84,6 +93,7 @@ _EVENTS: dict[str, Callable[[Mapping[str, Any], Symbols, np.ndarray], None]] = {
     "depthUpdate": _depth,
     "bookTicker": _ticker,
     "trade": _trade,
+    "aggTrade": _aggregate,
 }
 
 

@@ -22,6 +22,8 @@ from hftpipe.venues.listing import (
 
 #: Contracts of USD-M futures that are listed; others are settled, delivered or traded by other rules.
 TAKEN_CONTRACTS = ("PERPETUAL", "CURRENT_QUARTER", "NEXT_QUARTER")
+#: In the place of a day that was not asked for.
+_NO_DAY = {"lastPrice": "1", "volume": "0", "quoteVolume": "0"}
 
 
 def _filters(entry: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -93,6 +95,11 @@ def _row(entry: Mapping[str, Any], ticker: Mapping[str, Any] | None, market: Mar
     _is_traded(entry, market)
     facts, fees = _facts(entry, ticker, market), (market.maker_fee, market.taker_fee)
     return row_of(entry, ("baseAsset", "quoteAsset"), facts, market.contract, fees)
+
+
+def rules_of(entries: Iterable[Any], market: Market) -> Listing:
+    """What a market lists, from the ``symbols`` of exchangeInfo alone: prices and volumes of a day are not asked for, and mean nothing."""
+    return gather(entries, (), lambda entry, ticker: _row(entry, _NO_DAY, market))
 
 
 def listing_of(entries: Iterable[Any], tickers: Iterable[Any], market: Market) -> Listing:

@@ -26,7 +26,9 @@ class Market:
         name: of its rules (:data:`hftpipe.core.schema.instruments.VENUES`) and of its addresses in the configuration.
         contract: what is traded, one of CONTRACTS.
         streams: which of its addresses has books, best prices and trades; route: their path where all interfaces have one address.
-        info, tickers, depth: requests for all instruments, for their last 24 hours, and (with a symbol) for a whole book.
+        side_streams, side_route: the same of aggregate trades, statistics and mark prices; ticker_streams: of a symbol there.
+        info, tickers, depth: requests for all instruments, for their last 24 hours, and (with a symbol) for a whole book;
+            shallow_depth: for as much of one as a shallow book has, and some more.
         weight_limit: weight a minute until the venue says otherwise.
         maker_fee, taker_fee: of an account without volume, holdings or discounts, 1e-8 of the notional. What an account really
             pays only itself may ask.
@@ -37,9 +39,13 @@ class Market:
     contract: str
     streams: str
     route: str
+    side_streams: str
+    side_route: str
+    ticker_streams: tuple[str, ...]
     info: Request
     tickers: Request
     depth: Request
+    shallow_depth: Request
     weight_limit: int
     maker_fee: int
     taker_fee: int
@@ -51,10 +57,14 @@ BINANCE_SPOT = Market(
     contract=SPOT,
     streams="market_streams",
     route="",
+    side_streams="market_streams",
+    side_route="",
+    ticker_streams=("miniTicker",),
     # The sets of permissions would be most of the answer.
     info=Request("/api/v3/exchangeInfo", 20, {"showPermissionSets": "false"}),
     tickers=Request("/api/v3/ticker/24hr", 80, {"type": "MINI"}),
     depth=Request("/api/v3/depth", 50, {"limit": "1000"}),
+    shallow_depth=Request("/api/v3/depth", 5, {"limit": "100"}),
     weight_limit=6000,
     maker_fee=10 * _BPS,
     taker_fee=10 * _BPS,
@@ -65,9 +75,13 @@ BINANCE_USDM = Market(
     contract=LINEAR,
     streams="public_streams",
     route="/public",
+    side_streams="market_streams",
+    side_route="/market",
+    ticker_streams=("miniTicker", "markPrice@1s"),
     info=Request("/fapi/v1/exchangeInfo", 1),
     tickers=Request("/fapi/v1/ticker/24hr", 40),
     depth=Request("/fapi/v1/depth", 20, {"limit": "1000"}),
+    shallow_depth=Request("/fapi/v1/depth", 5, {"limit": "100"}),
     weight_limit=2400,
     maker_fee=2 * _BPS,
     taker_fee=5 * _BPS,

@@ -14,7 +14,7 @@ EVENTS = "a Binance depthUpdate, bookTicker or trade"
 def recognise(payload: Any) -> Evidence:
     """What a JSON value says about its capture.
 
-    USD-M futures are told from spot by ``pu`` in a depthUpdate (or ``e`` in a bookTicker, ``X`` in a trade).
+    USD-M futures are told from spot by ``pu`` in a depthUpdate (or ``e`` in a bookTicker, ``X`` in a trade, ``nq`` in an aggregate).
     """
     data = payload.get("data", payload) if isinstance(payload, dict) else None
     if not isinstance(data, dict):
@@ -22,9 +22,9 @@ def recognise(payload: Any) -> Evidence:
     # A spot bookTicker has no event type: it is known by what it must have.
     nameless = "bookTicker" if data.keys() >= _TICKER_KEYS else ""
     is_snapshot, symbol, event = "lastUpdateId" in data, data.get("s"), data.get("e", nameless)
-    if not isinstance(symbol, str) or event not in ("depthUpdate", "bookTicker", "trade"):
+    if not isinstance(symbol, str) or event not in ("depthUpdate", "bookTicker", "trade", "aggTrade"):
         return Evidence(is_snapshot=is_snapshot)
-    is_usdm = "pu" in data or (event == "bookTicker" and "e" in data) or "X" in data
+    is_usdm = "pu" in data or (event == "bookTicker" and "e" in data) or "X" in data or "nq" in data
     return Evidence(symbol, _levels(data, event), "binance_usdm" if is_usdm else "", is_snapshot)
 
 
@@ -39,7 +39,7 @@ def _levels(data: dict[str, Any], event: str) -> list[tuple[int, int]]:
     try:
         if event == "depthUpdate":
             pairs = [*data["b"], *data["a"]]
-        elif event == "trade":
+        elif event in ("trade", "aggTrade"):
             pairs = [(data["p"], data["q"])]
         else:
             pairs = [(data["b"], data["B"]), (data["a"], data["A"])]

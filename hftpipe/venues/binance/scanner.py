@@ -1,4 +1,4 @@
-"""Binance JSON to MESSAGE without building objects: depthUpdate, bookTicker and trade, spot and USD-M.
+"""Binance JSON to MESSAGE without building objects: depthUpdate, bookTicker, trade and aggTrade, spot and USD-M.
 
 The text is read once, eight bytes at a time (:mod:`hftpipe.venues.scan.swar`). Keys may come in any order and unknown
 keys of two or three letters are stepped over, because the venue adds and moves keys without notice. What the scanner
@@ -31,6 +31,9 @@ _DATA_A, _DATA_B = text_word('","data"'), text_word(":{")
 _DEPTH_A, _DEPTH_B = text_word("depthUpd"), text_word('ate"')
 _TICKER_A, _TICKER_B = text_word("bookTick"), text_word('er"')
 _TRADE = text_word('trade"')
+_AGGREGATE_TEXT = text_word("aggTrade")
+#: An aggregate until all of it has been read: it is a TRADE then.
+_AGGREGATE = np.int64(100)
 _MARKET = text_word('MARKET"')
 _AT_DEPTH = text_word("@depth")
 _KEY_FRAME, _KEY_FRAME_MASK = text_word('"\0":'), np.uint64(0xFFFF00FF)
@@ -45,6 +48,7 @@ _KEYS = (
     ("U", _INTEGER, "first_id"), ("u", _INTEGER, "last_id"), ("t", _INTEGER, "trade_id"),
     ("p", _DECIMAL, "price"), ("q", _DECIMAL, "qty"), ("B", _DECIMAL, "bid_qty"), ("A", _DECIMAL, "ask_qty"),
     ("b", _SIDE, "bid"), ("a", _SIDE, "ask"), ("X", _ORIGIN, "accepted"), ("m", _MAKER, "side"), ("M", _FLAG, "_pad"),
+    ("f", _INTEGER, "first_id"), ("l", _INTEGER, "last_id"),
 )  # fmt: skip
 # Of which way the point of an amount moves, where the unit is a pack.
 _QTY_KEYS = "qBA"
@@ -56,7 +60,8 @@ for _place, (_letter, _kind, _field) in enumerate(_KEYS):
     _BITS[_letter] = 1 << _place
     _CLASS[ord(_letter)], _BIT[ord(_letter)] = _kind, 1 << _place
     _OFFSET[ord(_letter)] = offset_of(MESSAGE, _field)
-# "b" and "a" are prices in a bookTicker (the bits above), levels in a depthUpdate, order ids in an old spot trade.
+# "b" and "a" are prices in a bookTicker (the bits above), levels in a depthUpdate, order ids in an old spot trade; "a" is the
+# number of an aggregate.
 _PU_BIT, _BIDS_BIT, _ASKS_BIT, _BUYER_BIT, _SELLER_BIT = (np.uint64(1 << place) for place in range(20, 25))
 
 
@@ -70,6 +75,8 @@ _TICKER_NEEDS = np.uint64(_bits("usbBaA"))
 _TICKER_MAY = np.uint64(int(_TICKER_NEEDS) | _bits("eET"))
 _TRADE_NEEDS = np.uint64(_bits("eEstpqm"))
 _TRADE_MAY = np.uint64(int(_TRADE_NEEDS | _BUYER_BIT | _SELLER_BIT) | _bits("TXM"))
+_AGGREGATE_NEEDS = np.uint64(_bits("eEspqmfl") | int(_SELLER_BIT))
+_AGGREGATE_MAY = np.uint64(int(_AGGREGATE_NEEDS) | _bits("TM"))
 _SYMBOL_BIT = np.uint64(_BITS["s"])
 _AMOUNT_BITS = np.uint64(_bits("pqBAba") | int(_BIDS_BIT | _ASKS_BIT))
 _EVENT_BIT, _ORIGIN_BIT = np.uint64(_BITS["e"]), np.uint64(_BITS["X"])
@@ -97,6 +104,8 @@ def _event_kind(at, end):
         return at + U64(11), np.int64(BOOK_TICKER)
     if word & _6 == _TRADE:
         return at + U64(6), np.int64(TRADE)
+    if word == _AGGREGATE_TEXT and word_at(at + EIGHT, end) & _1 == QUOTE:
+        return at + U64(9), _AGGREGATE
     return ZERO, np.int64(0)
 
 
@@ -166,6 +175,7 @@ def _value(key, at, end, symbols, message, power):
     else:
         at, value = _plain_value(kind, at, end)
         if kind == _SIDE:
+            store_i64(target, value)
             return at, _BUYER_BIT if key == _KEY_B else _SELLER_BIT
     store_i64(target, value)
     return at, bit
@@ -221,6 +231,17 @@ def _is_diff_stream(start, end):
 
 
 @jit
+def _finish_aggregate(message, seen):
+    """Make an aggregate a trade; False if it is not all there."""
+    m = view(message, MESSAGE)
+    if seen & _AGGREGATE_NEEDS != _AGGREGATE_NEEDS or seen & ~_AGGREGATE_MAY != ZERO or m.first_id > m.last_id:
+        return False
+    m.kind, m.trade_id, m.ask, m.n_trades = TRADE, U64(m.ask), 0, np.int64(m.last_id - m.first_id) + 1
+    m.accepted = np.int64(m.price != 0 and m.qty != 0)
+    return True
+
+
+@jit
 def _finish(message, seen):
     """Check that the keys seen make up the event, and fill in what follows from them."""
     m = view(message, MESSAGE)
@@ -229,9 +250,13 @@ def _finish(message, seen):
         whole = seen & _DEPTH_NEEDS == _DEPTH_NEEDS and seen & ~_DEPTH_MAY == ZERO
         return whole and m.first_id <= m.last_id
     if m.kind == TRADE:
+        # Order ids are not kept.
+        m.bid, m.ask = 0, 0
         market = seen & _ORIGIN_BIT == ZERO or m.accepted != 0
         m.accepted = np.int64(market and m.price != 0 and m.qty != 0)
         return seen & _TRADE_NEEDS == _TRADE_NEEDS and seen & ~_TRADE_MAY == ZERO
+    if m.kind == _AGGREGATE:
+        return _finish_aggregate(message, seen)
     m.kind = BOOK_TICKER
     return seen & _TICKER_NEEDS == _TICKER_NEEDS and seen & ~_TICKER_MAY == ZERO
 

@@ -5,22 +5,25 @@ confirms streams that there are not, too; that they stay silent is noticed later
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import orjson
 
 from hftpipe.core.machine.system_clock import steady_ns
-from hftpipe.core.schema.instruments import TOP_LEVELS
+from hftpipe.core.schema.instruments import SHALLOW_LEVELS, TOP_LEVELS
 from hftpipe.transport.http.answer import Outcome
 from hftpipe.transport.http.rest import RestClient
 from hftpipe.transport.websocket.connect import ConnectError, Connection
-from hftpipe.venues.binance.markets import Market
-from hftpipe.venues.live.plan import Heard
+from hftpipe.venues.binance.markets import Market, Request
+from hftpipe.venues.live.plan import BookCheck, Heard
 
 #: Streams in one request, and the pause between requests: 5 messages a second are taken on spot, 10 on USD-M.
 BATCH, PAUSE_S = 200, 0.3
 MOST_STREAMS = 1024
 CONFIRM_S = 10.0
+#: Said every ALIVE_S where nothing may come for long: its answer shows that the connection lives.
+ALIVE, ALIVE_S = b'{"method":"GET_PROPERTY","params":["combined"],"id":1000000}', 20.0
+Subscribe = Callable[[Connection, Sequence[str], Sequence[int]], Sequence[Heard]]
 #: The venue closes a connection after 24 hours (1.2, 2.1), and says so shortly before.
 LIFETIME_S = 23 * 3600.0
 _SHUTDOWN = b'"serverShutdown"'
@@ -31,11 +34,11 @@ def is_ending(text: bytes) -> bool:
     return _SHUTDOWN in text
 
 
-def stream_names(symbol: str, is_top: bool) -> list[str]:
-    """The streams of a symbol: best prices and trades, and its depth unless only best prices are followed."""
+def stream_names(symbol: str, is_top: bool, trades: str = "trade") -> list[str]:
+    """The streams of a symbol with its book: best prices, its depth unless only those are followed, and trades (empty: none)."""
     name = symbol.lower()
-    wanted = ("bookTicker", "trade") if is_top else ("depth@100ms", "bookTicker", "trade")
-    return [f"{name}@{one}" for one in wanted]
+    wanted = ("" if is_top else "depth@100ms", "bookTicker", trades)
+    return [f"{name}@{one}" for one in wanted if one]
 
 
 def _confirm(connection: Connection, number: int) -> None:
@@ -50,18 +53,33 @@ def _confirm(connection: Connection, number: int) -> None:
     raise ConnectError(f"{connection.server}: subscription not confirmed within {CONFIRM_S:.0f} s")
 
 
-def subscribe(connection: Connection, symbols: Sequence[str], levels: Sequence[int]) -> Sequence[Heard]:
-    """Ask for the streams of some symbols, batch by batch, each confirmed before the next; what comes meanwhile is of no book yet.
+def books_with(trades: str) -> Subscribe:
+    """What asks for the streams of symbols with their books, and with these trades."""
 
-    Args:
-        levels: a side of each one's book.
+    def subscribe(connection: Connection, symbols: Sequence[str], levels: Sequence[int]) -> Sequence[Heard]:
+        return ask_for(
+            connection,
+            [
+                name
+                for symbol, side in zip(symbols, levels, strict=True)
+                for name in stream_names(symbol, side == TOP_LEVELS, trades)
+            ],
+        )
+
+    return subscribe
+
+
+def aggregates(connection: Connection, symbols: Sequence[str], levels: Sequence[int]) -> Sequence[Heard]:
+    """Ask for the aggregate trades of symbols."""
+    return ask_for(connection, [f"{symbol.lower()}@aggTrade" for symbol in symbols])
+
+
+def ask_for(connection: Connection, names: Sequence[str]) -> Sequence[Heard]:
+    """Ask for streams, batch by batch, each confirmed before the next; what comes meanwhile is of no book yet.
 
     Raises:
         ConnectError: too many for one connection; refused; not confirmed.
     """
-    names = [
-        name for symbol, side in zip(symbols, levels, strict=True) for name in stream_names(symbol, side == TOP_LEVELS)
-    ]
     if len(names) > MOST_STREAMS:
         raise ConnectError(
             f"{connection.server}: {len(names)} streams on one connection; allowed: at most {MOST_STREAMS} "
@@ -79,23 +97,40 @@ def subscribe(connection: Connection, symbols: Sequence[str], levels: Sequence[i
     return ()
 
 
+def book_check(snapshots: "Snapshots", period_s: float) -> BookCheck | None:
+    """How books are compared with the venue's own: with the snapshots that they begin with; None: never."""
+    if not period_s:
+        return None
+    return BookCheck(snapshots.fetch, snapshots.levels, is_named=True, tries=1, period_s=period_s)
+
+
 class Snapshots:
-    """Whole books by REST.
+    """Whole books by REST; of a shallow book fewer levels are asked for, which costs a quarter of the weight or less.
 
     Args:
         client: of the market's REST interface; market: whose symbols they are.
     """
 
     def __init__(self, client: RestClient, market: Market) -> None:
-        self._client, self._request = client, market.depth
+        self._client, self._market = client, market
 
-    def fetch(self, symbol: str) -> bytes:
+    def _request(self, levels: int) -> Request:
+        return self._market.shallow_depth if levels <= SHALLOW_LEVELS else self._market.depth
+
+    def levels(self, levels: int) -> int:
+        """How many a side are asked for where our book has so many."""
+        return int(self._request(levels).query["limit"])
+
+    def fetch(self, symbol: str, levels: int) -> bytes:
         """The book of a symbol, named as recorders name it, for a snapshot does not say whose it is.
+
+        Args:
+            levels: a side of our book.
 
         Raises:
             OSError: no answer, a refusal, or not now; the message names server and reason.
         """
-        ask = self._request
+        ask = self._request(levels)
         answer = self._client.get(ask.path, {"symbol": symbol, **ask.query}, ask.weight)
         if answer.outcome is not Outcome.OK:
             raise OSError(f"{self._client.address}{ask.path}: {answer.outcome}: {answer.message}")

@@ -73,8 +73,8 @@ SYNC = np.dtype(
         ("gaps", "i8"), ("stale", "i8"), ("snapshots", "i8"), ("too_old", "i8"), ("resyncs", "i8"),
         ("overflows", "i8"), ("crossed", "i8"), ("crossed_tops", "i8"), ("applied", "i8"),
         ("trades", "i8"), ("trades_ignored", "i8"),
-        # Whether the book has been lost since it was last VALID.
-        ("lost", "i8"), ("_pad", "i8", 3),
+        # Whether the book has been lost since it was last VALID; whether single trades have come.
+        ("lost", "i8"), ("has_singles", "i8"), ("_pad", "i8", 2),
     ],
     align=True,
 )  # fmt: skip
@@ -357,8 +357,10 @@ def _feed_top(sync, book, message):
 
 @jit
 def _feed_trade(sync, message):
-    s = view(sync, SYNC)
-    if view(message, MESSAGE).accepted == 0:
+    s, m = view(sync, SYNC), view(message, MESSAGE)
+    # Where single trades come as well, an aggregate tells of them a second time.
+    s.has_singles |= np.int64(m.n_trades == 0)
+    if m.accepted == 0 or (m.n_trades != 0 and s.has_singles != 0):
         s.trades_ignored += 1
         return np.int64(TRADE_IGNORED)
     s.trades += 1
@@ -378,7 +380,7 @@ def feed(sync, book, message):
         What a reader of the book must learn: NOTHING; LEVELS_APPLIED (the levels of this message); RELOADED (the
         whole book: a snapshot with what was buffered, or the event that made it VALID); INVALIDATED (the book is
         empty and INVALID); TOP_CHANGED (a bookTicker newer than the book); TRADE_SEEN; TRADE_IGNORED (not a market
-        trade, or of zero size or price: counted, never to be passed on).
+        trade, of zero size or price, or an aggregate of trades that come singly too: counted, never to be passed on).
     """
     kind = view(message, MESSAGE).kind
     if is_top_only(book) and kind in (DEPTH, SNAPSHOT):

@@ -12,7 +12,7 @@ from hftpipe.core.schema.refusal import NetworkRefusal
 from hftpipe.transport.http.answer import Manners, Outcome
 from hftpipe.transport.http.rest import RestClient
 from hftpipe.transport.http.weights import Weights
-from hftpipe.venues.bybit.listing import listing_of
+from hftpipe.venues.bybit.listing import listing_of, rules_of
 from hftpipe.venues.bybit.markets import Market
 from hftpipe.venues.listing import Listing
 
@@ -43,7 +43,7 @@ def _weights_of(address: str) -> Weights:
     return Weights(REQUESTS, period_s=PERIOD_S)
 
 
-def _result(client: RestClient, path: str, query: dict[str, str]) -> dict[str, Any]:
+def result(client: RestClient, path: str, query: dict[str, str]) -> dict[str, Any]:
     """The ``result`` of an answer.
 
     Raises:
@@ -55,9 +55,9 @@ def _result(client: RestClient, path: str, query: dict[str, str]) -> dict[str, A
         if answer.outcome is not Outcome.OK:
             raise DiscoveryError(f"{where}: {answer.outcome}: {answer.message}")
         body = answer.body if isinstance(answer.body, dict) else {}
-        code, result = body.get("retCode"), body.get("result")
-        if code == 0 and isinstance(result, dict):
-            return result
+        code, found = body.get("retCode"), body.get("result")
+        if code == 0 and isinstance(found, dict):
+            return found
         if code != _TOO_MANY:
             raise DiscoveryError(f"{where}: refused: {body.get('retMsg', 'no answer of its own')!s:.200} (code {code})")
         client.weights.rest(_PAUSE_S)
@@ -66,8 +66,8 @@ def _result(client: RestClient, path: str, query: dict[str, str]) -> dict[str, A
 
 def _list(client: RestClient, path: str, query: dict[str, str]) -> tuple[list[Any], str]:
     """A list that the venue gives, and the cursor of its next page; empty: there is none."""
-    result = _result(client, path, query)
-    found, cursor = result.get("list"), result.get("nextPageCursor", "")
+    body = result(client, path, query)
+    found, cursor = body.get("list"), body.get("nextPageCursor", "")
     if not isinstance(found, list) or not isinstance(cursor, str):
         raise DiscoveryError(f"{client.address}{path}: the answer has no list")
     return found, cursor
@@ -84,6 +84,15 @@ def _instruments(client: RestClient, market: Market) -> list[Any]:
         # It comes percent-encoded, and a query is encoded as it is sent.
         query["cursor"] = unquote(cursor)
     raise DiscoveryError(f"{client.address}{INSTRUMENTS}: more than {_MOST_PAGES} pages")
+
+
+def discover_rules(client: RestClient, market: Market) -> Listing:
+    """Ask a category for the rules of its instruments alone: prices and volumes of the rows mean nothing.
+
+    Raises:
+        DiscoveryError: as of :func:`discover`.
+    """
+    return rules_of(_instruments(client, market), market)
 
 
 def discover(client: RestClient, market: Market) -> Listing:

@@ -27,6 +27,8 @@ _LOT_KEYS = {
     True: ("basePrecision", "maxLimitOrderQty", "minOrderAmt"),
     False: ("qtyStep", "maxOrderQty", "minNotionalValue"),
 }
+#: In the place of a day that was not asked for.
+_NO_DAY = {"lastPrice": "1", "volume24h": "0", "turnover24h": "0"}
 
 
 def _table(entry: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -89,6 +91,11 @@ def _row(entry: Mapping[str, Any], ticker: Mapping[str, Any] | None, market: Mar
     _is_traded(entry, market)
     facts, fees = _facts(entry, ticker, market), (market.maker_fee, market.taker_fee)
     return row_of(entry, ("baseCoin", "quoteCoin"), facts, market.contract, fees)
+
+
+def rules_of(entries: Iterable[Any], market: Market) -> Listing:
+    """What a category lists, from instruments-info alone: prices and volumes of a day are not asked for, and mean nothing."""
+    return gather(entries, (), lambda entry, ticker: _row(entry, _NO_DAY, market))
 
 
 def listing_of(entries: Iterable[Any], tickers: Iterable[Any], market: Market) -> Listing:

@@ -26,12 +26,17 @@ SHALLOW, FULL = 50, 200
 PING = b'{"op":"ping"}'
 
 
+def depth_of(levels: int) -> int:
+    """Levels a side of the topic that a book with so many follows."""
+    return SHALLOW if levels <= SHALLOW_LEVELS else FULL
+
+
 def topics(symbol: str, levels: int) -> list[str]:
     """The topics of a symbol whose book has so many levels a side: best prices, trades, and levels unless only best prices are followed."""
     wanted = [f"orderbook.1.{symbol}", f"publicTrade.{symbol}"]
     if levels == TOP_LEVELS:
         return wanted
-    return [f"orderbook.{SHALLOW if levels <= SHALLOW_LEVELS else FULL}.{symbol}", *wanted]
+    return [f"orderbook.{depth_of(levels)}.{symbol}", *wanted]
 
 
 def chars(symbol: str, levels: int) -> int:
@@ -98,7 +103,16 @@ class Topics:
         Raises:
             ConnectError: too many for one connection; refused; not confirmed.
         """
-        names = [name for symbol, side in zip(symbols, levels, strict=True) for name in topics(symbol, side)]
+        return self.ask_for(
+            connection, [name for symbol, side in zip(symbols, levels, strict=True) for name in topics(symbol, side)]
+        )
+
+    def ask_for(self, connection: Connection, names: Sequence[str]) -> Sequence[Heard]:
+        """Ask for topics, request by request, each confirmed before the next; what has come meanwhile.
+
+        Raises:
+            ConnectError: too many for one connection; refused; not confirmed.
+        """
         if (length := sum(map(len, names))) > MOST_CHARS:
             raise ConnectError(
                 f"{connection.server}: topics of {length} characters on one connection; allowed: at most {MOST_CHARS} "

@@ -8,13 +8,16 @@ import numpy as np
 from hftpipe.config import Config
 from hftpipe.core.schema.finding import Finding
 from hftpipe.core.schema.instruments import SPOT as SPOT_CONTRACT
+from hftpipe.core.schema.refusal import Refusal
 from hftpipe.transport.http.rest import RestClient
 from hftpipe.venues.bybit.codec import CODEC
-from hftpipe.venues.bybit.discovery import client_of, discover
+from hftpipe.venues.bybit.discovery import client_of, discover, discover_rules
 from hftpipe.venues.bybit.markets import BYBIT_LINEAR, BYBIT_SPOT, Market
 from hftpipe.venues.bybit.streams import ALIVE_S, MOST_CHARS, PING, Topics, chars, complaint
+from hftpipe.venues.bybit.tickers import ticker_plan
+from hftpipe.venues.bybit.whole_book import book_check
 from hftpipe.venues.contract import Beside, Site, Venue, Wired
-from hftpipe.venues.live.plan import LivePlan
+from hftpipe.venues.live.plan import ListingPlan, LivePlan
 from hftpipe.venues.live.wiring import LiveAccount, LiveMarket, live_venue
 
 
@@ -37,10 +40,16 @@ def _client(config: Config) -> RestClient:
 
 
 def _plan(market: Market, config: Config) -> LivePlan:
-    asked = Topics(market)
+    asked, client, live = Topics(market), _client(config), config.live
+    if live.trades != "trade":
+        raise Refusal(f"live.trades = {live.trades}: {market.name} has single trades alone; allowed: trade")
+    listing = (
+        ListingPlan(lambda: discover_rules(client, market), live.listing_check_s) if live.listing_check_s else None
+    )
     return LivePlan(
         _streams(market, config), asked.subscribe, snapshot=None, again=asked.again, alive=lambda: PING, alive_s=ALIVE_S,
-        complaint=complaint, ca_file=config.live.ca_file,
+        complaint=complaint, check=book_check(client, market, live.book_check_s), listing=listing,
+        tickers=ticker_plan(asked, _streams(market, config), live.tickers), ca_file=config.live.ca_file,
     )  # fmt: skip
 
 
@@ -49,13 +58,6 @@ def _simulated(market: Market, config: Config, rows: np.ndarray) -> tuple[Beside
     from hftpipe.venues.bybit.simulated import simulated_venue
 
     return simulated_venue(market, config, rows)
-
-
-def _listed(market: Market, config: Config, report: Callable[[str], None]) -> np.ndarray:
-    listing = discover(_client(config), market)
-    for line in listing.lines():
-        report(line)
-    return listing.rows
 
 
 def _fee_assets(market: Market, config: Config) -> tuple[str, ...]:
@@ -92,11 +94,11 @@ def _venue(market: Market) -> Venue:
             codec=CODEC,
             url=lambda config: _streams(market, config),
             plan=lambda config: _plan(market, config),
-            weigh=chars,
+            weigh=lambda config, symbol, levels: chars(symbol, levels),
             most=MOST_CHARS,
             weight_name="characters of topics",
             simulated=lambda config, rows: _simulated(market, config, rows),
-            listed=lambda config, report: _listed(market, config, report),
+            listing=lambda config: discover(_client(config), market),
             account=_account(market),
         )
     )

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol
 
+from hftpipe.venues.live.compare import Known
 from hftpipe.venues.live.memory import LiveMemory
 from hftpipe.venues.live.plan import LivePlan
 
@@ -28,6 +29,9 @@ class Desk(Protocol):
     def later(self, what: Callable[[], bool], after_s: float) -> None:
         """The same in so many seconds."""
 
+    def look(self, job: Callable[[], None], after_s: float = 0.0) -> None:
+        """As :meth:`aside`, for what may wait behind others of its kind for long: no book waits for it."""
+
     def is_read(self, instrument: int) -> bool:
         """Whether the connection of an instrument is open."""
 
@@ -49,3 +53,9 @@ class Books(Protocol):
 
     def step(self) -> None:
         """Look at what the step has done since."""
+
+    def known(self, instrument: int) -> Known | None:
+        """How far from the touch a VALID book is known; None: nobody can say."""
+
+    def learned(self, instrument: int, known: Known) -> None:
+        """A book is known farther now."""

@@ -9,6 +9,8 @@ from hftpipe.core.schema.records import VALID
 from hftpipe.transport.pauses import ALARM_AFTER, pause_s
 from hftpipe.venues.contract import Codec
 from hftpipe.venues.live.books import Desk
+from hftpipe.venues.live.compare import Known, edges
+from hftpipe.venues.live.held import levels_of
 from hftpipe.venues.message import Symbols
 from hftpipe.venues.taped.cursor import DECODED, WAITING
 
@@ -29,6 +31,8 @@ class FetchedBooks:
     def __init__(self, desk: Desk, codec: Codec, symbols: Symbols) -> None:
         self._desk, self._codec, self._symbols = desk, codec, symbols
         self._asked, self._handed = set[int](), -1
+        #: How far the last snapshot of each book went, and how many levels had been dropped from the book before it.
+        self._known: dict[int, tuple[Known, int]] = {}
         #: Instruments whose last snapshot is not known to have been of use.
         self._given: set[int] = set()
         #: Snapshots in a row that did not come, could not be read, or did not make their book VALID; and checks in a row since
@@ -40,6 +44,18 @@ class FetchedBooks:
         if self._handed >= 0 and int(self._desk.memory.cursor["line_ready"][0]) == 0:
             self._asked.discard(self._handed)
             self._handed = -1
+
+    def known(self, instrument: int) -> Known | None:
+        """As far as its snapshot went; nobody knows where levels have been dropped since, for the book was full."""
+        known, evicted = self._known.get(instrument, (None, 0))
+        return known if evicted == self._evicted(instrument) else None
+
+    def learned(self, instrument: int, known: Known) -> None:
+        """A book is known farther now."""
+        self._known[instrument] = known, self._evicted(instrument)
+
+    def _evicted(self, instrument: int) -> int:
+        return int(self._desk.memory.book(instrument)["evicted"][0])
 
     def opened(self, instrument: int) -> None:
         """Have its snapshot fetched."""
@@ -67,11 +83,11 @@ class FetchedBooks:
             self._desk.aside(lambda: self._fetch(instrument), after_s)
 
     def _fetch(self, instrument: int) -> None:
-        """In the thread beside."""
+        """In a thread beside."""
         fetch = self._desk.plan.snapshot
         assert fetch is not None
         try:
-            text = fetch(self._desk.names[instrument])
+            text = fetch(self._desk.names[instrument], int(self._desk.memory.levels[instrument]))
         except (OSError, ValueError) as wrong:
             reason = str(wrong)
             self._desk.tell(lambda: self._was_useless(instrument, reason))
@@ -98,6 +114,9 @@ class FetchedBooks:
             return False
         if reason := self._codec.decode(text, self._symbols, memory.message):
             return self._was_useless(instrument, reason)
+        _, bids, asks = levels_of(memory.message)
+        asked = self._desk.plan.snapshot_levels(int(memory.levels[instrument]))
+        self._known[instrument] = edges(bids, asks, asked), self._evicted(instrument)
         self._checks[instrument] = 0
         self._given.add(instrument)
         self._desk.later(lambda: self._check(instrument), CHECK_S)

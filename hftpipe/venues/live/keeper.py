@@ -3,7 +3,8 @@
 ::
 
     a thread each connection   connect, subscribe ──┐ done, errands + 1      ┌─▶ the connection is read from now on
-    a thread beside            fetch, wait ─────────┴──▶ service (in the ────┼─▶ a text that came beside is the next one
+    threads beside             fetch ───────────────┤                        │
+    a thread beside            wait ────────────────┴──▶ service (in the ────┼─▶ a text that came beside is the next one
                                                          stage's own thread) ├─▶ an ended connection, a lost book: asked for again
                                                                              └─▶ something is said on a connection
 
@@ -16,6 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from itertools import cycle
 
 import numpy as np
 
@@ -29,18 +31,24 @@ from hftpipe.transport.websocket.connect import ConnectError, Connection
 from hftpipe.transport.websocket.frames import text_frame
 from hftpipe.transport.websocket.link import CLOSED, ENDED, link_close, link_init, link_open, why_ended
 from hftpipe.venues.contract import Codec
+from hftpipe.venues.listing import Listing
 from hftpipe.venues.live.books import Books
+from hftpipe.venues.live.checks import BookChecks
 from hftpipe.venues.live.fetched import FetchedBooks
+from hftpipe.venues.live.listing_watch import ListingWatch
 from hftpipe.venues.live.memory import LiveMemory
-from hftpipe.venues.live.plan import Heard, LivePlan
+from hftpipe.venues.live.plan import Heard, LivePlan, Side, TickerPlan
 from hftpipe.venues.live.source import KEPT, say_entry
 from hftpipe.venues.live.streamed import StreamedBooks
+from hftpipe.venues.live.tickers import Tickers
 from hftpipe.venues.message import Symbols
 from hftpipe.venues.taped.cursor import NEED_DECODE, WAITING
 from hftpipe.venues.taped.text import Page
 
 #: Pauses between attempts: doubling from the first to the longest, up to half of it more, at random.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 30.0
+#: Threads that fetch snapshots: as many as the REST client keeps connections.
+FETCHERS = 4
 #: How long after a connection books are looked at.
 FIRST_DATA_S = 10.0
 #: How long a connection has its streams before it takes the place of another one.
@@ -55,14 +63,17 @@ class Keeper:
     Args:
         memory: the feed's; plan: the venue's; codec: of its text; symbols: the instruments.
         report: takes one line about what goes wrong.
+        traded: what the pipeline trades; halt: halts an instrument for a cause, see :class:`ListingWatch`.
+        tickers: TICKER rows of the instruments.
 
     Attributes:
         names: symbols by instrument; the others as given.
     """
 
     def __init__(
-        self, memory: LiveMemory, plan: LivePlan, codec: Codec, symbols: Symbols, report: Callable[[str], None]
-    ) -> None:
+        self, memory: LiveMemory, plan: LivePlan, codec: Codec, symbols: Symbols, report: Callable[[str], None],
+        traded: Listing, halt: Callable[[int, int], None], tickers: np.ndarray,
+    ) -> None:  # fmt: skip
         self.memory, self.plan, self.report = memory, plan, report
         self.names = {number: symbol for symbol, number in symbols.ids.items()}
         self._page = Page(memory.cursor, codec, symbols, memory.message)
@@ -72,9 +83,15 @@ class Keeper:
         self._telling, self._handed = threading.Lock(), np.zeros(0, np.uint8)
         self._books: Books = FetchedBooks(self, codec, symbols) if plan.snapshot else StreamedBooks(self)
         self._say = _SAY(say_entry.address)
+        self._checks = BookChecks(self, self._books, codec, symbols, plan.check) if plan.check else None
+        self._tickers = self._follow(plan.tickers, symbols.powers, tickers) if plan.tickers else None
+        self._listing = ListingWatch(self, plan.listing, traded, halt) if plan.listing else None
         #: A thread a connection: none waits for the server of another.
         self._connecting = [Errands(f"live-connect-{at + 1}", report) for at in range(len(memory.links))]
-        self._beside = Errands("live-snapshots", report)
+        #: Several, for many books that are lost at once are many answers to wait for.
+        self._fetching = [Errands(f"live-snapshots-{at + 1}", report) for at in range(FETCHERS if plan.snapshot else 1)]
+        self._turns = cycle(self._fetching)
+        self._looks, self._timers = Errands("live-looks", report), Errands("live-timers", report)
 
     def open(self) -> None:
         """Begin, in the process that runs the stage: threads do not survive a fork."""
@@ -82,14 +99,27 @@ class Keeper:
             at = slice(index, index + 1)
             link_init(self.memory.links[at], self.memory.buffers[index], self.memory.outs[index])
             self.memory.shares["lost"][index] = KEPT
-        self._beside.start()
+        for one in (*self._fetching, self._looks, self._timers):
+            one.start()
+        if self._checks:
+            self._checks.begin()
+        if self._tickers:
+            self._tickers.start()
+        if self._listing:
+            self._listing.begin()
         for index, errands in enumerate(self._connecting):
             errands.start()
             errands.ask(lambda index=index: self._connect(index))  # type: ignore[misc]
 
+    def _follow(self, plan: TickerPlan, powers: Sequence[int], rows: np.ndarray) -> Tickers | None:
+        chosen = [number for number, name in self.names.items() if plan.takes(name)]
+        return Tickers(self, plan, chosen, powers, rows, self.plan.ca_file) if chosen else None
+
     def close(self) -> None:
         """End the threads and close every connection."""
-        for errands in (*self._connecting, self._beside):
+        if self._tickers:
+            self._tickers.end()
+        for errands in (*self._connecting, *self._fetching, self._looks, self._timers):
             errands.end()
         for index, connection in self._connections.items():
             link_close(self.memory.links[index : index + 1])
@@ -99,7 +129,11 @@ class Keeper:
 
     def aside(self, job: Callable[[], None], after_s: float = 0.0) -> None:
         """Have a job that waits for others done in a thread beside, in so many seconds at the earliest."""
-        self._beside.ask(job, after_s)
+        next(self._turns).ask(job, after_s)
+
+    def look(self, job: Callable[[], None], after_s: float = 0.0) -> None:
+        """As :meth:`aside`, for what may wait behind others of its kind for long: no book waits for it."""
+        self._looks.ask(job, after_s)
 
     def tell(self, what: Callable[[], bool]) -> None:
         """Have ``what`` done in the stage's own thread; it says whether it has made a text the next one."""
@@ -109,16 +143,16 @@ class Keeper:
 
     def later(self, what: Callable[[], bool], after_s: float) -> None:
         """The same in so many seconds."""
-        self.aside(lambda: self.tell(what), after_s)
+        self._timers.ask(lambda: self.tell(what), after_s)
 
     def _connect(self, index: int) -> None:
-        own = self.memory.share(index)
+        own, way = self.memory.followed(index), self._way(index)
         try:
-            connection = Connection(self.plan.url, self.plan.ca_file)
+            connection = Connection(way.url, self.plan.ca_file)
             with ExitStack() as undo:
                 undo.callback(connection.close)
                 levels = [int(self.memory.levels[one]) for one in own]
-                heard: Sequence[Heard] = self.plan.subscribe(connection, [self.names[one] for one in own], levels)
+                heard: Sequence[Heard] = way.subscribe(connection, [self.names[one] for one in own], levels)
                 fd, tls = connection.hand_over()
                 undo.pop_all()
         except (ConnectError, TlsError) as wrong:
@@ -132,6 +166,13 @@ class Keeper:
             self.later(lambda: self._opened(index, connection, fd, tls), SETTLED_S)
         else:
             self.tell(lambda: self._opened(index, connection, fd, tls))
+
+    def _way(self, index: int) -> LivePlan | Side:
+        """How a connection is made, and what is said on it."""
+        if index < self.memory.n_books:
+            return self.plan
+        assert self.plan.side is not None
+        return self.plan.side
 
     def _renew(self, index: int, connection: Connection) -> None:
         """Make another connection in the place of one that the venue will close, if it is still that."""
@@ -214,8 +255,9 @@ class Keeper:
         if self.plan.lifetime_s:
             self._connecting[index].ask(lambda: self._renew(index, connection), self.plan.lifetime_s)
         self.later(lambda: self._look_for_silent(index, connection), FIRST_DATA_S)
-        if self.plan.alive:
-            self.later(lambda: self._say_alive(index, connection), self.plan.alive_s)
+        way = self._way(index)
+        if way.alive:
+            self.later(lambda: self._say_alive(index, connection), way.alive_s)
         return False
 
     def is_read(self, instrument: int) -> bool:
@@ -231,9 +273,10 @@ class Keeper:
 
     def _say_alive(self, index: int, connection: Connection) -> bool:
         """Say what keeps a connection open, as long as it is."""
-        if self.plan.alive and self._connections.get(index) is connection:
-            self.say(index, self.plan.alive())
-            self.later(lambda: self._say_alive(index, connection), self.plan.alive_s)
+        way = self._way(index)
+        if way.alive and self._connections.get(index) is connection:
+            self.say(index, way.alive())
+            self.later(lambda: self._say_alive(index, connection), way.alive_s)
         return False
 
     def _see_to_lost(self) -> None:

@@ -18,8 +18,10 @@ from hftpipe.core.feed.publish import flush, put_state, seal, show_top
 from hftpipe.core.feed.state import STATE
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.mem import U64, call_words, load_acquire, rdtsc, view
+from hftpipe.core.schema.counters import table
 from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.shared.stage import SERVICE
+from hftpipe.core.trading.book import BOOK
 from hftpipe.core.trading.books import book_at
 from hftpipe.transport.websocket.link import (
     ENDED,
@@ -33,8 +35,11 @@ from hftpipe.transport.websocket.link import (
     receive,
     say,
 )
+from hftpipe.venues.booking import set_levels
+from hftpipe.venues.live.held import NOBODY, hold
+from hftpipe.venues.message import MESSAGE
 from hftpipe.venues.taped.cursor import CURSOR, NEED_NOTHING, sync_at
-from hftpipe.venues.taped.publish import consume, show_counts
+from hftpipe.venues.taped.publish import consume, publish_levels, show_counts
 
 LIVE = np.dtype(
     [
@@ -52,9 +57,20 @@ LIVE = np.dtype(
         ("invalidations", "i8"), ("silence_ns", "i8"),
         # When the last step was; the time that what lies in a socket after a standstill is taken to be of (ns).
         ("stepped_ns", "i8"), ("behind_ns", "i8"),
+        # The instrument whose messages are held for a comparison of its book (NOBODY: none); address of HELD.
+        ("checked", "i8"), ("held", "u8"),
+        # Counters.
+        ("book_checks", "i8"), ("checks_skipped", "i8"), ("book_mismatches", "i8"), ("levels_learned", "i8"), ("rule_changes", "i8"),
     ],
     align=True,
 )  # fmt: skip
+COUNTERS = table("""
+  book_checks      books compared with the venue's own
+  checks_skipped   comparisons left out: the two could not be had of one moment
+  levels_learned   levels that a book did not know, taken from the venue's when the market came near
+* book_mismatches  books that were not as the venue has them; they begin anew
+* rule_changes     instruments whose rules have changed or that are not traded any more; they are halted
+""")
 #: The instruments of a connection, ``first`` to ``end``; the next one whose book is to be made INVALID, for the connection has
 #: ended (``end``: all are; KEPT: it has not); whether what it brings has lain there while this stage stood still.
 SHARE = np.dtype([("first", "i8"), ("end", "i8"), ("lost", "i8"), ("is_behind", "i8")])
@@ -150,13 +166,15 @@ def _look_at_ended(state):
 def live_step(state, now_ns, limit):
     """Up to ``limit`` texts; how many."""
     s, done = view(state, STATE), np.int64(0)
-    c = view(s.source, CURSOR)
+    c, v = view(s.source, CURSOR), view(s.source, LIVE)
     c.need = NEED_NOTHING
     while done < limit and s.pending_n == 0:
         if c.line_ready == 0 and not _next_text(s.source, now_ns):
             break
-        if not consume(state, view(s.source, LIVE).origin):
+        if not consume(state, v.origin):
             break
+        if view(c.message, MESSAGE).instrument == v.checked:
+            hold(v.held, c.message)
         done += 1
     show_counts(state)
     return done
@@ -184,7 +202,32 @@ def say_entry(link, frame, length):
     return np.int64(say(link, frame, length))
 
 
-def wire_live(live: np.ndarray, links: np.ndarray, shares: np.ndarray, lose: int, silence_s: float) -> None:
+@entry("int64(uint64, int64)")
+def lose_entry(state, instrument):
+    """Make a book INVALID and tell its readers; 0, and nothing is done, where there is no room to say so."""
+    if view(state, STATE).pending_n != 0:
+        return np.int64(0)
+    _lose_book(state, instrument)
+    return np.int64(1)
+
+
+@entry("int64(uint64, uint64)")
+def learn_entry(state, message):
+    """Set levels of the moment of a book that it does not know (a MESSAGE), and tell its readers; 0, and nothing is done, where there is
+    no room to say so."""
+    s = view(state, STATE)
+    if s.pending_n != 0:
+        return np.int64(0)
+    book = book_at(s.books, view(message, MESSAGE).instrument)
+    set_levels(book, message, view(book, BOOK).update_id)
+    publish_levels(state, message, book, rdtsc())
+    return np.int64(1)
+
+
+def wire_live(
+    live: np.ndarray, links: np.ndarray, shares: np.ndarray, held: np.ndarray, lose: int, silence_s: float
+) -> None:
     """Put what is its own into a LIVE array (length 1) whose cursor is wired: LINK and SHARE arrays, one of each a connection."""
+    live["checked"], live["held"] = NOBODY, held.ctypes.data
     live["links"], live["shares"], live["n_links"] = links.ctypes.data, shares.ctypes.data, len(links)
     live["lose"], live["silence_ns"] = lose, int(silence_s * 1e9)

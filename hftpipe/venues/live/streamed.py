@@ -5,6 +5,7 @@ from collections import defaultdict
 from hftpipe.core.schema.records import VALID
 from hftpipe.transport.pauses import ALARM_AFTER, pause_s
 from hftpipe.venues.live.books import Desk
+from hftpipe.venues.live.compare import ALL, Known
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 60.0
 #: How often a stream that was asked for anew is looked at, and how often before it is asked for once more.
@@ -28,6 +29,13 @@ class StreamedBooks:
 
     def step(self) -> None:
         """There is nothing to look at."""
+
+    def known(self, instrument: int) -> Known:
+        """All that the stream has is in the book."""
+        return ALL
+
+    def learned(self, instrument: int, known: Known) -> None:
+        """There is nothing beyond that."""
 
     def opened(self, instrument: int) -> None:
         """What was subscribed to brings the book by itself."""

@@ -8,22 +8,31 @@ from dataclasses import dataclass
 import numpy as np
 
 from hftpipe.config import LIVE_MODE, Config
+from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.counters import Place, places
 from hftpipe.core.schema.event_time import REAL_TIME_MULT
 from hftpipe.core.schema.finding import Finding
+from hftpipe.core.schema.halts import place_of, scope_words, set_scope
 from hftpipe.core.schema.layout import offset_of, whole
 from hftpipe.core.schema.refusal import Refusal
+from hftpipe.core.schema.tickers import TICKER, forget
 from hftpipe.log import event
 from hftpipe.transport.websocket.connect import server_of
 from hftpipe.transport.websocket.link import COUNTERS, LINK, LINK_BYTES, OUT_BYTES
 from hftpipe.venues.contract import About, Beside, Codec, Feed, Orders, Site, Venue, Wired
+from hftpipe.venues.listing import Listing
+from hftpipe.venues.live.held import HELD_BYTES
 from hftpipe.venues.live.keeper import Keeper
+from hftpipe.venues.live.listing_watch import configured
 from hftpipe.venues.live.memory import LiveMemory
 from hftpipe.venues.live.plan import LivePlan
+from hftpipe.venues.live.source import COUNTERS as COUNTERS_OF_BOOKS
 from hftpipe.venues.live.source import KEPT, LIVE, SHARE, live_entry, wire_live
 from hftpipe.venues.message import MAX_LEVELS, message_bytes
+from hftpipe.venues.orders.reconcile_counts import COUNTERS as RECONCILE_COUNTERS
+from hftpipe.venues.orders.reconcile_counts import RECONCILE
 from hftpipe.venues.orders.setup import account_bytes
-from hftpipe.venues.orders.state import ACCOUNT, REGION
+from hftpipe.venues.orders.state import ACCOUNT, REGION, account_layout
 from hftpipe.venues.orders.state import COUNTERS as ORDER_COUNTERS
 from hftpipe.venues.paper.catalogue import embedded_catalogue
 from hftpipe.venues.taped.cursor import wire_cursor
@@ -57,31 +66,38 @@ class LiveMarket:
     Attributes:
         name: of its rules and of the venue; codec: of its text.
         url: where its streams are, as configured; plan: how they are kept.
-        weigh: what a symbol's streams count on a connection, by levels a side of its book; most: what a connection may have of it;
+        weigh: what a symbol's streams count on a connection, as configured, by levels a side of its book; most: what a connection may have of it;
             weight_name: what that is, in words.
         simulated: the simulated venue beside a run, and the configuration that reaches it.
-        listed: what it lists, as a LISTED array; what it lists and cannot be traded here is said to ``report``.
+        listing: asks what it lists.
         account: how real orders are placed; None: they are not.
+        has_side: whether there are connections beside those of the books (:class:`hftpipe.venues.live.plan.Side`).
     """
 
     name: str
     codec: Codec
     url: Callable[[Config], str]
     plan: Callable[[Config], LivePlan]
-    weigh: Callable[[str, int], int]
+    weigh: Callable[[Config, str, int], int]
     most: int
     weight_name: str
     simulated: Callable[[Config, np.ndarray], tuple[Beside, Config]]
-    listed: Callable[[Config, Callable[[str], None]], np.ndarray]
+    listing: Callable[[Config], Listing]
     account: LiveAccount | None = None
+    has_side: Callable[[Config], bool] = lambda config: False
 
 
 def _connections(config: Config) -> int:
     return min(config.live.connections, len(config.instruments))
 
 
-def _sizes(codec: Codec, config: Config) -> dict[str, int]:
-    count = _connections(config)
+def _links(market: LiveMarket, config: Config) -> int:
+    """All connections: those of the books, and as many beside them."""
+    return _connections(config) * (1 + market.has_side(config))
+
+
+def _sizes(market: LiveMarket, config: Config) -> dict[str, int]:
+    count, codec = _links(market, config), market.codec
     return {
         "market.source": whole(LIVE.itemsize),
         "market.syncs": codec.syncs_bytes(np.array(config.levels())),
@@ -89,13 +105,14 @@ def _sizes(codec: Codec, config: Config) -> dict[str, int]:
         "market.links": LINK_BYTES * count,
         "market.shares": whole(SHARE.itemsize * count),
         "market.received": (BUFFER_BYTES + OUT_BYTES) * count,
+        "market.held": HELD_BYTES,
     }
 
 
-def _counters(config: Config) -> list[Place]:
-    return [
+def _counters(market: LiveMarket, config: Config) -> list[Place]:
+    return places("live", "market.source", LIVE, COUNTERS_OF_BOOKS) + [
         place
-        for index in range(_connections(config))
+        for index in range(_links(market, config))
         for place in places(f"connection {index + 1}", "market.links", LINK, COUNTERS, LINK_BYTES * index)
     ]
 
@@ -105,28 +122,30 @@ def _share_ends(instruments: int, connections: int) -> list[int]:
     return [instruments * (index + 1) // connections for index in range(connections)]
 
 
-def _memory(codec: Codec, site: Site, state: np.ndarray) -> LiveMemory:
+def _memory(market: LiveMarket, site: Site, state: np.ndarray) -> LiveMemory:
     """The feed's regions, with the connections' shares, as arrays."""
-    memory, count = site.memory, _connections(site.config)
+    memory, codec = site.memory, market.codec
+    count, n_books = _links(market, site.config), _connections(site.config)
     live = memory.region("market.source")[: LIVE.itemsize].view(LIVE)
     links = memory.region("market.links").view(LINK)[:count]
     shares = memory.region("market.shares")[: SHARE.itemsize * count].view(SHARE)
-    ends = _share_ends(len(site.instruments), count)
-    shares["first"], shares["end"], shares["lost"] = [0, *ends[:-1]], ends, KEPT
+    ends = _share_ends(len(site.instruments), n_books)
+    shares["first"], shares["end"], shares["lost"] = 0, 0, KEPT
+    shares["first"][:n_books], shares["end"][:n_books] = [0, *ends[:-1]], ends
     received, levels = memory.region("market.received"), site.instruments["levels"].astype(np.int64)
     syncs = codec.syncs(memory.region("market.syncs"), levels)
 
     def lose(instrument: int) -> None:
         """Make a book INVALID; its readers are told with the next whole book, for they never had this one."""
-        book = ctypes.c_uint64.from_address(int(state["books"][0]) + 8 * instrument).value
-        _LOSE(codec.lose)(syncs[instrument].ctypes.data, book)
+        _LOSE(codec.lose)(syncs[instrument].ctypes.data, made.book_at(instrument))
 
-    return LiveMemory(
-        state=state, live=live, links=links, shares=shares,
+    made = LiveMemory(
+        state=state, live=live, links=links, shares=shares, n_books=n_books,
         buffers=received[: BUFFER_BYTES * count].reshape(count, BUFFER_BYTES),
         outs=received[BUFFER_BYTES * count :][: OUT_BYTES * count].reshape(count, OUT_BYTES),
-        message=memory.region("market.message"), syncs=syncs, lose=lose, levels=levels,
+        message=memory.region("market.message"), held=memory.region("market.held"), syncs=syncs, lose=lose, levels=levels,
     )  # fmt: skip
+    return made
 
 
 def _say(market: LiveMarket, line: str) -> None:
@@ -137,7 +156,7 @@ def _say(market: LiveMarket, line: str) -> None:
 def _check_streams(market: LiveMarket, config: Config) -> None:
     """Refuse more on a connection than the venue takes."""
     levels = config.levels()
-    counts = [market.weigh(item.symbol, one) for item, one in zip(config.instruments, levels, strict=True)]
+    counts = [market.weigh(config, item.symbol, one) for item, one in zip(config.instruments, levels, strict=True)]
     connections = _connections(config)
     ends = _share_ends(len(counts), connections)
     most = max(sum(counts[first:end]) for first, end in zip([0, *ends[:-1]], ends, strict=True))
@@ -153,15 +172,32 @@ def _wire(market: LiveMarket, site: Site, state: np.ndarray) -> Wired:
     codec, region, address = market.codec, site.memory.region, site.memory.address
     count = len(site.instruments)
     codec.syncs_init(region("market.syncs"), site.instruments["levels"], [market.name] * count)
-    memory = _memory(codec, site, state)
+    memory = _memory(market, site, state)
     symbols, message, syncs = (address(name) for name in ("symbols", "market.message", "market.syncs"))
     wire_cursor(memory.cursor, codec, count, symbols=symbols, message=message, syncs=syncs)
-    wire_live(memory.live, memory.links, memory.shares, codec.lose, site.config.live.silence_s)
+    wire_live(memory.live, memory.links, memory.shares, memory.held, codec.lose, site.config.live.silence_s)
     state["source_step"], state["source"] = live_entry.address, address("market.source")
     state["hold_back"], state["inverse_speed"], state["speed_mult"] = 0, 1.0, REAL_TIME_MULT
     plan = market.plan(site.config)
-    keeper = Keeper(memory, plan, codec, symbols_of(site.instruments), lambda line: _say(market, line))
-    facts = (f"{_connections(site.config)} connections to {server_of(plan.url)}",)
+    halts, first, tickers = region("halts"), int(state["first"][0]), region("tickers").view(TICKER)
+    forget(tickers)
+
+    def halt(instrument: int, cause: int) -> None:
+        place = place_of("instrument", first + instrument)
+        if not scope_words(halts)[place]:
+            set_scope(halts, place, cause, steady_ns())
+
+    keeper = Keeper(
+        memory,
+        plan,
+        codec,
+        symbols_of(site.instruments),
+        lambda line: _say(market, line),
+        configured(site.instruments),
+        halt,
+        tickers,
+    )
+    facts = (f"{_links(market, site.config)} connections to {server_of(plan.url)}",)
     return Wired(opened=keeper.open, closed=keeper.close, service=keeper.service, facts=facts)
 
 
@@ -177,7 +213,10 @@ def _catalogue(market: LiveMarket, config: Config) -> np.ndarray:
     """What the market lists; a simulated one lists what it is told to."""
     if config.live.simulated:
         return embedded_catalogue(config.market.listed)
-    return market.listed(config, lambda line: LOG.warning("%s: %s", market.name, line))
+    listing = market.listing(config)
+    for line in listing.lines():
+        LOG.warning("%s: %s", market.name, line)
+    return listing.rows
 
 
 def _about(market: LiveMarket, config: Config) -> About:
@@ -189,11 +228,18 @@ def _about(market: LiveMarket, config: Config) -> About:
     return About(source, where, ends_with_run=config.live.simulated, server=server, user=config.live.instance)
 
 
+def _order_counters() -> list[Place]:
+    at = account_layout().at("reconcile")
+    return places("orders", REGION, ACCOUNT, ORDER_COUNTERS) + places(
+        "reconcile", REGION, RECONCILE, RECONCILE_COUNTERS, at
+    )
+
+
 def _live_orders(market: LiveMarket, account: LiveAccount) -> Orders:
     return Orders(
         sizes=lambda config: {REGION: account_bytes()},
         wire=lambda site, state: account.wire(site, state, lambda line: _say(market, line)),
-        counters=lambda config: places("orders", REGION, ACCOUNT, ORDER_COUNTERS),
+        counters=lambda config: _order_counters(),
         fee_assets=account.fee_assets,
     )
 
@@ -206,10 +252,10 @@ def live_venue(market: LiveMarket) -> Venue:
         live_orders=_live_orders(market, account) if account else None,
         check=account.check if account else None,
         feed=Feed(
-            lambda config: _sizes(market.codec, config),
+            lambda config: _sizes(market, config),
             lambda config: MAX_LEVELS,
             lambda site, state: _wire(market, site, state),
-            _counters,
+            lambda config: _counters(market, config),
         ),
         catalogue=lambda config: _catalogue(market, config),
         beside=lambda config, rows, report: _beside(market, config, rows, report),

@@ -4,7 +4,8 @@
 what is learned                        what is told
 ====================================== ======================================================================================
 that the venue has it, the first time  ACK, on the terms that the venue names
-an execution, the first time           FILL (before it ACK, if that was not told yet)
+an execution, the first time           FILL (before it ACK, if that was not told yet); one that may have been forgotten is told only
+                                       as far as the venue says that more has filled than was told
 that it stands on the terms asked for  REPLACED, once
 that it has ended                      CANCELED, EXPIRED or REJECT, once as much has been told to have filled as the venue says:
                                        an end comes by another way than its last executions, and may overtake them
@@ -12,6 +13,8 @@ that a request was refused             REJECT or CANCEL_REJECT
 that nothing is known                  nothing; the gateway holds it for UNKNOWN, and the venue is asked
 what became of one that was UNKNOWN    ACK if it rests, CANCEL_REJECT for a change that was not carried out
 that the venue does not know it        REJECT if it was never told of; else a VENUE_FAULT: it has lost our order
+that one lives which nobody holds for  nothing; it is cancelled (:mod:`hftpipe.venues.orders.revived`)
+open
 ====================================== ======================================================================================
 
 What is told of an order before the newest of its revisions counts for its executions alone.
@@ -22,23 +25,18 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, view
 from hftpipe.core.schema import reasons
-from hftpipe.core.schema.cells import LOGIN_REFUSED, ORPHAN_FILL, VENUE_FORGOT, WRONG_TERMS
+from hftpipe.core.schema.cells import LOGIN_REFUSED, VENUE_FORGOT, WRONG_TERMS
 from hftpipe.core.schema.records import (
     ACK,
     CANCEL_REJECT,
     CANCELED,
-    EXECUTION,
     EXPIRED,
-    FEE_ASSET,
-    FILL,
-    FILL_MAKER,
-    RECORD,
-    RECORD_BYTES,
+    MARKET,
+    REDUCE_ONLY,
     REJECT,
     REPLACED,
-    REPORT,
+    TIF_MASK,
 )
-from hftpipe.core.trading.order_reports import move_filled, move_reported
 from hftpipe.core.trading.order_table import (
     ORDER,
     is_open,
@@ -49,10 +47,9 @@ from hftpipe.core.trading.order_table import (
     order_find,
     remaining,
 )
-from hftpipe.core.trading.seen_fills import seen_add
+from hftpipe.core.trading.seen_fills import seen_add, seen_is_sure
 from hftpipe.venues.orders.errors import ASK, STOP
 from hftpipe.venues.orders.facts import (
-    ASK_CANCEL,
     ASK_STATE,
     ASKED_ABOUT,
     CANCEL_ASKED,
@@ -62,89 +59,34 @@ from hftpipe.venues.orders.facts import (
     FACT,
     GONE,
     LIVE,
+    NO_REQUEST,
     PLACED,
-    QUESTION,
-    QUESTION_BYTES,
     REFUSED,
     RESYNC,
+    STATE,
     TRADE,
     TURNED_DOWN,
     UNSAID,
-    queue_put,
 )
+from hftpipe.venues.orders.quiet import note_found
+from hftpipe.venues.orders.revived import cancel_again, note_proof, revive, stray, stray_execution
 from hftpipe.venues.orders.state import (
     ACCOUNT,
     ACKED,
     ASKED,
-    QUESTION_AT,
-    REPORT_AT,
+    CANCEL_OUT,
+    END_TOLD,
+    MAYBE_CANCELLED,
+    RECEIVED,
     REVISION,
+    STRAY,
     TOLD_UNKNOWN,
     UNTOLD,
     extra_of,
 )
+from hftpipe.venues.orders.telling import ask, doubt, emit, tell_fill
 
 _REASON = np.int64(256)
-
-
-# --- what is told ------------------------------------------------------------------------------------------------------------
-
-
-@jit
-def emit(account, slot, kind, price, qty, reason, fact):
-    """Put a report (no FILL) about the order at ``slot`` behind those that wait, and do to our own table what it says.
-
-    ``fact``: address of the FACT that it comes of; 0: of none.
-    """
-    a, o = view(account, ACCOUNT), view(slot, ORDER)
-    r = view(account + REPORT_AT, REPORT)
-    r.seq, r.venue_id, r.exchange_ts, r.local_ts = ZERO, ZERO, 0, 0
-    if fact != ZERO:
-        r.exchange_ts = view(fact, FACT).ts
-        if kind in (ACK, REPLACED):
-            r.venue_id = view(fact, FACT).venue_id
-    r.price, r.qty, r.id, r.instrument = price, qty, o.id, o.instrument
-    r.kind, r.side, r.strategy, r.flags = kind, o.side, o.strategy, np.uint8(reason)
-    queue_put(a.reports, account + REPORT_AT, RECORD_BYTES)
-    move_reported(a.table, slot, view(account + REPORT_AT, RECORD))
-
-
-@jit
-def _tell_fill(account, slot, fact):
-    a, o, f = view(account, ACCOUNT), view(slot, ORDER), view(fact, FACT)
-    x = view(account + REPORT_AT, EXECUTION)
-    x.seq, x.trade_id, x.exchange_ts, x.fee = ZERO, f.trade_id, f.ts, f.fee
-    x.price, x.qty, x.id, x.instrument = f.last_price, f.last_qty, o.id, o.instrument
-    x.kind, x.side, x.strategy = FILL, o.side, o.strategy
-    x.flags = np.uint8(FILL_MAKER * (f.is_maker != 0)) | np.uint8(f.fee_asset << FEE_ASSET)
-    queue_put(a.reports, account + REPORT_AT, RECORD_BYTES)
-    move_filled(a.table, slot, f.last_qty)
-
-
-@jit
-def ask(account, slot, what):
-    """Have the threads beside find out about the order at ``slot`` (or cancel it); False if no more can be asked now."""
-    a, o = view(account, ACCOUNT), view(slot, ORDER)
-    q = view(account + QUESTION_AT, QUESTION)
-    q.id, q.what, q.venue_id, q.instrument = o.id, what, o.venue_id, np.int64(o.instrument)
-    q.revision, q.number = o.user & REVISION, extra_of(a, slot).last_no
-    q.was_changed, q.is_changing = np.int64(o.asked_qty != 0), np.int64(may_be_replaced(o))
-    if not queue_put(a.questions, account + QUESTION_AT, QUESTION_BYTES):
-        return False
-    a.questions_asked += 1
-    if what == ASK_STATE:
-        o.user |= ASKED
-    return True
-
-
-@jit
-def doubt(account, slot, now_ns):
-    """Nothing is known of the order at ``slot``: the gateway is to hear so, and the venue is asked."""
-    a, o = view(account, ACCOUNT), view(slot, ORDER)
-    o.user |= UNTOLD
-    a.check_ns = now_ns
-    if o.user & ASKED == 0:
-        ask(account, slot, np.int64(ASK_STATE))
 
 
 # --- what is learned ---------------------------------------------------------------------------------------------------------
@@ -156,25 +98,45 @@ def _acknowledge(account, slot, fact):
     if o.user & ACKED != 0 or f.state in (UNSAID, TURNED_DOWN) or not is_open(o.state):
         return
     o.user |= ACKED
+    if f.request == ASKED_ABOUT:
+        note_found(account, extra_of(view(account, ACCOUNT), slot).sent_ns)
     price, qty = (f.price, f.qty) if f.qty > 0 and f.revision == o.user & REVISION else (o.price, o.qty)
     emit(account, slot, ACK, price, qty, o.flags, fact)
     o.user &= ~TOLD_UNKNOWN
 
 
 @jit
+def _is_missing(o, f):
+    """Whether the venue says that as much more has filled as an execution is of."""
+    return o.filled + f.last_qty <= max(o.cancel_due_ns, f.cum)
+
+
+@jit
 def _execute(account, slot, fact, now_ns):
     """An execution is told once, by its number; also one that is told later than the end, for it is one all the same."""
     a, o, f = view(account, ACCOUNT), view(slot, ORDER), view(fact, FACT)
+    if o.user & STRAY != 0:
+        stray_execution(a, f)
+        return
     if f.request == ASKED_ABOUT and o.filled >= f.cum:
         # All of it has been told: one of these may be too old to be remembered.
         a.repeated += 1
+        return
+    if not _is_missing(o, f) and not seen_is_sure(a.seen, U64(o.quote), f.trade_id):
+        # An old one, as far as one can know; what else has filled is found out by asking.
+        a.repeated += 1
+        if f.cum < 0 and o.user & ASKED == 0:
+            ask(account, slot, np.int64(ASK_STATE))
         return
     head = seen_add(a.seen, U64(o.quote), o.id, f.trade_id)
     if head == ZERO:
         a.repeated += 1
         return
     o.quote = np.int64(head)
-    _tell_fill(account, slot, fact)
+    if f.request == ASKED_ABOUT:
+        a.missed_fills += 1
+        note_found(account, f.ts - a.wall_offset_ns)
+    tell_fill(account, slot, fact)
     o.created_ts = now_ns
 
 
@@ -206,6 +168,9 @@ def _change(account, slot, fact):
         o.user = (o.user & ~REVISION) | ((o.user + 1) & REVISION)
         # The end of the one before is none of the order's.
         o.own_cancels = UNSAID
+    if not is_open(o.state):
+        # What lives is open again by now (revived): this one has ended, too, and nobody waits to hear that it was there.
+        return
     price, qty = (f.price, f.qty) if f.qty > 0 else (o.asked_price, o.asked_qty)
     emit(account, slot, REPLACED, price, qty, 0, fact)
     extra_of(a, slot).changed_ts = f.ts
@@ -218,7 +183,9 @@ def _note_end(slot, f, now_ns):
     o = view(slot, ORDER)
     is_end = f.state >= DONE
     if f.cum >= 0 and (is_end or f.cum > o.filled):
-        o.cancel_due_ns = max(o.cancel_due_ns, f.cum)
+        # What is found out of an order that has ended is final; all else may be older than what was told.
+        is_final = is_end and f.request == ASKED_ABOUT
+        o.cancel_due_ns = f.cum if is_final else max(o.cancel_due_ns, f.cum)
         o.created_ts = now_ns
     # Another teller of the same end may know why.
     if is_end and o.own_cancels < _REASON:
@@ -247,17 +214,32 @@ def settle(account, slot, fact):
     """Tell the end of the order at ``slot`` if it has come, and all that has filled before it is told."""
     o = view(slot, ORDER)
     state, reason = np.int64(o.own_cancels) & (_REASON - 1), np.int64(o.own_cancels) >> 8
-    if state == UNSAID or not is_open(o.state) or o.filled < o.cancel_due_ns or _may_go_on(account, o, fact):
+    is_short = o.filled < o.cancel_due_ns and o.user & STRAY == 0
+    if state == UNSAID or not is_open(o.state) or is_short or _may_go_on(account, o, fact):
         return
     left = remaining(o)
     if state == TURNED_DOWN and o.user & ACKED == 0:
         emit(account, slot, REJECT, o.price, o.qty, reason, fact)
     elif state == CANCELLED:
         if reason == reasons.NONE:
-            reason = reasons.USER_REQUEST if o.cancels > 0 else reasons.VENUE_ENDED
+            is_ours = o.cancels > 0 or o.user & MAYBE_CANCELLED != 0
+            reason = reasons.USER_REQUEST if is_ours else reasons.VENUE_ENDED
         emit(account, slot, CANCELED if reason == reasons.USER_REQUEST else EXPIRED, o.price, left, reason, fact)
     else:
         emit(account, slot, EXPIRED, o.price, left, reasons.VENUE_ENDED if reason == reasons.NONE else reason, fact)
+
+
+@jit
+def _is_strange(a, slot, f):
+    """Whether a FACT (a view) shows terms that nobody asked for, and is no older than those that the order has."""
+    o = view(slot, ORDER)
+    is_market = np.int64(o.flags & TIF_MASK) == MARKET
+    is_told = f.qty > 0 and np.int64(f.revision) == o.user & REVISION and o.user & (ACKED | STRAY) == ACKED
+    # What only reduces may be cut down to what there is to reduce.
+    is_cut = o.flags & REDUCE_ONLY != 0 and f.qty < o.qty
+    is_other = (f.qty != o.qty and not is_cut) or (f.price != o.price and not is_market)
+    is_asked = f.qty == o.asked_qty and f.price == o.asked_price
+    return is_told and is_other and not is_asked and f.ts >= extra_of(a, slot).changed_ts
 
 
 @jit
@@ -271,7 +253,25 @@ def _stands(account, slot, fact, now_ns):
         return
     if f.state != LIVE or not is_open(o.state) or np.int64(f.revision) != o.user & REVISION or f.cum > o.filled:
         return
+    if o.user & END_TOLD != 0:
+        # It is to end, whatever has become of the cancels so far.
+        cancel_again(account, slot, now_ns)
+        return
+    if _is_strange(a, slot, f):
+        # It was changed, but not to what was asked for: what it may fill is not what it counts for.
+        o.created_ts = now_ns
+        if a.fault == 0:
+            a.fault, a.fault_id = WRONG_TERMS, o.id
+        return
+    extra = extra_of(a, slot)
+    if (o.cancels > 0 or may_be_replaced(o)) and extra.asked_ns - extra.left_ns < a.answer_ns:
+        # It was asked so soon that what is under way need not have got there: it is asked again.
+        o.created_ts = now_ns
+        return
     unanswered = o.cancels + np.int32(may_be_replaced(o))
+    if o.cancels > 0:
+        # It was not carried out when the venue looked; it may be still.
+        o.user |= MAYBE_CANCELLED
     o.cancels = 0
     for _ in range(unanswered):
         emit(account, slot, CANCEL_REJECT, 0, 0, reasons.VENUE_BUSY, fact)
@@ -282,22 +282,11 @@ def _stands(account, slot, fact, now_ns):
 
 
 @jit
-def _revive(account, slot, f):
-    """A replacement lives of an order that was told to have ended: it is cancelled, and a fault."""
-    a, o = view(account, ACCOUNT), view(slot, ORDER)
-    o.user = (o.user & ~REVISION) | np.int64(f.revision)
-    a.revived += 1
-    ask(account, slot, np.int64(ASK_CANCEL))
-    if a.fault == 0:
-        a.fault, a.fault_id = WRONG_TERMS, o.id
-
-
-@jit
 def _learn(account, slot, fact, now_ns):
     """The state of an order, or an execution with the state after it."""
     o, f = view(slot, ORDER), view(fact, FACT)
-    if not is_open(o.state) and np.int64(f.revision) > o.user & REVISION and f.state == LIVE:
-        _revive(account, slot, f)
+    revive(account, slot, fact, now_ns)
+    note_proof(account, slot, fact)
     _acknowledge(account, slot, fact)
     if f.kind == TRADE:
         _execute(account, slot, fact, now_ns)
@@ -307,6 +296,19 @@ def _learn(account, slot, fact, now_ns):
             o.venue_id = f.venue_id
         _note_end(slot, f, now_ns)
     settle(account, slot, fact)
+    is_event = f.kind == STATE and f.state == LIVE and f.request == NO_REQUEST
+    if is_event and is_open(o.state) and o.user & ASKED == 0 and _is_strange(view(account, ACCOUNT), slot, f):
+        # A late event looks the same: the venue is asked.
+        ask(account, slot, np.int64(ASK_STATE))
+
+
+@jit
+def _finds_none_to_change(a, f):
+    """Whether a change is refused because no such order is open: it was not made, whatever ended the order.
+
+    Where a change makes a new order, the refusal says that the old one is gone: nothing is known of the new one.
+    """
+    return f.request == CHANGED and f.action == ASK and f.reason == reasons.VENUE_UNKNOWN_ORDER and a.is_revised == 0
 
 
 @jit
@@ -316,12 +318,22 @@ def _refused(account, slot, fact, now_ns):
         a.fault, a.fault_id = LOGIN_REFUSED, o.id
     if f.request == CANCEL_ASKED:
         o.cancels = max(o.cancels - 1, 0)
+        if f.action == ASK:
+            # The venue does not know whether it was carried out, or knows of none to carry out: an earlier one may have been.
+            o.user |= MAYBE_CANCELLED
     if not is_open(o.state) or (f.request == CHANGED and _is_outdated(account, o, f)):
         a.crossed += 1
         return
     if f.request == CANCEL_ASKED:
         emit(account, slot, CANCEL_REJECT, 0, 0, f.reason, fact)
         if f.action == ASK and o.user & ASKED == 0:
+            ask(account, slot, np.int64(ASK_STATE))
+    elif _finds_none_to_change(a, f):
+        # The execution or the end that it crossed with is on its way; should it be lost, asking tells.
+        if may_be_replaced(o):
+            emit(account, slot, CANCEL_REJECT, 0, 0, f.reason, fact)
+            settle(account, slot, fact)
+        if is_open(o.state) and o.user & ASKED == 0:
             ask(account, slot, np.int64(ASK_STATE))
     elif f.action == ASK or (f.request == PLACED and o.user & ACKED != 0):
         doubt(account, slot, now_ns)
@@ -338,7 +350,7 @@ def _gone(account, slot, fact):
     o.user &= ~ASKED
     if not is_open(o.state) or _is_outdated(account, o, view(fact, FACT)):
         return
-    if o.user & ACKED == 0:
+    if o.user & ACKED == 0 or o.user & END_TOLD != 0:
         emit(account, slot, REJECT, o.price, o.qty, reasons.VENUE_REFUSED, fact)
         return
     a.gone += 1
@@ -348,22 +360,16 @@ def _gone(account, slot, fact):
 
 @jit
 def _resync(account):
-    """After an outage nothing is known of any open order."""
+    """After an outage nothing is known of any open order; an answer that is under way may be from before, and outdated by this."""
     a = view(account, ACCOUNT)
+    a.heard_ns = a.now_ns
     for index in range(open_count(a.table)):
         slot = open_order(a.table, np.int64(index))
-        if view(slot, ORDER).user & ASKED == 0:
-            ask(account, slot, np.int64(ASK_STATE))
-
-
-@jit
-def _stray(account, fact):
-    """A fact of an order that is ours and not known (any more)."""
-    a, f = view(account, ACCOUNT), view(fact, FACT)
-    if f.kind != TRADE:
-        a.crossed += 1
-    elif a.fault == 0:
-        a.fault, a.fault_id = ORPHAN_FILL, f.id
+        a.requests += 1
+        extra_of(a, slot).last_no = a.requests
+        # There is another connection for cancels.
+        view(slot, ORDER).user &= ~CANCEL_OUT
+        ask(account, slot, np.int64(ASK_STATE))
 
 
 @jit
@@ -375,8 +381,13 @@ def apply_fact(account, fact, now_ns):
         return
     slot = order_find(a.table, f.id)
     if slot == ZERO:
-        _stray(account, fact)
+        stray(account, fact, now_ns)
         return
+    o = view(slot, ORDER)
+    if f.request == CANCEL_ASKED:
+        o.user &= ~CANCEL_OUT
+    if f.request == PLACED and f.kind == STATE:
+        o.user |= RECEIVED
     if f.kind == REFUSED:
         _refused(account, slot, fact, now_ns)
     elif f.kind == GONE:
@@ -390,7 +401,7 @@ def apply_fact(account, fact, now_ns):
 @jit
 def is_waiting(o):
     """Whether something about an order is still to be heard."""
-    is_asked = o.under_way != 0 or o.cancels > 0 or o.user & ACKED == 0 or o.user & TOLD_UNKNOWN != 0
+    is_asked = o.under_way != 0 or o.cancels > 0 or o.user & ACKED == 0 or o.user & (TOLD_UNKNOWN | END_TOLD) != 0
     return is_asked or o.cancel_due_ns > o.filled
 
 

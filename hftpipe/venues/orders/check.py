@@ -48,7 +48,7 @@ class Examined(Protocol):
         """All connections of a session, that for requests first."""
 
     def ping(self, connection: Connection, times: int) -> list[int]:
-        """Round trips of that, ns."""
+        """Round trips of that, ns; none where nothing is answered on it."""
 
     def listed(self) -> np.ndarray:
         """What the market lists (LISTED)."""
@@ -136,11 +136,8 @@ class Check:
         finally:
             for one in opened:
                 one.close()
-        return (
-            "ok",
-            f"{len(opened)} connected and logged in within {took / 1e6:.0f} ms; {_percentiles(trips)}",
-            NOTHING_TO_DO,
-        )
+        found = f"{len(opened)} connected and logged in within {took / 1e6:.0f} ms"
+        return "ok", f"{found}; {_percentiles(trips)}" if trips else found, NOTHING_TO_DO
 
     def _key(self) -> Found:
         price, qty = self._far_below()

@@ -6,7 +6,8 @@ from hftpipe.core.trading.order_table import ORDER, PENDING_NEW, TABLE, TABLE_HE
 from hftpipe.venues.orders.client_text import epoch_of
 
 
-def _rows(table: np.ndarray) -> np.ndarray:
+def order_rows(table: np.ndarray) -> np.ndarray:
+    """All its slots, as an ORDER array where it lies; one that holds none has id 0."""
     capacity = int(table[: TABLE.itemsize].view(TABLE)["capacity"][0])
     rows: np.ndarray = table[TABLE_HEADER_BYTES:][: capacity * ORDER.itemsize].view(ORDER)
     return rows
@@ -19,12 +20,12 @@ def n_open(table: np.ndarray) -> int:
 
 def open_instruments(table: np.ndarray) -> list[int]:
     """Instruments with open orders."""
-    rows = _rows(table)
+    rows = order_rows(table)
     is_open = (rows["state"] >= PENDING_NEW) & (rows["state"] <= UNKNOWN)
     return [int(one) for one in np.unique(rows["instrument"][is_open])]
 
 
 def newest_epoch(table: np.ndarray) -> int:
     """The largest epoch of a client id in it; -1: it has none."""
-    ids = _rows(table)["id"]
+    ids = order_rows(table)["id"]
     return max((epoch_of(int(one)) for one in ids[ids != 0]), default=-1)

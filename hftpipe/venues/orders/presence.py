@@ -11,6 +11,7 @@ from hftpipe.core.shared.halts import show_closed
 from hftpipe.core.trading.order_table import open_count
 from hftpipe.transport.websocket.link import LINK, LINK_BYTES, OPEN, SILENT, end_link
 from hftpipe.transport.websocket.sending import send_text
+from hftpipe.venues.orders.calls import mind_calls
 from hftpipe.venues.orders.requests import TEXT_AT
 from hftpipe.venues.orders.state import ACCOUNT
 
@@ -21,7 +22,7 @@ _SESSION = np.uint64(offset_of(ACCOUNT, "session"))
 
 @jit
 def is_ready(account):
-    """Whether orders can be sent: every connection is there, and the session on them."""
+    """Whether orders can be sent: every connection of the session is there, so that what becomes of them is heard."""
     a = view(account, ACCOUNT)
     is_up = load_acquire(account + _SESSION) != ZERO
     for index in range(a.n_links):
@@ -60,6 +61,7 @@ def _mind_links(account, now_ns):
             end_link(link, SILENT, np.int64(0))
         elif k.state == OPEN and is_due:
             _say_alive(a, link)
+    mind_calls(account, now_ns)
 
 
 @jit
@@ -78,8 +80,8 @@ def tell_presence(account, record, now_ns):
     """Every PRESENCE_NS: strategies and the gateway are told whether there is a session; whether ``record`` now holds a fault."""
     a = view(account, ACCOUNT)
     if a.fault != 0:
-        _fault(record, a.fault, a.fault_id, np.int64(0))
-        a.fault, a.fault_id = 0, ZERO
+        _fault(record, a.fault, a.fault_id, a.fault_qty)
+        a.fault, a.fault_id, a.fault_qty = 0, ZERO, 0
         return True
     if now_ns < a.presence_ns:
         return False

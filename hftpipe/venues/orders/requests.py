@@ -1,4 +1,5 @@
-"""Requests to a venue: each is a variant with a template of its own, signed, framed and sent with one call of the system."""
+"""Requests to a venue: each is a variant with a template of its own, signed and sent with one call of the system, as a frame of the
+WebSocket connection for requests or, where there are connections over REST, as a request on a free one of those."""
 
 import numpy as np
 
@@ -9,13 +10,14 @@ from hftpipe.core.schema.records import MARKET, REDUCE_ONLY, TIF_MASK
 from hftpipe.core.trading.amounts import write_price, write_qty
 from hftpipe.core.trading.order_table import ORDER
 from hftpipe.transport.websocket.link import LINK_BYTES
-from hftpipe.transport.websocket.sending import HEADER_ROOM, send_text
+from hftpipe.transport.websocket.sending import HEADER_ROOM, NOT_SENT, send_text
+from hftpipe.venues.orders.calls import NONE, free_connection, send_call
 from hftpipe.venues.orders.client_text import write_client_text
+from hftpipe.venues.orders.facts import CHANGE
 from hftpipe.venues.orders.state import ACCOUNT, REVISION, extra_of
 from hftpipe.venues.orders.template import VALUE, Value, set_value, write_request
 
-#: What is asked of the venue, and the letter by which its answer says so.
-PLACE, CHANGE, CANCEL_IT = range(3)
+#: The letters by which an answer says what was asked.
 LETTERS = "nrc"
 _LETTERS = np.frombuffer(LETTERS.encode(), np.uint8).copy()
 _SIDES, _TIFS = 2, MARKET + 1
@@ -88,7 +90,11 @@ def send_request(account, slot, what, template, revision, now_ns):
     ``revision``: of the order as the request makes it; that which the venue knows now is in the order.
     """
     a, o = view(account, ACCOUNT), view(slot, ORDER)
-    values = a.values
+    values, connection = a.values, np.int64(NONE)
+    if a.n_calls != 0:
+        connection = free_connection(a, what, now_ns)
+        if connection == NONE:
+            return NOT_SENT
     _put_client_text(a, _CLIENT, o.id, revision)
     _put_client_text(a, _OLD, o.id, o.user & REVISION)
     at = view(values + (U64(_ID) << _VALUE_SHIFT), VALUE).at
@@ -106,6 +112,8 @@ def send_request(account, slot, what, template, revision, now_ns):
     set_value(values, _SYMBOL, symbol.at, symbol.length)
     text = a.text + TEXT_AT
     end = write_request(a.templates, template, values, a.signer, a.signed, text)
+    if a.n_calls != 0:
+        return send_call(a, connection, what, o, text, np.int64(end - text), now_ns)
     return send_text(a.links + U64(LINK_BYTES * REQUEST_LINK), text, np.int64(end - text))
 
 

@@ -11,8 +11,9 @@ from hftpipe.core.schema.amounts import amounts_table
 from hftpipe.core.schema.layout import aligned
 from hftpipe.core.trading.order_table import TABLE_HEADER_BYTES, table_init
 from hftpipe.core.trading.seen_fills import seen_init
-from hftpipe.transport.signing.hmac_sha256 import SIGNER, signer_init
-from hftpipe.transport.signing.keys import HMAC, Key
+from hftpipe.transport.http.response import header_code
+from hftpipe.transport.signing.keys import Key
+from hftpipe.transport.signing.signer import SIGNER, signer_init
 from hftpipe.venues.orders.errors import Row, error_table
 from hftpipe.venues.orders.facts import queue_init
 from hftpipe.venues.orders.keeper import AccountMemory
@@ -29,7 +30,8 @@ class Terms:
     """How an account is dealt with.
 
     Attributes:
-        links: its connections; is_revised: whether a change makes a new order; answer_s: an unanswered request counts as unknown;
+        links: its connections that speak of their own accord, that for requests first; calls: connections over REST that requests
+            go over instead, 0: none do; is_revised: whether a change makes a new order; answer_s: an unanswered request counts as unknown;
         login_s: how long we may be without a session; silence_s: a connection without a word.
         windows: orders the venue takes, by length in ms.
     """
@@ -40,6 +42,7 @@ class Terms:
     login_s: float
     silence_s: float
     windows: Mapping[int, int]
+    calls: int = 0
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,9 @@ class Speech:
         templates: of its requests; variants: which one each variant of a request is (int64); errors: what its codes mean.
         scan: address of the C function that reads its messages, ``int64 f(uint64 account, uint64 text, uint64 end, uint64 fact)``;
             scan_bytes: memory for what that notes.
+        reply: as ``scan``, for the answer to a request over REST (``reply`` of an ACCOUNT); headers: names of those whose numbers
+            it is given, up to VALUES of a RESPONSE.
+        fees_in_received: whether a fee that names no coin is in what an execution has brought, not in the quote currency.
         alive: what is said on every connection every ``alive_every_s``; empty: nothing.
     """
 
@@ -58,8 +64,11 @@ class Speech:
     errors: Sequence[Row]
     scan: int
     scan_bytes: int
+    reply: int = 0
+    headers: Sequence[str] = ()
     alive: bytes = b""
     alive_every_s: float = 0.0
+    fees_in_received: bool = False
 
     def __repr__(self) -> str:
         return f"Speech({len(self.templates)} templates)"
@@ -89,7 +98,18 @@ def account_init(
     seen_init(part["seen"], SEEN_FILLS)
     for name, slots in (("questions", "question_slots"), ("facts", "fact_slots"), ("reports", "report_slots")):
         queue_init(part[name], part[slots])
-    for name in ("table", "seen", "links", "questions", "facts", "reports", "extras"):
+    for name in (
+        "table",
+        "seen",
+        "links",
+        "call_links",
+        "calls",
+        "questions",
+        "facts",
+        "reports",
+        "extras",
+        "executed",
+    ):
         account[name] = part[name].ctypes.data
     account["orders"] = part["table"].ctypes.data + TABLE_HEADER_BYTES
     if len(terms.windows) > WINDOWS:
@@ -97,11 +117,15 @@ def account_init(
     for index, (length_ms, limit) in enumerate(terms.windows.items()):
         account["windows"][0][index]["length_ms"], account["windows"][0][index]["limit"] = length_ms, limit
     account["n_links"], account["n_instruments"], account["clock"] = terms.links, instruments, clock
+    account["n_calls"] = terms.calls
     account["halts"], account["venue_index"], account["is_revised"] = halts, venue_index, terms.is_revised
     for name, seconds in (("answer_ns", terms.answer_s), ("login_ns", terms.login_s), ("silence_ns", terms.silence_s)):
         account[name] = int(seconds * 1e9)
-    links = part["links"][: terms.links]
-    return AccountMemory(account, links, part["questions"].ctypes.data, part["facts"].ctypes.data, part["table"])
+    return AccountMemory(
+        account, part["links"][: terms.links], part["call_links"][: terms.calls], part["calls"][: terms.calls],
+        part["questions"].ctypes.data, part["facts"].ctypes.data, part["table"],
+        part["extras"], part["executed"], part["reconcile"],
+    )  # fmt: skip
 
 
 @dataclass
@@ -126,14 +150,13 @@ def open_private(
         assets: what fees may be paid in besides the quote currency; the first one has number 1.
 
     Raises:
-        TlsError: OpenSSL's SHA-256 cannot be reached.
+        TlsError: OpenSSL cannot be reached, or does not sign as it should.
     """
     private = Private()
     templates, variants = Templates(speech.templates), private.make("variants", speech.variants.copy())
     private.keep["templates"] = templates
     signer = private.make("signer", np.zeros(1, SIGNER))
-    if key.kind == HMAC:
-        signer_init(signer, key.secret)
+    signer_init(signer, key)
     symbols = private.make("symbols", np.zeros(len(instruments), VALUE))
     texts = private.make("symbol_texts", instruments["symbol"].copy())
     symbols["at"] = texts.ctypes.data + np.arange(len(texts), dtype=np.uint64) * texts.itemsize
@@ -146,11 +169,13 @@ def open_private(
         "errors": error_table(speech.errors), "prefix": np.frombuffer(prefix.ljust(64, b"\0"), np.uint8).copy(),
         "assets": np.array([key_code(one) for one in assets], np.uint64), "powers": instruments["power"].copy(),
         "quotes": np.array([key_code(bytes(one).decode()) for one in instruments["quote"]], np.uint64),
-        "spots": aligned(speech.scan_bytes),
+        "bases": np.array([key_code(bytes(one).decode()) if speech.fees_in_received else 0 for one in instruments["base"]], np.uint64),
+        "spots": aligned(speech.scan_bytes), "headers": np.array([header_code(one) for one in speech.headers], np.uint64),
     }  # fmt: skip
     for name, piece in pieces.items():
         account[name] = private.make(f"at_{name}", piece).ctypes.data
     account["scan"], account["alive_every_ns"] = speech.scan, int(speech.alive_every_s * 1e9)
+    account["reply"], account["n_headers"] = speech.reply, len(speech.headers)
     account["alive"] = private.make("alive", np.frombuffer(speech.alive.ljust(64), np.uint8).copy()).ctypes.data
     account["alive_bytes"] = len(speech.alive)
     account["n_errors"], account["prefix_bytes"], account["n_assets"] = len(pieces["errors"]), len(prefix), len(assets)

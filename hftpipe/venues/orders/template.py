@@ -3,6 +3,9 @@
 A template is a list of segments, each a piece of fixed text and the value that follows it. It is written twice side by side: as
 the message that is sent, and as the text that is signed, which is the same values in another form (Binance: ``k=v&k=v``, sorted by
 key). The value SIGNATURE signs the second one, and goes into the first alone.
+
+Where a head comes before the body that it is about (HTTP), what is not known yet gets room in it: for a signature (SIGNATURE_AHEAD)
+and for the body's length (BODY_BYTES); both are filled in when the request is whole. The body begins at BODY.
 """
 
 from collections.abc import Sequence
@@ -12,9 +15,10 @@ from enum import IntEnum
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.mem import U64, copy_bytes, view
+from hftpipe.core.machine.mem import U64, ZERO, copy_bytes, store_u8, view
 from hftpipe.core.schema.layout import aligned
-from hftpipe.transport.signing.hmac_sha256 import sign_hex
+from hftpipe.transport.signing.hmac_sha256 import HEX_BYTES
+from hftpipe.transport.signing.signer import sign
 
 
 class Value(IntEnum):
@@ -30,6 +34,9 @@ class Value(IntEnum):
     QUANTITY = 6
     TIMESTAMP = 7
     SIGNATURE = 8
+    SIGNATURE_AHEAD = 9
+    BODY_BYTES = 10
+    BODY = 11
 
 
 #: A value: where its text is, and how long.
@@ -50,8 +57,11 @@ SEGMENT = np.dtype(
 _SEGMENT_BYTES = np.uint64(SEGMENT.itemsize)
 TEMPLATE = np.dtype([("segments", "u8"), ("count", "i8")])
 _TEMPLATE_SHIFT = np.uint64(4)
-_SIGNATURE = int(Value.SIGNATURE)
-_NOTHING = int(Value.NOTHING)
+_SIGNATURE, _AHEAD, _BYTES, _BODY, _NOTHING = (
+    int(one) for one in (Value.SIGNATURE, Value.SIGNATURE_AHEAD, Value.BODY_BYTES, Value.BODY, Value.NOTHING)
+)
+#: Room for a body's length: so many digits, with blanks before them, which HTTP allows there.
+LENGTH_DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -98,6 +108,15 @@ def set_value(values, value, at, length):
 
 
 @jit
+def _write_length(at, length):
+    """A length below 10,000 to its room, blanks before it."""
+    for index in range(LENGTH_DIGITS):
+        digit = np.uint8(48 + length % 10) if length > 0 or index == 0 else np.uint8(32)
+        store_u8(at + U64(LENGTH_DIGITS - 1 - index), digit)
+        length //= 10
+
+
+@jit
 def write_request(templates, index, values, signer, signed, text):
     """Write the request of template ``index`` with ``values`` (VALUE array) to ``text``: the end address.
 
@@ -106,6 +125,7 @@ def write_request(templates, index, values, signer, signed, text):
     """
     t = view(templates + (U64(index) << _TEMPLATE_SHIFT), TEMPLATE)
     to_sign = signed
+    ahead = length_at = body = ZERO
     segment = t.segments
     for _ in range(t.count):
         s = view(segment, SEGMENT)
@@ -114,7 +134,13 @@ def write_request(templates, index, values, signer, signed, text):
         copy_bytes(to_sign, s.signed, s.signed_bytes)
         to_sign += U64(s.signed_bytes)
         if s.value == _SIGNATURE:
-            text = sign_hex(signer, signed, np.int64(to_sign - signed), text)
+            text = sign(signer, signed, np.int64(to_sign - signed), text)
+        elif s.value == _AHEAD:
+            ahead, text = text, text + U64(HEX_BYTES)
+        elif s.value == _BYTES:
+            length_at, text = text, text + U64(LENGTH_DIGITS)
+        elif s.value == _BODY:
+            body = text
         elif s.value != _NOTHING:
             value = view(values + (U64(s.value) << _VALUE_SHIFT), VALUE)
             copy_bytes(text, value.at, value.length)
@@ -123,4 +149,8 @@ def write_request(templates, index, values, signer, signed, text):
                 copy_bytes(to_sign, value.at, value.length)
                 to_sign += U64(value.length)
         segment += _SEGMENT_BYTES
+    if ahead != ZERO:
+        sign(signer, signed, np.int64(to_sign - signed), ahead)
+    if length_at != ZERO:
+        _write_length(length_at, np.int64(text - body))
     return text

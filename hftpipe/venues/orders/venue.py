@@ -4,14 +4,16 @@
 function      result
 ============= =====================================================================================================
 submit        LEFT: signed and handed to the kernel. ANSWERED_HERE: what the venue cannot be told is a REJECT or CANCEL_REJECT with
-              VENUE_FILTER at the next poll. NOT_TAKEN: no session, or the venue counts too many orders
+              VENUE_FILTER at the next poll. NOT_TAKEN: no session, the venue counts too many orders, or every connection over REST
+              has a request under way
 poll          1: the next report is in the record; 0: none. To be without a session for ``login_ns`` is a VENUE_FAULT, once each
               time: LOGIN_REFUSED if there never was one, else SESSION_LOST
 unanswered    1: the record names an order of which nothing is known
 ============= =====================================================================================================
 
-NEW and REPLACE go over the connection for requests alone, while that for events is there, too. A CANCEL is always taken: without
-that connection it goes over REST, and of an order that the venue has not acknowledged it waits for that.
+NEW and REPLACE go over the connection for requests alone (or those over REST, where orders go that way), while that for events is
+there, too. A CANCEL is always taken: without such a connection the threads beside ask for it over REST, and of an order that the venue
+has neither acknowledged nor given a receipt for it waits for that. While the threads beside are at a cancel another one is answered here.
 """
 
 import numpy as np
@@ -53,23 +55,32 @@ from hftpipe.core.trading.order_table import (
 from hftpipe.transport.websocket.link import LINK, LINK_BYTES, OPEN, TEXT, next_message, receive
 from hftpipe.transport.websocket.sending import LOST, NOT_SENT
 from hftpipe.venues.orders.apply import apply_fact, ask, doubt, emit, is_waiting
-from hftpipe.venues.orders.facts import ASK_CANCEL, ASK_STATE, FACT, FACT_BYTES, queue_drop, queue_first, queue_put
-from hftpipe.venues.orders.presence import is_ready, tell_presence
-from hftpipe.venues.orders.requests import (
+from hftpipe.venues.orders.calls import NONE, next_answer, receive_answers
+from hftpipe.venues.orders.facts import (
+    ASK_CANCEL,
+    ASK_STATE,
     CANCEL_IT,
     CHANGE,
-    NO_TEMPLATE,
+    FACT,
+    FACT_BYTES,
+    NO_REQUEST,
     PLACE,
-    put_amounts,
-    send_request,
-    template_of,
+    queue_drop,
+    queue_first,
+    queue_put,
 )
+from hftpipe.venues.orders.presence import is_ready, tell_presence
+from hftpipe.venues.orders.quiet import look_at_resting
+from hftpipe.venues.orders.requests import NO_TEMPLATE, put_amounts, send_request, template_of
 from hftpipe.venues.orders.state import (
     ACCOUNT,
     ACKED,
     ASKED,
+    CANCEL_OUT,
     FACT_AT,
     LAST_REVISION,
+    MOST_CANCELS,
+    RECEIVED,
     REPORT_AT,
     REVISION,
     TOLD_UNKNOWN,
@@ -123,7 +134,8 @@ def _new(account, r, now_ns):
     o.price, o.qty, o.instrument, o.side = r.price, r.qty, r.instrument, r.side
     o.strategy, o.flags, o.created_ts, o.cancel_due_ns = r.strategy, r.flags, now_ns, 0
     extra = extra_of(a, slot)
-    extra.last_no, extra.change_no, extra.changed_ts = 0, 0, 0
+    extra.last_no, extra.change_no, extra.changed_ts, extra.sent_ns, extra.looked_ns = 0, 0, 0, now_ns, now_ns
+    extra.left_ns, extra.asked_ns = 0, 0
     sent = send_request(account, slot, np.int64(PLACE), template, np.int64(0), now_ns)
     if sent == NOT_SENT:
         order_move(a.table, slot, np.int64(ON_REJECT))
@@ -153,6 +165,7 @@ def _replace(account, slot, r, now_ns):
         return np.int64(NOT_TAKEN)
     replace_sent(a.table, slot, r.price, r.qty)
     o.created_ts = now_ns
+    extra_of(a, slot).left_ns = now_ns
     a.changed += 1
     count_order(a)
     if sent == LOST:
@@ -163,25 +176,28 @@ def _replace(account, slot, r, now_ns):
 
 @jit
 def _send_cancel(account, slot, now_ns):
-    """Cancel the order at ``slot`` over the connection, or over REST without one; False if neither takes it."""
+    """Cancel the order at ``slot`` over the connection, or over REST without one; False if neither takes it (now)."""
     a, o = view(account, ACCOUNT), view(slot, ORDER)
     template = template_of(a, np.int64(CANCEL_IT), np.uint8(0), np.uint8(0))
     sent = send_request(account, slot, np.int64(CANCEL_IT), template, o.user & REVISION, now_ns)
     a.sent_lost += np.int64(sent == LOST)
     # A cancel that is told twice does no harm: of one that may have been lost a second one goes out.
+    extra_of(a, slot).left_ns = now_ns
     if sent != NOT_SENT and sent != LOST:
         return True
     return ask(account, slot, np.int64(ASK_CANCEL))
 
 
 @jit
-def _cancel(account, slot, now_ns):
+def _cancel(account, slot, r, now_ns):
     a, o = view(account, ACCOUNT), view(slot, ORDER)
-    if o.user & ACKED == 0 and is_open(o.state):
+    if o.user & (ACKED | RECEIVED) == 0 and is_open(o.state):
         # The venue could meet the cancel before the order.
         o.user |= WANTS_CANCEL
     elif not _send_cancel(account, slot, now_ns):
-        return np.int64(NOT_TAKEN)
+        return _answer(account, r, reasons.VENUE_BUSY) if o.user & CANCEL_OUT != 0 else np.int64(NOT_TAKEN)
+    elif o.cancels >= MOST_CANCELS:
+        return _answer(account, r, reasons.VENUE_BUSY)
     else:
         o.cancels += 1
     o.created_ts = now_ns
@@ -208,7 +224,7 @@ def venue_submit(account, record):
     slot = order_find(a.table, r.id)
     if slot == ZERO or not is_open(view(slot, ORDER).state):
         return _answer(account, r, reasons.VENUE_UNKNOWN_ORDER)
-    return _replace(account, slot, r, now_ns) if r.kind == REPLACE else _cancel(account, slot, now_ns)
+    return _replace(account, slot, r, now_ns) if r.kind == REPLACE else _cancel(account, slot, r, now_ns)
 
 
 # --- what comes in -----------------------------------------------------------------------------------------------------------
@@ -222,7 +238,7 @@ def _take_fact(account, fact, now_ns):
     if slot == ZERO:
         return
     o = view(slot, ORDER)
-    if o.user & WANTS_CANCEL != 0 and o.user & ACKED != 0 and is_open(o.state):
+    if o.user & WANTS_CANCEL != 0 and o.user & (ACKED | RECEIVED) != 0 and is_open(o.state):
         o.user &= ~WANTS_CANCEL
         if _send_cancel(account, slot, now_ns):
             o.cancels += 1
@@ -258,8 +274,19 @@ def _read_message(account, link, now_ns):
     fact = account + FACT_AT
     if call_words(a.scan, (account, text, end, fact)) == 1:
         a.facts_told += 1
+        if view(fact, FACT).request == NO_REQUEST:
+            a.heard_ns = now_ns
         _take_fact(account, fact, now_ns)
     return True
+
+
+@jit
+def _read_answer(account, now_ns):
+    """Take the next answer over REST; False if there is none."""
+    told = next_answer(account)
+    if told == 1:
+        _take_fact(account, account + FACT_AT, now_ns)
+    return told != NONE
 
 
 @jit
@@ -282,14 +309,14 @@ def _read(account, record, now_ns):
         for index in range(a.n_links):
             if not has_read:
                 has_read = _read_message(account, a.links + U64(LINK_BYTES * index), now_ns)
-        if has_read:
+        if has_read or _read_answer(account, now_ns):
             if _next_report(account, record):
                 return True
             continue
         if now_ns < a.read_ns and open_count(a.table) == 0:
             return False
         a.read_ns = now_ns + IDLE_READ_NS
-        got = np.int64(0)
+        got = receive_answers(account, now_ns)
         for index in range(a.n_links):
             link = a.links + U64(LINK_BYTES * index)
             if view(link, LINK).state == OPEN:
@@ -311,8 +338,9 @@ def venue_poll(account, record):
 
 
 @jit
-def _is_unanswered(a, o, now_ns):
-    return is_waiting(o) and o.user & ASKED == 0 and now_ns - o.created_ts >= a.answer_ns
+def _is_late(a, o, now_ns):
+    """Whether something is waited for that has not come for long; that a question is out (for hours, perhaps) makes it no less late."""
+    return is_waiting(o) and now_ns - o.created_ts >= a.answer_ns
 
 
 @jit
@@ -325,10 +353,11 @@ def venue_unanswered(account, record):
     for index in range(open_count(a.table)):
         slot = open_order(a.table, np.int64(index))
         o = view(slot, ORDER)
-        if _is_unanswered(a, o, now_ns) and ask(account, slot, np.int64(ASK_STATE)):
+        if _is_late(a, o, now_ns) and (o.user & ASKED != 0 or ask(account, slot, np.int64(ASK_STATE))):
             o.created_ts = now_ns
-            o.user |= UNTOLD
-            a.unanswered += 1
+            if o.user & TOLD_UNKNOWN == 0:
+                o.user |= UNTOLD
+                a.unanswered += 1
         if o.user & UNTOLD != 0:
             o.user = (o.user & ~UNTOLD) | TOLD_UNKNOWN
             order_move(a.table, slot, np.int64(ON_NO_ANSWER))
@@ -336,6 +365,7 @@ def venue_unanswered(account, record):
             r.seq, r.venue_id, r.exchange_ts, r.local_ts, r.price, r.qty = ZERO, ZERO, 0, 0, o.price, o.qty
             r.id, r.instrument, r.kind, r.side, r.strategy, r.flags = o.id, o.instrument, 0, o.side, o.strategy, 0
             return np.int64(1)
+    look_at_resting(account, now_ns)
     a.check_ns = now_ns + (a.answer_ns >> 2)
     return np.int64(0)
 

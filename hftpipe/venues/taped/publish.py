@@ -149,7 +149,8 @@ def _invalidate(state, message, book, origin_tsc):
 
 
 @jit
-def _levels(state, message, book, origin_tsc):
+def publish_levels(state, message, book, origin_tsc):
+    """Publish the levels of a message, which its book has by now."""
     s = view(state, STATE)
     s.book_updates += 1
     count = _put_levels(state, message, view(book, BOOK).update_id)
@@ -176,7 +177,7 @@ def on_message(state, message, origin_tsc):
     if m.kind not in (TRADE, TRADES):
         b.local_ts = c.line_ts
     if change == LEVELS_APPLIED:
-        _levels(state, message, book, origin_tsc)
+        publish_levels(state, message, book, origin_tsc)
     elif change == TOP_CHANGED:
         _top(state, message, book, origin_tsc)
     elif change == TRADE_SEEN:

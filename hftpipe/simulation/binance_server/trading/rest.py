@@ -15,7 +15,8 @@ from hftpipe.simulation.binance_server.trading.faults import BODIES
 from hftpipe.simulation.binance_server.trading.refused import GONE, TOO_MANY, said
 from hftpipe.simulation.binance_server.trading.signing import rest_payload
 from hftpipe.simulation.binance_server.trading.state import TradingState
-from hftpipe.simulation.market_server.trading.faults import UNAVAILABLE
+from hftpipe.simulation.market_server.trading.cutting import cut_off
+from hftpipe.simulation.market_server.trading.faults import REQUEST_CUT, UNAVAILABLE
 
 _LISTEN_KEYS_GONE = "Listen keys are no longer served; use userDataStream.subscribe of the WebSocket API."
 
@@ -89,16 +90,21 @@ class TradingRest:
         fate = state.faults.next_fate(False) if call.is_entry else None
         if fate and fate.answer == UNAVAILABLE:
             return _answer(BODIES[fate.answer], 503, headers)
+        if fate and fate.cut == REQUEST_CUT:
+            return cut_off(request, fate.cut, web.Response())
         try:
             made, status = call.answer(trader, params), 200
             if call.is_entry:
                 headers |= trader.counts.headers(state.now_ms())
         except Refused as wrong:
-            if fate is None or not (fate.answer or fate.delay_ms):
+            if fate is None or not (fate.answer or fate.delay_ms or fate.cut):
                 if wrong.status == TOO_MANY:
                     headers["Retry-After"] = str(trader.counts.retry_after_s(state.now_ms()))
                 raise
             made, status = said(wrong), wrong.status
         if fate and fate.delay_ms:
             await asyncio.sleep(fate.delay_ms / 1000)
-        return _answer(BODIES[fate.answer], 503, headers) if fate and fate.answer else _answer(made, status, headers)
+        if fate and fate.answer:
+            return _answer(BODIES[fate.answer], 503, headers)
+        answer = _answer(made, status, headers)
+        return cut_off(request, fate.cut, answer) if fate and fate.cut else answer

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 
 from hftpipe.core.schema.records import BUY, SELL
 from hftpipe.simulation.binance_server.answers import Answers, Refused
-from hftpipe.simulation.binance_server.listing import MAX_NOTIONAL, MAX_ORDERS, PERCENT, currencies_of, steps_of
+from hftpipe.simulation.binance_server.listing import (
+    MAX_NOTIONAL,
+    MAX_ORDERS,
+    PERCENT,
+    TRADING,
+    currencies_of,
+    steps_of,
+)
 from hftpipe.simulation.binance_server.trading.params import (
     Params,
     amount_in,
@@ -97,8 +104,10 @@ class SpotEntry:
         Raises:
             Refused: they do not.
         """
-        self._filters(asked)
         index = asked.symbol.index
+        if self.market.statuses.get(index, TRADING) != TRADING:
+            raise Refused(-2010, "Market is closed.")
+        self._filters(asked)
         if len(trader.orders.open.get(index, ())) >= MAX_ORDERS:
             raise filter_failure("MAX_NUM_ORDERS")
         if asked.client_id and trader.orders.is_taken(index, asked.client_id):

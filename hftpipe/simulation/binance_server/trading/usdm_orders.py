@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from hftpipe.core.schema.records import BUY, SELL
 from hftpipe.simulation.binance_server.answers import Answers, Refused
-from hftpipe.simulation.binance_server.listing import MAX_ORDERS, PERCENT, steps_of
+from hftpipe.simulation.binance_server.listing import MAX_ORDERS, PERCENT, TRADING, steps_of
 from hftpipe.simulation.binance_server.trading.params import (
     Params,
     amount_in,
@@ -100,8 +100,10 @@ class UsdmEntry:
         Raises:
             Refused: they do not.
         """
-        self._filters(asked)
         index = asked.symbol.index
+        if self.market.statuses.get(index, TRADING) != TRADING:
+            raise Refused(-4108, "Symbol is on delivering or delivered or settling or closed or pre-trading.")
+        self._filters(asked)
         if not replaced and len(trader.orders.open.get(index, ())) >= MAX_ORDERS:
             raise Refused(-2025, "Reach max open order limit.")
         if not replaced and asked.client_id and trader.orders.is_taken(index, asked.client_id):

@@ -44,7 +44,7 @@ class UnifiedAccount:
     Attributes:
         index: of it; events: its private topics; spot: its coins; margin: its positions, which are paid from the same coins.
         clients: by category; refuses_prices: by category, whether a price beyond the limit is refused instead of moved to it.
-        dcp_s: after how many seconds without a connection the orders of a product are cancelled.
+        dcp_s: after how many seconds without a connection the orders of a product are cancelled; is_dcp_allowed: whether that may be set.
     """
 
     index: int
@@ -54,6 +54,7 @@ class UnifiedAccount:
     clients: dict[str, Client[Any]] = field(default_factory=dict)
     refuses_prices: dict[str, bool] = field(default_factory=lambda: {"spot": True, "linear": False})
     dcp_s: dict[str, int] = field(default_factory=dict)
+    is_dcp_allowed: bool = True
 
     @property
     def uid(self) -> int:

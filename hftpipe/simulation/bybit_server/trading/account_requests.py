@@ -16,6 +16,7 @@ _SAME_LEVERAGE, _SAME_MODE, _SAME_MARGIN = 110043, 110025, 110026
 #: Products of the dead man's switch, and the category each is here.
 DCP_PRODUCTS = {"SPOT": "spot", "DERIVATIVES": "linear"}
 _DCP_LEAST_S, _DCP_MOST_S = 3, 300
+_NOT_ALLOWED = 10005
 
 
 class AccountRequests:
@@ -123,6 +124,8 @@ class AccountRequests:
         seconds = number_in(params, "timeWindow", 0)
         if not _DCP_LEAST_S <= seconds <= _DCP_MOST_S:
             raise wrong("timeWindow", f"{_DCP_LEAST_S} to {_DCP_MOST_S}")
+        if not account.is_dcp_allowed:
+            raise Refused(_NOT_ALLOWED, "Permission denied, please check your API key permissions.")
         account.dcp_s[product] = seconds
         return {}
 

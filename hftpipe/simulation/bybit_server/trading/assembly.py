@@ -69,6 +69,9 @@ class Trading:
                 faults.ask(asked)
         if "limit_per_s" in asked:
             self.state.limits.per_s = asked["limit_per_s"]
+        if "dcp_refused" in asked:
+            for account in self.state.accounts:
+                account.is_dcp_allowed = not asked["dcp_refused"]
 
     def truth(self, account: UnifiedAccount) -> dict[str, Any]:
         """What an account has: of each category its orders and executions, and its coins and positions."""

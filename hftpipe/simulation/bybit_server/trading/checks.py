@@ -9,10 +9,11 @@ from typing import Any
 
 from hftpipe.core.schema.records import BUY, SELL
 from hftpipe.simulation.bybit_server.feed import Feed
-from hftpipe.simulation.bybit_server.listing import currencies_of, market_most, steps_of
+from hftpipe.simulation.bybit_server.listing import TRADED, currencies_of, market_most, steps_of
 from hftpipe.simulation.bybit_server.trading.account import Client, UnifiedAccount
 from hftpipe.simulation.bybit_server.trading.refused import (
     BUY_BAND,
+    CLOSED,
     DUPLICATE,
     FUNDS,
     LEAST_QTY,
@@ -73,6 +74,8 @@ class Checks:
         Raises:
             Refused: it is not let through.
         """
+        if self.feed.market.statuses.get(asked.symbol.index, TRADED) != TRADED:
+            raise refusal(self.category, CLOSED)
         if asked.reduce_only:
             self._cut_down(account.clients["linear"], asked, replaced)
         if asked.type != words.MARKET:

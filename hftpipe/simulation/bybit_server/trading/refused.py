@@ -6,8 +6,8 @@ from hftpipe.simulation.bybit_server.answers import PARAMETER, Refused
 
 TIME, KEY, SIGN, TOO_MANY, ROUTE = 10002, 10003, 10004, 10006, 10404
 NO_ORDER, DUPLICATE, FUNDS, MANY_ORDERS, ORDER_VALUE = "no order", "duplicate", "funds", "many orders", "order value"
-QTY, LEAST_QTY, MOST_QTY, TICK, PRICE_RANGE, FILLED, SYMBOL = (
-    "qty", "least qty", "most qty", "tick", "price range", "filled", "symbol",
+QTY, LEAST_QTY, MOST_QTY, TICK, PRICE_RANGE, FILLED, SYMBOL, CLOSED = (
+    "qty", "least qty", "most qty", "tick", "price range", "filled", "symbol", "closed",
 )  # fmt: skip
 BUY_BAND, SELL_BAND, REDUCES_NOTHING = "buy band", "sell band", "reduces nothing"
 _TABLE: dict[str, dict[str, tuple[int, str]]] = {
@@ -24,6 +24,7 @@ _TABLE: dict[str, dict[str, tuple[int, str]]] = {
         PRICE_RANGE: (170132, "Order price too high."),
         FILLED: (170313, "Order quantity must be larger than what is executed."),
         SYMBOL: (170121, "Invalid symbol."),
+        CLOSED: (170121, "Invalid symbol."),
         BUY_BAND: (170193, "Buy order price cannot be higher than the limit."),
         SELL_BAND: (170194, "Sell order price cannot be lower than the limit."),
     },
@@ -40,6 +41,7 @@ _TABLE: dict[str, dict[str, tuple[int, str]]] = {
         PRICE_RANGE: (110003, "Order price exceeds the allowable range."),
         FILLED: (110064, "The number of contracts modified cannot be less than or equal to the filled quantity"),
         SYMBOL: (PARAMETER, "symbol invalid"),
+        CLOSED: (110074, "This contract is not live"),
         REDUCES_NOTHING: (110017, "current position is zero, cannot fix reduce-only order qty"),
     },
 }  # fmt: skip

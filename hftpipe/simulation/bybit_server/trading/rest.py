@@ -15,6 +15,7 @@ from hftpipe.simulation.bybit_server.rest import Requests
 from hftpipe.simulation.bybit_server.trading.calls import Call
 from hftpipe.simulation.bybit_server.trading.refused import TOO_MANY
 from hftpipe.simulation.bybit_server.trading.state import TradingState
+from hftpipe.simulation.market_server.trading.cutting import cut_off
 
 _UNAVAILABLE, _FORBIDDEN = 503, 403
 
@@ -95,4 +96,5 @@ class TradingRest:
         made = state.carry_out(call, state.accounts[key.account], params, False)
         if made.fate.delay_ms:
             await asyncio.sleep(made.fate.delay_ms / 1000)
-        return self._said(made.code, made.text, made.result, made.ext, made.verdict.headers())
+        answer = self._said(made.code, made.text, made.result, made.ext, made.verdict.headers())
+        return cut_off(request, made.fate.cut, answer) if made.fate.cut else answer

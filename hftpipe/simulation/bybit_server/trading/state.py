@@ -12,7 +12,7 @@ from hftpipe.simulation.bybit_server.trading.keys import Keys
 from hftpipe.simulation.bybit_server.trading.limits import Limits, Verdict
 from hftpipe.simulation.bybit_server.trading.params import Params
 from hftpipe.simulation.bybit_server.trading.refused import TOO_MANY
-from hftpipe.simulation.market_server.trading.faults import UNAVAILABLE, UNKNOWN, Fate, OrderFaults
+from hftpipe.simulation.market_server.trading.faults import REQUEST_CUT, UNAVAILABLE, UNKNOWN, Fate, OrderFaults
 
 #: What is said of a request that may or may not have been carried out, and of one that has not been.
 _FATES = {UNKNOWN: (10000, "Server Timeout"), UNAVAILABLE: (10429, "System level frequency protection")}
@@ -63,6 +63,8 @@ class TradingState:
             fate = self.faults[category].next_fate(is_socket)
         if fate.answer == UNAVAILABLE:
             return Made(*_FATES[UNAVAILABLE], {}, {}, verdict, Fate())
+        if fate.cut == REQUEST_CUT:
+            return Made(0, "", {}, {}, verdict, fate)
         try:
             code, text, (result, ext) = 0, "OK", call.carry_out(account, params)
         except Refused as refused:

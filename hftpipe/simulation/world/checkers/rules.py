@@ -212,6 +212,7 @@ class ClosedChecker(Checker):
         value = price * order.qty // SCALE
         return [
             ("while halted", not self.world.halts.since(order.strategy, index)),
+            ("for what is restricted", index not in plan.restricted),
             ("without a limit", limits["max_position"] is not None),
             ("with illegal flags", order.flags & ~(TIF_MASK | REDUCE_ONLY) == 0 and tif <= MARKET and order.side <= 1),
             ("with an illegal quantity", order.qty > 0 and order.qty % row.lot_size == 0),

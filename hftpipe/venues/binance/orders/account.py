@@ -1,7 +1,6 @@
 """An account at Binance over Python: REST that is signed, log-ins, subscriptions, and what became of an order."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any
 from urllib.parse import urlencode
@@ -9,72 +8,46 @@ from urllib.parse import urlencode
 import numpy as np
 import orjson
 
-from hftpipe.core.machine.system_clock import steady_ns, wall_ns
+from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema import reasons
 from hftpipe.transport.http.answer import Answer, Outcome
 from hftpipe.transport.http.rest import RestClient
 from hftpipe.transport.signing.keys import ED25519, Key
 from hftpipe.transport.websocket.connect import ConnectError, Connection
 from hftpipe.venues.binance.markets import Request
+from hftpipe.venues.binance.orders.errors import WRONG_TIME
 from hftpipe.venues.binance.orders.market import AccountMarket
-from hftpipe.venues.orders.client_text import client_id_of, client_text, epoch_of
-from hftpipe.venues.orders.errors import ASK, UNLISTED
-from hftpipe.venues.orders.facts import (
-    ASKED_ABOUT,
-    CANCEL_ASKED,
-    CANCELLED,
-    DONE,
-    FACT,
-    GONE,
-    LAPSED,
-    LIVE,
-    REFUSED,
-    STATE,
-    TRADE,
-    TURNED_DOWN,
-)
-from hftpipe.venues.orders.keeper import ANY_EPOCH, NotNow, Question, Upkeep
+from hftpipe.venues.binance.orders.words import STATES
+from hftpipe.venues.orders.client_text import client_id_of, client_text
+from hftpipe.venues.orders.facts import CANCEL_ASKED, CANCELLED, LIVE, STATE, TRADE, UNSAID
+from hftpipe.venues.orders.keeper import ANY_EPOCH, Question, Upkeep
 from hftpipe.venues.orders.numbers import Instruments, scaled
+from hftpipe.venues.orders.pages import all_rows
+from hftpipe.venues.orders.rest_account import RestAccount
+from hftpipe.venues.orders.rest_error import RestError
+from hftpipe.venues.orders.rest_facts import RECV_WINDOW_MS, fact_about, not_found, wait_for
 from hftpipe.venues.orders.state import LAST_REVISION
 
-RECV_WINDOW_MS = 5000
-#: So long after it was first asked about an order that the venue does not find has never been there: what it answers from may lag.
-NOT_FOUND_NS = (RECV_WINDOW_MS + 10_000) * 1_000_000
-_AGAIN_S = 0.5
-_LATER_S = 2.0
 _ANSWER_S = 10.0
 _KEEP_KEY_S = 1200.0
 #: Id of the one request that is under way: letters and digits alone (1.2).
 _CALL = "session"
-_NOT_FOUND = (-2013, -2026)
-#: A request outside its window; a key for events that is none any more.
-_WRONG_TIME, _NO_SUCH_KEY = (-1021, -5028), -1125
-_STATES = {
-    "NEW": LIVE, "PARTIALLY_FILLED": LIVE, "PENDING_CANCEL": LIVE, "FILLED": DONE, "CANCELED": CANCELLED, "EXPIRED": LAPSED,
-    "EXPIRED_IN_MATCH": LAPSED, "REJECTED": TURNED_DOWN,
-}  # fmt: skip
-_CLOCK_LOOKS = 5
-#: Cancels under way at once.
-_AT_ONCE = 4
-#: The venue refuses what comes from its future more strictly than what is late: we aim a little behind it.
-BEHIND_NS = 50_000_000
+NOT_FOUND = (-2013, -2026)
+#: A key for events that is none any more.
+_NO_SUCH_KEY = -1125
+#: Executions on a page.
+PAGE = 1000
 
 
-class RestError(OSError):
-    """A request over REST came to nothing; the message says what was asked and what the venue said."""
-
-
-class BinanceAccount:
-    """The plan of an account (:class:`hftpipe.venues.orders.keeper.AccountPlan`).
+class BinanceAccount(RestAccount):
+    """The plan of an account (:class:`hftpipe.venues.orders.wiring.Plan`).
 
     Args:
         market: where it is; key: its key; rest: a client of its REST interface.
-        api_url, events_url: of the interface for requests, and of the connection for events (USD-M).
+        api_url, events_url: of the interface for requests (empty: a session needs none of it), and of the connection for events
+            (USD-M).
         instruments: what is traded; prefix: of our client ids; assets: numbers of what fees are paid in.
         ca_file: certificates that are trusted instead of the system's, empty: the system's.
-
-    Attributes:
-        rest, prefix: as given; kind: of the key.
     """
 
     def __init__(
@@ -89,15 +62,17 @@ class BinanceAccount:
         assets: Mapping[str, int],
         ca_file: str = "",
     ) -> None:
-        self.rest, self.prefix, self.kind = rest, prefix, key.kind
-        self._market, self._key = market, key
+        super().__init__(key, rest, instruments, prefix, assets, market.errors, WRONG_TIME)
+        self._market, self._listen_key = market, ""
         self._api_url, self._events_url, self._ca_file = api_url, events_url, ca_file
-        self._instruments, self._assets = instruments, assets
-        self._errors = {row.code: (row.action, row.reason) for row in market.errors}
-        self._offset_ns, self._listen_key = 0, ""
 
     def __repr__(self) -> str:
         return f"BinanceAccount({self._market.market.name})"
+
+    @property
+    def has_api(self) -> bool:
+        """Whether a session has the interface for requests."""
+        return bool(self._api_url)
 
     @property
     def upkeep(self) -> Sequence[Upkeep]:
@@ -106,72 +81,54 @@ class BinanceAccount:
 
     # Requests over REST.
 
-    def _timestamp(self) -> int:
-        return (wall_ns() + self._offset_ns) // 1_000_000
-
     def ask(self, method: str, request: Request, query: Mapping[str, str | int] | None = None) -> Answer:
         """Make one signed request. The signature is of the query exactly as it is sent."""
         headers = {"X-MBX-APIKEY": self._key.name.reveal()}
 
         def stamped() -> dict[str, str | int]:
-            params = {**(query or {}), "recvWindow": RECV_WINDOW_MS, "timestamp": self._timestamp()}
+            params = {**(query or {}), "recvWindow": RECV_WINDOW_MS, "timestamp": self._clock.now_ms()}
             params["signature"] = self._key.sign(urlencode(params).encode())
             return params
 
         # Stamped and signed once there is weight for it: what has waited would be too old.
-        answer = self.rest.send(method, request.path, stamped, request.weight, headers)
-        if answer.code in _WRONG_TIME:
-            self.clock_offset_ns()
-        return answer
-
-    def _wanted(self, what: str, answer: Answer) -> Any:
-        if answer.outcome is Outcome.OK:
-            return answer.body
-        code = f" (code {answer.code})" if answer.code else ""
-        raise RestError(f"{self.rest.address}: {what}: {answer.outcome}: {answer.message}{code}")
+        return self._heeded(self.rest.send(method, request.path, stamped, request.weight, headers))
 
     def public(self, request: Request, **query: str) -> Any:
         """What the market says to everybody. Raises RestError."""
         answer = self.rest.get(request.path, {**request.query, **query}, request.weight)
-        return self._wanted(request.path, answer)
+        return self.wanted(request.path, answer)
 
-    def clock_offset_ns(self) -> int:
-        """The venue's clock less ours, by the quickest of some answers, a little behind it (section 3). Raises RestError."""
-        best = (1 << 62, 0)
-        for _ in range(_CLOCK_LOOKS):
-            sent = steady_ns()
-            body = self._wanted("time", self.rest.get(self._market.time.path, weight=self._market.time.weight))
-            took, now = steady_ns() - sent, wall_ns()
-            try:
-                best = min(best, (took, int(body["serverTime"]) * 1_000_000 - (now - took // 2)))
-            except (KeyError, TypeError, ValueError) as wrong:
-                raise RestError(f"{self.rest.address}: the answer has no time") from wrong
-        self._offset_ns = best[1] - BEHIND_NS
-        return self._offset_ns
+    def _time_ns(self) -> int:
+        body = self.public(self._market.time)
+        try:
+            return int(body["serverTime"]) * 1_000_000
+        except (KeyError, TypeError, ValueError) as wrong:
+            raise RestError(f"{self.rest.address}: the answer has no time") from wrong
 
     # The session.
 
     def connect(self) -> list[Connection]:
         """All connections of a session. Raises ConnectError, RestError."""
+        opened = []
         with ExitStack() as undo:
-            api = Connection(self._api_url, self._ca_file)
-            undo.callback(api.close)
-            if self._key.kind == ED25519:
-                self._log_on(api)
-            if self._market.is_spot:
-                self._subscribe(api)
-                events = []
-            else:
-                events = [Connection(f"{self._events_url}/ws/{self._new_listen_key()}", self._ca_file)]
+            if self._api_url:
+                opened.append(api := Connection(self._api_url, self._ca_file))
+                undo.callback(api.close)
+                if self._key.kind == ED25519:
+                    self._log_on(api)
+                if self._market.is_spot:
+                    self._subscribe(api)
+            if not self._market.is_spot:
+                opened.append(Connection(f"{self._events_url}/ws/{self._new_listen_key()}", self._ca_file))
             undo.pop_all()
-        return [api, *events]
+        return opened
 
     def call(
         self, api: Connection, method: str, params: dict[str, str | int], is_signed: bool, is_plain: bool = False
     ) -> Any:
         """One request over the interface, before it is handed over; a plain one has no time. Raises ConnectError."""
         if not is_plain:
-            params = {**params, "timestamp": self._timestamp(), "recvWindow": RECV_WINDOW_MS}
+            params = {**params, "timestamp": self._clock.now_ms(), "recvWindow": RECV_WINDOW_MS}
         if is_signed:
             params["apiKey"] = self._key.name.reveal()
             text = "&".join(f"{name}={params[name]}" for name in sorted(params))
@@ -203,7 +160,7 @@ class BinanceAccount:
         return self.rest.send(method, request.path, None, request.weight, headers)
 
     def _new_listen_key(self) -> str:
-        body = self._wanted("key for events", self._listen("POST"))
+        body = self.wanted("key for events", self._listen("POST"))
         if not isinstance(body, dict) or not isinstance(body.get("listenKey"), str):
             raise RestError(f"{self.rest.address}: the answer has no key for events")
         self._listen_key = body["listenKey"]
@@ -215,7 +172,7 @@ class BinanceAccount:
         answer = self._listen("PUT")
         if answer.code == _NO_SUCH_KEY:
             raise ConnectError(f"the key for events is gone: {answer.message} (code {answer.code})")
-        self._wanted("key for events", answer)
+        self.wanted("key for events", answer)
 
     # What became of an order.
 
@@ -225,129 +182,99 @@ class BinanceAccount:
         if self._market.is_spot and question.was_changed and question.revision < LAST_REVISION:
             # A replacement may have been made that we have not heard of; it is read after the old one, whose end makes room for it.
             if new := self._one(question, question.revision + 1):
-                return self._facts(question, new)
-            is_over = old is not None and _STATES.get(old.get("status")) != LIVE
-            if is_over and question.is_changing and steady_ns() - question.since_ns < NOT_FOUND_NS:
-                raise NotNow(_AGAIN_S, "its replacement is not found yet")
-        if old is not None:
-            return self._facts(question, old)
-        if steady_ns() - question.since_ns < NOT_FOUND_NS:
-            raise NotNow(_AGAIN_S, "not found yet")
-        return [self._fact(question, GONE)]
+                return self._told(question, new)
+            is_over = old is not None and STATES.get(old.get("status"), UNSAID) != LIVE
+            if is_over and question.is_changing:
+                wait_for(question, "its replacement is not found yet")
+        return self._told(question, old) if old is not None else not_found(question)
+
+    def _named(self, question: Question, revision: int) -> dict[str, str | int]:
+        text = client_text(self.prefix, question.id, revision)
+        return {"symbol": self._instruments.symbols[question.instrument], "origClientOrderId": text}
 
     def _one(self, question: Question, revision: int) -> Any:
         """An order as the venue has it, None: it has none. Raises NotNow."""
-        text = client_text(self.prefix, question.id, revision)
-        query = {"symbol": self._instruments.symbols[question.instrument], "origClientOrderId": text}
-        answer = self.ask("GET", self._market.order, query)
-        if answer.outcome is Outcome.OK:
-            return answer.body
-        if answer.outcome is Outcome.REFUSED and answer.code in _NOT_FOUND:
-            return None
-        raise NotNow(max(answer.retry_after_s, _LATER_S), answer.message)
+        answer = self.ask("GET", self._market.order, self._named(question, revision))
+        is_none = answer.outcome is Outcome.REFUSED and answer.code in NOT_FOUND
+        return None if is_none else self._listed(answer)
 
-    def _facts(self, question: Question, body: Any) -> list[np.ndarray]:
-        try:
-            state = self._state(question, body)
-            trades = self._trades(question, body) if int(state["cum"][0]) else []
-        except (KeyError, TypeError, ValueError) as wrong:
-            raise NotNow(_LATER_S, f"an answer that cannot be read: {wrong}") from wrong
-        for trade in trades:
-            trade["revision"], trade["cum"] = state["revision"], state["cum"]
-        return [*trades, state]
-
-    def _fact(self, question: Question, kind: int) -> np.ndarray:
-        made = np.zeros(1, FACT)
-        made["id"], made["kind"], made["cum"], made["request"] = question.id, kind, -1, ASKED_ABOUT
-        made["revision"] = question.revision
-        return made
-
-    def _state(self, question: Question, body: Any) -> np.ndarray:
-        made, (price_places, qty_places) = self._fact(question, STATE), self._instruments.places(question.instrument)
-        id_, revision = client_id_of(self.prefix, body["clientOrderId"])
+    def _state(self, question: Question, order: Any) -> np.ndarray:
+        made, (price_places, qty_places) = fact_about(question, STATE), self._instruments.places(question.instrument)
+        id_, revision = client_id_of(self.prefix, order["clientOrderId"])
         if id_ != question.id:
             raise ValueError("another order")
-        made["revision"], made["venue_id"], made["state"] = revision, int(body["orderId"]), _STATES[body["status"]]
-        made["price"], made["qty"] = scaled(body["price"], price_places), scaled(body["origQty"], qty_places)
-        made["cum"] = scaled(body["executedQty"], qty_places)
-        made["ts"] = int(body.get("updateTime", body.get("transactTime", 0))) * 1_000_000
+        if not (state := STATES[order["status"]]):
+            raise ValueError(f"an order of which nothing is said: {order['status']}")
+        made["revision"], made["venue_id"], made["state"] = revision, int(order["orderId"]), state
+        made["price"], made["qty"] = scaled(order["price"], price_places), scaled(order["origQty"], qty_places)
+        made["cum"] = scaled(order["executedQty"], qty_places)
+        made["ts"] = int(order.get("updateTime", order.get("transactTime", 0))) * 1_000_000
         return made
 
-    def _trades(self, question: Question, body: Any) -> list[np.ndarray]:
+    def _executions(self, question: Question, order: Any) -> list[np.ndarray]:
         query: dict[str, str | int] = {
-            "symbol": self._instruments.symbols[question.instrument],
-            "orderId": int(body["orderId"]),
-            "limit": 1000,
-        }
-        answer = self.ask("GET", self._market.trades, query)
-        if answer.outcome is not Outcome.OK:
-            raise NotNow(max(answer.retry_after_s, _LATER_S), answer.message)
-        price_places, qty_places = self._instruments.places(question.instrument)
-        found = []
-        for row in answer.body:
-            made = self._fact(question, TRADE)
-            made["trade_id"], made["ts"] = int(row["id"]), int(row["time"]) * 1_000_000
-            made["last_price"], made["last_qty"] = scaled(row["price"], price_places), scaled(row["qty"], qty_places)
-            made["is_maker"] = bool(row["isMaker"] if self._market.is_spot else row["maker"])
-            made["fee"], made["state"] = scaled(row["commission"], 8), LIVE
-            asset = row["commissionAsset"]
-            if asset != self._instruments.quotes[question.instrument]:
-                made["fee_asset"] = self._assets.get(asset, 0)
-                if asset not in self._assets:
-                    made["fee"] = 0
-            found.append(made)
-        return found
+            "symbol": self._instruments.symbols[question.instrument], "orderId": int(order["orderId"]), "limit": PAGE,
+        }  # fmt: skip
+
+        def page(since: int | None) -> tuple[list[Any], int | None]:
+            rows = self._listed(self.ask("GET", self._market.trades, {**query, "fromId": since or 0}))
+            return rows, int(rows[-1]["id"]) + 1 if len(rows) >= PAGE else None
+
+        rows = self._listed(self.ask("GET", self._market.trades, query))
+        if len(rows) >= PAGE:
+            # There are more, and which of them come without a beginning is not said.
+            rows = all_rows(page, f"executions of order {order['orderId']}")
+        return [self._execution(question, row) for row in rows]
+
+    def _execution(self, question: Question, row: Any) -> np.ndarray:
+        self._check_symbol(question, row)
+        made, (price_places, qty_places) = fact_about(question, TRADE), self._instruments.places(question.instrument)
+        made["trade_id"], made["ts"] = int(row["id"]), int(row["time"]) * 1_000_000
+        made["last_price"], made["last_qty"] = scaled(row["price"], price_places), scaled(row["qty"], qty_places)
+        made["is_maker"] = bool(row["isMaker"] if self._market.is_spot else row["maker"])
+        made["state"] = LIVE
+        self._put_fee(made, question, row["commission"], row["commissionAsset"])
+        return made
 
     # Cancelling.
 
-    def cancel_all(self, last_epoch: int) -> int:
-        """Cancel every open order under our ids up to an epoch, at once; how many there were. Raises RestError."""
-        ours = [one for one in self._open(last_epoch) if self._is_ours(str(one.get("clientOrderId", "")), last_epoch)]
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            answers = list(pool.map(self._cancel_one, ours))
-        for answer in answers:
-            if answer.outcome not in (Outcome.OK, Outcome.REFUSED):
-                self._wanted("cancel", answer)
-        return len(ours)
+    def cancel(self, question: Question) -> list[np.ndarray]:
+        """Cancel an order over REST; what came of it. Raises NotNow."""
+        answer = self.ask("DELETE", self._market.order, self._named(question, question.revision))
+        if answer.outcome is not Outcome.OK or answer.body.get("status") != "CANCELED":
+            return [self._cancel_refused(question, answer)]
+        made = fact_about(question, STATE)
+        made["request"], made["state"], made["reason"] = CANCEL_ASKED, CANCELLED, reasons.USER_REQUEST
+        made["cum"] = scaled(answer.body["executedQty"], self._instruments.places(question.instrument)[1])
+        return [made]
 
-    def _open(self, last_epoch: int) -> list[Any]:
+    def _open_orders(self, last_epoch: int) -> list[Any]:
         """Open orders; of a run's own ones its symbols are asked for, where that weighs less than all there are."""
         every, one, symbols = self._market.open_orders, self._market.open_orders_of, self._instruments.symbols
         if last_epoch == ANY_EPOCH or len(symbols) * one.weight >= every.weight:
-            return list(self._wanted("open orders", self.ask("GET", every)))
+            return list(self.wanted("open orders", self.ask("GET", every)))
         return [
             order
             for symbol in symbols
-            for order in self._wanted("open orders", self.ask("GET", one, {"symbol": symbol}))
+            for order in self.wanted("open orders", self.ask("GET", one, {"symbol": symbol}))
         ]
 
-    def _is_ours(self, text: str, last_epoch: int) -> bool:
-        id_, _ = client_id_of(self.prefix, text)
-        return id_ != 0 and epoch_of(id_) <= last_epoch
+    def _text_of(self, order: Mapping[str, Any]) -> str:
+        return str(order.get("clientOrderId", ""))
 
     def _cancel_one(self, order: Mapping[str, Any]) -> Answer:
         return self.ask("DELETE", self._market.order, {"symbol": order["symbol"], "orderId": int(order["orderId"])})
 
     def hold_off(self, symbols: Iterable[str], countdown_ms: int) -> None:
-        """Have the venue cancel what is open in each symbol in so many ms, unless it is told again (0: not at all). Raises RestError."""
+        """Have the venue cancel what is open in each symbol in so many ms, unless it is told again (0: not at all). Raises RestError, when
+        all others have been told."""
         assert self._market.countdown is not None, f"{self._market.market.name} has no dead man's switch"
+        wrong: RestError | None = None
         for symbol in symbols:
             query: dict[str, str | int] = {"symbol": symbol, "countdownTime": countdown_ms}
-            self._wanted("dead man's switch", self.ask("POST", self._market.countdown, query))
-
-    def cancel(self, question: Question) -> list[np.ndarray]:
-        """Cancel an order over REST; what came of it. Raises NotNow."""
-        text = client_text(self.prefix, question.id, question.revision)
-        query = {"symbol": self._instruments.symbols[question.instrument], "origClientOrderId": text}
-        answer = self.ask("DELETE", self._market.order, query)
-        made = self._fact(question, REFUSED)
-        made["request"] = CANCEL_ASKED
-        if answer.outcome is Outcome.OK and answer.body.get("status") == "CANCELED":
-            made["kind"], made["state"], made["reason"] = STATE, CANCELLED, reasons.USER_REQUEST
-            made["cum"] = scaled(answer.body["executedQty"], self._instruments.places(question.instrument)[1])
-            return [made]
-        action, reason = self._errors.get(answer.code, UNLISTED)
-        if answer.outcome is not Outcome.REFUSED:
-            action, reason = ASK, reasons.VENUE_BUSY
-        made["action"], made["reason"], made["code"] = action, reason, answer.code
-        return [made]
+            try:
+                self.wanted("dead man's switch", self.ask("POST", self._market.countdown, query))
+            except RestError as one:
+                wrong = wrong or one
+        if wrong:
+            raise wrong

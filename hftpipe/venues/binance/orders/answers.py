@@ -1,4 +1,5 @@
-"""Answers of Binance's WebSocket interface to our requests, as facts (spot 1.7 and 1.9, USD-M 2.4 and 2.5)."""
+"""Answers of Binance to our requests, as facts (spot 1.7 and 1.9, USD-M 2.4 and 2.5): what REST answers with stands in the WebSocket
+interface's as ``result``, or as ``error``."""
 
 import numpy as np
 
@@ -16,30 +17,45 @@ from hftpipe.core.machine.json_text import (
 from hftpipe.core.machine.mem import U64, ZERO, view
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.cells import LOGIN_REFUSED
-from hftpipe.core.trading.order_table import ORDER, order_find
-from hftpipe.venues.binance.orders.errors import MESSAGES
-from hftpipe.venues.binance.orders.words import MS, places_of, refuse, set_state
-from hftpipe.venues.orders.client_text import read_client_text
+from hftpipe.venues.binance.orders.errors import MESSAGES, WRONG_TIME
+from hftpipe.venues.binance.orders.words import set_state
 from hftpipe.venues.orders.errors import ASK, PAUSE, look_up
-from hftpipe.venues.orders.facts import CANCEL_ASKED, CANCELLED, CHANGED, FACT, PLACED, STATE, UNSAID
+from hftpipe.venues.orders.facts import CANCEL_ASKED, CANCELLED, CHANGED, FACT, STATE, UNSAID
+from hftpipe.venues.orders.reading import (
+    MS,
+    begin_outcome,
+    client_of,
+    give_up,
+    instrument_at,
+    is_symbol_of,
+    places_of,
+    refuse,
+)
 from hftpipe.venues.orders.requests import read_request_id
 from hftpipe.venues.orders.windows import pause_until, pause_window
 
 _CODE, _MSG, _DATA, _STATUS, _RETRY_AFTER = (key_code(key) for key in ("code", "msg", "data", "status", "retryAfter"))
-_ORDER_ID, _CLIENT_ID, _EXECUTED, _PRICE, _QTY, _UPDATED, _TRANSACTED = (
+_ORDER_ID, _CLIENT_ID, _SYMBOL, _EXECUTED, _PRICE, _QTY, _UPDATED, _TRANSACTED = (
     key_code(key)
-    for key in ("orderId", "clientOrderId", "executedQty", "price", "origQty", "updateTime", "transactTime")
+    for key in ("orderId", "clientOrderId", "symbol", "executedQty", "price", "origQty", "updateTime", "transactTime")
 )
 _NEW_RESPONSE, _CANCEL_RESPONSE, _CANCEL_RESULT, _NEW_RESULT = (
     key_code(key) for key in ("newOrderResponse", "cancelResponse", "cancelResult", "newOrderResult")
 )
 _SUCCESS = key_code("SUCCESS")
-_REQUESTS = np.array([PLACED, CHANGED, CANCEL_ASKED], np.uint8)
-_BEGINNING = np.uint64((1 << 56) - 1)
-_MESSAGE_CODES = np.array([int(key_code(text)) & int(_BEGINNING) for text, *_ in MESSAGES], np.uint64)
+_MESSAGE_CODES = np.array([key_code(text) for text, *_ in MESSAGES], np.uint64)
 _MESSAGE_ACTIONS = np.array([[action, reason] for _, action, reason in MESSAGES], np.int64)
 #: HTTP statuses.
-_FINE, _SERVER_ERROR, _LIMITED, _BANNED, _UNAUTHORISED, _TIMED_OUT = 200, 500, 429, 418, 401, 408
+_FINE, _SERVER_ERROR, _UNAVAILABLE, _LIMITED, _BANNED, _UNAUTHORISED, _FORBIDDEN, _TIMED_OUT = (
+    200,
+    500,
+    503,
+    429,
+    418,
+    401,
+    403,
+    408,
+)
 
 
 @jit
@@ -65,10 +81,12 @@ def _read_order(a, at, end, f, slot):
         elif code in (_UPDATED, _TRANSACTED):
             is_fine, number = read_integer(value, after)
             f.ts = number * MS
+        elif code == _SYMBOL:
+            is_fine = is_symbol_of(a, slot, value, after)
+            f.instrument = instrument_at(a, value, after) if slot == ZERO else np.int32(0)
         elif code == _CLIENT_ID and f.request != CANCEL_ASKED:
             # (That of a cancel is its own.)
-            text, length = inside_string(value, after)
-            id_, revision = read_client_text(a.prefix, a.prefix_bytes, text, length)
+            id_, revision = client_of(a, value, after)
             is_fine = id_ == f.id
             f.revision = np.uint8(revision)
         is_read = is_read and is_fine
@@ -80,13 +98,14 @@ def _judge(a, status, code, message):
     """(action, reason) of a refusal."""
     if status == _TIMED_OUT:
         return np.int64(ASK), np.int64(reasons.VENUE_BUSY)
-    if code == -2010 or status >= _SERVER_ERROR:
+    # Of a 503 on USD-M the message says that nothing was done; on spot no status of the server's own says that.
+    if code == -2010 or (status == _UNAVAILABLE and a.is_revised == 0):
         for index in range(len(_MESSAGE_CODES)):
-            if _MESSAGE_CODES[index] == message & _BEGINNING:
+            if _MESSAGE_CODES[index] == message:
                 return _MESSAGE_ACTIONS[index, 0], _MESSAGE_ACTIONS[index, 1]
     if status >= _SERVER_ERROR:
         return np.int64(ASK), np.int64(reasons.VENUE_BUSY)
-    if status in (_LIMITED, _BANNED):
+    if status in (_LIMITED, _BANNED, _FORBIDDEN):
         return np.int64(PAUSE), np.int64(reasons.VENUE_BUSY)
     return look_up(a.errors, a.n_errors, code)
 
@@ -128,6 +147,7 @@ def _read_error(a, status, at, end, f, slot):
             if is_read:
                 pause_until(a, until_ms)
     f.code = code
+    a.wrong_times += np.int64(code in WRONG_TIME)
     if a.is_revised != 0 and f.request == CHANGED and (code == -2021 or code == -2022):
         is_gone, part = _refused_part(a, at, end, f, slot)
         if is_gone and look_up(a.errors, a.n_errors, part)[0] != ASK:
@@ -151,35 +171,39 @@ def _read_error(a, status, at, end, f, slot):
 @jit
 def read_answer(a, id_at, id_after, status, result, error, end, fact):
     """An answer of the interface; whether it is a fact about an order."""
-    f = view(fact, FACT)
     text, length = inside_string(id_at, id_after)
     if length < 0:
         # Told of its own accord: the key is of no use any more.
         if status == _UNAUTHORISED and a.fault == 0:
             a.fault = LOGIN_REFUSED
         return False
-    id_, what, f.number = read_request_id(text, length)
+    id_, what, number = read_request_id(text, length)
     if what < 0:
         return False
-    f.id, f.request, f.cum = id_, _REQUESTS[what], -1
-    slot = order_find(a.table, id_)
-    if slot != ZERO:
-        f.revision = np.uint8(view(slot, ORDER).user & 255)
+    read_outcome(a, id_, what, number, status, result, error, end, fact)
+    return True
+
+
+@jit
+def read_outcome(a, id_, what, number, status, result, error, end, fact):
+    """What became of a request, as a fact: it was of an order (its client id), of a kind (PLACE and so on), and had a number.
+
+    ``result``, ``error``: addresses of these objects, 0: there is none.
+    """
+    f, slot = view(fact, FACT), begin_outcome(a, id_, what, number, fact)
     if status == _FINE and result != ZERO:
         if a.is_revised != 0 and f.request == CHANGED:
             result, _after = find_member(result, end, _NEW_RESPONSE)
-        f.kind = STATE
         if result != ZERO and _read_order(a, result, end, f, slot):
             if f.request == CANCEL_ASKED and f.state == CANCELLED:
                 f.reason = reasons.USER_REQUEST
-            return True
-        # It was done, and we cannot read what: the venue is asked.
-        a.unread += 1
-        refuse(f, ASK, reasons.VENUE_BUSY)
-        return True
-    if error == ZERO:
-        a.unread += 1
-        refuse(f, ASK, reasons.VENUE_BUSY)
-        return True
-    _read_error(a, status, error, end, f, slot)
-    return True
+            return
+        # It was done, and we cannot read what.
+        give_up(a, f)
+    elif error != ZERO:
+        _read_error(a, status, error, end, f, slot)
+    elif status in (_LIMITED, _BANNED, _FORBIDDEN):
+        # Refused before anything of it was looked at.
+        refuse(f, np.int64(PAUSE), np.int64(reasons.VENUE_BUSY))
+    else:
+        give_up(a, f)

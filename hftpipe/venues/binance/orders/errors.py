@@ -6,6 +6,8 @@ The same number can mean another thing on another market (-2021, -2022).
 from hftpipe.core.schema import reasons as why
 from hftpipe.venues.orders.errors import ASK, PAUSE, REJECT, RETRY, STOP, Row
 
+#: Those by which the venue refuses a request for its time (the second one on USD-M).
+WRONG_TIME = (-1021, -5028)
 _BOTH = (
     # Nothing is known: asked about.
     *(Row(code, ASK, why.VENUE_BUSY) for code in (-1000, -1001, -1006, -1007)),
@@ -59,7 +61,7 @@ USDM = (
     Row(-5028, RETRY, why.VENUE_BUSY),
     Row(-5043, RETRY, why.CHANGE_IN_FLIGHT),
 )
-#: Where the code leaves open what is meant (-2010; HTTP 503 on USD-M), the beginning of the message tells.
+#: Where the code leaves open what is meant (-2010; HTTP 503 on USD-M), the message tells; another one that only begins as one of these is none.
 MESSAGES = (
     ("Duplicate order sent.", ASK, why.DUPLICATE_ID),
     ("Order would immediately match and take.", REJECT, why.POST_ONLY_WOULD_TAKE),

@@ -3,26 +3,27 @@
 import numpy as np
 
 from hftpipe.core.machine.jit import jit
-from hftpipe.core.machine.json_text import (
-    inside_string,
-    key_code,
-    next_member,
-    open_object,
-    read_decimal,
-    read_integer,
-    text_code,
-)
-from hftpipe.core.machine.mem import U64, ZERO, load_i64, load_u8, view
-from hftpipe.core.schema import reasons
-from hftpipe.core.trading.order_table import ORDER, order_find
-from hftpipe.venues.binance.orders.words import MS, places_of, refuse, set_state
-from hftpipe.venues.orders.client_text import read_client_text
-from hftpipe.venues.orders.errors import ASK
+from hftpipe.core.machine.json_text import key_code, next_member, open_object, read_decimal, read_integer, text_code
+from hftpipe.core.machine.mem import U64, ZERO, load_u8, view
+from hftpipe.core.schema.records import UNKNOWN_FEE_ASSET
+from hftpipe.core.trading.order_table import order_find
+from hftpipe.venues.binance.orders.words import set_state
 from hftpipe.venues.orders.facts import FACT, NO_REQUEST, STATE, TRADE, UNSAID
+from hftpipe.venues.orders.fees import set_fee
+from hftpipe.venues.orders.reading import (
+    MS,
+    client_of,
+    count_external,
+    give_up,
+    is_of_another,
+    note_takeover,
+    places_of,
+)
 from hftpipe.venues.orders.state import ACCOUNT
 
 _IS_TRADE, _IS_LIQUIDATION = key_code("TRADE"), key_code("CALCULATED")
 (
+    _CH_SYMBOL,
     _CH_CLIENT,
     _CH_ORIGINAL,
     _CH_EXECUTION,
@@ -39,11 +40,13 @@ _IS_TRADE, _IS_LIQUIDATION = key_code("TRADE"), key_code("CALCULATED")
     _CH_N,
     _CH_N_ASSET,
     _CH_TRUE,
-) = (np.uint8(ord(letter)) for letter in "cCxXipqzTtLlmnNt")
+) = (np.uint8(ord(letter)) for letter in "scCxXipqzTtLlmnNt")
 #: Where the values of one-letter keys are noted: (address, address after it) by the letter's low six bits.
 _LETTERS = 64
 SPOTS_BYTES = 16 * _LETTERS
 _SPOT_SHIFT, _LOW = np.uint64(4), np.uint64(63)
+#: Of the code of a key: its length is 1, and its byte from 64 to 127.
+_LETTER_BITS, _IS_LETTER = np.uint64(0xFF000000000000C0), np.uint64(1 << 56 | 64)
 SPOT = np.dtype([("at", "u8"), ("after", "u8")])
 
 
@@ -57,7 +60,8 @@ def _note_letters(a, at, end):
         return False
     while at != ZERO:
         code, value, after, at = next_member(at, end)
-        if at != ZERO and code >> U64(56) == U64(1):
+        # Only letters: a digit would have the low bits of one.
+        if at != ZERO and code & _LETTER_BITS == _IS_LETTER:
             spot = view(a.spots + ((code & _LOW) << _SPOT_SHIFT), SPOT)
             spot.at, spot.after = value, after
     return True
@@ -82,30 +86,16 @@ def _decimal_of(a, letter, places):
 
 
 @jit
-def _client_of(a, letter):
-    """The order that a client id names: (id, revision); (0, 0): it is none of ours."""
-    at, after = _letter(a, letter)
-    text, length = inside_string(at, after)
-    return read_client_text(a.prefix, a.prefix_bytes, text, length) if length > 0 else (ZERO, np.int64(0))
-
-
-@jit
 def _set_fee(a, f, slot):
-    """Fee and its asset: n of the run's, 0 for the quote currency."""
-    at, after = _letter(a, _CH_N_ASSET)
-    code = text_code(at, after) if at != ZERO else ZERO
-    f.fee_asset = 0
-    if code == ZERO or slot == ZERO:
+    """Fee and its asset; an execution that costs nothing names neither."""
+    at, after = _letter(a, _CH_N)
+    asset_at, asset_after = _letter(a, _CH_N_ASSET)
+    coin = text_code(asset_at, asset_after)
+    if at == ZERO and coin == ZERO:
         return
-    _is_read, f.fee = _decimal_of(a, _CH_N, np.int64(8))
-    if U64(load_i64(a.quotes + (U64(view(slot, ORDER).instrument) << U64(3)))) == code:
-        return
-    for index in range(a.n_assets):
-        if U64(load_i64(a.assets + U64(8 * index))) == code:
-            f.fee_asset = np.uint8(index + 1)
-            return
-    a.unknown_fees += 1
-    f.fee = 0
+    set_fee(a, f, slot, coin, at, after)
+    if coin == ZERO and f.fee != 0:
+        f.fee_asset = np.uint8(UNKNOWN_FEE_ASSET)
 
 
 @jit
@@ -122,24 +112,9 @@ def _execution(a, f, slot, price_places, qty_places):
 
 
 @jit
-def read_event(account, at, end, fact):
-    """An event of one order; whether it is one of ours."""
-    a, f = view(account, ACCOUNT), view(fact, FACT)
-    if not _note_letters(a, at, end):
-        a.unread += 1
-        return False
-    # Of a cancelled or replaced order ``C`` is its id on spot, and ``c`` that of the request.
-    id_, revision = _client_of(a, _CH_ORIGINAL) if a.is_revised != 0 else (ZERO, np.int64(0))
-    if id_ == ZERO:
-        id_, revision = _client_of(a, _CH_CLIENT)
-    kind = text_code(*_letter(a, _CH_EXECUTION))
-    if id_ == ZERO:
-        a.external += 1
-        a.external_fills += np.int64(kind in (_IS_TRADE, _IS_LIQUIDATION))
-        return False
-    slot = order_find(a.table, id_)
+def _read_order(a, f, slot, kind):
+    """What an event says of its order; False if something of it cannot be read."""
     price_places, qty_places = places_of(a, slot)
-    f.id, f.revision, f.kind, f.request = id_, np.uint8(revision), STATE, NO_REQUEST
     set_state(f, slot, text_code(*_letter(a, _CH_STATUS)))
     is_id, number = _integer_of(a, _CH_ORDER_ID)
     f.venue_id = U64(number)
@@ -149,9 +124,28 @@ def read_event(account, at, end, fact):
     has_time, time_ms = _integer_of(a, _CH_TIME)
     f.ts = time_ms * MS
     is_read = is_id and has_price and has_qty and has_cum and has_time and f.state != UNSAID
-    if kind == _IS_TRADE:
-        is_read = is_read and _execution(a, f, slot, price_places, qty_places)
-    if not is_read:
+    return is_read and (kind != _IS_TRADE or _execution(a, f, slot, price_places, qty_places))
+
+
+@jit
+def read_event(account, at, end, fact):
+    """An event of one order; whether it is one of ours."""
+    a, f = view(account, ACCOUNT), view(fact, FACT)
+    if not _note_letters(a, at, end):
         a.unread += 1
-        refuse(f, ASK, reasons.VENUE_BUSY)
+        return False
+    # Of a cancelled or replaced order ``C`` is its id on spot, and ``c`` that of the request.
+    id_, revision = client_of(a, *_letter(a, _CH_ORIGINAL)) if a.is_revised != 0 else (ZERO, np.int64(0))
+    if id_ == ZERO:
+        id_, revision = client_of(a, *_letter(a, _CH_CLIENT))
+    kind, symbol = text_code(*_letter(a, _CH_EXECUTION)), _letter(a, _CH_SYMBOL)
+    if kind == _IS_LIQUIDATION:
+        note_takeover(a, symbol[0], symbol[1])
+    if id_ == ZERO:
+        count_external(a, kind in (_IS_TRADE, _IS_LIQUIDATION), symbol[0], symbol[1])
+        return False
+    slot = order_find(a.table, id_)
+    f.id, f.revision, f.kind, f.request, f.cum = id_, np.uint8(revision), STATE, NO_REQUEST, -1
+    if not is_of_another(a, f, slot, symbol[0], symbol[1]) and not _read_order(a, f, slot, kind):
+        give_up(a, f)
     return True

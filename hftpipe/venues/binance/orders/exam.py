@@ -9,9 +9,10 @@ from hftpipe.transport.http.answer import Answer, Outcome
 from hftpipe.transport.websocket.connect import Connection
 from hftpipe.venues.binance.discovery import discover
 from hftpipe.venues.binance.markets import Request
-from hftpipe.venues.binance.orders.account import BEHIND_NS, BinanceAccount, RestError
+from hftpipe.venues.binance.orders.account import BinanceAccount
 from hftpipe.venues.binance.orders.market import AccountMarket
 from hftpipe.venues.orders.numbers import scaled
+from hftpipe.venues.orders.venue_clock import BEHIND_NS
 
 
 def _why(answer: Answer) -> str:
@@ -45,9 +46,9 @@ class BinanceExam:
         return self._account.connect()
 
     def ping(self, connection: Connection, times: int) -> list[int]:
-        """Round trips of the interface for requests, ns. Raises ConnectError."""
+        """Round trips of the interface for requests, ns; none where a session has none. Raises ConnectError."""
         took = []
-        for _ in range(times):
+        for _ in range(times if self._account.has_api else 0):
             began = steady_ns()
             self._account.call(connection, "time", {}, is_signed=False, is_plain=True)
             took.append(steady_ns() - began)
@@ -64,10 +65,8 @@ class BinanceExam:
 
     def fees(self, symbol: str) -> tuple[int, int]:
         """Maker's and taker's fee, 1e-8 of the notional. Raises RestError."""
-        answer = self._account.ask("GET", self._market.fees, {"symbol": symbol})
-        if why := _why(answer):
-            raise RestError(f"{self._account.rest.address}: fees: {why}")
-        part = answer.body.get("standardCommission", answer.body)
+        body = self._account.wanted("fees", self._account.ask("GET", self._market.fees, {"symbol": symbol}))
+        part = body.get("standardCommission", body)
         maker, taker = (scaled(part[name], 8) for name in self._market.fee_keys)
         return maker, taker
 

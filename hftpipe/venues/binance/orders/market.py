@@ -14,8 +14,8 @@ class AccountMarket:
 
     Attributes:
         market: whose it is; is_spot: whether a change makes a new order, and events come over the interface for requests.
-        order, trades, open_orders, open_orders_of (a symbol), time, fees: requests for an order, its executions, what is open, the clock,
-            what is paid; fee_keys: maker's and taker's in that answer.
+        order, trades, trades_of (a symbol), open_orders, open_orders_of (a symbol), holdings, time, fees: requests for an order, its
+            executions, all of them, what is open, positions or balances, the clock, what is paid; fee_keys: maker's and taker's in that answer.
         errors: what its codes mean; windows: orders that it takes, by length in ms.
         silence_s: a connection without a word, pings included, for so long is of no use.
         api_path: of the interface for requests where all interfaces have one address.
@@ -26,9 +26,11 @@ class AccountMarket:
     is_spot: bool
     order: Request
     trades: Request
+    trades_of: Request
     open_orders: Request
     open_orders_of: Request
     cancel_all: Request
+    holdings: Request
     time: Request
     fees: Request
     fee_keys: tuple[str, str]
@@ -45,9 +47,11 @@ SPOT = AccountMarket(
     is_spot=True,
     order=Request("/api/v3/order", 4),
     trades=Request("/api/v3/myTrades", 5),
+    trades_of=Request("/api/v3/myTrades", 20),
     open_orders=Request("/api/v3/openOrders", 80),
     open_orders_of=Request("/api/v3/openOrders", 6),
     cancel_all=Request("/api/v3/openOrders", 1),
+    holdings=Request("/api/v3/account", 20),
     time=Request("/api/v3/time", 1),
     fees=Request("/api/v3/account/commission", 20),
     fee_keys=("maker", "taker"),
@@ -61,9 +65,11 @@ USDM = AccountMarket(
     is_spot=False,
     order=Request("/fapi/v1/order", 1),
     trades=Request("/fapi/v1/userTrades", 5),
+    trades_of=Request("/fapi/v1/userTrades", 5),
     open_orders=Request("/fapi/v1/openOrders", 40),
     open_orders_of=Request("/fapi/v1/openOrders", 1),
     cancel_all=Request("/fapi/v1/allOpenOrders", 1),
+    holdings=Request("/fapi/v3/positionRisk", 5),
     time=Request("/fapi/v1/time", 1),
     fees=Request("/fapi/v1/commissionRate", 20),
     fee_keys=("makerCommissionRate", "takerCommissionRate"),

@@ -7,11 +7,11 @@ import numpy as np
 
 from hftpipe.core.machine.jit import entry, jit
 from hftpipe.core.machine.json_text import find_member, key_code, next_member, open_object, read_integer, text_code
-from hftpipe.core.machine.mem import U64, ZERO, store_i64, store_release, view
+from hftpipe.core.machine.mem import ZERO, store_release, view
 from hftpipe.core.schema.layout import offset_of
 from hftpipe.venues.binance.orders.answers import read_answer
 from hftpipe.venues.binance.orders.events import SPOTS_BYTES, read_event
-from hftpipe.venues.orders.facts import FACT_BYTES
+from hftpipe.venues.orders.facts import fact_clear
 from hftpipe.venues.orders.state import ACCOUNT
 
 __all__ = ["SPOTS_BYTES", "scan", "scan_entry"]
@@ -26,16 +26,10 @@ _SESSION = np.uint64(offset_of(ACCOUNT, "session"))
 
 
 @jit
-def _clear(fact):
-    for word in range(FACT_BYTES // 8):
-        store_i64(fact + U64(8 * word), np.int64(0))
-
-
-@jit
 def scan(account, text, end, fact):
     """Read a message in ``[text, end)``: 1 if it is a fact (at ``fact``) about one of our orders, else 0."""
     a = view(account, ACCOUNT)
-    _clear(fact)
+    fact_clear(fact)
     id_at = id_after = result = error = event = order = ZERO
     status, kind = np.int64(0), ZERO
     at = open_object(text, end)

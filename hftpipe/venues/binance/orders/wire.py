@@ -1,7 +1,8 @@
-"""How requests about orders are said over Binance's WebSocket interface, as templates (spot 1.7 and 1.9, USD-M 2.4 and 2.5).
+"""How requests about orders are said to Binance, as templates (spot 1.7 and 1.9, USD-M 2.4 and 2.5): over its WebSocket interface, or
+over REST, where the same parameters are a query.
 
-What is signed are all parameters but the signature, sorted by name, ``k=v`` joined by ``&`` (section 3). After a log-in
-(``session.logon``, Ed25519 alone) neither key nor signature is sent.
+What is signed are all parameters but the signature, ``k=v`` joined by ``&``, over WebSocket sorted by name, over REST just as they are
+sent (section 3). After a log-in (``session.logon``, Ed25519 alone) neither key nor signature is sent.
 """
 
 from collections.abc import Sequence
@@ -9,7 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from hftpipe.core.schema.records import BUY, FOK, GTC, IOC, MARKET, POST_ONLY, SELL
-from hftpipe.venues.orders.requests import CANCEL_IT, CHANGE, NO_TEMPLATE, PLACE, VARIANTS, variant_of
+from hftpipe.transport.http.head import head_text, target_of
+from hftpipe.venues.orders.facts import CANCEL_IT, CHANGE, PLACE
+from hftpipe.venues.orders.requests import NO_TEMPLATE, VARIANTS, variant_of
 from hftpipe.venues.orders.template import Piece, Value
 
 Param = tuple[str, str | Value]
@@ -26,6 +29,15 @@ _SPOT = {
     MARKET: {"type": "MARKET"},
 }
 _USDM = {**_SPOT, POST_ONLY: {"type": "LIMIT", "timeInForce": "GTX"}}
+#: Where REST takes what the WebSocket interface calls so.
+_SPOT_PATHS = {
+    "order.place": ("POST", "/api/v3/order"), "order.cancel": ("DELETE", "/api/v3/order"),
+    "order.cancelReplace": ("POST", "/api/v3/order/cancelReplace"),
+}  # fmt: skip
+_USDM_PATHS = {
+    "order.place": ("POST", "/fapi/v1/order"), "order.cancel": ("DELETE", "/fapi/v1/order"),
+    "order.modify": ("PUT", "/fapi/v1/order"),
+}  # fmt: skip
 
 
 class Wire:
@@ -94,12 +106,44 @@ class Wire:
         }
         if self._key:
             common["apiKey"] = self._key
-        self.templates.append(_pieces(method, sorted((common | params).items()), bool(self._key)))
+        self.templates.append(self._said(method, sorted((common | params).items())))
         return len(self.templates) - 1
 
+    def _said(self, method: str, params: list[Param]) -> Sequence[Piece]:
+        return _message(method, params, bool(self._key))
 
-def _pieces(method: str, params: list[Param], is_signed: bool) -> list[Piece]:
-    """The segments of a request whose parameters are in order."""
+
+class RestWire(Wire):
+    """The same over REST: a query, its signature behind it, and no body.
+
+    Args:
+        address: of the interface, as :class:`hftpipe.transport.http.rest.RestClient` has it; api_key: of the account, whose key
+            for signing is an HMAC one.
+    """
+
+    def __init__(self, is_spot: bool, api_key: str, recv_window_ms: int, address: str) -> None:
+        self._target, host = target_of(address)
+        self._head = head_text(("Host", host), ("X-MBX-APIKEY", api_key), ("Content-Length", "0"))
+        self._paths = _SPOT_PATHS if is_spot else _USDM_PATHS
+        super().__init__(is_spot, "", recv_window_ms)
+
+    def _said(self, method: str, params: list[Param]) -> Sequence[Piece]:
+        verb, path = self._paths[method]
+        text, signed, made = f"{verb} {self._target}{path}?", "", list[Piece]()
+        for index, (name, value) in enumerate(params):
+            part = ("&" if index else "") + f"{name}="
+            text, signed = text + part, signed + part
+            if isinstance(value, Value):
+                made.append(Piece(text, signed, value))
+                text = signed = ""
+            else:
+                text, signed = text + value, signed + value
+        made.append(Piece(f"{text}&signature=", signed, Value.SIGNATURE))
+        return [*made, Piece(f" HTTP/1.1\r\n{self._head}\r\n")]
+
+
+def _message(method: str, params: list[Param], is_signed: bool) -> list[Piece]:
+    """The segments of a message whose parameters are in order."""
     made, text, signed = (
         [Piece('{"id":"', "", Value.REQUEST_ID, is_signed=False)],
         f'","method":"{method}","params":{{',

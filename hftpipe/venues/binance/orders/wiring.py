@@ -9,21 +9,23 @@ from hftpipe.config import Config, Secret
 from hftpipe.core.schema.finding import Finding
 from hftpipe.core.schema.instruments import INSTRUMENT
 from hftpipe.core.schema.refusal import Refusal
-from hftpipe.transport.signing.keys import ED25519, HMAC, RSA, Key, key_of
+from hftpipe.transport.signing.keys import ED25519, HMAC, Key, key_of
 from hftpipe.venues.binance.discovery import client_of
-from hftpipe.venues.binance.orders.account import RECV_WINDOW_MS, BinanceAccount
 from hftpipe.venues.binance.orders.exam import BinanceExam
+from hftpipe.venues.binance.orders.looks import BinanceLook
 from hftpipe.venues.binance.orders.market import SPOT, USDM, AccountMarket
+from hftpipe.venues.binance.orders.reply import HEADERS, reply_entry
 from hftpipe.venues.binance.orders.scan import SPOTS_BYTES, scan_entry
-from hftpipe.venues.binance.orders.wire import Wire
+from hftpipe.venues.binance.orders.wire import RestWire, Wire
 from hftpipe.venues.contract import Site, Wired
 from hftpipe.venues.orders.check import Check, refuse_real
 from hftpipe.venues.orders.client_text import prefix_of
 from hftpipe.venues.orders.dead_man import DeadMan
 from hftpipe.venues.orders.keeper import AccountMemory, Upkeep
 from hftpipe.venues.orders.numbers import Instruments
+from hftpipe.venues.orders.rest_facts import RECV_WINDOW_MS
 from hftpipe.venues.orders.setup import Speech, Terms
-from hftpipe.venues.orders.wiring import wire_account
+from hftpipe.venues.orders.wiring import REST, wire_account
 
 #: How often the dead man's switch is held off in the time that it waits; the share of the request weight that this may cost.
 _TELLINGS, _SHARE_OF_WEIGHT = 4, 0.25
@@ -34,7 +36,7 @@ def account_key(name: str, config: Config) -> Key:
     """The account's key; of a simulated venue beside the run its own.
 
     Raises:
-        Refusal: there is none in the environment, or it is one that orders cannot be signed with.
+        Refusal: there is none in the environment, or it is one that orders cannot be signed with as they are sent.
     """
     if config.live.simulated:
         from hftpipe.venues.binance.simulated import simulated_key
@@ -42,8 +44,11 @@ def account_key(name: str, config: Config) -> Key:
         name_of_key, secret = simulated_key()
         return Key(Secret(name_of_key), Secret(secret))
     key = key_of(name, os.environ)
-    if key.kind == RSA:
-        raise Refusal(f"venue {name}: an RSA key takes a millisecond an order; allowed: {HMAC}, {ED25519}")
+    if key.kind != HMAC and config.live.order_entry == REST:
+        raise Refusal(
+            f"venue {name}: live.order_entry = rest signs each order, and the key is of kind {key.kind}; allowed: {HMAC}, or "
+            f"live.order_entry = websocket"
+        )
     return key
 
 
@@ -58,12 +63,18 @@ def _addresses(market: AccountMarket, config: Config) -> tuple[str, str, str]:
     return net.rest, f"{net.websocket_api}{plain}", "" if market.is_spot else net.private_streams
 
 
-def account_of(name: str, config: Config, instruments: np.ndarray, fee_numbers: Mapping[str, int]) -> BinanceAccount:
+def _asks_over_socket(market: AccountMarket, config: Config) -> bool:
+    """Whether a session has the interface for requests: orders go over it, or the events come over it."""
+    return market.is_spot or config.live.order_entry != REST
+
+
+def account_of(name: str, config: Config, instruments: np.ndarray, fee_numbers: Mapping[str, int]) -> BinanceLook:
     """The account of a market as configured. Raises Refusal without a key."""
     market = MARKETS[name]
     rest, api_url, events_url = _addresses(market, config)
-    return BinanceAccount(
-        market, account_key(name, config), client_of(market.market, rest, config.live.ca_file), api_url, events_url,
+    return BinanceLook(
+        market, account_key(name, config), client_of(market.market, rest, config.live.ca_file),
+        api_url if _asks_over_socket(market, config) else "", events_url,
         Instruments.of(instruments), prefix_of(config.live.instance), fee_numbers,
         config.live.ca_file,
     )  # fmt: skip
@@ -82,12 +93,17 @@ def check_account(name: str, config: Config, with_order: bool) -> Iterator[Findi
     return Check(exam, config.instruments).findings(with_order)
 
 
-def _speech(market: AccountMarket, key: Key) -> Speech:
+def _speech(market: AccountMarket, key: Key, rest_address: str) -> Speech:
+    if rest_address:
+        rest = RestWire(market.is_spot, key.name.reveal(), RECV_WINDOW_MS, rest_address)
+        return Speech(
+            rest.templates, rest.variants, market.errors, scan_entry.address, SPOTS_BYTES, reply_entry.address, HEADERS
+        )
     wire = Wire(market.is_spot, "" if key.kind == ED25519 else key.name.reveal(), RECV_WINDOW_MS)
     return Speech(wire.templates, wire.variants, market.errors, scan_entry.address, SPOTS_BYTES)
 
 
-def _most_held(market: AccountMarket, countdown_s: float) -> int:
+def most_held(market: AccountMarket, countdown_s: float) -> int:
     """How many symbols the dead man's switch can be held off in, within its share of the request weight."""
     assert market.countdown is not None, "no dead man's switch"
     tellings_per_min = 60 * _TELLINGS / countdown_s
@@ -99,8 +115,10 @@ def wire_orders(name: str, site: Site, state: np.ndarray, report: Callable[[str]
     market, live = MARKETS[name], site.config.live
     key = account_key(name, site.config)
     account = account_of(name, site.config, site.instruments, {one: site.fee_number(one) for one in site.fee_assets})
+    is_rest = live.order_entry == REST
     terms = Terms(
-        links=1 if market.is_spot else 2, is_revised=market.is_spot, answer_s=live.answer_timeout_s,
+        links=int(_asks_over_socket(market, site.config)) + int(not market.is_spot),
+        calls=live.rest_connections if is_rest else 0, is_revised=market.is_spot, answer_s=live.answer_timeout_s,
         login_s=live.login_timeout_s, silence_s=market.silence_s, windows=market.windows,
     )  # fmt: skip
 
@@ -110,7 +128,7 @@ def wire_orders(name: str, site: Site, state: np.ndarray, report: Callable[[str]
         if not (market.countdown and live.dead_man_s):
             return []
         symbols = [bytes(one).decode() for one in site.instruments["symbol"]]
-        most = _most_held(market, live.dead_man_s)
+        most = most_held(market, live.dead_man_s)
         dead_man = DeadMan(account.hold_off, memory.table, memory.account, symbols, live.dead_man_s, most, report)
         held.append(dead_man)
         return [Upkeep("dead man's switch", live.dead_man_s / _TELLINGS, dead_man.tell)]
@@ -123,10 +141,11 @@ def wire_orders(name: str, site: Site, state: np.ndarray, report: Callable[[str]
         site,
         state,
         account,
-        lambda: _speech(market, key),
+        lambda: _speech(market, key, account.rest.address if is_rest else ""),
         terms,
         key,
         account.prefix,
+        market.is_spot,
         report,
         upkeep,
         release,

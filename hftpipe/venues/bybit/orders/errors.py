@@ -8,14 +8,18 @@ def _rows(action: int, reason: int, *codes: int) -> list[Row]:
     return [Row(code, action, reason) for code in codes]
 
 
+#: Those by which the venue refuses a request for its time.
+WRONG_TIME = (10002, -1)
 ERRORS = (
     # Nothing is known: asked about.
     *_rows(ASK, why.VENUE_BUSY, 10000, 10016, 10019, 170001, 170032, 170234, 170007, 170146, 170147, 170310, 40004),
+    # "Failed", "rejected": once in a while such an order is there all the same.
+    *_rows(ASK, why.VENUE_REFUSED, 170149, 170150, 170311, 170210),
     *_rows(ASK, why.DUPLICATE_ID, 10014, 20006, 110072, 170141),
     # Not there (any more), or not yet: it may have filled.
     *_rows(ASK, why.VENUE_UNKNOWN_ORDER, 110001, 170143, 170213, 110008, 110010, 170139, 170142, 170190),
     # Nothing was done, and it may be tried again.
-    *_rows(RETRY, why.VENUE_BUSY, 10002, -1, 110020, 170810, 170005),
+    *_rows(RETRY, why.VENUE_BUSY, *WRONG_TIME, 110020, 170810, 170005),
     *_rows(RETRY, why.CHANGE_IN_FLIGHT, 110079, 170035, 170191, 170212),
     *_rows(PAUSE, why.VENUE_BUSY, 10006, 429, 10429, 20003, 10403, 170222),
     # Key, signature, permission, region.
@@ -30,5 +34,5 @@ ERRORS = (
     *_rows(REJECT, why.REDUCE_ONLY_REJECT, 110017),
     *_rows(REJECT, why.AMEND_BELOW_FILLED, 110064, 170313),
     *_rows(REJECT, why.POST_ONLY_WOULD_TAKE, 170217, 170218, 110103),
-    *_rows(REJECT, why.VENUE_REFUSED, 170149, 170150, 170311, 170210, 10017, 10404),
+    *_rows(REJECT, why.VENUE_REFUSED, 10017, 10404),
 )  # fmt: skip

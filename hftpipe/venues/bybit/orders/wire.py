@@ -1,13 +1,20 @@
-"""How requests about orders are said over Bybit's WebSocket interface, as templates (4.1, 4.3): one log-in, no signature a request."""
+"""How requests about orders are said to Bybit, as templates (4.1, 4.3): over its WebSocket interface, where one log-in is enough, or over
+REST, where each is signed (7): its time, the key, the window, and its body to the byte."""
+
+from dataclasses import replace
 
 import numpy as np
 
 from hftpipe.core.schema.records import BUY, FOK, GTC, IOC, MARKET, POST_ONLY, SELL
-from hftpipe.venues.orders.requests import CANCEL_IT, CHANGE, NO_TEMPLATE, PLACE, VARIANTS, variant_of
+from hftpipe.transport.http.head import head_text, target_of
+from hftpipe.venues.orders.facts import CANCEL_IT, CHANGE, PLACE
+from hftpipe.venues.orders.requests import NO_TEMPLATE, VARIANTS, variant_of
 from hftpipe.venues.orders.template import Piece, Value
 
 _SIDES = {BUY: "Buy", SELL: "Sell"}
 _TIFS = {GTC: "GTC", IOC: "IOC", FOK: "FOK", POST_ONLY: "PostOnly", MARKET: ""}
+#: Where REST takes what the WebSocket interface calls so.
+_PATHS = {f"order.{name}": f"/v5/order/{name}" for name in ("create", "amend", "cancel")}
 #: Quoted values and others that an order has; a Value is quoted.
 _Param = tuple[str, str | Value]
 
@@ -53,21 +60,58 @@ class Wire:
         return self._add("order.create", params, ',"reduceOnly":true' if is_reduce_only else "")
 
     def _add(self, op: str, params: list[_Param], tail: str = "") -> int:
-        pieces = [
+        given: list[_Param] = [("category", self._category), ("symbol", Value.SYMBOL), *params]
+        self.templates.append(self._said(op, _object(given, tail)))
+        return len(self.templates) - 1
+
+    def _said(self, op: str, args: list[Piece]) -> list[Piece]:
+        """A request with ``args``, whose pieces are text alone."""
+        text = f'","X-BAPI-RECV-WINDOW":"{self._window}"}},"op":"{op}","args":['
+        return [
             Piece('{"reqId":"', value=Value.REQUEST_ID),
             Piece('","header":{"X-BAPI-TIMESTAMP":"', value=Value.TIMESTAMP),
+            replace(args[0], text=text + args[0].text),
+            *args[1:-1],
+            replace(args[-1], text=args[-1].text + "]}"),
         ]
-        text = (
-            f'","X-BAPI-RECV-WINDOW":"{self._window}"}},"op":"{op}","args":[{{"category":"{self._category}","symbol":"'
-        )
-        pieces.append(Piece(text, value=Value.SYMBOL))
-        text = '"'
-        for name, value in params:
-            text += f',"{name}":"'
-            if isinstance(value, Value):
-                pieces.append(Piece(text, value=value))
-                text = '"'
-            else:
-                text += value + '"'
-        self.templates.append([*pieces, Piece(text + tail + "}]}")])
-        return len(self.templates) - 1
+
+
+class RestWire(Wire):
+    """The same over REST: ``args`` is the body.
+
+    Args:
+        address: of the interface, as :class:`hftpipe.transport.http.rest.RestClient` has it; api_key: of the account, whose key for
+            signing is an HMAC one.
+    """
+
+    def __init__(self, category: str, recv_window_ms: int, address: str, api_key: str) -> None:
+        self._target, host = target_of(address)
+        self._head = head_text(
+            ("Host", host), ("Content-Type", "application/json"), ("X-BAPI-API-KEY", api_key),
+            ("X-BAPI-RECV-WINDOW", str(recv_window_ms)),
+        )  # fmt: skip
+        self._key = api_key
+        super().__init__(category, recv_window_ms)
+
+    def _said(self, op: str, args: list[Piece]) -> list[Piece]:
+        start = f"POST {self._target}{_PATHS[op]} HTTP/1.1\r\n{self._head}"
+        return [
+            Piece(f"{start}X-BAPI-TIMESTAMP: ", "", Value.TIMESTAMP),
+            Piece("\r\nX-BAPI-SIGN: ", f"{self._key}{self._window}", Value.SIGNATURE_AHEAD),
+            Piece("\r\nContent-Length: ", "", Value.BODY_BYTES),
+            Piece("\r\n\r\n", "", Value.BODY),
+            *(replace(one, signed=one.text) for one in args),
+        ]
+
+
+def _object(params: list[_Param], tail: str) -> list[Piece]:
+    """A JSON object of texts, ``tail`` behind them."""
+    made, text = list[Piece](), ""
+    for name, value in params:
+        text += ("," if made or text else "{") + f'"{name}":"'
+        if isinstance(value, Value):
+            made.append(Piece(text, value=value))
+            text = '"'
+        else:
+            text += value + '"'
+    return [*made, Piece(text + tail + "}")]

@@ -32,6 +32,7 @@ import ctypes
 import numpy as np
 from numba import types
 
+from hftpipe.core.machine.errno import last_errno
 from hftpipe.core.machine.hist import hist_record
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, call_step, clock_gettime, load_i64, rdtscp, view
@@ -52,9 +53,8 @@ _recvfrom = types.ExternalFunction(
 )
 _recvmsg = types.ExternalFunction("recvmsg", types.int64(types.int32, types.uint64, types.int32))
 _send = types.ExternalFunction("send", types.int64(types.int32, types.uint64, types.uint64, types.int32))
-_errno_location = types.ExternalFunction("__errno_location", types.uint64())
 # A missing symbol would be a crash at the first call.
-for _name in ("recvfrom", "recvmsg", "send", "__errno_location"):
+for _name in ("recvfrom", "recvmsg", "send"):
     if not hasattr(ctypes.CDLL(None), _name):
         raise ImportError(f"libc has no {_name}: the ITCH receive loop needs Linux")
 
@@ -178,11 +178,6 @@ def receiver_init(
 
 
 @jit
-def _errno():
-    return load_i64(_errno_location()) & 0xFFFFFFFF
-
-
-@jit
 def _note_kernel(s):
     """How long ago by the wall clock the kernel received the last datagram, in ticks as all histograms are."""
     now = s.header + _NOW_AT
@@ -240,7 +235,7 @@ def _receive(state, socket):
         s.datagrams += 1
         s.bytes += length
         return length
-    error = _errno()
+    error = last_errno()
     if error != _EAGAIN and error != _EINTR:
         s.receive_errors += 1
         s.last_errno = error
@@ -385,7 +380,7 @@ def _send_request(state, length):
         s.requests_sent += 1
     else:
         s.send_errors += 1
-        s.last_errno = _errno()
+        s.last_errno = last_errno()
 
 
 @jit

@@ -26,11 +26,12 @@ J with "no such session"           another connection at once, for whatever sess
 
 import numpy as np
 
+from hftpipe.core.machine.errno import last_errno
 from hftpipe.core.machine.hist import stamp
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, view
 from hftpipe.core.schema.layout import offset_of
-from hftpipe.transport.stream import EAGAIN, EINTR, last_errno, receive_bytes, send_bytes
+from hftpipe.transport.stream import EAGAIN, EINTR, receive_bytes, send_bytes
 from hftpipe.venues.nasdaq.ouch.datagram import END, REJECT
 from hftpipe.venues.nasdaq.ouch.session import (
     DATAGRAM_BYTES_MAX,
