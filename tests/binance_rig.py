@@ -79,6 +79,10 @@ class Venue:
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
 
+    def figures(self) -> dict[str, int]:
+        """What the venue counts."""
+        return dict(requests.get(f"http://127.0.0.1:{self.port}/control", timeout=10).json())
+
     @contextmanager
     def frozen(self) -> Iterator[None]:
         self.control(freeze=True)

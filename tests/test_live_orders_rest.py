@@ -58,6 +58,14 @@ FAULTS = (
 OWN = {"binance": ({"ban_429": 2, "retry_after_s": 1},), "bybit": ({"limit_10006": 2},)}
 
 
+def all_met(venue: Venue, market: str) -> None:
+    """Wait until every fault that was asked for has befallen a request or an event: an order window may have to end first."""
+    until = time.monotonic() + 30
+    while left := venue.figures()[f"{market}_faults_due"]:
+        assert time.monotonic() < until, f"{left} faults that nothing has met"
+        time.sleep(0.1)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_whatever_is_cut_lost_late_or_refused_the_truth_is_known_in_the_end(
     venue: Venue, name: str, tmp_path: Path
@@ -68,7 +76,8 @@ def test_whatever_is_cut_lost_late_or_refused_the_truth_is_known_in_the_end(
         for fault in (*FAULTS, *OWN[protocol]):
             # (Bybit's connections for events are of no category.)
             venue.control(**({} if "disconnect" in fault and protocol == "bybit" else {"market": market}), **fault)
-            time.sleep(1.5)
+            all_met(venue, market)
+            time.sleep(1.0)
         time.sleep(3)
         summary = run.end()
     said = run.log.read_text()

@@ -56,6 +56,11 @@ class RestFaults:
             if name in asked:
                 setattr(self, name, asked[name])
 
+    @property
+    def due(self) -> int:
+        """How many requests are still to be refused."""
+        return self.status_5xx + self.ban_429 + self.ban_418
+
     def next_status(self) -> int:
         """What the next request is answered with; 200: what it deserves."""
         for name, status in (("status_5xx", 503), ("ban_429", 429), ("ban_418", 418)):

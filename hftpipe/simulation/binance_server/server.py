@@ -177,10 +177,11 @@ class BinanceServer(MarketServer[Peer]):
         return {name: venue.trading.truth(venue.trading.state.traders[account]) for name, venue in self._venues.items()}
 
     def figures(self) -> dict[str, int]:
-        """Of each market its events, how often it was late, its subscriptions; connections now."""
+        """Of each market its events, how often it was late, its subscriptions, faults that are still to come; connections now."""
         made = {"connections": len(self._connections)}
         for name, venue in self._venues.items():
             made |= {f"{name}_events": venue.feed.market.events, f"{name}_behind": venue.feed.behind}
+            made[f"{name}_faults_due"] = venue.rest_faults.due + venue.trading.state.faults.due
             heard = (one for one in self._connections if isinstance(one, Connection) and one.market == name)
             public = (stream for one in heard if not one.is_private for stream in one.names)
             made |= stream_figures(name, public, venue.feed.asked_twice)

@@ -68,6 +68,12 @@ class RequestFaults:
             if name in asked:
                 setattr(self, name, asked[name])
 
+    @property
+    def due(self) -> int:
+        """How many requests and orders are still to meet one."""
+        subscribed = self.refuse_next + self.mute_next
+        return subscribed + self.status_5xx + self.limit_10006 + self.reject_next + self.cancel_too_late
+
     def next(self, name: str) -> bool:
         """Whether one of these is due; it is used up."""
         left: int = getattr(self, name)

@@ -131,10 +131,11 @@ class BybitServer(MarketServer[Peer]):
         return self._trading.truth(self._trading.state.accounts[account])
 
     def figures(self) -> dict[str, int]:
-        """Of each category its events, how often it was late, its subscriptions; connections now."""
+        """Of each category its events, how often it was late, its subscriptions, faults that are still to come; connections now."""
         made = {"connections": len(self._connections)}
         for name, one in self._categories.items():
             made |= {f"{name}_events": one.feed.market.events, f"{name}_behind": one.feed.behind}
+            made[f"{name}_faults_due"] = one.request_faults.due + self._trading.state.faults[name].due
             heard = (peer for peer in self._connections if isinstance(peer, Connection) and peer.market == name)
             made |= stream_figures(name, (topic for peer in heard for topic in peer.names), one.feed.asked_twice)
         return made

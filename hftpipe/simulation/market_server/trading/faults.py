@@ -70,6 +70,14 @@ class OrderFaults:
                 if key in asked:
                     setattr(target, name, asked[key])
 
+    @property
+    def due(self) -> int:
+        """How many requests and events are still to meet one."""
+        requests = (
+            self.unknown + self.unavailable + self.delayed + self.ack_dropped + self.answer_cut + self.request_cut
+        )
+        return requests + self.events.drop + self.events.double
+
     def next_fate(self, is_socket: bool) -> Fate:
         """Of the next request that enters, changes or cancels orders; is_socket: it came over WebSocket."""
         if self.unknown:
