@@ -212,3 +212,11 @@ def no_orders_within(account: Account, seconds: float) -> bool:
             return False
         time.sleep(0.05)
     return True
+
+
+def all_met(venue: Venue, market: str) -> None:
+    """Wait until every fault that was asked for has befallen a request or an event: an order window may have to end first."""
+    until = time.monotonic() + 30
+    while left := venue.figures()[f"{market}_faults_due"]:
+        assert time.monotonic() < until, f"{left} faults that nothing has met"
+        time.sleep(0.1)

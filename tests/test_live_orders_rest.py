@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from binance_rig import Venue
-from live_orders_rig import KEY, NAME, SECRET, account_at, environment, live, no_orders_within, options
+from live_orders_rig import KEY, NAME, SECRET, account_at, all_met, environment, live, no_orders_within, options
 from running import configs, hftpipe
 
 pytest_plugins = ("live_exchanges",)
@@ -56,14 +56,6 @@ FAULTS = (
 )  # fmt: skip
 #: What only one of the venues says.
 OWN = {"binance": ({"ban_429": 2, "retry_after_s": 1},), "bybit": ({"limit_10006": 2},)}
-
-
-def all_met(venue: Venue, market: str) -> None:
-    """Wait until every fault that was asked for has befallen a request or an event: an order window may have to end first."""
-    until = time.monotonic() + 30
-    while left := venue.figures()[f"{market}_faults_due"]:
-        assert time.monotonic() < until, f"{left} faults that nothing has met"
-        time.sleep(0.1)
 
 
 @pytest.mark.parametrize("name", NAMES)

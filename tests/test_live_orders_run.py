@@ -25,6 +25,7 @@ from live_orders_rig import (
     SECRET,
     BinanceAccount,
     account_at,
+    all_met,
     environment,
     live,
     no_orders_within,
@@ -181,8 +182,10 @@ def test_whatever_is_lost_late_told_twice_or_unknown_the_truth_is_known_in_the_e
     account, began_ms = account_at(venue, name), now_ms()
     with live(venue, name, tmp_path, "--set", "pipeline.stop_timeout_s=20") as run:
         for fault in FAULTS:
-            venue.control(market=name.partition("_")[2], **fault)
-            time.sleep(1.5)
+            market = name.partition("_")[2]
+            venue.control(market=market, **fault)
+            all_met(venue, market)
+            time.sleep(1.0)
         time.sleep(3)
         summary = run.end()
     venue.control(clock_offset_ms=0)
