@@ -16,6 +16,8 @@ import pytest
 
 from hftpipe.app import halt_command
 from hftpipe.app.halt_latch import Latch, read_latch, write_latch
+from hftpipe.app.settings.file_store import FileStore
+from hftpipe.app.settings.sources import Sources
 from hftpipe.config import load
 from hftpipe.config.fields import ConfigError
 from hftpipe.config.secrets import Secret
@@ -409,12 +411,13 @@ def test_an_address_that_is_taken_is_refused_by_name_and_one_that_others_reach_i
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    first = KillSwitch(load([], {}, {"kill_switch.address": "127.0.0.1:0"}), {})
+    sources = Sources([], {}, {}, FileStore(NAME))
+    first = KillSwitch(load([], {}, {"kill_switch.address": "127.0.0.1:0"}), sources)
     assert not [one for one in caplog.records if one.levelno >= logging.WARNING]
     with pytest.raises(AddressTaken, match=f"kill_switch.address = {first.address}.*in use"):
-        KillSwitch(load([], {}, {"kill_switch.address": first.address}), {})
+        KillSwitch(load([], {}, {"kill_switch.address": first.address}), sources)
     first.close()
-    KillSwitch(load([], {}, {"kill_switch.address": "0.0.0.0:0"}), {}).close()
+    KillSwitch(load([], {}, {"kill_switch.address": "0.0.0.0:0"}), sources).close()
     warned = [one for one in caplog.records if one.levelno == logging.WARNING]
     assert len(warned) == 1 and "other machines, without any password" in warned[0].message
 

@@ -1,4 +1,4 @@
-"""What a changed configuration file does to a run: strategy parameters take effect, all else is named and does not."""
+"""What a changed configuration file does to a run: parameters and limits take effect, all else is named and does not."""
 
 import functools
 import logging
@@ -14,8 +14,11 @@ from test_run import MAIN, REPO, run, start
 
 from hftpipe.app import params_watch
 from hftpipe.app.cold import Cold
-from hftpipe.app.params_watch import ParamsWatch, fixed_changes, leaves
+from hftpipe.app.params_watch import ParamsWatch, fixed_changes
+from hftpipe.app.settings import sources
+from hftpipe.app.settings.sources import Sources
 from hftpipe.config import load
+from hftpipe.config.leaves import leaves
 from hftpipe.strategy.compile.loader import LoadedStrategy
 from hftpipe.strategy.compile.loader import load as load_strategy
 from hftpipe.strategy.params import PARAMS_CELL, PARAMS_HEADER_BYTES
@@ -31,45 +34,42 @@ def changes(**overrides: object) -> dict:
     )
 
 
-def test_every_key_but_a_strategy_parameter_is_fixed_and_named_with_both_values() -> None:
+def test_every_key_but_parameters_and_limits_is_fixed_and_named_with_both_values() -> None:
     assert changes() == {}
     assert changes(strategy__params__spread_bps="3") == {}
-    assert changes(risk__limits__BTCUSDT__max_position="0.05") == {"risk.limits.BTCUSDT.max_position": ("0.1", "0.05")}
+    assert changes(risk__limits__BTCUSDT__max_position="0.05") == {}
+    assert changes(risk__limits__NEW__max_position="1") == {}
     assert changes(rings__market="4096") == {"rings.market": (65536, 4096)}
-    assert changes(risk__limits__default__collar_bps="7") == {"risk.limits.default.collar_bps": ("100", "7")}
-
-
-def test_a_limit_for_a_new_symbol_and_one_taken_away_are_changes() -> None:
-    found = changes(risk__limits__NEW__max_position="1")
-    assert found["risk.limits.NEW.max_position"] == (None, "1")
+    assert changes(risk__limits__default__max_book_age_ms="7") == {"risk.limits.default.max_book_age_ms": (2000, 7)}
+    assert changes(controls__self_match="venue") == {"controls.self_match": ("refuse", "venue")}
 
 
 def test_instruments_are_told_by_their_number() -> None:
     assert leaves({"a": [{"b": 1}, {"b": 2}], "c": [1, 2]}) == {"a.0.b": 1, "a.1.b": 2, "c": [1, 2]}
 
 
-def test_an_edited_risk_limit_is_said_to_be_without_effect_once_for_each_value(tmp_path: Path) -> None:
+def test_an_edited_key_that_is_fixed_is_said_to_be_without_effect_once_for_each_value(tmp_path: Path) -> None:
     mine = tmp_path / "mine.toml"
 
-    def write(position: str, spread: float, more: str = "") -> None:
+    def write(age_ms: int, spread: float, more: str = "") -> None:
         mine.write_text(
             f"[strategy]\nreload_s = 0.1\n[strategy.params]\nspread_bps = {spread}\n"
-            f'[risk.limits.BTCUSDT]\nmax_position = "{position}"\n{more}'
+            f"[risk.limits.BTCUSDT]\nmax_book_age_ms = {age_ms}\n{more}"
         )
         time.sleep(0.8)
 
-    write("0.1", 0.5)
+    write(1000, 0.5)
     process = start("t-limits", "--config", str(mine))
-    write("0.05", 0.5)
-    write("0.05", 0.6)
-    write("0.04", 0.6, "[rings]\nmarket = 4096\n")
-    write("0.1", 0.6)
+    write(900, 0.5)
+    write(900, 0.6)
+    write(800, 0.6, "[rings]\nmarket = 4096\n")
+    write(1000, 0.6)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     lines = [line for line in err.splitlines() if "fixed for the run" in line]
-    positions = [line for line in lines if "risk.limits.BTCUSDT.max_position" in line]
-    assert len(positions) == 2 and '"running":"0.1","file":"0.05"' in positions[0] and '"file":"0.04"' in positions[1]
-    assert "restart to apply" in positions[0] and "risk limits are fixed" in positions[0]
+    ages = [line for line in lines if "risk.limits.BTCUSDT.max_book_age_ms" in line]
+    assert len(ages) == 2 and '"running":1000,"file":900' in ages[0] and '"file":800' in ages[1]
+    assert "restart to apply" in ages[0] and "risk limits are fixed" in ages[0]
     assert sum("rings.market" in line for line in lines) == 1 and len(lines) == 3
     assert err.count("strategy parameters changed") == 1 and err.count("says again what the run has") == 2
 
@@ -102,7 +102,9 @@ class Watched:
             of_strategy=lambda name, index: name,
             segment=SimpleNamespace(region=lambda name: self._area),
         )
-        self.watch = ParamsWatch(pipeline, config, [str(file)], {}, {})
+        limits = SimpleNamespace(want=lambda found: None, flush=lambda: None)
+        store = SimpleNamespace(read=dict, look=lambda: None)
+        self.watch = ParamsWatch(pipeline, limits, config, Sources([str(file)], {}, {}, store))
 
     def look(self, times: int = 1) -> None:
         for _ in range(times):
@@ -193,7 +195,7 @@ def test_a_file_that_is_changed_between_being_found_and_being_read_is_looked_at_
 ) -> None:
     watched.look(3)
     watched.file.write_text(WHOLE.replace("12.5", "15.5"))
-    real = params_watch.load
+    real = sources.load
 
     def load_and_change(*given: object) -> object:
         found = real(*given)
@@ -201,7 +203,7 @@ def test_a_file_that_is_changed_between_being_found_and_being_read_is_looked_at_
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(params_watch, "load", load_and_change)
+        patch.setattr(sources, "load", load_and_change)
         watched.look(2)
     assert watched.published() == 0
     watched.look(2)

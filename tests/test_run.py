@@ -271,7 +271,7 @@ def test_changed_parameters_reach_the_running_strategy(tmp_path):
     time.sleep(0.7)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
-    assert "strategy parameters not changed" in err and "spread_bps" in err
+    assert "parameters and limits not changed" in err and "spread_bps" in err
     assert "strategy parameters changed" in err
 
 

@@ -1,57 +1,44 @@
-"""Configuration files that change during a run: strategy parameters take effect, all else is named and does not."""
+"""Configuration files that change during a run: strategy parameters and risk limits take effect, all else is named and does not."""
 
 import logging
 import os
 import re
 import stat
+from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-from hftpipe.config import Config, ConfigError, amount_keys, load
-from hftpipe.core.machine.fixed import format_fixed
+from hftpipe.app.limit_changes import LimitChanges
+from hftpipe.app.settings.contract import SettingError
+from hftpipe.app.settings.sources import Sources
+from hftpipe.app.state import StateError
+from hftpipe.config import Config, ConfigError
+from hftpipe.config.leaves import leaves, shown
 from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.log import event
 from hftpipe.strategy.api.declare import StrategyError
 from hftpipe.strategy.compile.loader import publish_params
 from hftpipe.strategy.params import resolve
 from hftpipe.topology.configured import strategies_of
+from hftpipe.topology.limit_words import may_change
 from hftpipe.topology.pipeline import Pipeline
 
 LOG = logging.getLogger("hftpipe.app.run")
 #: Their effect is that of the parameters they give.
 _PARAMETERS = re.compile(r"strategy\.(params|profiles|profile)(\.|$)|strategies\.\d+\.params\.")
-#: Keys that say how much may be traded.
-_LIMITS = re.compile(r"risk\.|limit_groups\.|strategies\.\d+\.(max_position|orders_per_)")
-#: Kept in units of 1e-8, shown as they are written.
-_AMOUNTS = amount_keys()
+#: Keys that say how much may be traded, and stay as they are.
+_LIMITS = re.compile(r"risk\.|controls\.|limit_groups\.")
 
 Look = tuple[int, int, int] | None
 
 
-def leaves(node: Any, path: str = "") -> dict[str, Any]:
-    """Every value of a configuration as JSON types, by dotted key; an instrument's table has its number for a name."""
-    if isinstance(node, list) and any(isinstance(one, dict) for one in node):
-        node = {str(number): one for number, one in enumerate(node)}
-    if not isinstance(node, dict):
-        return {path: node}
-    return {
-        key: value
-        for name, one in node.items()
-        for key, value in leaves(one, f"{path}.{name}" if path else name).items()
-    }
-
-
-def _shown(key: str, value: Any) -> Any:
-    return format_fixed(value) if key.rpartition(".")[2] in _AMOUNTS and value is not None else value
-
-
 def fixed_changes(running: Config, found: Config) -> dict[str, tuple[Any, Any]]:
-    """Keys, strategy parameters apart, that a run's files now say otherwise: (running, found), None for "not set"."""
+    """Keys that a run's files now say otherwise and that stay as they are: (running, found), None for "not set"."""
     old, new = leaves(running.as_dict()), leaves(found.as_dict())
     return {
-        key: (_shown(key, old.get(key)), _shown(key, new.get(key)))
+        key: (shown(key, old.get(key)), shown(key, new.get(key)))
         for key in sorted(old.keys() | new.keys())
-        if old.get(key) != new.get(key) and not _PARAMETERS.match(key)
+        if old.get(key) != new.get(key) and not _PARAMETERS.match(key) and not may_change(key)
     }
 
 
@@ -87,51 +74,50 @@ def unfinished(files: list[str]) -> str:
 
 
 class ParamsWatch:
-    """Looks at the configuration files and publishes changed strategy parameters; a bad file changes nothing.
+    """Looks at the sources of a run's settings and publishes changed strategy parameters and limits; a bad file changes nothing.
 
     A file is not believed while it is being written: it is read when two looks, a period apart, have found it the same, and
     refused when its last line has no end or a parameter that was given before is gone (whoever wants the default back writes
     it down). The first read is made for what changed while the run was starting.
 
-    Risk limits and every other key are fixed for the run: that a file says otherwise is logged once for each new value.
+    Every other key is fixed for the run: that a file says otherwise is logged once for each new value.
 
     Args:
-        asked: the configuration as the files gave it at the start.
+        limits: of the pipeline; asked: the configuration as its sources gave it at the start; sources: looked at, and read again.
     """
 
-    def __init__(
-        self, pipeline: Pipeline, asked: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any]
-    ) -> None:
-        self._pipeline, self._files, self._env, self._overrides = pipeline, files, env, overrides
+    def __init__(self, pipeline: Pipeline, limits: LimitChanges, asked: Config, sources: Sources) -> None:
+        self._pipeline, self._limits, self._sources, self._files = pipeline, limits, sources, sources.files
         self._period_ns = int(pipeline.config.strategy.reload_s * 1e9)
         self._next_ns = steady_ns() + self._period_ns
-        self._found = self._looks()
-        self._read: list[Look] | None = None if files else []
+        self._found: list[Hashable] = []
+        self._read: list[Hashable] | None = None
         self._asked = asked
         self._told: dict[str, tuple[Any, Any]] = {}
         self._params = _params_of(pipeline.config)
 
-    def _looks(self) -> list[Look]:
-        return [look_at(file) for file in self._files]
+    def _looks(self) -> list[Hashable]:
+        return [*(look_at(file) for file in self._files), self._sources.store.look()]
 
     def poll(self) -> None:
         """Act on what changed and has stayed as it is since the last look; looks at most every ``strategy.reload_s``."""
         if not self._period_ns or steady_ns() < self._next_ns:
             return
         self._next_ns = steady_ns() + self._period_ns
+        self._limits.flush()
         before, self._found = self._found, self._looks()
         if self._found == self._read or self._found != before:
             return
         self._read = self._found
         try:
             found, why = self._load(), ""
-        except (ConfigError, StrategyError, OSError) as error:
+        except (ConfigError, StrategyError, SettingError, StateError, OSError) as error:
             found, why = None, str(error)
         if self._looks() != self._read:
             # It changed under our hands: what was read may be half of each. The next looks decide.
             self._read = None
         elif found is None:
-            event(LOG, logging.ERROR, "strategy parameters not changed", reason=why)
+            event(LOG, logging.ERROR, "parameters and limits not changed", reason=why)
         else:
             self._act(found)
 
@@ -139,11 +125,11 @@ class ParamsWatch:
         """The configuration of the files, if it can be taken for whole.
 
         Raises:
-            ConfigError, StrategyError, OSError: it cannot.
+            ConfigError, StrategyError, SettingError, StateError, OSError: it cannot.
         """
-        if absent := [file for file, look in zip(self._files, self._found, strict=True) if look is None]:
+        if absent := [file for file, look in zip(self._files, self._found, strict=False) if look is None]:
             raise StrategyError(f"not there, or no file: {', '.join(absent)}")
-        found = load(self._files, self._env, self._overrides)
+        found = self._sources.load()
         if why := unfinished(self._files):
             raise StrategyError(why)
         now = _params_of(found)
@@ -160,21 +146,26 @@ class ParamsWatch:
     def _act(self, found: Config) -> None:
         self._tell_fixed(found)
         try:
+            self._check(_params_of(found))
+            self._limits.want(found)
+        except (ConfigError, StrategyError) as error:
+            event(LOG, logging.ERROR, "parameters and limits not changed", reason=str(error))
+        else:
             self._publish(_params_of(found))
-        except StrategyError as error:
-            event(LOG, logging.ERROR, "strategy parameters not changed", reason=str(error))
 
-    def _publish(self, params: dict[str, dict[str, Any]]) -> None:
-        """Hand each strategy its changed parameters, once those of all are found to be legal.
+    def _changed(self, params: dict[str, dict[str, Any]]) -> list[tuple[int, str]]:
+        """Place and name of each strategy whose parameters are others."""
+        return [(at, name) for at, name in enumerate(self._params) if params[name] != self._params[name]]
 
-        Raises:
-            StrategyError: those of one are not; nothing has changed.
-        """
-        changed = [(at, name) for at, name in enumerate(self._params) if params[name] != self._params[name]]
-        for at, name in changed:
+    def _check(self, params: dict[str, dict[str, Any]]) -> None:
+        """Raises StrategyError: those of one are not legal."""
+        for at, name in self._changed(params):
             strategy, which = self._pipeline.strategies[at], self._pipeline.names[at]
             resolve(strategy.schema, {**strategy.defaults, **params[name]}, f"strategy {which}")
-        for at, name in changed:
+
+    def _publish(self, params: dict[str, dict[str, Any]]) -> None:
+        """Hand each strategy its changed parameters, which are legal."""
+        for at, name in self._changed(params):
             strategy, which = self._pipeline.strategies[at], self._pipeline.names[at]
             area = self._pipeline.segment.region(self._pipeline.of_strategy("params", at))
             publish_params(area, strategy, {**strategy.defaults, **params[name]})

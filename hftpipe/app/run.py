@@ -16,12 +16,14 @@ from hftpipe.app import outputs
 from hftpipe.app.cold import Cold
 from hftpipe.app.epoch import next_epoch, raise_epoch
 from hftpipe.app.journaling import Journals
+from hftpipe.app.limit_changes import LimitChanges
 from hftpipe.app.loss_state import resume_losses
 from hftpipe.app.outcome import Outcome
 from hftpipe.app.params_watch import ParamsWatch
 from hftpipe.app.placement import place
 from hftpipe.app.recording import Recording
 from hftpipe.app.run_marker import end_run
+from hftpipe.app.settings.sources import Sources
 from hftpipe.app.signals import noted_signals
 from hftpipe.app.start import Start, begin, refuse_if_halted
 from hftpipe.app.state import StateError
@@ -29,7 +31,7 @@ from hftpipe.app.summary_file import write_summary
 from hftpipe.app.supervisor import END_OF_RECORDING, Companion, Supervisor
 from hftpipe.app.webhook import Webhook
 from hftpipe.capture.detect import CaptureInfo, detect
-from hftpipe.config import Config, limit_warnings, load
+from hftpipe.config import Config, limit_warnings
 from hftpipe.core.machine.clock import measure_skew, tsc_now
 from hftpipe.core.machine.fixed import format_fixed
 from hftpipe.core.machine.system_clock import steady_ns, wall_ns
@@ -54,8 +56,10 @@ VIEW_NS = 250_000_000
 PROGRESS_NS = 5_000_000_000
 
 
-def match_capture(config: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any]) -> Config:
+def match_capture(config: Config, load: Callable[..., Config]) -> Config:
     """Make the instruments those of the capture, when the configured ones are not.
+
+    ``load`` makes the configuration anew: what limits may be given for, and what else is laid over it (:meth:`Sources.load`).
 
     Tick and lot come from the configuration where the symbol is configured for the same market; otherwise they are
     the smallest steps seen in the capture, and that is said.
@@ -70,11 +74,11 @@ def match_capture(config: Config, files: list[str], env: dict[str, str], overrid
     known = {(item.symbol, item.venue) for item in config.instruments}
     traded = sorted({*(symbol for symbol, _ in known), *info.symbols})
     if info.symbols and all((symbol, info.market) in known for symbol in info.symbols):
-        return load(files, env, overrides, traded)
+        return load(traded)
     tables = [instrument_table(info, index) for index in range(len(info.symbols))]
     for table in tables:
         event(LOG, logging.WARNING, "instrument taken from the capture", **table)
-    return load(files, env, {**overrides, "instruments": tables}, traded)
+    return load(traded, instruments=tables)
 
 
 def instrument_table(info: CaptureInfo, index: int) -> dict[str, Any]:
@@ -216,14 +220,11 @@ def _warn(text: str) -> None:
     event(LOG, logging.WARNING, text)
 
 
-def run(
-    config: Config, files: list[str], env: dict[str, str], overrides: dict[str, Any], json_file: str | None,
-    companions: Sequence[Companion] = (),
-) -> int:  # fmt: skip
+def run(config: Config, sources: Sources, json_file: str | None, companions: Sequence[Companion] = ()) -> int:
     """Run a pipeline to its end.
 
     Args:
-        config: as loaded from ``files``, ``env`` and ``overrides`` (which are read again when the files change).
+        config: as loaded from ``sources``, which are read again when they change.
         json_file: where the summary goes as JSON; None for nowhere.
         companions: more processes beside the stages, stopped last of all.
 
@@ -235,9 +236,9 @@ def run(
         Refusal: ConfigError, CaptureError, StrategyError, SegmentError, RecordError, StateError, or the network's; nothing was
             started, and no trace is left of a run that would have been under way.
     """
-    asked, config = config, with_universe(match_capture(config, files, env, overrides), _warn)
+    asked, config = config, with_universe(match_capture(config, sources.load), _warn)
     refuse_if_halted(config)
-    webhook = Webhook(config, env)
+    webhook = Webhook(config, sources.env)
     for text in limit_warnings(config):
         _warn(text)
     strategies = load_strategies(config)
@@ -253,7 +254,7 @@ def run(
         built.append(pipeline)
         try:
             measure_skew(pipeline.segment.record("clock", CLOCK), sorted(set(cpus)))
-            watch = ParamsWatch(pipeline, asked, files, env, overrides)
+            watch = ParamsWatch(pipeline, LimitChanges(pipeline), asked, sources)
             profit_before = resume_losses(pipeline)
             journals = Journals(pipeline)
             recording = Recording(pipeline) if config.record.folder else None
@@ -263,6 +264,7 @@ def run(
             summary = _supervise(pipeline, cpus, watch, recording, exchanges, beside_it, start, journals, signals)
         finally:
             pipeline.segment.unlink()
+        sources.close()
         summary["alerts"] = webhook.close()
         code = _hand_over(summary, json_file)
         if start.latch.is_stored:

@@ -2,13 +2,14 @@
 
 import inspect
 import os
+from collections.abc import Collection
 from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
 
 from hftpipe.cli.common import Duration, Files, app, fail, guarded_network, load_settings
-from hftpipe.config import Config
+from hftpipe.config import Config, load
 
 Port = typer.Option(min=0, max=65_535)
 Share = Annotated[float, typer.Option(help="Share of the line's datagrams that this happens to.")]
@@ -50,7 +51,10 @@ def _parties(settings: Config, files: list[str], overrides: dict[str, str]) -> d
     from hftpipe.venues.nasdaq.account import ouch_password
     from hftpipe.venues.paper.demo import demo_market
 
-    rows = instrument_rows(match_capture(settings, files, dict(os.environ), overrides))
+    def load_again(traded: Collection[str], **more: Any) -> Config:
+        return load(files, os.environ, {**overrides, **more}, traded)
+
+    rows = instrument_rows(match_capture(settings, load_again))
     accounts = (Account(settings.udp.user, ouch_password()),)
     return {"instruments": rows, "accounts": accounts, "market": demo_market(settings.market)}
 

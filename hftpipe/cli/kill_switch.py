@@ -52,13 +52,17 @@ def kill_switch(
 ) -> None:
     """Serve the kill switch by itself, whether or not the pipeline runs: POST /kill, GET /status, SIGUSR2, a file."""
     pairs: dict[str, Any] = {"pipeline.name": name, "kill_switch.address": address, "kill_switch.file": file}
-    settings = load_settings(config or [], overrides_of(pairs, assign or []))
+    files, overrides = config or [], overrides_of(pairs, assign or [])
+    settings = load_settings(files, overrides)
     log.setup(settings.log.format, settings.log.level, sys.stderr)
     os.environ["HFTPIPE_PIPELINE__METRICS"] = "true" if settings.pipeline.metrics else "false"
 
     def action() -> int:
+        from hftpipe.app.settings.sources import Sources
+        from hftpipe.app.settings.stores import store_of
         from hftpipe.kill_switch.process import serve_alone
 
-        return serve_alone(settings, os.environ)
+        sources = Sources(files, dict(os.environ), overrides, store_of(settings, os.environ))
+        return serve_alone(settings, sources)
 
     raise typer.Exit(guarded(action))

@@ -64,7 +64,7 @@ def run(
         demo = "no --config given: using the demonstration limits of configs/paper.toml and configs/risk_limits.toml"
         log.event(LOG, logging.WARNING, demo)
     os.environ["HFTPIPE_PIPELINE__METRICS"] = "true" if settings.pipeline.metrics else "false"
-    raise typer.Exit(guarded(lambda: _run(settings, files, overrides, json)))
+    raise typer.Exit(guarded(lambda: _run(files, overrides, json)))
 
 
 def _check_target(json: str | None) -> None:
@@ -72,17 +72,17 @@ def _check_target(json: str | None) -> None:
         raise fail(f"--json {json}: {problem}")
 
 
-def _run(settings: config_module.Config, files: list[str], overrides: dict[str, Any], json: str | None) -> int:
+def _run(files: list[str], overrides: dict[str, Any], json: str | None) -> int:
+    from hftpipe.app.settings.sources import sources_of
     from hftpipe.kill_switch.process import beside_run
 
+    settings, sources = sources_of(files, dict(os.environ), overrides)
     # First of all: it is to answer while the rest still starts.
-    with beside_run(settings, os.environ) as kill_switch:
-        return _run_beside(settings, files, overrides, json, kill_switch)
+    with beside_run(settings, sources) as kill_switch:
+        return _run_beside(settings, sources, json, kill_switch)
 
 
-def _run_beside(
-    settings: config_module.Config, files: list[str], overrides: dict[str, Any], json: str | None, kill_switch: Any
-) -> int:
+def _run_beside(settings: config_module.Config, sources: Any, json: str | None, kill_switch: Any) -> int:
     from hftpipe.app.precompile import is_warm, precompile
     from hftpipe.topology.configured import strategies_of, venues_of
 
@@ -92,7 +92,7 @@ def _run_beside(
         precompile(list(dict.fromkeys(one.strategy for one in strategies_of(settings))), kinds)
     from hftpipe.app.run import run as run_pipeline
 
-    return run_pipeline(settings, files, dict(os.environ), overrides, json, [kill_switch] if kill_switch else [])
+    return run_pipeline(settings, sources, json, [kill_switch] if kill_switch else [])
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import Any
 from hftpipe.config.fields import Table, keys_of
 from hftpipe.config.instruments import SYMBOL_KEYS, Instrument, Universe
 from hftpipe.config.kinds import SCALAR, SYMBOL, VENUE_NAME, Kind
-from hftpipe.config.layers import KeyPath, Setting, toml_float
+from hftpipe.config.layers import CHANGED, KeyPath, Setting, toml_float
 from hftpipe.config.network import ENDPOINTS, endpoint_kinds, nets_of
 from hftpipe.config.presets import demo_overrides
 from hftpipe.config.schema import (
@@ -323,7 +323,7 @@ class Checked:
 
     def is_of_this_run(self, setting: Setting) -> bool:
         """Whether a setting is meant for this run alone: by the environment or the command line, and not by the demonstration."""
-        is_given = setting.origin == "command line" or setting.origin.startswith("environment variable")
+        is_given = setting.origin in ("command line", CHANGED) or setting.origin.startswith("environment variable")
         return is_given and demo_overrides().get(".".join(setting.path)) != setting.value
 
     def under(self, *path: str) -> dict[str, Any]:

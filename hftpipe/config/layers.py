@@ -94,10 +94,14 @@ def _env_path(name: str) -> KeyPath:
     return tuple(parts)
 
 
-def from_overrides(overrides: Mapping[str, Any]) -> list[Setting]:
+#: Where a setting comes from that was changed while a pipeline ran.
+CHANGED = "set while running"
+
+
+def from_overrides(overrides: Mapping[str, Any], origin: str = "command line") -> list[Setting]:
     """The settings of dotted keys (or nested tables) from the command line; None is "not given"."""
     given = [
-        Setting((*name.split("."), *rest), value, "command line", is_text=isinstance(value, str))
+        Setting((*name.split("."), *rest), value, origin, is_text=isinstance(value, str))
         for (name, *rest), value in _flatten(overrides)
         if value is not None
     ]

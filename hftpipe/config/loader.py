@@ -13,7 +13,7 @@ from hftpipe.config.checks import Checked
 from hftpipe.config.fields import ConfigError, Table
 from hftpipe.config.instruments import Instrument
 from hftpipe.config.kinds import RULES
-from hftpipe.config.layers import from_env, from_file, from_overrides
+from hftpipe.config.layers import CHANGED, from_env, from_file, from_overrides
 from hftpipe.config.limits import limit_problems, stray_limits
 from hftpipe.config.lines import line_problems
 from hftpipe.config.network import ENDPOINTS, nets_of, network_of
@@ -25,20 +25,21 @@ def load(
     env: Mapping[str, str],
     overrides: Mapping[str, Any] | None = None,
     traded: Collection[str] | None = None,
+    changed: Mapping[str, Any] | None = None,
 ) -> Config:
-    """The configuration of these layers: defaults < `files` in order < `env` < `overrides`.
+    """The configuration of these layers: defaults < `files` in order < `env` < `overrides` < `changed`.
 
     `env` is usually os.environ; only HFTPIPE_* is looked at. `overrides` maps dotted keys to values: text is
     read by the key's type, None means "not given". In `env` or `overrides`, `market.replay` implies
     `market.source` = "replay" unless the same layer sets a source. `traded`: symbols that limits may be given for, where
-    they are known better than from `instruments`.
+    they are known better than from `instruments`. `changed`: dotted keys that were set while a pipeline ran.
     Raises ConfigError with one line for every problem in any layer.
     """
     checked = Checked()
     for name in files:
         for setting in from_file(name, checked.problems):
             checked.add(setting)
-    for setting in (*from_env(env), *from_overrides(overrides or {})):
+    for setting in (*from_env(env), *from_overrides(overrides or {}), *from_overrides(changed or {}, CHANGED)):
         checked.add(setting)
     config = _build(checked)
     problems = [*checked.problems, *_agreement_problems(config, checked, traded)]

@@ -362,6 +362,20 @@ class KillSwitch:
 
 
 @dataclass(frozen=True)
+class Store:
+    """Where limits and parameters are kept that are set while a pipeline runs."""
+
+    kind: str = key("file", choice("file", "redis"), "NAME.params in the state folder, or Redis.")
+    redis: str = key(
+        "127.0.0.1:6379",
+        text(r"[^\s:]+:\d{1,5}", "a host and a port such as 127.0.0.1:6379"),
+        "Where Redis is; a password is taken from HFTPIPE_SECRET_REDIS_PASSWORD.",
+    )
+    redis_db: int = key(0, integer(0, 65_535), "Number of the database.")
+    poll_s: float = key(1.0, between(0.1, 5, "seconds"), "How often Redis is asked.")
+
+
+@dataclass(frozen=True)
 class Alerts:
     """Who is told that trading was halted."""
 
@@ -402,6 +416,7 @@ class Config:
     record: Record = field(default_factory=Record)
     journal: Journal = field(default_factory=Journal)
     kill_switch: KillSwitch = field(default_factory=KillSwitch)
+    store: Store = field(default_factory=Store)
     alerts: Alerts = field(default_factory=Alerts)
     log: Log = field(default_factory=Log)
 
@@ -434,7 +449,7 @@ def amount_keys() -> frozenset[str]:
 VENUE_SECTIONS = ("market", "sim", "udp", "live")
 SECTIONS: dict[str, type] = {
     "pipeline": Pipeline, "rings": Rings, "market": Market, "strategy": Strategy, "sim": Sim, "udp": Udp, "live": Live,
-    "controls": Controls, "record": Record, "journal": Journal, "kill_switch": KillSwitch, "alerts": Alerts, "log": Log,
+    "controls": Controls, "record": Record, "journal": Journal, "kill_switch": KillSwitch, "store": Store, "alerts": Alerts, "log": Log,
 }  # fmt: skip
 
 

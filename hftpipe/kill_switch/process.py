@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from hftpipe.app.settings.sources import Sources
 from hftpipe.app.signals import ENDING, KILLING, noted_signals
 from hftpipe.config import Config
 from hftpipe.core.machine.process import die_with_parent, end_process, how_it_ended, kill, wait_until
@@ -54,15 +55,15 @@ class KillSwitch:
 
     Args:
         config: of the pipeline: its name, and ``[kill_switch]``.
-        env: where its tokens are.
+        sources: of its settings, and its environment, where the tokens are.
 
     Raises:
         AddressTaken: the address cannot be had. ConfigError: a token is too short.
     """
 
-    def __init__(self, config: Config, env: Mapping[str, str]) -> None:
-        own, tokens = config.kill_switch, tokens_from(env)
-        self._switch = Switch(config.pipeline.name, own.file, tokens)
+    def __init__(self, config: Config, sources: Sources) -> None:
+        own, tokens = config.kill_switch, tokens_from(sources.env)
+        self._switch = Switch(config.pipeline.name, own.file, tokens, sources, config.strategy.reload_s)
         host, _, port = own.address.rpartition(":")
         try:
             self._server = Server((host, int(port)), self._switch)
@@ -187,22 +188,22 @@ class Beside:
 
 
 @contextlib.contextmanager
-def beside_run(config: Config, env: Mapping[str, str]) -> Iterator[Beside | None]:
+def beside_run(config: Config, sources: Sources) -> Iterator[Beside | None]:
     """The kill switch beside a run that is about to start, where ``kill_switch.enabled`` asks for one; it ends with the run."""
     if not config.kill_switch.enabled:
         yield None
         return
-    companion = Beside(KillSwitch(config, env))
+    companion = Beside(KillSwitch(config, sources))
     try:
         yield companion
     finally:
         companion.stop()
 
 
-def serve_alone(config: Config, env: Mapping[str, str]) -> int:
+def serve_alone(config: Config, sources: Sources) -> int:
     """The kill switch by itself, until it is asked to end: exit code."""
     with noted_signals() as signals:
-        switch = KillSwitch(config, env)
+        switch = KillSwitch(config, sources)
         try:
             switch.serve(lambda: bool(signals))
         finally:

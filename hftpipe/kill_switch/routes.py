@@ -9,7 +9,9 @@ request                 token        what it does
                                      the time of the halt that is meant
 ``GET /status``         no           state, cause, orders, cancels sent and confirmed
 ``GET /health``         no           ``{"status", "trading_enabled", "exchanges"}``
-``GET /risk/params``    no           the limits that risk judges by
+``GET /risk/params``    no           the limits that risk judges by, and what was set while a pipeline ran
+``PUT /risk/params``    always       changes limits and strategy parameters: ``{"risk.limits.BTCUSDT.max_position": "0.05"}``, null takes
+                                     one back; needs ``Content-Type: application/json``. All of them, or none
 ======================= ============ ======================================================================================
 
 A page in a browser can send requests to this machine, so none that it could send is obeyed: one whose ``Origin`` is not the address
@@ -26,7 +28,9 @@ from typing import Any
 
 import orjson
 
+from hftpipe.app.settings.contract import SettingError
 from hftpipe.app.state import StateError
+from hftpipe.config import ConfigError
 from hftpipe.kill_switch.switch import Killed, Refused, Switch
 
 JSON = "application/json"
@@ -78,8 +82,24 @@ def _kill(switch: Switch, request: Request) -> Answer:
     return Answer(HTTPStatus.INTERNAL_SERVER_ERROR if killed.problem else HTTPStatus.OK, facts)
 
 
+def _is_json(request: Request) -> bool:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower() == JSON
+
+
+def _change(switch: Switch, request: Request) -> Answer:
+    if not _is_json(request):
+        return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: allowed is {JSON}")
+    fields = _fields(request.body)
+    if not fields:
+        return _refusal(HTTPStatus.BAD_REQUEST, "allowed: a JSON object of keys and values, or null to take one back")
+    try:
+        return Answer(HTTPStatus.OK, switch.change(_token(request), f"HTTP from {request.client}", fields))
+    except (ConfigError, SettingError) as error:
+        return _refusal(HTTPStatus.BAD_REQUEST, str(error))
+
+
 def _reset(switch: Switch, request: Request) -> Answer:
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
+    if not _is_json(request):
         return _refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"Content-Type: allowed is {JSON}")
     time = _fields(request.body or b"{}").get("time", "")
     if not isinstance(time, str):
@@ -93,7 +113,7 @@ ROUTES: dict[str, dict[str, Handler]] = {
     "/reset": {"POST": _reset},
     "/status": {"GET": lambda switch, _: Answer(HTTPStatus.OK, switch.status())},
     "/health": {"GET": lambda switch, _: Answer(HTTPStatus.OK, switch.health())},
-    "/risk/params": {"GET": lambda switch, _: Answer(HTTPStatus.OK, switch.limits())},
+    "/risk/params": {"GET": lambda switch, _: Answer(HTTPStatus.OK, switch.limits()), "PUT": _change},
 }
 
 

@@ -1,6 +1,7 @@
 """What the kill switch does, whoever asks: kill, reset, and say how things stand."""
 
 import hmac
+import logging
 import os
 import re
 import threading
@@ -12,6 +13,8 @@ from typing import Any
 from hftpipe.app.halt_command import halt, resume
 from hftpipe.app.halt_latch import latched_scopes, read_latch
 from hftpipe.app.halt_scope import Scope
+from hftpipe.app.settings.contract import checked_changes
+from hftpipe.app.settings.sources import Sources
 from hftpipe.app.state import StateError
 from hftpipe.config.fields import ConfigError
 from hftpipe.config.secrets import SECRET_PREFIX, Secret, secrets_from_env
@@ -20,8 +23,9 @@ from hftpipe.core.schema.cells import HALT_CAUSES, STOPPING
 from hftpipe.core.schema.halts import ACTIVE, HALTED, REDUCING, breaker_state, halted_scopes
 from hftpipe.core.shared.shm import Segment, live_pid
 from hftpipe.kill_switch.look import Attachment, Orders, exchanges_of, halt_of, limits_in, orders_of
-from hftpipe.log import clean
+from hftpipe.log import clean, event
 
+LOG = logging.getLogger("hftpipe.kill_switch")
 KILL_TOKEN, RESET_TOKEN = "kill_token", "reset_token"
 #: A token that is guessed in less than an age is none.
 LEAST_TOKEN = 16
@@ -114,13 +118,18 @@ class Switch:
         name: the pipeline.
         file: its appearance kills; empty: no file does.
         tokens: those that are set (:func:`tokens_from`).
+        sources: of the pipeline's settings; None: none can be changed here. reload_s: how often the run looks at them.
 
     Attributes:
         file: as given.
     """
 
-    def __init__(self, name: str, file: str = "", tokens: Mapping[str, Secret] | None = None) -> None:
+    def __init__(
+        self, name: str, file: str = "", tokens: Mapping[str, Secret] | None = None,
+        sources: Sources | None = None, reload_s: float = 0.0,
+    ) -> None:  # fmt: skip
         self._name, self.file, self._tokens = name, file, dict(tokens or {})
+        self._sources, self._reload_s = sources, reload_s
         self._attach = Attachment(name)
         self._lock = threading.Lock()
         self._kills = 0
@@ -225,4 +234,26 @@ class Switch:
         segment = self._attach.get()
         if segment is None:
             raise Refused(f"pipeline {self._name!r} is not running: no limits are in force")
-        return {"pipeline": self._name, "run": segment.epoch, "limits": limits_in(segment)}
+        kept = self._sources.store.read() if self._sources else {}
+        return {"pipeline": self._name, "run": segment.epoch, "limits": limits_in(segment), "set": kept}
+
+    def change(self, token: str, who: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Change limits and parameters of the run, and of later ones; ``fields``: by dotted key, None takes one back.
+
+        Raises:
+            Refused: without the right token, or none are read again here. ConfigError, SettingError: one is not legal; none has
+                changed. StateError: they cannot be kept.
+        """
+        if RESET_TOKEN not in self._tokens:
+            raise Refused(f"no token is set for changes ({SECRET_PREFIX}{RESET_TOKEN.upper()})")
+        self._check(RESET_TOKEN, token)
+        if self._sources is None or not self._reload_s:
+            raise Refused("strategy.reload_s = 0: nothing is read again while the pipeline runs")
+        changes = checked_changes(fields)
+        with self._lock:
+            before = self._sources.store.read()
+            self._sources.check(changes)
+            self._sources.store.write(changes)
+        told = {key: {"old": before.get(key), "new": value} for key, value in changes.items()}
+        event(LOG, logging.WARNING, "settings changed", by=who, changes=told)
+        return {"changed": told, "set": self._sources.store.read(), "takes_effect_within_s": 3 * self._reload_s}

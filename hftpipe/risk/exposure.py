@@ -7,8 +7,8 @@ sums of that over the orders of a side, and :func:`recount` is the only thing th
 
 What an order counts for is ``remaining`` of ``core/trading/order_table.py``, the larger total for as long as a replace may be carried
 out; how a report moves it stands in ``core/trading/order_reports.py``. A fill is booked whatever the state of its order, known
-or not: the position follows the venue. No approved order can take a position beyond its limit; a fill that does so all the
-same was not asked for, and is BEYOND_LIMIT.
+or not: the position follows the venue. No approved order can take a position beyond its limit, or beyond what was approved before the
+limit was lowered; a fill that does so all the same was not asked for, and is BEYOND_LIMIT.
 """
 
 import numpy as np
@@ -73,6 +73,7 @@ def _book(s, strategy, instrument, side, r):
         return NOT_BOOKED
     position = s.positions + instrument * POSITION_BYTES
     p, is_maker = view(position, POSITION), (r.flags & FILL_MAKER) != 0
+    approved = p.qty + p.working_buy if side == BUY else p.working_sell - p.qty
     if not position_fill(position, side, r.price, r.qty, quote_fee(r), is_maker):
         return NOT_BOOKED
     own = own_position(s, strategy, instrument)
@@ -86,7 +87,8 @@ def _book(s, strategy, instrument, side, r):
     count_execution(s, strategy, instrument, s.seen_ts)
     outcome = 0 if book_fee(s, strategy, r) else UNKNOWN_FEE
     held = p.qty if side == BUY else -p.qty
-    if held > view(s.limits + instrument * U64(LIMITS_BYTES), LIMITS).max_position:
+    # Where the limit was lowered, what works still was approved under the one before.
+    if held > max(view(s.limits + instrument * U64(LIMITS_BYTES), LIMITS).max_position, approved):
         outcome |= BEYOND_LIMIT
     return outcome
 

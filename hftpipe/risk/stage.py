@@ -72,6 +72,7 @@ from hftpipe.core.trading.order_table import (
     order_insert,
     order_move,
 )
+from hftpipe.risk.changes import take_changes
 from hftpipe.risk.checks import evaluate
 from hftpipe.risk.context import CONTEXT
 from hftpipe.risk.crossing import TOUCH_BYTES, crosses, narrow, widen
@@ -382,6 +383,7 @@ def step(state, now_ns):
     records whose intents arrived in between and are still unread.
     """
     s, done = view(state, STATE), np.int64(0)
+    take_changes(s)
     look_around(s, state, now_ns)
     for index in range(s.n_lanes):
         lane = _lane(s, index)

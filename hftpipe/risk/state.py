@@ -43,6 +43,8 @@ STATE = np.dtype(
         ("standings", "u8"), ("repeats", "u8"), ("touches", "u8"),
         # The newest event time known; when risk looks at what is held, and at which instrument next.
         ("seen_ts", "i8"), ("next_look_ns", "i8"), ("look_at", "i8"),
+        # Limits that are to be others (risk/changes.py); 0: none ever are.
+        ("changes", "u8"),
         # Histograms: intent sent -> read; length of the checks; market event received -> order approved.
         ("h_strategy_to_risk", "u8"), ("h_risk", "u8"), ("h_tick_to_risk", "u8"),
         # Counters. ``approved`` counts NEW; ``tripped`` is set by a fill that could not be booked, or that took the position
@@ -51,7 +53,8 @@ STATE = np.dtype(
         ("intents_seen", "i8"), ("approved", "i8"), ("cancels", "i8"), ("replaces", "i8"),
         ("reports_seen", "i8"), ("fills", "i8"), ("updates_held", "i8"), ("orders_held", "i8"),
         ("late_fills", "i8"), ("unknown_reports", "i8"), ("illegal", "i8"), ("overfills", "i8"),
-        ("not_booked", "i8"), ("beyond_limit", "i8"), ("unknown_fees", "i8"), ("throttled", "i8"), ("tripped", "i8"),
+        ("not_booked", "i8"), ("beyond_limit", "i8"), ("unknown_fees", "i8"), ("throttled", "i8"), ("limits_changed", "i8"),
+        ("tripped", "i8"),
         ("trip_cause", "i8"), ("fault_id", "i8"), ("fault_price", "i8"), ("fault_qty", "i8"),
         ("rejects", "i8", reasons.REASON_SLOTS),
         # Everything consumed goes on this tape first (core/shared/tape.py); 0 = not recording. A NEW or REPLACE is followed by
@@ -80,5 +83,6 @@ COUNTERS = table("""
 ! beyond_limit      executions that took a position beyond its limit
 ! unknown_fees      executions whose fee is in an asset that the run does not know
 ! throttled         strategies executed too often in an instrument
+  limits_changed    words of limits that were changed while it ran
 = tripped           stopped by itself
 """)

@@ -113,6 +113,16 @@ def regross(s, strategy, instrument, own):
 
 
 @jit
+def profit_moved(s, quote, change, now):
+    """The profit in a quote currency changed at event time ``now`` (ns), or what may be lost of it; beyond a limit risk trips."""
+    loss = s.losses + U64(quote) * LOSS_BYTES
+    cause = book_profit(loss, change, now)
+    if cause != 0:
+        lost, most = view(loss, LOSS).fault_lost, view(loss, LOSS).fault_limit
+        trip(s, cause, quote, most, lost)
+
+
+@jit
 def reprofit(s, instrument, now):
     """The profit of an instrument, after a change of its position or mid at event time ``now`` (ns); beyond a limit risk trips."""
     w, p = view(worth_at(s, instrument), WORTH), view(s.positions + U64(instrument) * _POSITION_BYTES, POSITION)
@@ -121,11 +131,7 @@ def reprofit(s, instrument, now):
         profit += notional(w.mark, p.qty) - p.cost
     change = profit - w.profit
     w.profit = profit
-    loss = s.losses + U64(w.quote) * LOSS_BYTES
-    cause = book_profit(loss, change, now)
-    if cause != 0:
-        lost, most = view(loss, LOSS).fault_lost, view(loss, LOSS).fault_limit
-        trip(s, cause, w.quote, most, lost)
+    profit_moved(s, w.quote, change, now)
 
 
 @jit

@@ -244,7 +244,7 @@ class Pipeline:
                 "intents": "ring.intents", "updates": "ring.updates", "lanes": "risk.lanes", "halt": "halt",
                 "halts": "halts", "desks": "risk.desks", "fees": "risk.fees",
                 "clock": "clock", "tops": "tops", "instruments": "instruments", "limits": "risk.limits",
-                "positions": "risk.positions", "table": "risk.table", "rates": "risk.rates",
+                "positions": "risk.positions", "table": "risk.table", "rates": "risk.rates", "changes": "risk.changes",
                 "h_strategy_to_risk": "hist.strategy_to_risk", "h_risk": "hist.risk",
                 "h_tick_to_risk": "hist.tick_to_risk",
             },

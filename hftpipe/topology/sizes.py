@@ -36,6 +36,7 @@ from hftpipe.strategy.wiring import Seat
 from hftpipe.topology.configured import fee_assets_of, instrument_rows
 from hftpipe.topology.controls import controls_sizes, quotes_of
 from hftpipe.topology.graph import SEEN_FILLS, Graph, kind_of, order_slots
+from hftpipe.topology.limit_words import changes_bytes
 from hftpipe.topology.place import VenuePlace, is_journaled
 
 #: Record of a stage by its kind.
@@ -49,7 +50,7 @@ STATE_OF = {
 #: Regions that grow with the instruments; up to so many bytes they are all there from the start.
 _BY_INSTRUMENT = frozenset({
     "strategy.books", "strategy.quotes", "strategy.positions", "strategy.paces", "strategy.self", "strategy.table",
-    "strategy.spreads", "risk.rates", "risk.positions", "risk.owned", "risk.table", "risk.worths", "risk.own_worths", "risk.standings", "risk.touches", "gateway.table",
+    "strategy.spreads", "risk.rates", "risk.positions", "risk.owned", "risk.table", "risk.worths", "risk.own_worths", "risk.standings", "risk.touches", "risk.changes", "gateway.table",
     "market.books", "market.scratch", "market.syncs", "market.flows", "exchange", "itch", "ouch",
 })  # fmt: skip
 DENSE_BYTES = 192 << 20
@@ -64,6 +65,7 @@ def region_sizes(config: Config, graph: Graph, seats: Sequence[Seat], places: li
         | _risk(graph, len(seats), len(levels), len(config.limit_groups))
         | {"risk.fees": fees_bytes(len(seats), len(fee_assets_of(config)))}
         | controls_sizes(len(levels), len(graph.venues), len(seats), len(quotes_of(config)))
+        | {"risk.changes": changes_bytes(len(levels), len(graph.venues), len(seats), len(quotes_of(config)))}
     )
     for place in places:
         own = _of_venue(place) | {"gateway.halts": halts_bytes(len(config.instruments))}

@@ -65,6 +65,8 @@ UNJOURNALED_SEEN = 90
 CLOCK_RAN_ON = 92
 #: Risk looked at instrument ``instrument``, which is held, at event time ``local_ts``: its mid was ``price``.
 MID_SEEN = 97
+#: A limit of risk's changed: word at ``id`` bytes of area ``instrument`` (risk/changes.py) is ``qty`` from now on.
+LIMIT_SEEN = 98
 #: The intents ring was full for the record before: from the ``id``-th time that the strategy's engine asked for room in it
 #: (from 0), ``qty`` times in a row.
 INTENTS_FULL = 96
@@ -147,6 +149,15 @@ def tape_mid(tape, instrument, mid, now):
     """Put on the tape that risk has valued what is held of an instrument at another mid, at event time ``now``."""
     if tape != ZERO and tape_room(tape, np.int64(1)):
         _fields(tape, MID_SEEN, 0, np.uint8(0), instrument, mid, np.int64(0), now, ZERO, np.int64(0))
+
+
+@jit
+def tape_limit(tape, area, offset, value):
+    """Put on the tape that a word of risk's limits is another from now on."""
+    if tape != ZERO and tape_room(tape, np.int64(1)):
+        _fields(
+            tape, LIMIT_SEEN, 0, np.uint8(0), np.uint32(area), np.int64(0), value, np.int64(0), U64(offset), np.int64(0)
+        )
 
 
 @jit

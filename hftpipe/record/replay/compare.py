@@ -26,6 +26,7 @@ from hftpipe.core.shared.tape import (
     HALT_CANCEL,
     HALT_SEEN,
     INTENTS_FULL,
+    LIMIT_SEEN,
     MID_SEEN,
     NO_ANSWER_SEEN,
     PARAMS,
@@ -46,6 +47,7 @@ NAMES = KIND_NAMES | {
     TAPE_GAP: "tape_gap", INTENTS_FULL: "intents_full", TOP_SEEN: "top_seen", HALT_SEEN: "halt_seen", PARAMS: "params", PARAMS_DATA: "params_data",
     VENUE_BUSY_SEEN: "venue_busy", HALT_CANCEL: "halt_cancel", NO_ANSWER_SEEN: "no_answer",
     TOO_OLD_SEEN: "too_old", UNJOURNALED_SEEN: "unjournaled", CLOCK_RAN_ON: "clock_ran_on", MID_SEEN: "mid_seen",
+    LIMIT_SEEN: "limit_seen",
 }  # fmt: skip
 CONTEXT_RECORDS = 5
 

@@ -23,6 +23,7 @@ from hftpipe.core.shared.tape import (
     HALT_CANCEL,
     HALT_SEEN,
     INTENTS_FULL,
+    LIMIT_SEEN,
     MID_SEEN,
     NO_ANSWER_SEEN,
     PARAMS,
@@ -41,6 +42,7 @@ from hftpipe.record.replay.compare import flows_of
 from hftpipe.record.replay.taped_venue import TAPED_VENUE, put_behind, tell_report
 from hftpipe.record.tape.format import RecordError
 from hftpipe.record.tape.recorder import drain
+from hftpipe.risk.changes import change_word
 from hftpipe.risk.state import STATE
 from hftpipe.risk.worth import remark
 from hftpipe.strategy.params import PARAMS_CELL, PARAMS_HEADER_BYTES
@@ -256,6 +258,10 @@ class StageReplay:
             row = self.tape[at]
             value_anew(self._feed["state"][0], np.uint64(row["instrument"]), row["price"], row["local_ts"])
             return at + 1
+        if kind == LIMIT_SEEN and self._stage == "risk":
+            row = self.tape[at]
+            limit_anew(self._feed["state"][0], np.int64(row["instrument"]), np.int64(row["id"]), row["qty"])
+            return at + 1
         if kind >= TAPE_GAP:
             self._stuck(at)
         end = at + 1
@@ -424,6 +430,12 @@ class StageReplay:
 def value_anew(state, instrument, mid, now):
     """Risk (its STATE at address ``state``) looked at what is held of an instrument."""
     remark(view(state, STATE), instrument, mid, now)
+
+
+@jit
+def limit_anew(state, area, offset, value):
+    """Risk (its STATE at address ``state``) took over a limit that was changed."""
+    change_word(view(state, STATE), area, offset, value)
 
 
 @jit

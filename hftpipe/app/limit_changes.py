@@ -1,0 +1,83 @@
+"""Risk limits that change during a run: checked as a whole, handed to risk at once, and said with what they were.
+
+A limit that is no longer given changes nothing: whoever wants an instrument to be traded no more restricts it, or halts it.
+"""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from hftpipe.config import Config, ConfigError, limit_warnings
+from hftpipe.config.leaves import leaves, shown
+from hftpipe.log import event
+from hftpipe.risk.changes import AREAS, CHANGES
+from hftpipe.topology.limit_words import WORDS, changed_words, limit_rows, may_change, with_limits_of
+from hftpipe.topology.pipeline import Pipeline
+
+LOG = logging.getLogger("hftpipe.app.run")
+
+
+def _limits_of(config: Config) -> dict[str, Any]:
+    """Every limit that may change, by dotted key, as it is written."""
+    return {key: shown(key, value) for key, value in leaves(config.as_dict()).items() if may_change(key)}
+
+
+class LimitChanges:
+    """Hands changed limits to the risk stage of a running pipeline; one batch after the other."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._pipeline, self._wanted = pipeline, pipeline.config
+        self._given = _limits_of(pipeline.config)
+        self._is_due = False
+        self._area = pipeline.segment.region("risk.changes")
+
+    def want(self, found: Config) -> None:
+        """Let the limits of a configuration be in force as soon as risk can take them.
+
+        Raises:
+            ConfigError: one that was given is so no longer, or what is restricted does not exist; nothing changes.
+        """
+        wanted = with_limits_of(self._pipeline.config, found)
+        given = _limits_of(wanted)
+        if gone := sorted(key for key, value in self._given.items() if value is not None and given.get(key) is None):
+            raise ConfigError(
+                f"no longer given: {', '.join(gone)}; restricted, or `hftpipe halt`, ends the trading of an instrument"
+            )
+        if given == self._given:
+            return
+        limit_rows(wanted, self._pipeline.seats)
+        self._tell(given, wanted)
+        self._wanted, self._given, self._is_due = wanted, given, True
+        self.flush()
+
+    def _tell(self, given: Mapping[str, Any], wanted: Config) -> None:
+        changes = {
+            key: {"old": self._given.get(key), "new": value}
+            for key, value in given.items()
+            if self._given.get(key) != value
+        }
+        event(LOG, logging.WARNING, "risk limits changed", changes=changes)
+        for text in limit_warnings(wanted):
+            event(LOG, logging.WARNING, text)
+
+    def flush(self) -> None:
+        """Write down what is due, unless risk has still to take what was written before."""
+        head = self._area[: CHANGES.itemsize].view(CHANGES)
+        if not self._is_due or head["published"][0] != head["taken"][0]:
+            return
+        words = changed_words(self._rows(), limit_rows(self._wanted, self._pipeline.seats))
+        self._area[CHANGES.itemsize :][: words.nbytes] = words.view(np.uint8)
+        head["count"] = len(words)
+        # Last: from here on the batch is risk's.
+        head["published"] += 1
+        self._is_due = False
+
+    def _rows(self) -> dict[str, np.ndarray]:
+        """Risk's rows, as they are."""
+        found = {}
+        for area in AREAS:
+            dtype, region = WORDS[area][0], self._pipeline.segment.region(f"risk.{area}")
+            found[area] = region[: dtype.itemsize].view(dtype) if area == "repeats" else region.view(dtype)
+        return found

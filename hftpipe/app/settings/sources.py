@@ -1,0 +1,62 @@
+"""Everything that the settings of a run come from: files, environment, command line, and what was set while it went on."""
+
+import logging
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hftpipe.app.settings.contract import Store, checked_changes
+from hftpipe.app.settings.stores import store_of
+from hftpipe.config import Config, load
+from hftpipe.log import event
+
+LOG = logging.getLogger("hftpipe.app.settings")
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the settings of a run come from, each over the one before.
+
+    Attributes:
+        files, env, overrides: as of :func:`hftpipe.config.load`; store: of what is set while it runs.
+    """
+
+    files: list[str]
+    env: Mapping[str, str]
+    overrides: Mapping[str, Any]
+    store: Store
+
+    def load(self, traded: Collection[str] | None = None, **more: Any) -> Config:
+        """The configuration, as it is now.
+
+        Args:
+            traded: symbols that limits may be given for; more: laid over the command line.
+
+        Raises:
+            ConfigError: a setting is not legal. SettingError: one that is kept may not be changed while a pipeline runs.
+            StateError: what is kept cannot be read.
+        """
+        changed = checked_changes(self.store.read())
+        return load(self.files, self.env, {**self.overrides, **more}, traded, changed)
+
+    def check(self, changes: Mapping[str, str | None]) -> None:
+        """Raises what :meth:`load` would, once these changes were kept; whatever is traded, limits of it are legal."""
+        kept = {**self.store.read(), **changes}
+        load(self.files, self.env, self.overrides, None, checked_changes(kept))
+
+    def close(self) -> None:
+        """They are read no more."""
+        self.store.close()
+
+
+def sources_of(files: list[str], env: Mapping[str, str], overrides: Mapping[str, Any]) -> tuple[Config, Sources]:
+    """A configuration, and its sources; what was set during earlier runs, and not taken back, is said.
+
+    Raises:
+        ConfigError, SettingError, StateError: see :meth:`Sources.load`.
+    """
+    sources = Sources(files, env, overrides, store_of(load(files, env, overrides), env))
+    config = sources.load()
+    if kept := sources.store.read():
+        event(LOG, logging.WARNING, "in force from earlier: settings changed while a pipeline ran", settings=kept)
+    return config, sources
