@@ -16,9 +16,9 @@ from hftpipe.app import params_watch
 from hftpipe.app.cold import Cold
 from hftpipe.app.params_watch import ParamsWatch, fixed_changes
 from hftpipe.app.settings import sources
+from hftpipe.app.settings.leaves import leaves
 from hftpipe.app.settings.sources import Sources
 from hftpipe.config import load
-from hftpipe.config.leaves import leaves
 from hftpipe.strategy.compile.loader import LoadedStrategy
 from hftpipe.strategy.compile.loader import load as load_strategy
 from hftpipe.strategy.params import PARAMS_CELL, PARAMS_HEADER_BYTES

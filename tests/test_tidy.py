@@ -153,7 +153,7 @@ MAY_IMPORT = {
     "simulation/campaign.py": ("core",),
     # Real processes: the run, and simulated venues.
     "simulation/processes.py": ("core",),
-    "simulation/live_campaign/": ("core", "simulation.processes"),
+    "simulation/live_campaign/": ("core", "simulation.processes", "journal.query"),
     # The whole pipeline in one thread, and the bugs that are planted in it.
     "simulation/world/": (
         "core",
@@ -186,7 +186,7 @@ MAY_IMPORT = {
     "monitor/": ("core", "strategy", "topology"),
     "record/replay/": ("core", "config", "topology", "strategy", "record.tape", "monitor"),
     # Risk is played from its tape: what it looked at in between, and what it decided by.
-    "record/replay/rig.py": ("core", "topology", "strategy", "record", "risk.state", "risk.worth"),
+    "record/replay/rig.py": ("core", "topology", "strategy", "record", "risk.changes", "risk.state", "risk.worth"),
     # The day's losses begin as those of the recorded run did.
     "record/replay/verify.py": ("core", "config", "topology", "strategy", "record", "monitor", "risk.losses"),
     "record/replay/verdicts.py": ("core", "config", "topology", "record", "risk.losses", "risk.worth"),

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from hftpipe.app.settings.leaves import leaves, shown
 from hftpipe.config import Config, ConfigError, limit_warnings
-from hftpipe.config.leaves import leaves, shown
 from hftpipe.log import event
 from hftpipe.risk.changes import AREAS, CHANGES
 from hftpipe.topology.limit_words import WORDS, changed_words, limit_rows, may_change, with_limits_of

@@ -10,10 +10,10 @@ from typing import Any
 
 from hftpipe.app.limit_changes import LimitChanges
 from hftpipe.app.settings.contract import SettingError
+from hftpipe.app.settings.leaves import leaves, shown
 from hftpipe.app.settings.sources import Sources
 from hftpipe.app.state import StateError
 from hftpipe.config import Config, ConfigError
-from hftpipe.config.leaves import leaves, shown
 from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.log import event
 from hftpipe.strategy.api.declare import StrategyError

@@ -6,6 +6,7 @@
 ``NAME.halt.SCOPE`` the same of one ``venue.V``, ``strategy.S`` or ``instrument.I``
 ``….aside``     a halt's file while it is cleared; where that came to no end, it is a halt still
 ``NAME.halts`` history: a JSON line for each halt and each clearing
+``NAME.params`` limits and parameters that were set while a run went on (:mod:`hftpipe.app.settings`)
 ``NAME.losses`` what was lost today (:mod:`hftpipe.app.loss_state`)
 ``NAME.run``   there while a run is under way; found at a start, the run before did not end in order
 ``NAME.journal`` folder of the journals (:mod:`hftpipe.app.journaling`), unless ``journal.folder`` is set

@@ -12,13 +12,13 @@ from hftpipe.config.kinds import LIVE_MODE, PAPER_MODE, parse_cpus, to_e8
 from hftpipe.config.limits import limit_warnings
 from hftpipe.config.loader import load
 from hftpipe.config.network import Network, network_of, network_toml
+from hftpipe.config.operator_sections import Log
 from hftpipe.config.presets import demo_overrides
 from hftpipe.config.schema import (
     Config,
     Journal,
     LimitGroup,
     Limits,
-    Log,
     Pipeline,
     Record,
     Rings,

@@ -99,4 +99,5 @@ class SpotBooks:
             },
             "openOrders": [say.row(one) for one in trader.orders.of()],
             "fills": [say.trade_row(one) for one in trader.orders.fills],
+            "names": trader.orders.names(),
         }

@@ -115,4 +115,5 @@ class UsdmBooks:
             },
             "openOrders": [say.row(one) for one in trader.orders.of()],
             "fills": [say.trade_row(one) for one in trader.orders.fills],
+            "names": trader.orders.names(),
         }  # fmt: skip

@@ -54,6 +54,7 @@ class _Books(Generic[C]):
         rules = self._feed.rules
         return {
             "openOrders": [say.order_row(one, rules) for one in client.orders.of()], "fills": list(client.executions),
+            "names": client.orders.names(),
         }  # fmt: skip
 
 

@@ -195,6 +195,10 @@ class Orders:
         groups: Iterable[dict[int, Order]] = self.open.values() if index is None else [self.open.get(index, {})]
         return sorted((one for group in groups for one in group.values()), key=lambda one: (one.created_ms, one.id))
 
+    def names(self) -> list[tuple[int, str]]:
+        """Number and client id of every order that is not forgotten, open or not."""
+        return [(one.id, one.client_id) for one in self._all.values()]
+
     def closed(self, most: int = _KEPT) -> list[Order]:
         """The last orders that are over, oldest first."""
         return [*islice(reversed(self._closed), most)][::-1]

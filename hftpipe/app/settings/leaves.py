@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from hftpipe.config.schema import amount_keys
+from hftpipe.config import amount_keys
 from hftpipe.core.machine.fixed import format_fixed
 
 #: Kept in units of 1e-8, shown as they are written.
