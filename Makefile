@@ -37,7 +37,7 @@ RUNS ?= 200
 # Soak: how long.
 MINUTES ?= 60
 
-.PHONY: run test warm sim feed exits disconnects soak bench lint format doctor clean
+.PHONY: run test warm sim feed exits disconnects chaos soak bench lint format doctor clean
 .DEFAULT_GOAL := run
 
 $(STAMP): pyproject.toml
@@ -79,6 +79,10 @@ exits: $(STAMP)
 disconnects: RUNS = 100
 disconnects: $(STAMP)
 	$(BIN)/python -m hftpipe.simulation.live_campaign.disconnects --losses $(RUNS) $(if $(JSON),--json $(JSON)) $(ARGS)
+
+## A live run at a simulated venue, killed again and again for MINUTES: is anything lost, doubled or left alone?
+chaos: $(STAMP)
+	$(BIN)/python -m hftpipe.simulation.live_campaign.chaos --minutes $(MINUTES) $(if $(JSON),--json $(JSON)) $(ARGS)
 
 ## 10,000 messages a second for MINUTES: is memory flat?
 soak: $(STAMP)
