@@ -18,7 +18,7 @@ from running import Running, configs, hftpipe
 from hftpipe.config import ConfigError, load
 from hftpipe.core.schema import reasons
 from hftpipe.core.schema.cells import POSITION_LIMIT
-from hftpipe.core.schema.records import BUY, FILL
+from hftpipe.core.schema.records import BUY, CANCELED, FILL
 from hftpipe.core.shared.shm import Segment
 from hftpipe.core.shared.tape import LIMIT_SEEN
 from hftpipe.risk.changes import AREAS, CHANGE, CHANGES
@@ -109,6 +109,35 @@ def test_what_was_approved_before_the_limit_was_lowered_may_still_be_executed_an
     rig.report(kind=FILL, id=99, qty=2 * E8, price=100 * E8, fee=0, side=BUY)
     rig.step()
     assert int(rig.state["tripped"][0]) != 0 and int(rig.state["trip_cause"][0]) == POSITION_LIMIT
+
+
+def test_without_a_lowered_limit_an_execution_that_nobody_asked_for_leaves_no_more_room_than_there_is() -> None:
+    rig = RiskRig()
+    rig.limits["max_position"][0] = 5 * E8
+    rig.intend(id=1, qty=5 * E8)
+    rig.step()
+    rig.report(kind=FILL, id=99, qty=2 * E8, price=100 * E8, fee=0, side=BUY)
+    rig.step()
+    assert int(rig.state["tripped"][0]) == 0
+    rig.report(kind=FILL, id=1, qty=4 * E8, price=100 * E8, fee=0, side=BUY)
+    rig.step()
+    assert int(rig.state["trip_cause"][0]) == POSITION_LIMIT
+
+
+def test_once_everything_is_within_the_lowered_limit_it_is_strict_again() -> None:
+    rig = Changing()
+    rig.intend(id=1, qty=5 * E8)
+    rig.step()
+    rig.change(("limits", "max_position", 0, 2 * E8))
+    rig.step()
+    assert int(rig.limits["is_lowered"][0]) == 1
+    rig.report(kind=CANCELED, id=1)
+    rig.step()
+    rig.intend(id=2, qty=E8)
+    rig.step()
+    rig.report(kind=FILL, id=2, qty=E8, price=100 * E8, fee=0, side=BUY)
+    rig.step()
+    assert int(rig.limits["is_lowered"][0]) == 0 and int(rig.state["tripped"][0]) == 0
 
 
 def test_a_loss_limit_below_what_is_lost_already_trips_at_the_next_look() -> None:

@@ -102,7 +102,7 @@ class Watched:
             of_strategy=lambda name, index: name,
             segment=SimpleNamespace(region=lambda name: self._area),
         )
-        limits = SimpleNamespace(want=lambda found: None, flush=lambda: None)
+        limits = SimpleNamespace(want=lambda found, taken_back: None, flush=lambda: None)
         store = SimpleNamespace(read=dict, look=lambda: None)
         self.watch = ParamsWatch(pipeline, limits, config, Sources([str(file)], {}, {}, store))
 

@@ -287,6 +287,12 @@ def _run(tmp_path: Path, *more: str) -> Running:
     )  # fmt: skip
 
 
+def _changes(run: Running) -> list[dict[str, Any]]:
+    """What was said of changed parameters, the newest last."""
+    said = [json.loads(line) for line in run.log.read_text().splitlines() if line.startswith("{")]
+    return [one for one in said if one["message"] == "strategy parameters changed"]
+
+
 def _end(run: Running) -> dict[str, Any]:
     run.process.send_signal(signal.SIGINT)
     run.process.wait(60)
@@ -308,7 +314,12 @@ def test_a_limit_set_over_http_is_in_force_at_once_and_after_a_restart(tmp_path:
         assert ask("GET", "/risk/params")[1]["set"] == {POSITION: "0.0001", SPREAD: "9"}
         assert run.says("risk limits changed")["changes"][POSITION]["new"] == "0.0001"
         assert run.says("strategy parameters changed")["new"]["spread_bps"] == 9
-        assert RESET not in run.log.read_text()
+        # What no file gives is a default again when it is taken back.
+        assert put(ask, {"strategy.params.widening": "2.5"})[0] == 200
+        until(lambda: _changes(run)[-1]["new"].get("widening") == 2.5)
+        assert put(ask, {"strategy.params.widening": None})[0] == 200
+        until(lambda: "widening" not in _changes(run)[-1]["new"])
+        assert RESET not in run.log.read_text() and "not changed" not in run.log.read_text()
     finally:
         summary = _end(run)
     assert summary["exit_code"] == 0, run.log.read_text()

@@ -4,7 +4,7 @@ A limit that is no longer given changes nothing: whoever wants an instrument to 
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -33,15 +33,22 @@ class LimitChanges:
         self._is_due = False
         self._area = pipeline.segment.region("risk.changes")
 
-    def want(self, found: Config) -> None:
+    def want(self, found: Config, taken_back: Collection[str] = ()) -> None:
         """Let the limits of a configuration be in force as soon as risk can take them.
+
+        Args:
+            taken_back: keys that somebody had set, and takes back: they may be given no longer.
 
         Raises:
             ConfigError: one that was given is so no longer, or what is restricted does not exist; nothing changes.
         """
         wanted = with_limits_of(self._pipeline.config, found)
         given = _limits_of(wanted)
-        if gone := sorted(key for key, value in self._given.items() if value is not None and given.get(key) is None):
+        if gone := sorted(
+            key
+            for key, value in self._given.items()
+            if value is not None and given.get(key) is None and key not in taken_back
+        ):
             raise ConfigError(
                 f"no longer given: {', '.join(gone)}; restricted, or `hftpipe halt`, ends the trading of an instrument"
             )

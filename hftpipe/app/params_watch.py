@@ -95,6 +95,8 @@ class ParamsWatch:
         self._asked = asked
         self._told: dict[str, tuple[Any, Any]] = {}
         self._params = _params_of(pipeline.config)
+        #: What was set while a pipeline ran: as it is in force, and as it was found last.
+        self._set = self._kept = sources.store.read()
 
     def _looks(self) -> list[Hashable]:
         return [*(look_at(file) for file in self._files), self._sources.store.look()]
@@ -129,15 +131,20 @@ class ParamsWatch:
         """
         if absent := [file for file, look in zip(self._files, self._found, strict=False) if look is None]:
             raise StrategyError(f"not there, or no file: {', '.join(absent)}")
-        found = self._sources.load()
+        self._kept = self._sources.store.read()
+        found = self._sources.load(kept=self._kept)
         if why := unfinished(self._files):
             raise StrategyError(why)
         now = _params_of(found)
         if now.keys() != self._params.keys():
             others = ", ".join(sorted(now.keys() ^ self._params.keys()))
             raise StrategyError(f"not the strategies of the run: {others}; restart to change which there are")
+        taken_back = self._set.keys() - self._kept.keys()
         gone = sorted(
-            _shown_as(name, one) for name, params in self._params.items() for one in params.keys() - now[name].keys()
+            _shown_as(name, one)
+            for name, params in self._params.items()
+            for one in params.keys() - now[name].keys()
+            if f"strategy.params.{one}" not in taken_back
         )
         if gone:
             raise StrategyError(f"no longer given: {', '.join(gone)}; to have a default back, write it down")
@@ -147,11 +154,12 @@ class ParamsWatch:
         self._tell_fixed(found)
         try:
             self._check(_params_of(found))
-            self._limits.want(found)
+            self._limits.want(found, self._set.keys() - self._kept.keys())
         except (ConfigError, StrategyError) as error:
             event(LOG, logging.ERROR, "parameters and limits not changed", reason=str(error))
         else:
             self._publish(_params_of(found))
+            self._set = self._kept
 
     def _changed(self, params: dict[str, dict[str, Any]]) -> list[tuple[int, str]]:
         """Place and name of each strategy whose parameters are others."""

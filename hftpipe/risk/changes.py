@@ -15,6 +15,7 @@ from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, load_acquire, store_i64, store_release, view
 from hftpipe.core.schema.layout import offset_of
 from hftpipe.core.shared.tape import tape_limit
+from hftpipe.risk.limits import LIMITS
 from hftpipe.risk.losses import LOSS
 from hftpipe.risk.worth import profit_moved
 
@@ -26,7 +27,8 @@ CHANGE = np.dtype([("area", "i8"), ("offset", "i8"), ("value", "i8"), ("_pad", "
 AREAS = ("limits", "totals", "losses", "standings", "repeats", "desks")
 LIMIT_ROWS, TOTALS, LOSSES, STANDINGS, REPEATED, DESKS = range(len(AREAS))
 _HEADER, _CHANGE_BYTES = np.uint64(CHANGES.itemsize), np.uint64(CHANGE.itemsize)
-_LOSS_BYTES = np.int64(LOSS.itemsize)
+_LOSS_BYTES, _LIMITS_BYTES = np.int64(LOSS.itemsize), np.int64(LIMITS.itemsize)
+_MAX_POSITION = np.int64(offset_of(LIMITS, "max_position"))
 _TAKEN = np.uint64(offset_of(CHANGES, "taken"))
 
 
@@ -44,8 +46,18 @@ def _base(s, area):
 
 
 @jit
+def _note_lowered(s, offset, value):
+    """What was approved under a limit of the position that is now lowered must not be taken for what nobody has asked for."""
+    row = view(s.limits + U64(offset // _LIMITS_BYTES * _LIMITS_BYTES), LIMITS)
+    if offset % _LIMITS_BYTES == _MAX_POSITION and value < row.max_position:
+        row.is_lowered = 1
+
+
+@jit
 def change_word(s, area, offset, value):
     """Let one word of risk's rows (``s``: its STATE) be ``value``; ``area``: number of AREAS, ``offset``: bytes."""
+    if area == LIMIT_ROWS:
+        _note_lowered(s, offset, value)
     store_i64(_base(s, area) + U64(offset), value)
     s.limits_changed += 1
     if area == LOSSES:

@@ -67,13 +67,25 @@ def recount(s, order):
 
 
 @jit
+def _most_held(s, instrument, p, side):
+    """How large a fill may make a POSITION: its limit; where that was lowered, what was approved before and works still, if that is more."""
+    limits = view(s.limits + instrument * U64(LIMITS_BYTES), LIMITS)
+    if limits.is_lowered == 0:
+        return limits.max_position
+    bought, sold = p.qty + p.working_buy, p.working_sell - p.qty
+    if max(bought, sold) <= limits.max_position:
+        limits.is_lowered = 0
+    return max(limits.max_position, bought if side == BUY else sold)
+
+
+@jit
 def _book(s, strategy, instrument, side, r):
     """Book a fill: NOT_BOOKED when it is no legal fill or does not fit; else 0, BEYOND_LIMIT or UNKNOWN_FEE, or both."""
     if instrument >= U64(s.n_instruments) or side > SELL or r.price <= 0 or r.qty <= 0:
         return NOT_BOOKED
     position = s.positions + instrument * POSITION_BYTES
     p, is_maker = view(position, POSITION), (r.flags & FILL_MAKER) != 0
-    approved = p.qty + p.working_buy if side == BUY else p.working_sell - p.qty
+    most = _most_held(s, instrument, p, side)
     if not position_fill(position, side, r.price, r.qty, quote_fee(r), is_maker):
         return NOT_BOOKED
     own = own_position(s, strategy, instrument)
@@ -87,8 +99,7 @@ def _book(s, strategy, instrument, side, r):
     count_execution(s, strategy, instrument, s.seen_ts)
     outcome = 0 if book_fee(s, strategy, r) else UNKNOWN_FEE
     held = p.qty if side == BUY else -p.qty
-    # Where the limit was lowered, what works still was approved under the one before.
-    if held > max(view(s.limits + instrument * U64(LIMITS_BYTES), LIMITS).max_position, approved):
+    if held > most:
         outcome |= BEYOND_LIMIT
     return outcome
 

@@ -63,14 +63,16 @@ def _taken(running: Any, found: Any, names: tuple[str, ...]) -> Any:
     return replace(running, **{name: getattr(found, name) for name in names})
 
 
+def _each(running: Sequence[Any], found: Sequence[Any], names: tuple[str, ...]) -> tuple[Any, ...]:
+    """The parts of a run, each with these limits of the part that is called so; what is not found stays as it is."""
+    others = {one.name: one for one in found}
+    return tuple(_taken(one, others.get(one.name, one), names) for one in running)
+
+
 def with_limits_of(running: Config, found: Config) -> Config:
     """The configuration of a run, with what may change of its limits as another configuration of the same parts has it."""
-    strategies = tuple(
-        _taken(ours, theirs, _OF_STRATEGIES) for ours, theirs in zip(running.strategies, found.strategies, strict=True)
-    )
-    venues = tuple(
-        _taken(ours, theirs, ("max_gross_notional",)) for ours, theirs in zip(running.venues, found.venues, strict=True)
-    )
+    strategies = _each(running.strategies, found.strategies, _OF_STRATEGIES)
+    venues = _each(running.venues, found.venues, ("max_gross_notional",))
     controls = _taken(running.controls, found.controls, _OF_CONTROLS)
     return replace(running, risk=_risk_of(running, found), controls=controls, strategies=strategies, venues=venues)
 

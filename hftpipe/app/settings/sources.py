@@ -26,17 +26,18 @@ class Sources:
     overrides: Mapping[str, Any]
     store: Store
 
-    def load(self, traded: Collection[str] | None = None, **more: Any) -> Config:
+    def load(self, traded: Collection[str] | None = None, kept: Mapping[str, str] | None = None, **more: Any) -> Config:
         """The configuration, as it is now.
 
         Args:
-            traded: symbols that limits may be given for; more: laid over the command line.
+            traded: symbols that limits may be given for; kept: what is in the store, if it was read already; more: laid over
+                the command line.
 
         Raises:
             ConfigError: a setting is not legal. SettingError: one that is kept may not be changed while a pipeline runs.
             StateError: what is kept cannot be read.
         """
-        changed = checked_changes(self.store.read())
+        changed = checked_changes(self.store.read() if kept is None else kept)
         return load(self.files, self.env, {**self.overrides, **more}, traded, changed)
 
     def check(self, changes: Mapping[str, str | None]) -> None:
