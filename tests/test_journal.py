@@ -476,8 +476,11 @@ def over_files(folder: Path) -> Written:
     return run
 
 
-def test_without_the_files_that_the_last_run_began_with_a_start_is_refused(tmp_path: Path) -> None:
+def test_without_the_files_that_the_last_run_began_with_a_start_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "j"
+    monkeypatch.setattr(keeper_module, "pack", lambda path: None)
     run = over_files(folder)
     run.close()
     files(folder)[0].unlink()

@@ -124,6 +124,18 @@ def test_without_a_lowered_limit_an_execution_that_nobody_asked_for_leaves_no_mo
     assert int(rig.state["trip_cause"][0]) == POSITION_LIMIT
 
 
+def test_executions_that_nobody_asked_for_make_no_room_for_themselves_under_a_lowered_limit() -> None:
+    rig = Changing()
+    rig.intend(id=1, qty=5 * E8)
+    rig.step()
+    rig.change(("limits", "max_position", 0, 2 * E8))
+    rig.step()
+    for order in (98, 99):
+        rig.report(kind=FILL, id=order, qty=5 * E8, price=100 * E8, fee=0, side=BUY)
+        rig.step()
+    assert int(rig.state["trip_cause"][0]) == POSITION_LIMIT
+
+
 def test_once_everything_is_within_the_lowered_limit_it_is_strict_again() -> None:
     rig = Changing()
     rig.intend(id=1, qty=5 * E8)
@@ -258,6 +270,30 @@ def test_an_edited_limit_is_in_force_without_a_restart_and_the_run_replays_ident
     assert summary["counters"]["risk"]["limits_changed"] == 1
     verified = hftpipe(env, "replay", str(next(sessions.iterdir())), "--verify")
     assert verified.returncode == 0 and verified.stdout.startswith("identical"), verified.stdout + verified.stderr
+
+
+def test_a_control_that_is_no_longer_given_does_not_fall_back_to_its_default(
+    env: dict[str, str], tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.toml"
+    mine.write_text('[strategy]\nreload_s = 0.1\n[controls]\nmax_daily_loss = "50"\n')
+    run = Running(env, tmp_path / "out.json", "t-limits", *BASE[1:], f"--config={mine}", files=BASE[:1])
+    try:
+        run.says("pipeline started")
+        mine.write_text("[strategy]\nreload_s = 0.1\n")
+        time.sleep(1.0)
+        # (risk_limits.toml gives it too: it is the default of neither.)
+        assert run.says("risk limits changed")["changes"]["controls.max_daily_loss"] == {"old": "50", "new": "500"}
+        mine.write_text(
+            '[strategy]\nreload_s = 0.1\n[controls]\ndrawdown_window_s = 60\n[risk.limits.default]\ncollar_bps = "50"\n'
+        )
+        run.says("not changed: risk limits are fixed for the run, restart to apply")
+        mine.write_text("[strategy]\nreload_s = 0.1\n")
+        said = run.says("parameters and limits not changed")
+        assert "no longer given: risk.limits.default.collar_bps" in said["reason"]
+    finally:
+        run.process.send_signal(signal.SIGINT)
+        run.process.wait(60)
 
 
 def test_a_limit_that_is_no_longer_given_changes_nothing_and_is_named(env: dict[str, str], tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ class Watched:
             strategies=[self._strategy],
             names=["market_making"],
             of_strategy=lambda name, index: name,
-            segment=SimpleNamespace(region=lambda name: self._area),
+            segment=SimpleNamespace(region=lambda name: self._area, record=lambda name, dtype: np.zeros(1, dtype)),
         )
         limits = SimpleNamespace(want=lambda found, taken_back: None, flush=lambda: None)
         store = SimpleNamespace(read=dict, look=lambda: None)

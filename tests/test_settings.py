@@ -76,7 +76,7 @@ def test_what_is_set_is_kept_and_null_takes_it_back() -> None:
         assert code == 200 and told["changed"][POSITION] == {"old": None, "new": "0.05"}
         assert FileStore(NAME).read() == {POSITION: "0.05", LOSS: "300", SPREAD: "7.5"}
         code, told = put(ask, {POSITION: None})
-        assert code == 200 and told["set"] == {LOSS: "300", SPREAD: "7.5"} and told["takes_effect_within_s"] > 0
+        assert code == 200 and told["set"] == {LOSS: "300", SPREAD: "7.5"} and not told["in_force"]
 
 
 @pytest.mark.parametrize(
@@ -137,17 +137,21 @@ def test_a_file_that_is_no_such_thing_is_named() -> None:
             FileStore(NAME).read()
 
 
+def sourced(overrides: dict[str, str]) -> tuple[Any, Sources]:
+    return sources_of(load(FILES, {}, overrides), FILES, {}, overrides)
+
+
 def test_a_start_has_what_was_set_before_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
     FileStore(NAME).write({POSITION: "0.05"})
-    config, _ = sources_of(FILES, {}, {"pipeline.name": NAME, POSITION: "0.09"})
+    config, _ = sourced({"pipeline.name": NAME, POSITION: "0.09"})
     assert config.risk.for_symbol("BTCUSDT").max_position == 5_000_000
     assert any("in force from earlier" in one.message for one in caplog.records)
     FileStore(NAME).write({POSITION: "much"})
     with pytest.raises(ConfigError, match="set while running"):
-        sources_of(FILES, {}, {"pipeline.name": NAME})
+        sourced({"pipeline.name": NAME})
     state_file(NAME, "params").write_text('{"pipeline.mode": "live"}')
     with pytest.raises(SettingError, match=r"pipeline\.mode"):
-        sources_of(FILES, {}, {"pipeline.name": NAME})
+        sourced({"pipeline.name": NAME})
 
 
 # Redis.
@@ -263,6 +267,45 @@ def test_a_change_in_redis_is_seen_soon_and_while_it_is_away_the_last_known_hold
     assert any("answers again" in one.message for one in caplog.records)
 
 
+def test_a_redis_that_has_lost_everything_takes_nothing_back_and_odd_values_end_nothing(
+    server: Redis, followed: RedisStore
+) -> None:
+    server.client.hset("risk:params:BTCUSDT", "max_position", "0.05")
+    assert followed.read() == {POSITION: "0.05"}
+    server.client.flushall()
+    assert followed.read() == {POSITION: "0.05"}
+    server.client.set("risk:params:BTCUSDT", "no hash")
+    assert followed.read() == {POSITION: "0.05"}
+    server.client.delete("risk:params:BTCUSDT")
+    redis.Redis("127.0.0.1", server.port).hset("risk:params:BTCUSDT", "max_position", b"\xff\xfe")
+    assert followed.read() == {POSITION: "0.05"}
+    server.client.flushall()
+    followed.write({POSITION: None})
+    assert followed.read() == {}
+    assert RedisStore(server.config()).read() == {}
+
+
+def test_hashes_of_what_other_runs_trade_are_theirs(server: Redis, followed: RedisStore) -> None:
+    server.client.hset("risk:params:SOLUSDT", "max_position", "7")
+    server.client.hset("risk:params:binance_usdm:BTCUSDT", "max_position", "0.04")
+    assert set(followed.read()) <= {"risk.limits.binance_usdm:BTCUSDT.max_position"}
+
+
+def test_a_start_that_knows_nothing_of_what_was_set_is_refused(server: Redis) -> None:
+    server.stop()
+    with pytest.raises(StateError, match="nothing that was set is known"):
+        RedisStore(server.config()).read()
+
+
+def test_a_file_that_was_there_and_is_gone_takes_nothing_back() -> None:
+    store = FileStore(NAME)
+    store.write({POSITION: "0.05"})
+    assert store.read() == {POSITION: "0.05"}
+    state_file(NAME, "params").unlink()
+    with pytest.raises(StateError, match="was there, and is gone"):
+        store.read()
+
+
 def test_a_password_is_taken_from_the_environment_and_never_shown(
     server: Redis, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -306,20 +349,27 @@ def test_a_limit_set_over_http_is_in_force_at_once_and_after_a_restart(tmp_path:
         run.says("pipeline started")
         ask = asking((host, int(port)))
         code, told = put(ask, {POSITION: "0.0001", SPREAD: "9"})
-        assert code == 200
+        assert code == 200 and told["in_force"]
         until(
             lambda: ask("GET", "/risk/params")[1]["limits"]["BTCUSDT"]["max_position"] == "0.0001",
-            told["takes_effect_within_s"] + 10,
+            10,
         )
         assert ask("GET", "/risk/params")[1]["set"] == {POSITION: "0.0001", SPREAD: "9"}
         assert run.says("risk limits changed")["changes"][POSITION]["new"] == "0.0001"
         assert run.says("strategy parameters changed")["new"]["spread_bps"] == 9
+        # What only the run can refuse is refused, and is not kept.
+        for wrong, named in (
+            ({"strategy.params.spred_bps": "7"}, "spred_bps"),
+            ({"controls.restricted": '["NOPE"]'}, "NOPE"),
+        ):
+            code, told = put(ask, wrong)
+            assert code == 409 and named in told["error"], told
         # What no file gives is a default again when it is taken back.
         assert put(ask, {"strategy.params.widening": "2.5"})[0] == 200
         until(lambda: _changes(run)[-1]["new"].get("widening") == 2.5)
         assert put(ask, {"strategy.params.widening": None})[0] == 200
         until(lambda: "widening" not in _changes(run)[-1]["new"])
-        assert RESET not in run.log.read_text() and "not changed" not in run.log.read_text()
+        assert RESET not in run.log.read_text()
     finally:
         summary = _end(run)
     assert summary["exit_code"] == 0, run.log.read_text()
@@ -352,7 +402,7 @@ def test_limits_in_redis_reach_a_run_and_an_outage_of_redis_changes_nothing(serv
         said = run.says("parameters and limits not changed")
         assert "nonsense" in said["reason"] and int(row_of(NAME)["max_position"]) == 20_000
         server.stop()
-        run.says("Redis does not answer: the last known limits and parameters hold")
+        run.says("Redis does not answer, or not well: the last known limits and parameters hold")
         time.sleep(1.0)
         assert int(row_of(NAME)["max_position"]) == 20_000 and run.process.poll() is None
         server.start()

@@ -13,6 +13,8 @@ from hftpipe.app.settings.leaves import leaves, shown
 from hftpipe.config import Config, ConfigError, limit_warnings
 from hftpipe.log import event
 from hftpipe.risk.changes import AREAS, CHANGES
+from hftpipe.topology.configured import limits_of
+from hftpipe.topology.limit_groups import groups_of
 from hftpipe.topology.limit_words import WORDS, changed_words, limit_rows, may_change, with_limits_of
 from hftpipe.topology.pipeline import Pipeline
 
@@ -54,20 +56,26 @@ class LimitChanges:
             )
         if given == self._given:
             return
-        limit_rows(wanted, self._pipeline.seats)
-        self._tell(given, wanted)
+        groups_of(wanted, limits_of(wanted))
+        rows = [limit_rows(one, self._pipeline.seats) for one in (self._wanted, wanted)]
+        self._tell(given, wanted, len(changed_words(*rows)) > 0)
         self._wanted, self._given, self._is_due = wanted, given, True
         self.flush()
 
-    def _tell(self, given: Mapping[str, Any], wanted: Config) -> None:
+    def _tell(self, given: Mapping[str, Any], wanted: Config, has_effect: bool) -> None:
         changes = {
-            key: {"old": self._given.get(key), "new": value}
-            for key, value in given.items()
-            if self._given.get(key) != value
+            key: {"old": self._given.get(key), "new": given.get(key)}
+            for key in sorted(given.keys() | self._given.keys())
+            if self._given.get(key) != given.get(key)
         }
-        event(LOG, logging.WARNING, "risk limits changed", changes=changes)
-        for text in limit_warnings(wanted):
-            event(LOG, logging.WARNING, text)
+        text = (
+            "risk limits changed"
+            if has_effect
+            else "risk limits without effect: nothing that is traded is judged by them"
+        )
+        event(LOG, logging.WARNING, text, changes=changes)
+        for warning in limit_warnings(wanted):
+            event(LOG, logging.WARNING, warning)
 
     def flush(self) -> None:
         """Write down what is due, unless risk has still to take what was written before."""

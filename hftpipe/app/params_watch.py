@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from hftpipe.app.limit_changes import LimitChanges
-from hftpipe.app.settings.contract import SettingError
+from hftpipe.app.settings.contract import SettingError, number_of
 from hftpipe.app.settings.leaves import leaves, shown
 from hftpipe.app.settings.sources import Sources
 from hftpipe.app.state import StateError
 from hftpipe.config import Config, ConfigError
 from hftpipe.core.machine.system_clock import steady_ns
+from hftpipe.core.schema.settings import LONGEST_REASON, SETTINGS
 from hftpipe.log import event
 from hftpipe.strategy.api.declare import StrategyError
 from hftpipe.strategy.compile.loader import publish_params
@@ -97,6 +98,11 @@ class ParamsWatch:
         self._params = _params_of(pipeline.config)
         #: What was set while a pipeline ran: as it is in force, and as it was found last.
         self._set = self._kept = sources.store.read()
+        #: What is given without that, and the keys that are given with it; of both what is in force, and what was found last.
+        self._plain = self._found_plain = sources.load(kept={}) if self._set else asked
+        self._given = self._found_given = sources.given(self._set)
+        self._told_set = pipeline.segment.record("settings", SETTINGS)
+        self._told_set["in_force"] = number_of(self._set)
 
     def _looks(self) -> list[Hashable]:
         return [*(look_at(file) for file in self._files), self._sources.store.look()]
@@ -108,7 +114,8 @@ class ParamsWatch:
         self._next_ns = steady_ns() + self._period_ns
         self._limits.flush()
         before, self._found = self._found, self._looks()
-        if self._found == self._read or self._found != before:
+        # What a store gives is whole at every look; a file may be half written.
+        if self._found == self._read or self._found[:-1] != before[:-1]:
             return
         self._read = self._found
         try:
@@ -119,9 +126,14 @@ class ParamsWatch:
             # It changed under our hands: what was read may be half of each. The next looks decide.
             self._read = None
         elif found is None:
-            event(LOG, logging.ERROR, "parameters and limits not changed", reason=why)
+            self._refuse(why)
         else:
             self._act(found)
+
+    def _refuse(self, why: str) -> None:
+        event(LOG, logging.ERROR, "parameters and limits not changed", reason=why)
+        self._told_set["reason"] = why.encode()[:LONGEST_REASON]
+        self._told_set["refused"] = number_of(self._kept)
 
     def _load(self) -> Config:
         """The configuration of the files, if it can be taken for whole.
@@ -132,23 +144,32 @@ class ParamsWatch:
         if absent := [file for file, look in zip(self._files, self._found, strict=False) if look is None]:
             raise StrategyError(f"not there, or no file: {', '.join(absent)}")
         self._kept = self._sources.store.read()
-        found = self._sources.load(kept=self._kept)
-        if why := unfinished(self._files):
+        self._found_plain = self._sources.load(kept={})
+        if self._found_plain != self._plain and (why := unfinished(self._files)):
             raise StrategyError(why)
+        found = self._sources.load(kept=self._kept)
+        self._found_given = self._sources.given(self._kept)
+        self._check_given(found)
+        return found
+
+    def _check_given(self, found: Config) -> None:
+        """Raises StrategyError: other strategies, or something that was given is so no longer and nobody has taken it back."""
         now = _params_of(found)
         if now.keys() != self._params.keys():
             others = ", ".join(sorted(now.keys() ^ self._params.keys()))
             raise StrategyError(f"not the strategies of the run: {others}; restart to change which there are")
         taken_back = self._set.keys() - self._kept.keys()
-        gone = sorted(
-            _shown_as(name, one)
-            for name, params in self._params.items()
-            for one in params.keys() - now[name].keys()
-            if f"strategy.params.{one}" not in taken_back
-        )
+        gone = {key for key in self._given - self._found_given - taken_back if may_change(key)}
+        # Another profile gives other parameters.
+        if self._set.get("strategy.profile") == self._kept.get("strategy.profile"):
+            gone |= {
+                _shown_as(name, one)
+                for name, params in self._params.items()
+                for one in params.keys() - now[name].keys()
+                if f"strategy.params.{one}" not in taken_back
+            }
         if gone:
-            raise StrategyError(f"no longer given: {', '.join(gone)}; to have a default back, write it down")
-        return found
+            raise StrategyError(f"no longer given: {', '.join(sorted(gone))}; to have a default back, write it down")
 
     def _act(self, found: Config) -> None:
         self._tell_fixed(found)
@@ -156,10 +177,23 @@ class ParamsWatch:
             self._check(_params_of(found))
             self._limits.want(found, self._set.keys() - self._kept.keys())
         except (ConfigError, StrategyError) as error:
-            event(LOG, logging.ERROR, "parameters and limits not changed", reason=str(error))
+            self._refuse(str(error))
         else:
             self._publish(_params_of(found))
-            self._set = self._kept
+            self._tell_covered()
+            self._set, self._plain, self._given = self._kept, self._found_plain, self._found_given
+            self._told_set["refused"] = 0
+            self._told_set["in_force"] = number_of(self._kept)
+
+    def _tell_covered(self) -> None:
+        """Say what the files give otherwise now, and what was set is laid over."""
+        before, now = leaves(self._plain.as_dict()), leaves(self._found_plain.as_dict())
+        for key in self._kept:
+            if before.get(key) != now.get(key):
+                event(
+                    LOG, logging.WARNING, "without effect: another value was set while a pipeline ran; null takes it back",
+                    key=key, file=shown(key, now.get(key)), set=self._kept[key],
+                )  # fmt: skip
 
     def _changed(self, params: dict[str, dict[str, Any]]) -> list[tuple[int, str]]:
         """Place and name of each strategy whose parameters are others."""

@@ -64,7 +64,7 @@ def run(
         demo = "no --config given: using the demonstration limits of configs/paper.toml and configs/risk_limits.toml"
         log.event(LOG, logging.WARNING, demo)
     os.environ["HFTPIPE_PIPELINE__METRICS"] = "true" if settings.pipeline.metrics else "false"
-    raise typer.Exit(guarded(lambda: _run(files, overrides, json)))
+    raise typer.Exit(guarded(lambda: _run(settings, files, overrides, json)))
 
 
 def _check_target(json: str | None) -> None:
@@ -72,11 +72,11 @@ def _check_target(json: str | None) -> None:
         raise fail(f"--json {json}: {problem}")
 
 
-def _run(files: list[str], overrides: dict[str, Any], json: str | None) -> int:
+def _run(given: config_module.Config, files: list[str], overrides: dict[str, Any], json: str | None) -> int:
     from hftpipe.app.settings.sources import sources_of
     from hftpipe.kill_switch.process import beside_run
 
-    settings, sources = sources_of(files, dict(os.environ), overrides)
+    settings, sources = sources_of(given, files, dict(os.environ), overrides)
     # First of all: it is to answer while the rest still starts.
     with beside_run(settings, sources) as kill_switch:
         return _run_beside(settings, sources, json, kill_switch)

@@ -10,7 +10,7 @@ from hftpipe.config.fields import ConfigError, Table
 from hftpipe.config.instruments import Instrument, Universe
 from hftpipe.config.kinds import LIVE_MODE, PAPER_MODE, parse_cpus, to_e8
 from hftpipe.config.limits import limit_warnings
-from hftpipe.config.loader import load
+from hftpipe.config.loader import given_keys, load
 from hftpipe.config.network import Network, network_of, network_toml
 from hftpipe.config.operator_sections import Log
 from hftpipe.config.presets import demo_overrides
@@ -59,6 +59,7 @@ __all__ = [
     "amount_keys",
     "defaults_toml",
     "demo_overrides",
+    "given_keys",
     "limit_warnings",
     "load",
     "looks_secret",

@@ -48,6 +48,18 @@ def load(
     return config
 
 
+def given_keys(
+    files: Iterable[str | os.PathLike[str]],
+    env: Mapping[str, str],
+    overrides: Mapping[str, Any],
+    changed: Mapping[str, Any],
+) -> frozenset[str]:
+    """Every dotted key that any of these layers gives; an array of tables is one key."""
+    settings = [one for name in files for one in from_file(name, [])]
+    settings += [*from_env(env), *from_overrides(overrides), *from_overrides(changed, CHANGED)]
+    return frozenset(".".join(one.path) for one in settings)
+
+
 def _build(checked: Checked) -> Config:
     sections: dict[str, Any] = {head: section(**checked.under(head)) for head, section in SECTIONS.items()}
     names = checked.tables_under("strategy", "profiles")

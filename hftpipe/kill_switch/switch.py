@@ -13,7 +13,7 @@ from typing import Any
 from hftpipe.app.halt_command import halt, resume
 from hftpipe.app.halt_latch import latched_scopes, read_latch
 from hftpipe.app.halt_scope import Scope
-from hftpipe.app.settings.contract import checked_changes
+from hftpipe.app.settings.contract import checked_changes, number_of
 from hftpipe.app.settings.sources import Sources
 from hftpipe.app.state import StateError
 from hftpipe.config.fields import ConfigError
@@ -21,6 +21,7 @@ from hftpipe.config.secrets import SECRET_PREFIX, Secret, secrets_from_env
 from hftpipe.core.machine.system_clock import steady_ns
 from hftpipe.core.schema.cells import HALT_CAUSES, STOPPING
 from hftpipe.core.schema.halts import ACTIVE, HALTED, REDUCING, breaker_state, halted_scopes
+from hftpipe.core.schema.settings import SETTINGS
 from hftpipe.core.shared.shm import Segment, live_pid
 from hftpipe.kill_switch.look import Attachment, Orders, exchanges_of, halt_of, limits_in, orders_of
 from hftpipe.log import clean, event
@@ -33,6 +34,8 @@ _TOKEN = re.compile(rf"[!-~]{{{LEAST_TOKEN},}}", re.ASCII)
 #: Whoever kills hears of the cancels that are confirmed within this time; of the others /status tells.
 SOON_S = 0.05
 _LOOK_S = 0.001
+#: A run takes what was changed within this time, or whoever changed it is told that it is not in force yet.
+TAKEN_S, _TAKEN_LOOK_S = 3.0, 0.01
 #: Another kill's disk is waited for so long.
 _ALONE_LIMIT_S = 1.0
 #: Longest reason that is kept.
@@ -130,6 +133,7 @@ class Switch:
     ) -> None:  # fmt: skip
         self._name, self.file, self._tokens = name, file, dict(tokens or {})
         self._sources, self._reload_s = sources, reload_s
+        self._changing = threading.Lock()
         self._attach = Attachment(name)
         self._lock = threading.Lock()
         self._kills = 0
@@ -241,7 +245,7 @@ class Switch:
         """Change limits and parameters of the run, and of later ones; ``fields``: by dotted key, None takes one back.
 
         Raises:
-            Refused: without the right token, or none are read again here. ConfigError, SettingError: one is not legal; none has
+            Refused: without the right token, none are read again here, or the run has refused it. ConfigError, SettingError: one is not legal; none has
                 changed. StateError: they cannot be kept.
         """
         if RESET_TOKEN not in self._tokens:
@@ -250,10 +254,33 @@ class Switch:
         if self._sources is None or not self._reload_s:
             raise Refused("strategy.reload_s = 0: nothing is read again while the pipeline runs")
         changes = checked_changes(fields)
-        with self._lock:
+        with self._changing:
             before = self._sources.store.read()
             self._sources.check(changes)
             self._sources.store.write(changes)
+            kept = self._sources.store.read()
+            is_in_force = self._is_taken(kept, {key: before.get(key) for key in changes})
         told = {key: {"old": before.get(key), "new": value} for key, value in changes.items()}
-        event(LOG, logging.WARNING, "settings changed", by=who, changes=told)
-        return {"changed": told, "set": self._sources.store.read(), "takes_effect_within_s": 3 * self._reload_s}
+        event(LOG, logging.WARNING, "settings changed", by=who, changes=told, in_force=is_in_force)
+        return {"changed": told, "set": kept, "in_force": is_in_force}
+
+    def _is_taken(self, kept: Mapping[str, str], before: Mapping[str, str | None]) -> bool:
+        """Whether the run has taken what is kept, within TAKEN_S; False: nothing runs, or it has not looked yet.
+
+        Raises:
+            Refused: it has refused it, and it is as it was ``before``.
+        """
+        segment, number, deadline = self._attach.get(), number_of(kept), steady_ns() + int(TAKEN_S * 1e9)
+        if segment is None or self._sources is None:
+            return False
+        told = segment.record("settings", SETTINGS)
+        while steady_ns() < deadline and self._attach.get() is segment:
+            if int(told["in_force"][0]) == number:
+                return True
+            if int(told["refused"][0]) == number:
+                self._sources.store.write(before)
+                raise Refused(
+                    f"the run has refused it, and nothing has changed: {bytes(told['reason'][0]).decode(errors='replace')}"
+                )
+            time.sleep(_TAKEN_LOOK_S)
+        return False

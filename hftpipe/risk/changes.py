@@ -14,6 +14,7 @@ import numpy as np
 from hftpipe.core.machine.jit import jit
 from hftpipe.core.machine.mem import U64, ZERO, load_acquire, store_i64, store_release, view
 from hftpipe.core.schema.layout import offset_of
+from hftpipe.core.schema.position import POSITION
 from hftpipe.core.shared.tape import tape_limit
 from hftpipe.risk.limits import LIMITS
 from hftpipe.risk.losses import LOSS
@@ -28,6 +29,7 @@ AREAS = ("limits", "totals", "losses", "standings", "repeats", "desks")
 LIMIT_ROWS, TOTALS, LOSSES, STANDINGS, REPEATED, DESKS = range(len(AREAS))
 _HEADER, _CHANGE_BYTES = np.uint64(CHANGES.itemsize), np.uint64(CHANGE.itemsize)
 _LOSS_BYTES, _LIMITS_BYTES = np.int64(LOSS.itemsize), np.int64(LIMITS.itemsize)
+_POSITION_BYTES = np.int64(POSITION.itemsize)
 _MAX_POSITION = np.int64(offset_of(LIMITS, "max_position"))
 _TAKEN = np.uint64(offset_of(CHANGES, "taken"))
 
@@ -48,9 +50,12 @@ def _base(s, area):
 @jit
 def _note_lowered(s, offset, value):
     """What was approved under a limit of the position that is now lowered must not be taken for what nobody has asked for."""
-    row = view(s.limits + U64(offset // _LIMITS_BYTES * _LIMITS_BYTES), LIMITS)
-    if offset % _LIMITS_BYTES == _MAX_POSITION and value < row.max_position:
-        row.is_lowered = 1
+    instrument = offset // _LIMITS_BYTES
+    row = view(s.limits + U64(instrument * _LIMITS_BYTES), LIMITS)
+    if offset % _LIMITS_BYTES != _MAX_POSITION or value >= row.max_position:
+        return
+    p = view(s.positions + U64(instrument * _POSITION_BYTES), POSITION)
+    row.most_long, row.most_short, row.is_lowered = p.qty + p.working_buy, p.working_sell - p.qty, 1
 
 
 @jit
@@ -60,7 +65,7 @@ def change_word(s, area, offset, value):
         _note_lowered(s, offset, value)
     store_i64(_base(s, area) + U64(offset), value)
     s.limits_changed += 1
-    if area == LOSSES:
+    if area == LOSSES and s.seen_ts != 0:
         # What is lost already may be too much by now.
         profit_moved(s, offset // _LOSS_BYTES, np.int64(0), s.seen_ts)
 

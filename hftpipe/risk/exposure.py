@@ -72,10 +72,13 @@ def _most_held(s, instrument, p, side):
     limits = view(s.limits + instrument * U64(LIMITS_BYTES), LIMITS)
     if limits.is_lowered == 0:
         return limits.max_position
-    bought, sold = p.qty + p.working_buy, p.working_sell - p.qty
-    if max(bought, sold) <= limits.max_position:
+    # What ends or fills lowers it; nothing that is approved from now on could raise it.
+    limits.most_long = min(limits.most_long, p.qty + p.working_buy)
+    limits.most_short = min(limits.most_short, p.working_sell - p.qty)
+    most = max(limits.max_position, limits.most_long if side == BUY else limits.most_short)
+    if max(limits.most_long, limits.most_short) <= limits.max_position:
         limits.is_lowered = 0
-    return max(limits.max_position, bought if side == BUY else sold)
+    return most
 
 
 @jit

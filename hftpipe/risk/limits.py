@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 #: Quantities and amounts in 1e-8, collars as a share of the mid in 1e-8 (1 basis point = 10_000). ``is_lowered``: max_position was lowered
-#: while the run went on, and what was approved before may still take the position beyond it.
+#: while the run went on, and what was approved before may still take the position beyond it, as far as ``most_long`` and ``most_short``.
 LIMITS = np.dtype(
     [
         ("max_order_qty", "i8"), ("max_market_qty", "i8"), ("max_order_notional", "i8"), ("max_position", "i8"),
         ("collar_e8", "i8"), ("post_only_collar_e8", "i8"),
         ("max_book_age_ns", "i8"), ("max_intent_age_ns", "i8"), ("orders_per_s", "i8"), ("orders_per_min", "i8"), ("is_lowered", "i8"),
-        ("_pad", "i8", 5),
+        ("most_long", "i8"), ("most_short", "i8"), ("_pad", "i8", 3),
     ],
     align=True,
 )  # fmt: skip

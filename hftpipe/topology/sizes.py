@@ -15,6 +15,7 @@ from hftpipe.core.schema.instruments import INSTRUMENT_BYTES, symbols_bytes
 from hftpipe.core.schema.layout import whole
 from hftpipe.core.schema.position import POSITION
 from hftpipe.core.schema.ring import ring_bytes
+from hftpipe.core.schema.settings import SETTINGS
 from hftpipe.core.schema.spreads import spreads_bytes
 from hftpipe.core.schema.status import STATUS
 from hftpipe.core.schema.tickers import TICKER_BYTES
@@ -99,6 +100,7 @@ def _shared(config: Config, graph: Graph) -> dict[str, int]:
         "tops": CELL_BYTES * n,
         "halts": halts_bytes(n),
         "tickers": TICKER_BYTES * n,
+        "settings": SETTINGS.itemsize,
     }
     sizes |= {f"hist.{name}": HIST_BYTES for names in graph.hops.values() for name in names}
     return sizes | {f"ring.{spec.name}": ring_bytes(getattr(config.rings, spec.kind)) for spec in graph.rings}

@@ -1,5 +1,6 @@
 """What a store of changed settings does, and which settings it may hold."""
 
+import hashlib
 from collections.abc import Hashable, Mapping
 from typing import Protocol
 
@@ -38,6 +39,12 @@ class Store(Protocol):
 
     def close(self) -> None:
         """It is used no more."""
+
+
+def number_of(kept: Mapping[str, str]) -> int:
+    """A number that stands for these settings; never 0."""
+    text = "\n".join(f"{key}={value}" for key, value in sorted(kept.items()))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little") | 1
 
 
 def may_be_set(key: str) -> bool:

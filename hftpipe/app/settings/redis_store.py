@@ -9,7 +9,9 @@ hash                       its fields
 ========================== =====================================================================================================
 
 They are asked for in a thread of their own, every ``store.poll_s``. While Redis is away the last known ones hold, and that is said; they
-are kept in ``NAME.params`` too, so that a start without Redis has them.
+are kept in ``NAME.params`` too, so that a start without Redis has them; one that has neither is refused. A Redis that has none at all any
+more has lost them (a restart, a replica that was never filled): what is known holds. Hashes of instruments that the run does not trade
+are those of other runs.
 """
 
 import importlib
@@ -30,7 +32,13 @@ PASSWORD = "redis_password"
 #: How long an answer is waited for, s.
 _ANSWER_S = 2.0
 _LIMITS, _CONTROLS, _STRATEGY = "risk:params:", "risk:params:controls", "strategy:params:"
+#: There once something was set or taken back from here: no settings at all are then meant so.
+_WRITTEN = "hftpipe:settings:written"
 _OF_LIMITS, _OF_CONTROLS, _OF_PARAMETERS, _PROFILE = "risk.limits.", "controls.", "strategy.params.", "strategy.profile"
+
+
+class _Lost(Exception):
+    """Redis has none of the settings that it had."""
 
 
 def _library() -> ModuleType:
@@ -38,6 +46,14 @@ def _library() -> ModuleType:
         return importlib.import_module("redis")
     except ImportError as error:
         raise StateError("store.kind = redis: its client is not installed; pip install 'hftpipe[redis]'") from error
+
+
+def _symbols(config: Config) -> frozenset[str] | None:
+    """What hashes of limits may be called that are this run's; None: whatever is traded is chosen later."""
+    if config.universe or config.market.source == "replay":
+        return None
+    names = {one.symbol for one in config.instruments} | {f"{one.venue}:{one.symbol}" for one in config.instruments}
+    return frozenset({*names, "default", _CONTROLS.removeprefix(_LIMITS)})
 
 
 class RedisStore:
@@ -57,9 +73,13 @@ class RedisStore:
         self._client: Any = self._redis.Redis(
             host.strip("[]"), int(port), own.redis_db, password.reveal() if password else None,
             socket_timeout=_ANSWER_S, socket_connect_timeout=_ANSWER_S, decode_responses=True,
+            # Whoever asks again is our own thread, after a while.
+            retry=importlib.import_module("redis.retry").Retry(importlib.import_module("redis.backoff").NoBackoff(), 0),
         )  # fmt: skip
-        self._copy, self._known, self._version = FileStore(config.pipeline.name), dict[str, str](), 0
-        self._is_away, self._has_known = False, False
+        self._copy, self._version, self._is_away = FileStore(config.pipeline.name), 0, False
+        #: None: nothing was ever known.
+        self._known: dict[str, str] | None = self._copy.read() or None
+        self._symbols = _symbols(config)
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -81,12 +101,17 @@ class RedisStore:
         with self._client.pipeline(transaction=True) as batch:
             for name in names:
                 batch.hgetall(name)
-            hashes = batch.execute()
-        return {
+            batch.exists(_WRITTEN)
+            *hashes, is_written = batch.execute()
+        found = {
             self._key(name, field): value
             for name, fields in zip(names, hashes, strict=True)
             for field, value in fields.items()
+            if self._symbols is None or not name.startswith(_LIMITS) or name.removeprefix(_LIMITS) in self._symbols
         }
+        if self._known and not found and not is_written:
+            raise _Lost("there are none at all any more; set one, or take one back by PUT")
+        return found
 
     def _key(self, name: str, field: str) -> str:
         """The dotted key of a hash's field."""
@@ -97,13 +122,14 @@ class RedisStore:
         return f"{_OF_LIMITS}{name.removeprefix(_LIMITS)}.{field}"
 
     def _refresh(self) -> None:
-        """Ask anew; while nobody answers what is known stays."""
+        """Ask anew; while nobody answers, or with what makes no sense, what is known stays."""
         try:
             found = self._ask()
-        except self._redis.RedisError as error:
+        except Exception as error:
+            # Whatever it is, the next answer may be sound.
             if not self._is_away:
                 event(
-                    LOG, logging.WARNING, "Redis does not answer: the last known limits and parameters hold",
+                    LOG, logging.WARNING, "Redis does not answer, or not well: the last known limits and parameters hold",
                     address=self._address, reason=str(error),
                 )  # fmt: skip
             self._is_away = True
@@ -111,8 +137,11 @@ class RedisStore:
         if self._is_away:
             event(LOG, logging.INFO, "Redis answers again", address=self._address)
         self._is_away = False
-        if not self._has_known or found != self._known:
-            self._known, self._has_known = found, True
+        self._know(found)
+
+    def _know(self, found: dict[str, str]) -> None:
+        if found != self._known:
+            self._known = found
             self._version += 1
             self._keep(found)
 
@@ -126,8 +155,10 @@ class RedisStore:
         """See :class:`hftpipe.app.settings.contract.Store`; asks when it has not yet been asked, and is not followed."""
         if self._thread is None:
             self._refresh()
-        if not self._has_known:
-            self._known, self._has_known = self._copy.read(), True
+        if self._known is None:
+            raise StateError(
+                f"Redis at {self._address} does not answer, and nothing that was set is known; store.kind = file does without"
+            )
         return dict(self._known)
 
     def write(self, changes: Mapping[str, str | None]) -> None:
@@ -140,9 +171,13 @@ class RedisStore:
                         batch.hdel(name, field)
                     else:
                         batch.hset(name, field, value)
+                batch.incr(_WRITTEN)
                 batch.execute()
         except self._redis.RedisError as error:
             raise StateError(f"Redis at {self._address}: {error}") from error
+        # Whoever takes the last one back means it.
+        kept = {**(self._known or {}), **changes}
+        self._know({key: value for key, value in kept.items() if value is not None})
 
     def look(self) -> Hashable:
         """See :class:`hftpipe.app.settings.contract.Store`; from the first time on Redis is asked every ``store.poll_s``."""

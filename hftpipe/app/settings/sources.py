@@ -1,13 +1,15 @@
 """Everything that the settings of a run come from: files, environment, command line, and what was set while it went on."""
 
 import logging
+import os
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hftpipe.app.settings.contract import Store, checked_changes
 from hftpipe.app.settings.stores import store_of
-from hftpipe.config import Config, load
+from hftpipe.app.state import StateError
+from hftpipe.config import Config, given_keys, load
 from hftpipe.log import event
 
 LOG = logging.getLogger("hftpipe.app.settings")
@@ -22,7 +24,8 @@ class Sources:
     """
 
     files: list[str]
-    env: Mapping[str, str]
+    # Secrets are among it.
+    env: Mapping[str, str] = field(repr=False)
     overrides: Mapping[str, Any]
     store: Store
 
@@ -45,19 +48,33 @@ class Sources:
         kept = {**self.store.read(), **changes}
         load(self.files, self.env, self.overrides, None, checked_changes(kept))
 
+    def given(self, kept: Mapping[str, str]) -> frozenset[str]:
+        """Every dotted key that is given in any of them."""
+        return given_keys(self.files, self.env, self.overrides, kept)
+
     def close(self) -> None:
         """They are read no more."""
         self.store.close()
 
 
-def sources_of(files: list[str], env: Mapping[str, str], overrides: Mapping[str, Any]) -> tuple[Config, Sources]:
-    """A configuration, and its sources; what was set during earlier runs, and not taken back, is said.
+def sources_of(
+    config: Config, files: list[str], env: Mapping[str, str], overrides: Mapping[str, Any]
+) -> tuple[Config, Sources]:
+    """The configuration with what was set during earlier runs, and not taken back, which is said; and its sources.
+
+    Args:
+        config: as :func:`hftpipe.config.load` has made it of the others.
 
     Raises:
-        ConfigError, SettingError, StateError: see :meth:`Sources.load`.
+        ConfigError, SettingError, StateError: see :meth:`Sources.load`; or a file can be read only once, and would have to be again.
     """
-    sources = Sources(files, env, overrides, store_of(load(files, env, overrides), env))
-    config = sources.load()
-    if kept := sources.store.read():
-        event(LOG, logging.WARNING, "in force from earlier: settings changed while a pipeline ran", settings=kept)
-    return config, sources
+    sources = Sources(files, env, overrides, store_of(config, env))
+    kept = sources.store.read()
+    if not kept:
+        return config, sources
+    event(LOG, logging.WARNING, "in force from earlier: settings changed while a pipeline ran", settings=kept)
+    if once := [file for file in files if not os.path.isfile(file)]:
+        raise StateError(
+            f"{', '.join(once)}: no file that can be read again, and settings are kept that are laid over it"
+        )
+    return sources.load(kept=kept), sources

@@ -28,6 +28,7 @@ from hftpipe.config import (
     network_of,
 )
 from hftpipe.config import Pipeline as PipelineConfig
+from hftpipe.config.operator_sections import Alerts, KillSwitch, Store
 from hftpipe.config.schema import Controls
 from hftpipe.core.machine.clock import calibrate_once
 from hftpipe.core.shared.private import PrivateSegment
@@ -99,6 +100,9 @@ def config_from(facts: dict[str, Any]) -> Config:
             network=network_of(facts["network"]),
             record=_section(Record, facts["record"]),
             journal=_section(Journal, facts["journal"]),
+            kill_switch=_section(KillSwitch, facts["kill_switch"]),
+            store=_section(Store, facts["store"]),
+            alerts=_section(Alerts, facts["alerts"]),
             log=_section(Log, facts["log"]),
         )
     except (KeyError, TypeError, ArithmeticError) as error:
