@@ -125,8 +125,8 @@ class RedisStore:
         """Ask anew; while nobody answers, or with what makes no sense, what is known stays."""
         try:
             found = self._ask()
-        except Exception as error:
-            # Whatever it is, the next answer may be sound.
+        except (self._redis.RedisError, OSError, ValueError, _Lost) as error:
+            # The next answer may be sound: an odd value is one as well.
             if not self._is_away:
                 event(
                     LOG, logging.WARNING, "Redis does not answer, or not well: the last known limits and parameters hold",
