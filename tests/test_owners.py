@@ -216,7 +216,7 @@ REGIONS = {
     "instruments": START, "symbols": START, "clock": START, "risk.limits": START, "gateway.max_ages": START,
     "market.flow_places": START, "strategy.users": START, "risk.members": START,
     "stop": OUTSIDE, "halt": OUTSIDE, "halts": OUTSIDE, "usage": OUTSIDE, "source_errors": OUTSIDE, "status.": OUTSIDE,
-    "strategy.params": OUTSIDE, "tickers": OUTSIDE,
+    "strategy.params": OUTSIDE, "tickers": OUTSIDE, "settings": OUTSIDE, "risk.changes": OUTSIDE,
     "market.": "market_data", "strategy.": "strategy", "risk.": "risk", "gateway.": "gateway", "exchange": "gateway",
 }  # fmt: skip
 #: Regions with a row for each instrument of a venue, or one for each venue: bytes of all rows over their number is that of one.
