@@ -195,6 +195,16 @@ def test_executions_that_never_come_are_asked_for(desk: Desk) -> None:
     assert (int(question["id"]), int(question["what"])) == (ID, ASK_STATE)
 
 
+def test_an_order_without_an_answer_is_asked_about_however_often_its_cancel_is_wished(desk: Desk) -> None:
+    """A halt cancels again and again; the cancel waits for the order, and must not keep it from being missed."""
+    desk.account["answer_ns"] = 60_000_000
+    desk.new(ID)
+    for _ in range(8):
+        time.sleep(0.02)
+        desk.cancel(ID)
+    assert desk.unanswered() == [ID] and desk.state(ID) == "UNKNOWN"
+
+
 def test_what_the_venue_ends_by_itself_is_told_with_its_reason(desk: Desk) -> None:
     assert desk.new(ID, flags=IOC) == LEFT
     request = desk.requests()[0]

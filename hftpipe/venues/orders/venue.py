@@ -199,8 +199,7 @@ def _cancel(account, slot, r, now_ns):
     elif o.cancels >= MOST_CANCELS:
         return _answer(account, r, reasons.VENUE_BUSY)
     else:
-        o.cancels += 1
-    o.created_ts = now_ns
+        o.cancels, o.created_ts = o.cancels + 1, now_ns
     if is_open(o.state):
         order_move(a.table, slot, np.int64(ON_CANCEL_SENT))
     a.cancels += 1
