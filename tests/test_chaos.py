@@ -38,6 +38,7 @@ def test_books_that_agree_are_sound() -> None:
         ({"here": (*sound().here, execution(3))}, "does not know so"),
         ({"here": (execution(1),)}, "1 executions that are in no journal"),
         ({"orders_here": frozenset({ORDER})}, "1 orders that were sent and not written down"),
+        ({"there": (*sound().there, execution(3, 0))}, "1 executions of orders that are none of ours"),
         ({"orders_there": (ORDER, OTHER, ORDER)}, "1 orders sent twice"),
         ({"there": (execution(1, qty=3 * E8),), "here": (execution(1, qty=3 * E8),)}, "beyond the limit of the position"),
     ],

@@ -84,7 +84,10 @@ def venue_books(venue: SimulatedVenue, journal: Path) -> Books:
     """
     account = venue.account()[venue.market]
     numbers = {id_: number_of(text) for id_, text in account["names"]}
-    there = [_execution(one, numbers.get(one["orderId"], 0)) for one in account["fills"]]
+    # Orders are forgotten before executions are: those are judged whose order is known still.
+    fills = account["fills"]
+    first = next((at for at, one in enumerate(fills) if one["orderId"] in numbers), len(fills))
+    there = [_execution(one, numbers.get(one["orderId"], 0)) for one in fills[first:]]
     here, known = list[Execution](), set[int]()
     for _, entries in answer(journal, Question()):
         known |= set(entries["id"][entries["kind"] == NEW].tolist())
@@ -150,9 +153,13 @@ def _untold(books: Books, untold_ns: Sequence[tuple[int, int]]) -> list[str]:
 
 
 def _orders(books: Books) -> list[str]:
+    strange = [one for one in books.there if not one.order]
     unwritten = sorted(set(books.orders_there) - books.orders_here)
     twice = [number for number, count in Counter(books.orders_there).items() if count > 1]
-    return _some("orders that were sent and not written down", unwritten) + _some("orders sent twice", twice)
+    of_nobody = _some("executions of orders that are none of ours", strange)
+    return (
+        of_nobody + _some("orders that were sent and not written down", unwritten) + _some("orders sent twice", twice)
+    )
 
 
 def _positions(books: Books, limit: int) -> list[str]:
@@ -161,6 +168,6 @@ def _positions(books: Books, limit: int) -> list[str]:
     for one in books.there:
         run = _run_of(one.order)
         held[run] = held.get(run, 0) + one.qty
-        if one.order and abs(held[run]) > limit:
+        if abs(held[run]) > limit:
             beyond.append((one, held[run]))
     return _some("executions beyond the limit of the position", beyond)
