@@ -280,7 +280,12 @@ def test_orders_of_an_earlier_run_are_cancelled_at_the_start_and_those_of_others
     place(venue, name, "web_1")
     # The dead man's switch is of a whole symbol, and ends with the run.
     with live(venue, name, tmp_path, **{"live.dead_man_s": "3"}) as run:
-        time.sleep(3)
+        # It has orders of its own when those of the earlier run are gone.
+        until = time.monotonic() + 30
+        while not set(account.open()) - {"cm_a_65a10000_01020007", "web_1"}:
+            assert time.monotonic() < until, run.log.read_text()
+            time.sleep(0.1)
+        time.sleep(1)
         assert "cm_a_65a10000_01020007" not in account.open()
         assert run.end()["orders"] > 0 and run.process.returncode == 0
     assert "1 open orders of an earlier run under our ids: cancelled" in run.log.read_text()
