@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from hftpipe.journal.query import order_of
 from hftpipe.simulation.live_campaign.chaos import ACTS, Campaign, run_rounds
-from hftpipe.simulation.live_campaign.truth import Books, Execution, number_of, problems_of
+from hftpipe.simulation.live_campaign.truth import Books, Execution, problems_of
 
 E8 = 10**8
 RUN = 7
@@ -64,8 +65,8 @@ def test_each_run_has_a_position_of_its_own() -> None:
 
 
 def test_an_order_is_known_by_its_text() -> None:
-    assert number_of("cm_a_00000007_00010002") == 1 << 48 | 7 << 16 | 2
-    assert number_of("web_7") == 0
+    assert order_of("cm_a_00000007_00010002") == 1 << 48 | 7 << 16 | 2
+    assert order_of("web_7") == 0
 
 
 def test_a_pipeline_killed_in_many_ways_loses_doubles_and_leaves_nothing(tmp_path: Path) -> None:

@@ -1,15 +1,14 @@
 """Configuration files that change during a run: strategy parameters and risk limits take effect, all else is named and does not."""
 
 import logging
-import os
 import re
-import stat
 from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
 from hftpipe.app.limit_changes import LimitChanges
 from hftpipe.app.settings.contract import SettingError, number_of
+from hftpipe.app.settings.file_look import look_at
 from hftpipe.app.settings.leaves import leaves, shown
 from hftpipe.app.settings.sources import Sources
 from hftpipe.app.state import StateError
@@ -30,8 +29,6 @@ _PARAMETERS = re.compile(r"strategy\.(params|profiles|profile)(\.|$)|strategies\
 #: Keys that say how much may be traded, and stay as they are.
 _LIMITS = re.compile(r"risk\.|controls\.|limit_groups\.")
 
-Look = tuple[int, int, int] | None
-
 
 def fixed_changes(running: Config, found: Config) -> dict[str, tuple[Any, Any]]:
     """Keys that a run's files now say otherwise and that stay as they are: (running, found), None for "not set"."""
@@ -50,18 +47,6 @@ def _params_of(config: Config) -> dict[str, dict[str, Any]]:
 
 def _shown_as(strategy: str, param: str) -> str:
     return f"{strategy}.{param}" if strategy else param
-
-
-def look_at(file: str) -> Look:
-    """What tells one content of a file from another without reading it: time of change, size, inode.
-
-    None for what is not there, and for what is no file: a pipe has been read at the start, and reading it again would wait.
-    """
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino) if stat.S_ISREG(found.st_mode) else None
 
 
 def unfinished(files: list[str]) -> str:

@@ -1,6 +1,5 @@
 """The journal: what it says of an order, what was open and held at its end, and whether it is whole."""
 
-import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,6 @@ Name = Annotated[str, typer.Argument(help="Name of the pipeline.")]
 Account = Annotated[
     str | None, typer.Option(help="Which journal, where there are several: the beginning of its folder's name.")
 ]
-_CLIENT_ID = re.compile(r"cm_[A-Za-z0-9-]{1,12}_([0-9a-f]{8})_([0-9a-f]{4})([0-9a-f]{4})(_[0-9a-f]{2})?")
 _FOLLOW_S = 0.1
 
 
@@ -59,11 +57,11 @@ def _client_id(text: str | None) -> int | None:
     """The order that a venue knows under this text."""
     if text is None:
         return None
-    match = _CLIENT_ID.fullmatch(text)
-    if not match:
+    from hftpipe.journal.query import order_of
+
+    if not (order := order_of(text)):
         raise fail(f"--client-id {text}: not one of ours; allowed: cm_<instance>_<8 digits>_<8 digits>, hexadecimal")
-    epoch, owners, counter = (int(match[at], 16) for at in (1, 2, 3))
-    return owners << 48 | epoch << 16 | counter
+    return order
 
 
 def _time_ns(option: str, text: str | None) -> int | None:

@@ -1,5 +1,6 @@
 """What people ask of a journal: entries by order, venue's number, instrument and time, as they come, as rows or as a file."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -49,8 +50,19 @@ from hftpipe.journal.reading import JournalFile, read_whole, walk
 _FROM_VENUE = (ACK, REPLACED, CANCELED, EXPIRED, REJECT, CANCEL_REJECT, FILL_DETAIL, VENUE_FAULT)
 _WITH_REASON = (CANCELED, EXPIRED, REJECT, CANCEL_REJECT)
 _HAS_VENUE_ID = (ACK, REPLACED, FILL_DETAIL)
+#: As :mod:`hftpipe.venues.orders.client_text` writes it.
+_CLIENT_ID = re.compile(r"cm_[A-Za-z0-9-]{1,12}_([0-9a-f]{8})_([0-9a-f]{4})([0-9a-f]{4})(_[0-9a-f]{2})?")
 #: Of what is still written so much is looked at at once.
 _PIECE = 1 << 20
+
+
+def order_of(client_id: str) -> int:
+    """Our number of the order that a venue knows under this text; 0: it is none of ours."""
+    match = _CLIENT_ID.fullmatch(client_id)
+    if match is None:
+        return 0
+    epoch, owners, counter = (int(match[at], 16) for at in (1, 2, 3))
+    return owners << 48 | epoch << 16 | counter
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,11 @@
 What was taken back stays in it as null. A file that is gone, and was there, takes nothing back: that is said, and what is known holds.
 """
 
-import os
-import stat
 from collections.abc import Hashable, Mapping
 
 import orjson
 
+from hftpipe.app.settings.file_look import look_at
 from hftpipe.app.state import StateError, locked, refused, state_file
 from hftpipe.core.machine.durable import write_whole
 
@@ -62,11 +61,7 @@ class FileStore:
 
     def look(self) -> Hashable:
         """See :class:`hftpipe.app.settings.contract.Store`."""
-        try:
-            found = os.stat(state_file(self._name, "params"))
-        except OSError:
-            return None
-        return (found.st_mtime_ns, found.st_size, found.st_ino) if stat.S_ISREG(found.st_mode) else None
+        return look_at(state_file(self._name, "params"))
 
     def close(self) -> None:
         """See :class:`hftpipe.app.settings.contract.Store`."""

@@ -46,7 +46,7 @@ class Sources:
     def check(self, changes: Mapping[str, str | None]) -> None:
         """Raises what :meth:`load` would, once these changes were kept; whatever is traded, limits of it are legal."""
         kept = {**self.store.read(), **changes}
-        load(self.files, self.env, self.overrides, None, checked_changes(kept))
+        self.load(kept={key: value for key, value in kept.items() if value is not None})
 
     def given(self, kept: Mapping[str, str]) -> frozenset[str]:
         """Every dotted key that is given in any of them."""

@@ -120,7 +120,10 @@ class Campaign:
             if fault:
                 self._venue.control(market=MARKET, **fault)
                 time.sleep(self._rng.uniform(0.0, 0.5))
-            (self._kill if act in KILLS else self._stand_still)(run, act, result, fills)
+            if act in KILLS:
+                self._kill(run, act, result)
+            else:
+                self._stand_still(run, act, result, fills)
         except CampaignError as error:
             result.problems.append(f"{error}; it said: {run.log()[-1500:]}")
         finally:
@@ -133,7 +136,7 @@ class Campaign:
         """What venue and journal have to say, once what is on its way has come."""
         return venue_books(self._venue, journal_folder(self._folder / "state", self._name))
 
-    def _kill(self, run: LiveRun, act: str, result: Round, _fills: int) -> None:
+    def _kill(self, run: LiveRun, act: str, result: Round) -> None:
         began, since = wall_ns(), time.monotonic()
         if act == "power_loss":
             with suppress(ProcessLookupError):

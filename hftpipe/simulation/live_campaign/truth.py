@@ -7,7 +7,6 @@
 * What the executions of one run add up to, in the order of the venue, is never beyond the limit of the position.
 """
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +17,10 @@ import numpy as np
 
 from hftpipe.core.machine.fixed import to_fixed
 from hftpipe.core.schema.records import BUY, FILL, NEW
-from hftpipe.journal.query import Question, answer
+from hftpipe.journal.query import Question, answer, order_of
 from hftpipe.simulation.live_campaign.venue import SimulatedVenue
 from hftpipe.simulation.processes import CampaignError
 
-_CLIENT_ID = re.compile(r"cm_[A-Za-z0-9-]{1,12}_([0-9a-f]{8})_([0-9a-f]{4})([0-9a-f]{4})(_[0-9a-f]{2})?")
 #: Problems of one kind that are said.
 _MOST_SAID = 3
 _E8 = 10**8
@@ -50,15 +48,6 @@ class Books:
     orders_here: frozenset[int]
 
 
-def number_of(client_id: str) -> int:
-    """Our number of an order by its client id; 0: it is not ours."""
-    match = _CLIENT_ID.fullmatch(client_id)
-    if match is None:
-        return 0
-    epoch, owners, counter = (int(match[at], 16) for at in (1, 2, 3))
-    return owners << 48 | epoch << 16 | counter
-
-
 def _run_of(order: int) -> int:
     """The epoch in an order's number: it is of that run."""
     return order >> 16 & 0xFFFF_FFFF
@@ -83,7 +72,7 @@ def venue_books(venue: SimulatedVenue, journal: Path) -> Books:
         JournalError: the journal is damaged.
     """
     account = venue.account()[venue.market]
-    numbers = {id_: number_of(text) for id_, text in account["names"]}
+    numbers = {id_: order_of(text) for id_, text in account["names"]}
     # Orders are forgotten before executions are: those are judged whose order is known still.
     fills = account["fills"]
     first = next((at for at, one in enumerate(fills) if one["orderId"] in numbers), len(fills))
